@@ -1,0 +1,1 @@
+"""A message's bytes to pixels to a tensor to labels. No ROS, no torch, no onnxruntime."""

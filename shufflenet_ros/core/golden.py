@@ -1,0 +1,11 @@
+"""The closed-formula picture that proves a session after loading."""
+
+import numpy as np
+
+from shufflenet_ros.core.frame import Picture
+
+
+def golden_picture(size: tuple[int, int]) -> Picture:
+    """(H, W, 3) uint8 RGB with pixel [y, x, c] = (7y + 13x + 29c + xy) mod 256: no file, no randomness."""
+    y, x, c = np.ogrid[:size[0], :size[1], :3]
+    return Picture(((7 * y + 13 * x + 29 * c + x * y) % 256).astype(np.uint8), 'rgb')

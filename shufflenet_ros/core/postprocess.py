@@ -1,0 +1,31 @@
+"""Logits to labels, embeddings to unit length."""
+
+import numpy as np
+
+from shufflenet_ros.core.frame import F32, Label
+from shufflenet_ros.core.reasons import Dropped, Reason
+
+
+def softmax(logits: F32) -> F32:
+    """(C,) logits to (C,) probabilities.
+
+    Raises:
+        Dropped: NON_FINITE where a logit is not a number.
+    """
+    if not np.isfinite(logits).all():
+        raise Dropped(Reason.NON_FINITE, 'the model gave a logit that is not finite; the frame gets no answer')
+    exps = np.exp(logits.astype(np.float64) - logits.max())
+    return np.asarray(exps / exps.sum(), np.float32)
+
+
+def top_labels(logits: F32, names: tuple[str, ...], top_k: int, min_score: float) -> tuple[Label, ...]:
+    """The best top_k classes whose probability is at least min_score, by falling score, ties by index."""
+    scores = softmax(logits)
+    order = np.argsort(-scores, kind='stable')[:top_k]
+    return tuple(Label(names[i], int(i), float(scores[i])) for i in order if scores[i] >= min_score)
+
+
+def unit_length(embedding: F32) -> F32:
+    """(D,) scaled to Euclidean length 1; zeros stay zeros."""
+    norm = float(np.linalg.norm(embedding))
+    return np.asarray(embedding / norm, np.float32) if norm > 0 else embedding

@@ -1,0 +1,28 @@
+"""The channel shuffle (ShuffleNet, CVPR 2018, section 3.1)."""
+
+import torch
+
+
+def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
+    """Mix the channels of a grouped convolution's output so that every next group sees all of them.
+
+    g*n channels are reshaped to (g, n), transposed and flattened: out[j*g + i] = in[i*n + j].
+    The inverse is the shuffle with n groups. Written as view/transpose/reshape because
+    torch.nn.ChannelShuffle has no symbol in the ONNX exporter that bundles are made with.
+
+    Args:
+        x: (N, C, H, W), any dtype.
+        groups: g; C must be a multiple of it.
+
+    Returns:
+        (N, C, H, W), the same dtype.
+
+    Raises:
+        ValueError: C is not a multiple of groups.
+    """
+    n, c, h, w = x.shape
+    if c % groups:
+        raise ValueError(f'{c} channels cannot be shuffled in {groups} groups: expected a multiple of {groups}')
+    if groups in (1, c):
+        return x
+    return x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, h, w)
