@@ -1,0 +1,1 @@
+"""Open a bundle, prove it, run it."""

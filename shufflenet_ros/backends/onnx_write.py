@@ -1,0 +1,46 @@
+"""Writing a bundle: the card goes into the ONNX file's metadata. Needs the onnx package (extra `export`)."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from shufflenet_ros.core.card import METADATA_KEY, Card
+
+MAX_OPSET = 17
+MAX_IR = 8
+"""Newer ones are refused by onnxruntime 1.23.2, the newest for Python 3.10 and so for a Humble robot."""
+
+
+def import_onnx() -> Any:
+    """The onnx package.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; the message names the extra to install.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("writing ONNX needs the onnx package: pip install 'shufflenet_ros[export]'") from error
+    return onnx
+
+
+def save_bundle(graph: bytes, card: Card, path: Path) -> None:
+    """Write an ONNX graph with this card in its metadata, all or nothing.
+
+    Raises:
+        ValueError: the graph's opset or IR version is newer than robots can read.
+    """
+    onnx = import_onnx()
+    model = onnx.load_from_string(graph)
+    opset = max(entry.version for entry in model.opset_import if entry.domain in ('', 'ai.onnx'))
+    if opset > MAX_OPSET:
+        raise ValueError(f'{path.name}: opset {opset}, expected at most {MAX_OPSET}: export again with a lower one')
+    # The fields of IR versions above 8 do not occur at opset 17 and below, so the number alone is lowered.
+    model.ir_version = min(model.ir_version, MAX_IR)
+    kept = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    model.metadata_props.add(key=METADATA_KEY, value=card.to_json())
+    partial = path.with_suffix('.part')
+    partial.write_bytes(model.SerializeToString())
+    os.replace(partial, path)
