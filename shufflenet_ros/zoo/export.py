@@ -1,0 +1,129 @@
+"""A trained network to a bundle: one ONNX file that takes a camera's bytes and explains itself."""
+
+import copy
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from shufflenet_ros.backends.bundle import open_bundle
+from shufflenet_ros.backends.onnx_write import save_bundle
+from shufflenet_ros.backends.ort import OnnxRuntimeBackend
+from shufflenet_ros.core.card import Card, CardInput, Golden
+from shufflenet_ros.core.golden import golden_picture
+from shufflenet_ros.zoo.augment import MEAN, STD, normalise
+from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1
+
+OPSET = 17  # the newest that keeps IR version 8, which the oldest supported onnxruntime still reads
+PARITY = 1e-4
+GOLDEN_LOGITS = 8
+"""How many of the logits a card keeps for its golden sample."""
+
+
+class ExportError(RuntimeError):
+    """The exported graph does not compute what the network computes."""
+
+
+class Deployed(nn.Module):
+    """The network as a robot runs it: (1, H, W, 3) uint8 RGB -> logits (1, C), embedding (1, D).
+
+    1/(255 std) is folded into the stem's weights; the mean stays a subtraction, because the stem's zero
+    padding has to mean "an average pixel" as it did in training.
+    """
+
+    def __init__(self, model: ShuffleNetV1):
+        super().__init__()
+        self.model = copy.deepcopy(model).eval()
+        scale = 1 / (255 * torch.tensor(STD))
+        stem = self.model.stem[0]
+        assert isinstance(stem, nn.Conv2d)
+        stem.weight.data *= scale[None, :, None, None]
+        self.register_buffer('mean', (255 * torch.tensor(MEAN))[None, :, None, None])
+
+    def forward(self, frame: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(1, H, W, 3) uint8 -> ((1, C), (1, D)) float32."""
+        embedding = self.model.embed(frame.permute(0, 3, 1, 2).float() - self.mean)
+        return self.model.fc(embedding), embedding
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest difference between torch and the exported file, relative to the largest value."""
+
+    logits: float
+    embedding: float
+    samples: int
+
+
+def to_onnx(model: ShuffleNetV1, px: int) -> bytes:
+    """The deployed form of a network as ONNX, batch 1, input `frame`, outputs `logits`, `embedding`."""
+    buffer = io.BytesIO()
+    frame = torch.zeros(1, px, px, 3, dtype=torch.uint8)
+    torch.onnx.export(
+        Deployed(model), (frame,), buffer, opset_version=OPSET, dynamo=False,
+        input_names=['frame'], output_names=['logits', 'embedding'],
+    )
+    return buffer.getvalue()
+
+
+def _relative(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a - b).max() / max(1e-12, float(np.abs(b).max())))
+
+
+@torch.no_grad()
+def check_parity(model: ShuffleNetV1, backend: OnnxRuntimeBackend, px: int, samples: int = 64) -> Parity:
+    """Compare the exported file with the network in torch on seeded frames.
+
+    Raises:
+        ExportError: a difference above 1e-4 of the largest value.
+    """
+    rng = np.random.default_rng(0)
+    worst_logits = worst_embedding = 0.0
+    for _ in range(samples):
+        frame = rng.integers(0, 256, (1, px, px, 3), np.uint8)
+        x = normalise(torch.from_numpy(frame))
+        outputs = backend.run(frame)
+        assert outputs.embedding is not None
+        worst_logits = max(worst_logits, _relative(outputs.logits, model.eval()(x)[0].numpy()))
+        worst_embedding = max(worst_embedding, _relative(outputs.embedding, model.embed(x)[0].numpy()))
+    if max(worst_logits, worst_embedding) > PARITY:
+        raise ExportError(
+            f'the exported graph differs from the network by {worst_logits:.1e} (logits) and '
+            f'{worst_embedding:.1e} (embedding) of the largest value: expected at most {PARITY:.0e}'
+        )
+    return Parity(worst_logits, worst_embedding, samples)
+
+
+def make_card(model: ShuffleNetV1, name: str, labels: Sequence[str], px: int, **fields: Any) -> Card:
+    """The card of an exported network, without its golden sample."""
+    return Card(
+        name=name, network=model.config.name, labels=tuple(labels),
+        input=CardInput(layout='NHWC', dtype='uint8', size=(px, px), color='rgb'),
+        outputs={'logits': 'logits', 'embedding': 'embedding'},
+        embedding={'dim': model.embedding_dim, 'layer': 'global average pool after stage 4'},
+        **fields,
+    )
+
+
+def export(model: ShuffleNetV1, card: Card, path: Path) -> Parity:
+    """Write one bundle: graph, card, parity check against torch, golden sample.
+
+    Raises:
+        ExportError: the graph differs from the network; nothing is written to path.
+    """
+    graph = to_onnx(model, card.input.size[0])
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / path.name
+        save_bundle(graph, card, draft)
+        backend = OnnxRuntimeBackend(open_bundle(str(draft)))
+        parity = check_parity(model, backend, card.input.size[0])
+        logits = backend.run(golden_picture(card.input.size).pixels[None]).logits
+    golden = Golden(tuple(round(float(v), 5) for v in logits[:GOLDEN_LOGITS]))
+    save_bundle(graph, replace(card, golden=golden), path)
+    return parity
