@@ -1,0 +1,79 @@
+"""A bag may not claim more memory or disk than a bag of camera images needs.
+
+rosbags unpacks whatever a compressed chunk, message or file holds, so 30 kB of zstd could become many
+gigabytes. Here unpacking stops at a limit.
+"""
+
+import bz2
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lz4.frame  # type: ignore[import-untyped]
+from rosbags.rosbag1 import reader as rosbag1_reader
+from rosbags.rosbag2 import storage_mcap
+
+from shufflenet_ros.bags.errors import BagError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+# One raw 7680x4320 rgb8 frame is 95 MiB; recorders close a chunk after 1 to 4 MiB or one message.
+MAX_UNPACKED_BYTES = 128 << 20
+
+_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    'zstd': zstd.ZstdDecompressor, 'lz4': lz4.frame.LZ4FrameDecompressor, 'bz2': bz2.BZ2Decompressor,
+}
+
+
+def unpack(data: bytes | memoryview, compression: str, limit: int = MAX_UNPACKED_BYTES) -> bytes:
+    """The bytes that one zstd, lz4 or bz2 frame holds.
+
+    Raises:
+        BagError: more than limit bytes come out, or the frame ends early.
+    """
+    decompressor = _DECOMPRESSORS[compression]()
+    unpacked: bytes = decompressor.decompress(data, max_length=limit + 1)
+    if len(unpacked) > limit:
+        raise BagError(f'{compression} data unpacks to more than {limit} bytes: expected at most that many')
+    if not decompressor.eof:
+        raise BagError(f'{compression} data ends early, after {len(unpacked)} unpacked bytes')
+    return unpacked
+
+
+def _mcap_unpacker(compression: str) -> Callable[[bytes, int], bytes]:
+    def unpacker(data: bytes, size: int) -> bytes:
+        if size > MAX_UNPACKED_BYTES:
+            raise BagError(f'mcap chunk of {size} bytes: expected at most {MAX_UNPACKED_BYTES}')
+        return unpack(data, compression, size)
+    return unpacker
+
+
+def bound_rosbags() -> None:
+    """Put the limits into rosbags' tables of chunk decompressors, which have none."""
+    storage_mcap.DECOMPRESSORS.update({name: _mcap_unpacker(name) for name in ('lz4', 'zstd')})
+    rosbag1_reader.decompressors.update({name: lambda data, n=name: unpack(data, n) for name in ('lz4', 'bz2')})
+
+
+def check_unpacked_fits(path: Path) -> None:
+    """Refuse a zstd-compressed bag file that would fill the disk of the temporary folder it is unpacked to.
+
+    Raises:
+        BagError: it unpacks to more than half of what is free there, or is no whole zstd frame.
+    """
+    room = shutil.disk_usage(tempfile.gettempdir()).free // 2
+    total = 0
+    try:
+        with zstd.open(path, 'rb') as stream:
+            while block := stream.read(1 << 20):
+                total += len(block)
+                if total > room:
+                    raise BagError(f'{path} unpacks to more than {room} bytes, half of what is free in '
+                                   f'{tempfile.gettempdir()}: make room or set TMPDIR')
+    except (OSError, EOFError, zstd.ZstdError) as error:
+        raise BagError(f'{path} cannot be unpacked: {error}') from error

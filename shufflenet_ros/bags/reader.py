@@ -1,0 +1,249 @@
+"""Any bag as messages with topic, type, log time and bytes: ROS 1 .bag, ROS 2 db3 and mcap.
+
+rosbags does the reading; this module gives it one face, one error class and limits. Nothing of a message
+is decoded before somebody asks for it, and one broken type definition harms its own topic only.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from rosbags.convert.converter import is_same_wireformat
+from rosbags.interfaces import Connection, ConnectionExtRosbag1, MessageDefinitionFormat, QosDurability
+from rosbags.rosbag1 import Reader as Reader1
+from rosbags.rosbag2 import Reader as Reader2
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from shufflenet_ros.bags.errors import BagError
+from shufflenet_ros.bags.limits import MAX_UNPACKED_BYTES, bound_rosbags, check_unpacked_fits, unpack
+
+BAG_SUFFIXES = ('.bag', '.db3', '.mcap')
+IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+
+_REMEDIES = {
+    '.bag': 'try `rosbag reindex` or record again',
+    '.mcap': 'try `mcap recover` or record again',
+    '.db3': 'try `sqlite3 FILE .recover` or record again',
+    '': 'try `ros2 bag reindex` or name the storage file itself',
+}
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag.
+
+    Attributes:
+        type: ROS 2 spelling, such as sensor_msgs/msg/Image, for ROS 1 bags as well.
+        count: its messages by the bag's index.
+        latched: it was published for late joiners too (transient local; latching in ROS 1).
+    """
+
+    name: str
+    type: str
+    count: int
+    latched: bool
+
+
+@dataclass(frozen=True)
+class BagMessage:
+    """One message as it lies in the bag.
+
+    Attributes:
+        type: ROS 2 spelling, such as sensor_msgs/msg/Image.
+        log_ns: time of recording in nanoseconds; the time of taking is in the message's own header.
+        raw: its bytes, CDR in a ROS 2 bag, ROS 1 serialisation in a ROS 1 bag.
+        number: its place among the messages that were asked for, from 0.
+    """
+
+    topic: str
+    type: str
+    log_ns: int
+    raw: bytes = field(repr=False)
+    number: int
+    _codec: '_Codec' = field(repr=False, compare=False)
+
+    @cached_property
+    def message(self) -> Any:
+        """An object with the message's fields; arrays are NumPy views of `raw`.
+
+        Raises:
+            BagError: the bytes are no such message, or the bag does not say what the type looks like.
+        """
+        with _bag_errors(f'message {self.number} on {self.topic} ({self.type})'):
+            return self._codec.deserialize(self.raw, self.type)
+
+    def cdr(self) -> bytes | memoryview:
+        """Its bytes as ROS 2 sends them; ROS 1 bytes are converted.
+
+        Raises:
+            BagError: a ROS 1 message whose type is different or unknown in ROS 2, or is damaged.
+        """
+        with _bag_errors(f'message {self.number} on {self.topic} ({self.type})'):
+            return self._codec.to_cdr(self.raw, self.type)
+
+
+def stamp_ns(message: Any) -> int:
+    """The time in a message's header, in nanoseconds: when the camera took the picture."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+@lru_cache(maxsize=2)
+def _known_types(ros1: bool) -> Typestore:
+    return get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.LATEST)
+
+
+class _Codec:
+    """Bytes to messages by the types that ROS is known to have, then by what the bag says itself."""
+
+    def __init__(self, connections: list[Connection], ros1: bool):
+        self._ros1 = ros1
+        self._definitions = {c.msgtype: c.msgdef for c in connections}
+        self._stores: dict[str, Typestore] = {}
+
+    def _store(self, msgtype: str) -> Typestore:
+        if msgtype in _known_types(self._ros1).fielddefs:
+            return _known_types(self._ros1)
+        if msgtype not in self._stores:
+            definition = self._definitions[msgtype]
+            if definition.format == MessageDefinitionFormat.NONE:
+                raise BagError(f'the bag has no definition of {msgtype}, and it is none of ROS\'s own types')
+            is_msg = definition.format == MessageDefinitionFormat.MSG
+            types = get_types_from_msg(definition.data, msgtype) if is_msg else get_types_from_idl(definition.data)
+            store = get_typestore(Stores.EMPTY)
+            store.register(types)
+            self._stores[msgtype] = store
+        return self._stores[msgtype]
+
+    def deserialize(self, raw: bytes, msgtype: str) -> Any:
+        store = self._store(msgtype)
+        return store.deserialize_ros1(raw, msgtype) if self._ros1 else store.deserialize_cdr(raw, msgtype)
+
+    def to_cdr(self, raw: bytes, msgtype: str) -> bytes | memoryview:
+        if not self._ros1:
+            return raw
+        ros2 = _known_types(ros1=False)
+        if msgtype not in ros2.fielddefs or not is_same_wireformat(self._store(msgtype), ros2, msgtype, msgtype):
+            raise BagError(f'{msgtype} of ROS 1 has no equal in ROS 2: leave the topic out')
+        return ros2.ros1_to_cdr(raw, msgtype)
+
+
+@contextmanager
+def _bag_errors(what: str, remedy: str = '') -> Iterator[None]:
+    """Turn whatever rosbags raises into a BagError.
+
+    Damaged bags make it raise some twenty classes (assertions, struct, KeyError, apsw, zstd, ...), so
+    everything but a request to stop is caught.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).strip("'") or type(error).__name__
+        tail = f': {remedy}' if remedy else ''
+        raise BagError(f'{what} cannot be read ({reason[:300]}){tail}') from error
+
+
+class Bag:
+    """An open bag; use it as a context manager.
+
+    Attributes:
+        topics: in order of name.
+        ros1: it is a ROS 1 bag.
+        start_ns, end_ns: log times of the first and last message by the bag's index; 0 where it is empty.
+    """
+
+    def __init__(self, path: str | Path):
+        """Open it.
+
+        Raises:
+            BagError: no bag, a damaged one, or one that needs too much room.
+        """
+        self.path = Path(path)
+        self.ros1 = self.path.suffix == '.bag' and not self.path.is_dir()
+        self._remedy = _REMEDIES.get('' if self.path.is_dir() else self.path.suffix, '')
+        self._opened = False
+        bound_rosbags()
+        with _bag_errors(f'bag {self.path}', self._remedy):
+            self._reader = self._open()
+            self._opened = True
+            connections = list(self._reader.connections)
+            self.topics = tuple(
+                Topic(name, info.connections[0].msgtype, info.msgcount, any(map(_is_latched, info.connections)))
+                for name, info in sorted(self._reader.topics.items()))
+            empty = not self._reader.message_count
+            self.start_ns = 0 if empty else self._reader.start_time
+            self.end_ns = 0 if empty else self._reader.end_time - 1
+            self._codec = _Codec(connections, self.ros1)
+
+    def _open(self) -> Reader1 | Reader2:
+        if self.ros1:
+            reader1 = Reader1(self.path)
+            reader1.open()
+            return reader1
+        if self.path.is_dir():
+            for file in sorted(self.path.glob('*.zstd')):
+                check_unpacked_fits(file)
+        reader = Reader2(self.path)
+        reader.open()
+        return reader
+
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+        """The messages of these topics (all where None) in order of log time.
+
+        Raises:
+            BagError: a topic that the bag does not have, or damage; the error says at which message.
+        """
+        unknown = sorted(set(topics or ()) - {topic.name for topic in self.topics})
+        if unknown:
+            raise BagError(f'bag {self.path} has no topic {unknown}: it has {[t.name for t in self.topics]}')
+        wanted = [c for c in self._reader.connections if topics is None or c.topic in topics]
+        if not wanted:
+            return
+        number, source = 0, self._raw_messages(wanted)
+        while True:
+            where = f'bag {self.path}: message {number} (the {number} before it were read)'
+            with _bag_errors(where, self._remedy):
+                item = next(source, None)
+                if item is None:
+                    return
+                connection, log_ns, raw = item
+                if not isinstance(raw, bytes) or not isinstance(log_ns, int) or len(raw) > MAX_UNPACKED_BYTES:
+                    raise BagError(f'expected a time and at most {MAX_UNPACKED_BYTES} bytes, got {type(raw).__name__}')
+            yield BagMessage(connection.topic, connection.msgtype, log_ns, raw, number, self._codec)
+            number += 1
+
+    def _raw_messages(self, wanted: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
+        if isinstance(self._reader, Reader2) and self._reader.compression_mode == 'message':
+            # Taken out of rosbags' hands, which would unpack without a limit.
+            storage = self._reader.storage
+            storage.metadata = storage.metadata._replace(compression_mode=None)
+            return ((c, t, unpack(data, 'zstd')) for c, t, data in self._reader.messages(wanted))
+        return self._reader.messages(wanted)
+
+    def close(self) -> None:
+        """Let go of the files; more than once does no harm."""
+        if self._opened:
+            self._opened = False
+            self._reader.close()
+
+    def __enter__(self) -> 'Bag':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _is_latched(connection: Connection) -> bool:
+    if isinstance(connection.ext, ConnectionExtRosbag1):
+        return bool(connection.ext.latching)
+    profiles = connection.ext.offered_qos_profiles
+    return any(qos.durability == QosDurability.TRANSIENT_LOCAL for qos in profiles)
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path looks like a bag: a folder with metadata.yaml, or a .bag, .db3 or .mcap file."""
+    return (path / 'metadata.yaml').is_file() if path.is_dir() else path.suffix in BAG_SUFFIXES
