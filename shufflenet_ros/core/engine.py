@@ -1,0 +1,251 @@
+"""Camera frames to one worker, newest first, cameras in turn, every frame accounted for."""
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Literal
+
+from shufflenet_ros.core.frame import Frame
+from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.throttle import LogThrottle
+from shufflenet_ros.core.worker import ThreadWorker, Worker
+
+Policy = Literal['latest', 'every']
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How the frames of one camera, or of all, have ended so far.
+
+    At every moment received = published + superseded + in_flight + the sum of dropped.
+
+    Attributes:
+        published: handled without an exception.
+        superseded: a newer frame took its place, or the engine was not running.
+        in_flight: waiting or being handled.
+        dropped: frames a reason; every reason is there, most at 0.
+    """
+
+    received: int
+    published: int
+    superseded: int
+    in_flight: int
+    dropped: Mapping[Reason, int]
+
+
+@dataclass
+class _Camera:
+    """One camera's slot and tallies, touched only under the engine's lock."""
+
+    waiting: deque[Frame] = field(default_factory=deque)
+    handling: int = 0
+    received: int = 0
+    published: int = 0
+    superseded: int = 0
+    dropped: dict[Reason, int] = field(default_factory=lambda: dict.fromkeys(Reason, 0))
+    due: float = -math.inf  # when max_rate_hz lets the next frame in
+
+
+class Engine:
+    """Hands camera frames to one worker, newest first, and accounts for every one of them.
+
+    With S the service time and T the frame period of a camera, the policy `latest` holds the age of
+    an answer at S + T however large S is; a queue of depth n would add n service times.
+    """
+
+    def __init__(self, cameras: Sequence[str], handle: Callable[[Frame], None], *, policy: Policy = 'latest',
+                 queue_size: int = 100, on_drop: Callable[[Frame, Dropped], None] | None = None,
+                 clock: Callable[[], float] = time.monotonic, worker: Worker | None = None) -> None:
+        """Set up a stopped engine.
+
+        Args:
+            cameras: names, in the order of their turns.
+            handle: answers one frame, in the worker. Returning is `published`; raising Dropped is
+                its reason, MemoryError `no_memory`, any other Exception `backend_error`.
+            policy: `latest` keeps one waiting frame a camera; `every` keeps queue_size of them. Where
+                there is no room the oldest is superseded.
+            on_drop: told of each frame that handle gave up, after it was counted, in the worker. The
+                Dropped has the exception as its __cause__. Throttled frames are only counted.
+            clock: steady seconds.
+            worker: who calls step; a ThreadWorker of its own by default.
+
+        Raises:
+            ValueError: no camera, a name twice, an unknown policy, queue_size < 1.
+        """
+        if not cameras or len(set(cameras)) != len(cameras):
+            raise ValueError(f'cameras: got {list(cameras)}, expected at least one name and each once')
+        if policy not in ('latest', 'every'):
+            raise ValueError(f'policy: got {policy!r}, expected latest or every')
+        if queue_size < 1:
+            raise ValueError(f'queue_size: got {queue_size}, expected at least 1')
+        self._cameras = {name: _Camera() for name in cameras}
+        self._turns = deque(cameras)
+        self._room = 1 if policy == 'latest' else queue_size
+        self._handle, self._on_drop, self._clock = handle, on_drop, clock
+        self._worker = ThreadWorker() if worker is None else worker
+        self._changed = threading.Condition()  # guards everything below and the cameras
+        self._run: object | None = None  # a token for each run; None while stopped
+        self._max_rate_hz = 0.0
+        self._logs = LogThrottle(clock)
+
+    def start(self) -> None:
+        """Let the worker begin; nothing happens when it has. Frames that came before are not kept."""
+        with self._changed:
+            if self._run is not None:
+                return
+            self._run = run = object()
+        self._worker.start(self.step, partial(self._wait, run))
+
+    def stop(self, timeout: float) -> bool:
+        """End the run: waiting frames are superseded, the one being handled is finished and counted.
+
+        Returns False if it took longer than timeout seconds, or if handle itself asks. The engine is
+        stopped then too, and can be started again: the next run begins when that frame is done.
+        """
+        with self._changed:
+            self._run = None
+            for camera in self._cameras.values():
+                camera.superseded += len(camera.waiting)
+                camera.waiting.clear()
+            self._changed.notify_all()
+        return self._worker.stop(timeout)
+
+    def submit(self, camera: str, message: Any) -> None:
+        """Take a message from a subscription's callback: no message can make it wait or raise.
+
+        While the engine is stopped a frame ends at once as superseded.
+
+        Raises:
+            KeyError: the engine was not made with this camera, which is a fault of the program.
+        """
+        slot = self._cameras[camera]
+        frame = Frame(camera, message, self._clock())
+        with self._changed:
+            slot.received += 1
+            if self._run is None:
+                slot.superseded += 1
+            elif self._beyond_rate(slot, frame.arrived):
+                slot.dropped[Reason.THROTTLED] += 1
+            else:
+                if len(slot.waiting) == self._room:
+                    slot.waiting.popleft()
+                    slot.superseded += 1
+                slot.waiting.append(frame)
+                self._changed.notify()
+
+    def step(self) -> bool:
+        """Handle the frame whose camera's turn it is; False when nothing waits. The worker calls this."""
+        frame = self._take()
+        if frame is None:
+            return False
+        try:
+            self._handle(frame)
+        except Dropped as dropped:
+            self._end(frame, dropped.reason)
+            self._tell(frame, dropped.reason, dropped)
+        except MemoryError as error:
+            self._end(frame, Reason.NO_MEMORY)
+            self._tell(frame, Reason.NO_MEMORY, error)
+        except Exception as error:
+            self._end(frame, Reason.BACKEND_ERROR)
+            self._tell(frame, Reason.BACKEND_ERROR, error)
+        except BaseException:
+            self._end(frame, Reason.BACKEND_ERROR)
+            raise
+        else:
+            self._end(frame, None)
+        return True
+
+    def counts(self, camera: str) -> Counts:
+        """One camera's counts, all of one moment."""
+        with self._changed:
+            return _count([self._cameras[camera]])
+
+    def total(self) -> Counts:
+        """The sum over all cameras, all of one moment."""
+        with self._changed:
+            return _count(self._cameras.values())
+
+    @property
+    def max_rate_hz(self) -> float:
+        """Frames a second that each camera may hand in; those beyond end as `throttled`. 0 is no limit."""
+        return self._max_rate_hz
+
+    @max_rate_hz.setter
+    def max_rate_hz(self, rate: float) -> None:
+        if not 0.0 <= rate < math.inf:
+            raise ValueError(f'max_rate_hz: got {rate}, expected a number of frames a second, or 0 for no limit')
+        with self._changed:
+            self._max_rate_hz = rate
+            for camera in self._cameras.values():
+                camera.due = -math.inf
+
+    def _beyond_rate(self, camera: _Camera, now: float) -> bool:
+        """One frame each 1/rate seconds of a grid: jitter of the camera then doesn't lower the rate."""
+        if self._max_rate_hz == 0.0:
+            return False
+        if now < camera.due:
+            return True
+        period = 1.0 / self._max_rate_hz
+        camera.due = (camera.due if now - camera.due < period else now) + period
+        return False
+
+    def _wait(self, run: object) -> bool:
+        """Sleep until a frame waits; False once this run is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._run is not run or any(c.waiting for c in self._cameras.values()))
+            return self._run is run
+
+    def _take(self) -> Frame | None:
+        now = self._clock()
+        with self._changed:
+            for _ in range(len(self._turns)):
+                name = self._turns[0]
+                self._turns.rotate(-1)
+                camera = self._cameras[name]
+                if camera.waiting:
+                    frame = camera.waiting.popleft()
+                    camera.handling += 1
+                    frame.taken = now
+                    return frame
+        return None
+
+    def _end(self, frame: Frame, reason: Reason | None) -> None:
+        camera = self._cameras[frame.camera]
+        with self._changed:
+            camera.handling -= 1
+            if reason is None:
+                camera.published += 1
+            else:
+                camera.dropped[reason] += 1
+
+    def _tell(self, frame: Frame, reason: Reason, error: Exception) -> None:
+        """Tell on_drop, which may fail as anything may; the worker goes on and says so."""
+        if self._on_drop is None:
+            return
+        try:
+            if isinstance(error, Dropped):
+                dropped = error
+            else:
+                dropped = Dropped(reason, f'{type(error).__name__}: {error}')
+                dropped.__cause__ = error
+            self._on_drop(frame, dropped)
+        except Exception:
+            if (suppressed := self._logs.admit('on_drop')) is not None:
+                LOG.exception('engine: on_drop failed (%d more not shown)', suppressed)
+
+
+def _count(cameras: Iterable[_Camera]) -> Counts:
+    cameras = list(cameras)
+    return Counts(
+        received=sum(c.received for c in cameras), published=sum(c.published for c in cameras),
+        superseded=sum(c.superseded for c in cameras),
+        in_flight=sum(len(c.waiting) + c.handling for c in cameras),
+        dropped=MappingProxyType({reason: sum(c.dropped[reason] for c in cameras) for reason in Reason}))
