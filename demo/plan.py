@@ -1,0 +1,47 @@
+"""What the demo's bag shows when: street video first, then one pan a photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from demo.photos import Photo
+
+RATE_HZ = 25
+STREET_S = 10.0  # all of bikes.mp4
+PAN_S = 4.0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of the bag: frames [begin, end), and the labels that are right there (none: no pan)."""
+
+    name: str
+    begin: int
+    end: int
+    right: tuple[str, ...] = ()
+
+    @property
+    def from_s(self) -> float:
+        """Seconds from the bag's start, of its first frame."""
+        return self.begin / RATE_HZ
+
+    @property
+    def to_s(self) -> float:
+        """Seconds from the bag's start, of the first frame after it."""
+        return self.end / RATE_HZ
+
+
+def plan(photos: tuple[Photo, ...], seconds: float | None = None) -> tuple[Segment, ...]:
+    """The segments of a bag that lasts `seconds`: every part shortened alike, none longer than it is.
+
+    Without `seconds` it is the whole: STREET_S of street, PAN_S a photo.
+    """
+    whole = STREET_S + PAN_S * len(photos)
+    share = 1.0 if seconds is None else min(1.0, seconds / whole)
+    parts = [('street', STREET_S, ()), *((photo.name, PAN_S, photo.right) for photo in photos)]
+    segments, begin = [], 0
+    for name, duration, right in parts:
+        end = begin + max(2, round(duration * share * RATE_HZ))
+        segments.append(Segment(name, begin, end, right))
+        begin = end
+    return tuple(segments)

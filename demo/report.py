@@ -1,0 +1,122 @@
+"""The demo's arithmetic: what was counted, which laws must hold, and the last line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from demo.plan import RATE_HZ, Segment
+
+TOP = 3
+MIN_RESULTS = 0.95  # of the frames
+
+
+@dataclass(frozen=True)
+class Result:
+    """One classification as it came back over DDS.
+
+    Attributes:
+        stamp_ns: the header's stamp, which names the frame.
+        labels: (name, score) by falling score.
+        seen_age_s: seconds from the image's publication to the result's, both as DDS stamped them.
+    """
+
+    stamp_ns: int
+    labels: tuple[tuple[str, float], ...]
+    seen_age_s: float
+
+    def top(self) -> tuple[str, ...]:
+        """The names of the first three labels."""
+        return tuple(name for name, _ in self.labels[:TOP])
+
+
+@dataclass(frozen=True)
+class NodeCounts:
+    """The node's own counters and ages at the end, from /diagnostics.
+
+    Ages are publication minus arrival inside the node, on its steady clock, in milliseconds.
+    """
+
+    received: int
+    dropped: int
+    superseded: int
+    age_p50_ms: float
+    age_p99_ms: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that the demo measured.
+
+    Attributes:
+        sent_ns: the stamps of the images that were published, in order.
+        results: in order of arrival.
+    """
+
+    segments: tuple[Segment, ...]
+    sent_ns: tuple[int, ...]
+    results: tuple[Result, ...]
+    node: NodeCounts
+
+    def segment_of(self, stamp_ns: int) -> Segment:
+        """The segment that shows the frame of this stamp."""
+        frame = round((stamp_ns - self.sent_ns[0]) * RATE_HZ / 1e9)
+        return next(s for s in self.segments if s.begin <= frame < s.end)
+
+    def is_right(self, result: Result) -> bool:
+        """Whether a right label of the frame's segment is among the first three."""
+        return not set(self.segment_of(result.stamp_ns).right).isdisjoint(result.top())
+
+
+def broken_laws(outcome: Outcome) -> list[str]:
+    """What must hold and doesn't, one sentence each; empty when all is well."""
+    node, frames, results = outcome.node, len(outcome.sent_ns), len(outcome.results)
+    broken = []
+    if node.received != frames:
+        broken.append(f'{frames} images were sent and {node.received} reached the node: '
+                      f'{frames - node.received} were lost on the way')
+    if results + node.dropped + node.superseded != frames:
+        broken.append(f'results {results} + dropped {node.dropped} + superseded {node.superseded} '
+                      f'is {results + node.dropped + node.superseded}, not frames {frames}')
+    if node.dropped:
+        broken.append(f'{node.dropped} frames were dropped, and the bag holds none that may be')
+    if results < MIN_RESULTS * frames:
+        broken.append(f'{results} results for {frames} frames are fewer than {MIN_RESULTS:.0%}')
+    return broken + _wrong_stamps([result.stamp_ns for result in outcome.results], outcome.sent_ns)
+
+
+def _wrong_stamps(stamps: Sequence[int], sent: Collection[int]) -> list[str]:
+    twice = [stamp for stamp, n in Counter(stamps).items() if n > 1]
+    strange = set(stamps) - set(sent)
+    broken = []
+    if twice:
+        broken.append(f'{len(twice)} frames were answered more than once, first the one of stamp {twice[0]}')
+    if strange:
+        broken.append(f'{len(strange)} results have the stamp of no image, first {min(strange)}')
+    return broken
+
+
+def right_by_photo(outcome: Outcome) -> dict[str, tuple[int, int]]:
+    """For each pan: how many of its frames had a right label in the top 3, and how many frames it has.
+
+    A frame without a result counts as not right.
+    """
+    answers = {result.stamp_ns: result for result in outcome.results}
+    right = Counter(outcome.segment_of(stamp).name for stamp in outcome.sent_ns
+                    if stamp in answers and outcome.is_right(answers[stamp]))
+    return {s.name: (right[s.name], s.end - s.begin) for s in outcome.segments if s.right}
+
+
+def known_right(outcome: Outcome) -> float:
+    """The share of pan frames with a right label in the top 3."""
+    counts = right_by_photo(outcome).values()
+    return sum(right for right, _ in counts) / sum(frames for _, frames in counts)
+
+
+def last_line(outcome: Outcome) -> str:
+    """The demo's last line."""
+    node = outcome.node
+    return (f'demo: frames={len(outcome.sent_ns)} results={len(outcome.results)} dropped={node.dropped} '
+            f'superseded={node.superseded} age_p50_ms={node.age_p50_ms:.1f} age_p99_ms={node.age_p99_ms:.1f} '
+            f'known_right={known_right(outcome):.3f}')

@@ -1,0 +1,90 @@
+"""The demo's picture: which label with which score at what time, and how old the results were."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from demo.report import Outcome, known_right
+
+matplotlib.use('Agg')  # works without a display
+from matplotlib import pyplot as plt  # noqa: E402
+
+ROWS = 14  # labels that get a row of their own
+RIGHT, OTHER, BAND = 'tab:green', 'tab:blue', '0.93'
+
+
+def draw_timeline(outcome: Outcome, path: Path, model: str) -> None:
+    """Write the picture as PNG: labels over time above, score over time between, ages below."""
+    figure, axes = plt.subplots(3, 1, figsize=(12, 10), height_ratios=(4, 2, 2), layout='constrained')
+    _labels(axes[0], outcome)
+    _scores(axes[1], outcome)
+    _ages(axes[2], outcome)
+    figure.suptitle(f'{model}: {len(outcome.results)} results for {len(outcome.sent_ns)} frames, '
+                    f'right label in the top 3 on {known_right(outcome):.0%} of the pan frames')
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
+def _seconds(outcome: Outcome, stamp_ns: int) -> float:
+    return (stamp_ns - outcome.sent_ns[0]) / 1e9
+
+
+def _bands(axis: Any, outcome: Outcome) -> None:
+    for i, segment in enumerate(outcome.segments):
+        axis.axvspan(segment.from_s, segment.to_s, color=BAND if i % 2 else 'white', zorder=0)
+    axis.set_xlim(0, outcome.segments[-1].to_s)
+
+
+def _labels(axis: Any, outcome: Outcome) -> None:
+    """One row a label: every time it was in the top 3, as large as its score."""
+    points = [(_seconds(outcome, r.stamp_ns), name, score, name in outcome.segment_of(r.stamp_ns).right)
+              for r in outcome.results for name, score in r.labels[:3]]
+    weight: Counter[str] = Counter()
+    for _, name, score, right in points:
+        weight[name] += score + 1e6 * right  # a right label always has a row
+    rows = [name for name, _ in weight.most_common(ROWS)][::-1]
+    for color, wanted, title in ((OTHER, False, 'in the top 3'), (RIGHT, True, 'in the top 3 and right')):
+        shown = [(t, rows.index(name), score) for t, name, score, right in points
+                 if name in rows and right == wanted]
+        if shown:
+            t, y, score = zip(*shown)
+            axis.scatter(t, y, s=60 * np.array(score) + 1, color=color, label=title)
+    _bands(axis, outcome)
+    for segment in outcome.segments:
+        title = segment.name + (f'\nright: {", ".join(segment.right)}' if segment.right else '')
+        axis.text((segment.from_s + segment.to_s) / 2, len(rows), title, ha='center', va='bottom', fontsize=8)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set_ylim(-1, len(rows) - 0.3)
+    axis.set_ylabel('label')
+    axis.legend(loc='lower left', fontsize=8)
+
+
+def _scores(axis: Any, outcome: Outcome) -> None:
+    times = [_seconds(outcome, r.stamp_ns) for r in outcome.results]
+    best = [r.labels[0][1] if r.labels else 0.0 for r in outcome.results]
+    right = [max((score for name, score in r.labels if name in outcome.segment_of(r.stamp_ns).right),
+                 default=np.nan) for r in outcome.results]
+    axis.plot(times, best, '.', color=OTHER, markersize=3, label='best label')
+    axis.plot(times, right, '.', color=RIGHT, markersize=3, label='right label')
+    _bands(axis, outcome)
+    axis.set_ylim(0, 1)
+    axis.set_xlabel("seconds from the bag's start")
+    axis.set_ylabel('score')
+    axis.legend(loc='upper left', fontsize=8)
+
+
+def _ages(axis: Any, outcome: Outcome) -> None:
+    ages = np.array([r.seen_age_s for r in outcome.results]) * 1e3
+    axis.hist(ages, bins=np.linspace(0, max(float(np.quantile(ages, 0.995)) * 1.2, 1.0), 60), color=OTHER,
+              label="from outside: result's publication minus image's publication")
+    for name, value in (('p50', outcome.node.age_p50_ms), ('p99', outcome.node.age_p99_ms)):
+        axis.axvline(value, color='tab:red', linestyle='--')
+        axis.text(value, axis.get_ylim()[1] * 0.9, f' {name} {value:.1f} ms\n in the node', color='tab:red', fontsize=8)
+    axis.set_xlabel('age in ms')
+    axis.set_ylabel('results')
+    axis.legend(loc='upper right', fontsize=8)
