@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -234,7 +235,7 @@ class Engine:
             if isinstance(error, Dropped):
                 dropped = error
             else:
-                dropped = Dropped(reason, f'{type(error).__name__}: {error}')
+                dropped = Dropped(reason, ''.join(traceback.format_exception_only(error)).strip())
                 dropped.__cause__ = error
             self._on_drop(frame, dropped)
         except Exception:

@@ -10,12 +10,13 @@ from typing import Protocol
 from shufflenet_ros.core.throttle import LogThrottle
 
 LOG = logging.getLogger(__name__)
+Ask = Callable[[], bool]
 
 
 class Worker(Protocol):
     """Calls `step` whenever `wait` says that there may be something to do."""
 
-    def start(self, step: Callable[[], bool], wait: Callable[[], bool]) -> None:
+    def start(self, step: Ask, wait: Ask) -> None:
         """Begin, and return at once.
 
         Args:
@@ -42,12 +43,12 @@ class ThreadWorker:
         self._thread: threading.Thread | None = None
         self._logs = LogThrottle(time.monotonic)
 
-    def start(self, step: Callable[[], bool], wait: Callable[[], bool]) -> None:
+    def start(self, step: Ask, wait: Ask) -> None:
         """See Worker. A run that is still in its last step is waited for, in the new thread."""
         with self._lock:
-            run = threading.Thread(target=self._run, args=(step, wait, self._thread), name=self._name, daemon=True)
-            run.start()
-            self._thread = run
+            arguments = (step, wait, self._thread)
+            self._thread = threading.Thread(target=self._run, args=arguments, name=self._name, daemon=True)
+            self._thread.start()
 
     def stop(self, timeout: float) -> bool:
         """See Worker. False at once when the thread itself asks: it cannot wait for its own end."""
@@ -60,7 +61,7 @@ class ThreadWorker:
         thread.join(max(timeout, 0.0))
         return not thread.is_alive()
 
-    def _run(self, step: Callable[[], bool], wait: Callable[[], bool], previous: threading.Thread | None) -> None:
+    def _run(self, step: Ask, wait: Ask, previous: threading.Thread | None) -> None:
         if previous is not None:
             previous.join()
             previous = None
@@ -73,7 +74,7 @@ class ThreadWorker:
                 # A step guards its handler, so only something like an exhausted memory gets here;
                 # ending the thread would leave a node that lives and never answers again.
                 if (suppressed := self._logs.admit('step')) is not None:
-                    LOG.exception('worker: a step failed and the worker goes on (%d more not shown)', suppressed)
+                    LOG.exception('worker: a step failed, the next one follows (%d more not shown)', suppressed)
             except BaseException:
                 # SystemExit and KeyboardInterrupt are a wish to end the process. Python would let them
                 # end this thread in silence, so the main thread is told.

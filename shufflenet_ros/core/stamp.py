@@ -1,0 +1,15 @@
+"""Is a header's stamp a time at all? A bad one is counted and reported; the answer still goes out."""
+
+
+def stamp_problem(sec: int, nanosec: int) -> str | None:
+    """What is wrong with a builtin_interfaces/Time, with a remedy, or None.
+
+    Zero is called a problem too: it is what a driver sends that never sets the stamp.
+    """
+    if sec < 0:
+        return f'stamp has sec {sec}, expected >= 0: check the clock of the machine that runs the camera'
+    if not 0 <= nanosec < 1_000_000_000:
+        return f'stamp has nanosec {nanosec}, expected 0 to 999999999: the driver fills the stamp wrongly'
+    if sec == 0 and nanosec == 0:
+        return 'stamp is zero: the driver does not set it, so answers cannot be matched to other topics'
+    return None

@@ -1,0 +1,78 @@
+"""How long frames take: percentiles over the last ones, a window for each stage of a frame's way."""
+
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from shufflenet_ros.core.frame import StageTimes
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Percentiles of a window, in the unit of its values, interpolated as numpy.percentile does.
+
+    Attributes:
+        count: values in the window; where it is 0 the percentiles are NaN.
+    """
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+
+
+class Window:
+    """The last `size` values. One thread may add while another reads."""
+
+    def __init__(self, size: int = 1000) -> None:
+        """Make an empty window.
+
+        Raises:
+            ValueError: size < 1.
+        """
+        if size < 1:
+            raise ValueError(f'size: got {size}, expected at least 1')
+        self._values = np.empty(size, np.float64)
+        self._added = 0
+        self._lock = threading.Lock()
+
+    def add(self, value: float) -> None:
+        """Put a value in the place of the oldest."""
+        with self._lock:
+            self._values[self._added % self._values.size] = value
+            self._added += 1
+
+    def clear(self) -> None:
+        """Forget every value."""
+        with self._lock:
+            self._added = 0
+
+    def summary(self) -> Summary:
+        """Of the values that are in the window now."""
+        with self._lock:
+            values = self._values[:self._added].copy()
+        if values.size == 0:
+            return Summary(0, math.nan, math.nan, math.nan)
+        p50, p95, p99 = np.percentile(values, (50, 95, 99))
+        return Summary(values.size, float(p50), float(p95), float(p99))
+
+
+class StageStats:
+    """One camera's windows, in seconds: decode, prepare, run, name, publish, and the age of answers."""
+
+    def __init__(self, size: int = 1000) -> None:
+        """Remember the last `size` published frames."""
+        self._windows = {stage: Window(size) for stage in ('decode', 'prepare', 'run', 'name', 'publish', 'age')}
+
+    def note(self, times: StageTimes, publish: float, age: float) -> None:
+        """Add one published frame: its stages, the seconds its publication took, its age after that."""
+        values = (times.decode, times.prepare, times.run, times.name, publish, age)
+        for window, value in zip(self._windows.values(), values):
+            window.add(value)
+
+    def summaries(self) -> Mapping[str, Summary]:
+        """By stage, in the order of a frame's way."""
+        return {stage: window.summary() for stage, window in self._windows.items()}

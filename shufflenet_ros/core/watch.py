@@ -1,0 +1,130 @@
+"""Is a camera there, and as fast as it should be?
+
+The states and their levels are those of Autoware's topic_state_monitor, so that its users read ours.
+"""
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+WARN_SHARE, ERROR_SHARE = 0.8, 0.5  # of the expected rate; below is WarnRate, ErrorRate
+_SPAN_S, _SPAN_FRAMES = 1.0, 10  # the rate is taken over the longer of the two
+_MOST_ARRIVALS = 1000  # a camera that floods its topic must not fill the memory
+
+
+class WatchState(str, Enum):
+    """What can be said of a camera's topic."""
+
+    OK = 'OK'
+    NOT_RECEIVED = 'NotReceived'
+    WARN_RATE = 'WarnRate'
+    ERROR_RATE = 'ErrorRate'
+    TIMEOUT = 'Timeout'
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Level(IntEnum):
+    """As in diagnostic_msgs/DiagnosticStatus."""
+
+    OK = 0
+    WARN = 1
+    ERROR = 2
+
+
+_LEVELS = {WatchState.OK: Level.OK, WatchState.WARN_RATE: Level.WARN}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A camera's state at one moment.
+
+    Attributes:
+        text: for a person: what is seen, what is expected.
+        rate_hz: over the last frames; NaN until two have come without a pause of timeout_s.
+    """
+
+    state: WatchState
+    text: str
+    rate_hz: float
+
+    @property
+    def level(self) -> Level:
+        """How bad the state is."""
+        return _LEVELS.get(self.state, Level.ERROR)
+
+
+class RateWatch:
+    """Watches one camera by the arrival of its frames on a steady clock.
+
+    The order of the questions is Autoware's: received at all, timeout, rate far too low, rate low.
+    The rate is that of the frames that came; a gap still open is the timeout's business. After a
+    timeout the rate begins anew, so a camera that comes back is OK at once and not slow first.
+    """
+
+    def __init__(self, clock: Callable[[], float], expected_rate_hz: float = 0.0, timeout_s: float = 1.0) -> None:
+        """Begin with no frame received; see `set_limits`."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._arrivals: deque[float] = deque(maxlen=_MOST_ARRIVALS)
+        self.set_limits(expected_rate_hz, timeout_s)
+
+    def set_limits(self, expected_rate_hz: float, timeout_s: float) -> None:
+        """Take new limits at run time: frames a second, seconds; 0 turns either watch off.
+
+        Raises:
+            ValueError: a limit that is negative or not finite; the old ones stay.
+        """
+        for name, value in (('expected_rate_hz', expected_rate_hz), ('timeout_s', timeout_s)):
+            if not 0.0 <= value < math.inf:
+                raise ValueError(f'{name}: got {value}, expected a finite number >= 0; 0 turns this watch off')
+        with self._lock:
+            self._expected, self._timeout = expected_rate_hz, timeout_s
+
+    def note(self) -> None:
+        """A frame has arrived, now."""
+        now = self._clock()
+        with self._lock:
+            if self._arrivals and self._timed_out(now):
+                self._arrivals.clear()
+            self._arrivals.append(now)
+            span = max(_SPAN_S, _SPAN_FRAMES / self._expected if self._expected else 0.0)
+            while len(self._arrivals) > 2 and self._arrivals[0] < now - span:
+                self._arrivals.popleft()
+
+    def reset(self) -> None:
+        """Forget every frame, as when the camera is subscribed to anew."""
+        with self._lock:
+            self._arrivals.clear()
+
+    def check(self) -> Verdict:
+        """The camera's state now."""
+        now = self._clock()
+        with self._lock:
+            if not self._arrivals:
+                return Verdict(WatchState.NOT_RECEIVED, 'no frame received yet', math.nan)
+            rate = self._rate()
+            if self._timed_out(now):
+                text = f'no frame for {now - self._arrivals[-1]:.1f} s (timeout {self._timeout:g} s)'
+                return Verdict(WatchState.TIMEOUT, text, rate)
+            if not self._expected or math.isnan(rate):
+                return Verdict(WatchState.OK, 'frames arrive', rate)
+            text = f'{rate:.1f} Hz, expected {self._expected:g} Hz'
+            if rate < ERROR_SHARE * self._expected:
+                return Verdict(WatchState.ERROR_RATE, text, rate)
+            if rate < WARN_SHARE * self._expected:
+                return Verdict(WatchState.WARN_RATE, text, rate)
+            return Verdict(WatchState.OK, text, rate)
+
+    def _timed_out(self, now: float) -> bool:
+        return 0.0 < self._timeout < now - self._arrivals[-1]
+
+    def _rate(self) -> float:
+        elapsed = self._arrivals[-1] - self._arrivals[0]
+        if elapsed > 0.0:
+            return (len(self._arrivals) - 1) / elapsed
+        return math.nan if len(self._arrivals) < 2 else math.inf
