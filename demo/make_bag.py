@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import yaml
 
@@ -22,6 +21,7 @@ from demo.photos import HERE, U8, Photo, load_photos, pan
 from demo.plan import RATE_HZ, Segment, plan
 from demo.wheels import CACHE, DemoError, read_member
 from shufflenet_ros.bags.writer import BagWriter
+from shufflenet_ros.core.opencv import cv2
 
 TOPIC = '/camera/image_raw'
 FRAME_ID = 'camera_optical_frame'
@@ -43,7 +43,7 @@ def street(frames: int) -> Iterator[U8]:
         for i in range(frames):
             found, picture = video.read()
             if not found:
-                raise DemoError(f'{STREET[1]} gave {i} frames, expected {frames}: OpenCV cannot decode it here')
+                raise DemoError(f'{STREET[1]} gave {i} frames, expected {frames}: OpenCV cannot decode it')
             yield np.asarray(picture, np.uint8)
         video.release()
 
@@ -103,7 +103,7 @@ def bag_path(seconds: float | None = None) -> Path:
 
 def main() -> None:
     """Make the bag and say where it is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seconds', type=float, help='a shorter bag with the same parts')
     arguments = parser.parse_args()
     path = bag_path(arguments.seconds)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import yaml
 
 from demo.wheels import DemoError, read_member
+from shufflenet_ros.core.opencv import cv2
 
 U8 = npt.NDArray[np.uint8]
 HERE = Path(__file__).resolve().parent
@@ -37,7 +37,10 @@ class Photo:
         Raises:
             DemoError: the photo cannot be had or is no picture.
         """
-        data = read_member(self.package, self.member) if self.package else (HERE / 'photos' / self.file).read_bytes()
+        if self.package:
+            data = read_member(self.package, self.member)
+        else:
+            data = (HERE / 'photos' / self.file).read_bytes()
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if picture is None:
             raise DemoError(f'photo {self.name}: {self.member or self.file} is no picture that OpenCV reads')
@@ -52,14 +55,14 @@ def load_photos(path: Path = HERE / 'photos.yaml') -> tuple[Photo, ...]:
 
 
 def pan(photo: U8, frames: int) -> Iterator[U8]:
-    """A slow pan with a slight zoom: `frames` pictures of PAN_SIZE in which the photo's middle stays in view."""
+    """A slow pan with a slight zoom: `frames` pictures of PAN_SIZE; the photo's middle stays in view."""
     height, width = photo.shape[:2]
     fit = min(height / PAN_SIZE[0], width / PAN_SIZE[1])
     for t in np.linspace(0.0, 1.0, frames):
         scale = fit * np.interp(t, (0, 1), ZOOM)  # photo pixels an output pixel
         place = np.interp(t, (0, 1), DRIFT)
-        left, top = ((side - out * scale) * place for side, out in ((width, PAN_SIZE[1]), (height, PAN_SIZE[0])))
+        left, top = (width - PAN_SIZE[1] * scale) * place, (height - PAN_SIZE[0] * scale) * place
         to_photo = np.array([[scale, 0, left], [0, scale, top]], np.float64)
-        window = cv2.warpAffine(photo, to_photo, PAN_SIZE[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                                borderMode=cv2.BORDER_REPLICATE)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        window = cv2.warpAffine(photo, to_photo, PAN_SIZE[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
         yield np.asarray(window, np.uint8)

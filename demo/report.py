@@ -64,6 +64,11 @@ class Outcome:
         frame = round((stamp_ns - self.sent_ns[0]) * RATE_HZ / 1e9)
         return next(s for s in self.segments if s.begin <= frame < s.end)
 
+    def answers(self) -> dict[int, Result]:
+        """The results by the stamps of the images that were sent."""
+        sent = set(self.sent_ns)
+        return {result.stamp_ns: result for result in self.results if result.stamp_ns in sent}
+
     def is_right(self, result: Result) -> bool:
         """Whether a right label of the frame's segment is among the first three."""
         return not set(self.segment_of(result.stamp_ns).right).isdisjoint(result.top())
@@ -102,9 +107,8 @@ def right_by_photo(outcome: Outcome) -> dict[str, tuple[int, int]]:
 
     A frame without a result counts as not right.
     """
-    answers = {result.stamp_ns: result for result in outcome.results}
-    right = Counter(outcome.segment_of(stamp).name for stamp in outcome.sent_ns
-                    if stamp in answers and outcome.is_right(answers[stamp]))
+    right = Counter(outcome.segment_of(stamp).name for stamp, result in outcome.answers().items()
+                    if outcome.is_right(result))
     return {s.name: (right[s.name], s.end - s.begin) for s in outcome.segments if s.right}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from demo.report import Outcome, known_right
 
 matplotlib.use('Agg')  # works without a display
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 ROWS = 14  # labels that get a row of their own
 RIGHT, OTHER, BAND = 'tab:green', 'tab:blue', '0.93'
@@ -43,7 +43,7 @@ def _bands(axis: Any, outcome: Outcome) -> None:
 def _labels(axis: Any, outcome: Outcome) -> None:
     """One row a label: every time it was in the top 3, as large as its score."""
     points = [(_seconds(outcome, r.stamp_ns), name, score, name in outcome.segment_of(r.stamp_ns).right)
-              for r in outcome.results for name, score in r.labels[:3]]
+              for r in outcome.answers().values() for name, score in r.labels[:3]]
     weight: Counter[str] = Counter()
     for _, name, score, right in points:
         weight[name] += score + 1e6 * right  # a right label always has a row
@@ -52,7 +52,7 @@ def _labels(axis: Any, outcome: Outcome) -> None:
         shown = [(t, rows.index(name), score) for t, name, score, right in points
                  if name in rows and right == wanted]
         if shown:
-            t, y, score = zip(*shown)
+            t, y, score = zip(*shown, strict=True)
             axis.scatter(t, y, s=60 * np.array(score) + 1, color=color, label=title)
     _bands(axis, outcome)
     for segment in outcome.segments:
@@ -65,10 +65,10 @@ def _labels(axis: Any, outcome: Outcome) -> None:
 
 
 def _scores(axis: Any, outcome: Outcome) -> None:
-    times = [_seconds(outcome, r.stamp_ns) for r in outcome.results]
-    best = [r.labels[0][1] if r.labels else 0.0 for r in outcome.results]
+    times = [_seconds(outcome, r.stamp_ns) for r in outcome.answers().values()]
+    best = [r.labels[0][1] if r.labels else 0.0 for r in outcome.answers().values()]
     right = [max((score for name, score in r.labels if name in outcome.segment_of(r.stamp_ns).right),
-                 default=np.nan) for r in outcome.results]
+                 default=np.nan) for r in outcome.answers().values()]
     axis.plot(times, best, '.', color=OTHER, markersize=3, label='best label')
     axis.plot(times, right, '.', color=RIGHT, markersize=3, label='right label')
     _bands(axis, outcome)
@@ -79,12 +79,13 @@ def _scores(axis: Any, outcome: Outcome) -> None:
 
 
 def _ages(axis: Any, outcome: Outcome) -> None:
-    ages = np.array([r.seen_age_s for r in outcome.results]) * 1e3
+    ages = np.array([r.seen_age_s for r in outcome.answers().values()]) * 1e3
     axis.hist(ages, bins=np.linspace(0, max(float(np.quantile(ages, 0.995)) * 1.2, 1.0), 60), color=OTHER,
               label="from outside: result's publication minus image's publication")
     for name, value in (('p50', outcome.node.age_p50_ms), ('p99', outcome.node.age_p99_ms)):
         axis.axvline(value, color='tab:red', linestyle='--')
-        axis.text(value, axis.get_ylim()[1] * 0.9, f' {name} {value:.1f} ms\n in the node', color='tab:red', fontsize=8)
+        axis.text(value, axis.get_ylim()[1] * 0.9, f' {name} {value:.1f} ms\n in the node',
+                  color='tab:red', fontsize=8)
     axis.set_xlabel('age in ms')
     axis.set_ylabel('results')
     axis.legend(loc='upper right', fontsize=8)
