@@ -1,5 +1,5 @@
 """What goes wrong with bags, as one error class."""
 
 
-class BagError(Exception):
+class BagError(ValueError):
     """A bag or a message in it that cannot be read or written; the message says which, why and what to do."""

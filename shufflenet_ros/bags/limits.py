@@ -46,6 +46,10 @@ def unpack(data: bytes | memoryview, compression: str, limit: int = MAX_UNPACKED
     return unpacked
 
 
+def _rosbag1_unpacker(compression: str) -> Callable[[bytes], bytes]:
+    return lambda data: unpack(data, compression)
+
+
 def _mcap_unpacker(compression: str) -> Callable[[bytes, int], bytes]:
     def unpacker(data: bytes, size: int) -> bytes:
         if size > MAX_UNPACKED_BYTES:
@@ -57,7 +61,7 @@ def _mcap_unpacker(compression: str) -> Callable[[bytes, int], bytes]:
 def bound_rosbags() -> None:
     """Put the limits into rosbags' tables of chunk decompressors, which have none."""
     storage_mcap.DECOMPRESSORS.update({name: _mcap_unpacker(name) for name in ('lz4', 'zstd')})
-    rosbag1_reader.decompressors.update({name: lambda data, n=name: unpack(data, n) for name in ('lz4', 'bz2')})
+    rosbag1_reader.decompressors.update({name: _rosbag1_unpacker(name) for name in ('lz4', 'bz2')})
 
 
 def check_unpacked_fits(path: Path) -> None:

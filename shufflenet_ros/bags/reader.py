@@ -4,7 +4,7 @@ rosbags does the reading; this module gives it one face, one error class and lim
 is decoded before somebody asks for it, and one broken type definition harms its own topic only.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -111,11 +111,12 @@ class _Codec:
         if msgtype not in self._stores:
             definition = self._definitions[msgtype]
             if definition.format == MessageDefinitionFormat.NONE:
-                raise BagError(f'the bag has no definition of {msgtype}, and it is none of ROS\'s own types')
-            is_msg = definition.format == MessageDefinitionFormat.MSG
-            types = get_types_from_msg(definition.data, msgtype) if is_msg else get_types_from_idl(definition.data)
+                raise BagError(f"the bag has no definition of {msgtype}, and it is none of ROS's own types")
             store = get_typestore(Stores.EMPTY)
-            store.register(types)
+            if definition.format == MessageDefinitionFormat.MSG:
+                store.register(get_types_from_msg(definition.data, msgtype))
+            else:
+                store.register(get_types_from_idl(definition.data))
             self._stores[msgtype] = store
         return self._stores[msgtype]
 
@@ -126,8 +127,8 @@ class _Codec:
     def to_cdr(self, raw: bytes, msgtype: str) -> bytes | memoryview:
         if not self._ros1:
             return raw
-        ros2 = _known_types(ros1=False)
-        if msgtype not in ros2.fielddefs or not is_same_wireformat(self._store(msgtype), ros2, msgtype, msgtype):
+        ros1, ros2 = self._store(msgtype), _known_types(ros1=False)
+        if msgtype not in ros2.fielddefs or not is_same_wireformat(ros1, ros2, msgtype, msgtype):
             raise BagError(f'{msgtype} of ROS 1 has no equal in ROS 2: leave the topic out')
         return ros2.ros1_to_cdr(raw, msgtype)
 
@@ -172,7 +173,8 @@ class Bag:
             self._opened = True
             connections = list(self._reader.connections)
             self.topics = tuple(
-                Topic(name, info.connections[0].msgtype, info.msgcount, any(map(_is_latched, info.connections)))
+                Topic(name, info.connections[0].msgtype, info.msgcount,
+                      latched=any(map(_is_latched, info.connections)))
                 for name, info in sorted(self._reader.topics.items()))
             empty = not self._reader.message_count
             self.start_ns = 0 if empty else self._reader.start_time
@@ -212,7 +214,8 @@ class Bag:
                     return
                 connection, log_ns, raw = item
                 if not isinstance(raw, bytes) or not isinstance(log_ns, int) or len(raw) > MAX_UNPACKED_BYTES:
-                    raise BagError(f'expected a time and at most {MAX_UNPACKED_BYTES} bytes, got {type(raw).__name__}')
+                    raise BagError(f'got {type(raw).__name__} of length {len(raw)} at {log_ns!r}: expected at most '
+                                   f'{MAX_UNPACKED_BYTES} bytes and a time')
             yield BagMessage(connection.topic, connection.msgtype, log_ns, raw, number, self._codec)
             number += 1
 

@@ -45,7 +45,7 @@ class BagWriter:
         """Add a sensor_msgs/Image.
 
         Args:
-            pixels: (H, W) or (H, W, C), of the type that the encoding says; its byte order is written as it is.
+            pixels: (H, W) or (H, W, C), of the type that the encoding says, in either byte order.
             encoding: such as bgr8; only its name is written, nothing is converted.
             stamp_ns: of the header, in nanoseconds.
         """
@@ -56,10 +56,10 @@ class BagWriter:
         fields = (height, width, encoding, int(data.dtype.byteorder == '>'), step, flat)
         self._write(topic, 'sensor_msgs/msg/Image', fields, stamp_ns, frame_id, log_ns)
 
-    def compressed(self, topic: str, data: bytes, format: str, stamp_ns: int,
+    def compressed(self, topic: str, data: bytes, format_text: str, stamp_ns: int,
                    frame_id: str = 'camera', log_ns: int | None = None) -> None:
         """Add a sensor_msgs/CompressedImage with these JPEG or PNG bytes and this format text."""
-        fields = (format, np.frombuffer(data, np.uint8))
+        fields = (format_text, np.frombuffer(data, np.uint8))
         self._write(topic, 'sensor_msgs/msg/CompressedImage', fields, stamp_ns, frame_id, log_ns)
 
     def camera_info(self, topic: str, width: int, height: int, stamp_ns: int,
@@ -81,7 +81,8 @@ class BagWriter:
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(topic, msgtype, typestore=self._types)
         if self._connections[topic].msgtype != msgtype:
-            raise BagError(f'topic {topic} holds {self._connections[topic].msgtype}: got {msgtype}, use another topic')
+            raise BagError(f'topic {topic} holds {self._connections[topic].msgtype}: got {msgtype}, '
+                           'use another topic')
         raw = self._types.serialize_cdr(message, msgtype)
         self._writer.write(self._connections[topic], stamp_ns if log_ns is None else log_ns, raw)
 

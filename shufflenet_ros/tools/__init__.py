@@ -1,0 +1,1 @@
+"""Offline tools behind the command `shufflenet-ros`: no ROS, no torch."""

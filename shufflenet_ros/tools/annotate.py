@@ -1,0 +1,93 @@
+"""Pictures with their labels drawn on, as one mp4."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shufflenet_ros.core.frame import U8, Label, Picture
+from shufflenet_ros.core.opencv import cv2
+from shufflenet_ros.core.reasons import printable
+
+HEIGHT = 480
+_FONT, _SCALE, _LINE = cv2.FONT_HERSHEY_SIMPLEX, 0.6, 26
+_WHITE, _GREEN, _SHADE = (255, 255, 255), (80, 220, 80), 0.35
+
+
+class AnnotateError(ValueError):
+    """The video cannot be written; the message says where and what to do."""
+
+
+def letterbox(picture: Picture, size: tuple[int, int]) -> U8:
+    """The whole picture, centred on black: (H, W, 3) uint8 BGR.
+
+    Args:
+        size: (height, width) in pixels.
+    """
+    pixels = picture.pixels if picture.color == 'bgr' else picture.pixels[:, :, ::-1]
+    fit = min(size[0] / pixels.shape[0], size[1] / pixels.shape[1])
+    height, width = (max(1, round(side * fit)) for side in pixels.shape[:2])
+    interpolation = cv2.INTER_AREA if fit < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(pixels, (width, height), interpolation=interpolation)
+    canvas = np.zeros((*size, 3), np.uint8)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    canvas[top:top + height, left:left + width] = resized
+    return canvas
+
+
+def draw_labels(canvas: U8, labels: Sequence[Label], title: str = '') -> None:
+    """Write a title and one line a label, with its score as text and bar, onto a BGR picture in place."""
+    lines = ([title] if title else []) + [f'{label.score:5.1%} {label.name}' for label in labels]
+    bottom = min(len(lines) * _LINE + 10, canvas.shape[0])
+    canvas[:bottom] = (canvas[:bottom] * _SHADE).astype(np.uint8)
+    for row, label in enumerate(labels, start=len(lines) - len(labels)):
+        bar = round(label.score * (canvas.shape[1] - 16))
+        cv2.rectangle(canvas, (8, row * _LINE + 28), (8 + bar, row * _LINE + 31), _GREEN, cv2.FILLED)
+    for row, text in enumerate(lines):
+        cv2.putText(canvas, printable(text), (8, row * _LINE + 24), _FONT, _SCALE, _WHITE, 1, cv2.LINE_AA)
+
+
+class AnnotatedVideo:
+    """An mp4 in which every frame has one size: 480 pixels high, as wide as the first picture asks."""
+
+    def __init__(self, path: str | Path, rate_hz: float):
+        """Prepare it; the file is made at the first frame."""
+        self.path, self.rate_hz = Path(path), rate_hz
+        self._size: tuple[int, int] | None = None
+        self._writer: cv2.VideoWriter | None = None
+
+    def add(self, picture: Picture | None, labels: Sequence[Label], title: str = '') -> None:
+        """Append a picture, or black where there is none, with its labels.
+
+        Raises:
+            AnnotateError: the file cannot be written.
+        """
+        if self._size is None:
+            aspect = picture.pixels.shape[1] / picture.pixels.shape[0] if picture else 4 / 3
+            # Even, as the codec demands; within what a screen shows, however odd the picture is.
+            self._size = (HEIGHT, 2 * round(min(max(HEIGHT * aspect, 240), 1280) / 2))
+        canvas = letterbox(picture, self._size) if picture else np.zeros((*self._size, 3), np.uint8)
+        draw_labels(canvas, labels, title)
+        if self._writer is None:
+            self._writer = self._open(self._size)
+        self._writer.write(canvas)
+
+    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
+        fourcc = cv2.VideoWriter.fourcc(*'mp4v')
+        writer = cv2.VideoWriter(str(self.path), fourcc, self.rate_hz, size[::-1])
+        if not writer.isOpened():
+            raise AnnotateError(f'video {self.path} cannot be written: expected a name that ends in .mp4 in a '
+                                'folder that exists, and an OpenCV with ffmpeg')
+        return writer
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+
+    def __enter__(self) -> 'AnnotatedVideo':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

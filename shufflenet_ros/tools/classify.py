@@ -1,0 +1,152 @@
+"""Name what images, folders of images, videos and bags (ROS 1, db3, mcap) show, one line a frame.
+
+A frame that cannot be decoded is reported and counted, and the exit status stays 0; a source that is
+missing or a bag that is damaged ends the command with status 2.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any
+
+from shufflenet_ros.core.classifier import Classifier
+from shufflenet_ros.core.decode import decode
+from shufflenet_ros.core.frame import Answer, Options, Picture
+from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.tools.annotate import AnnotatedVideo
+from shufflenet_ros.tools.sources import Source, SourceFrame, open_sources
+
+DEFAULT_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
+STILL_RATE_HZ = 2.0  # of an annotated video that begins with still images
+
+Outcome = Answer | Dropped
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the verb takes."""
+    add = parser.add_argument
+    add('sources', nargs='+', metavar='SOURCE', help='image, folder of images, video, or bag')
+    add('--model', default=DEFAULT_MODEL, help='name or path of a bundle or ONNX file (default: %(default)s)')
+    add('--card', default='', help="card file for somebody else's ONNX file")
+    add('--topic', action='append', default=[], help='topic of a bag, repeatable (default: all with images)')
+    add('--top-k', type=_count, default=5, help='labels a frame (default: %(default)s)')
+    add('--json', action='store_true', help='one JSON object a frame')
+    add('--embedding', action='store_true', help='with --json: the embedding too, scaled to length 1')
+    add('--annotate', metavar='OUT.mp4', help='write a video with the labels drawn into every frame')
+    add('--progress', action='store_true', help='progress bar even where stderr is no terminal')
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected an integer in [1, 1000]')
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Classify every frame of every source.
+
+    Raises:
+        SourceError, BagError, ModelError, AnnotateError: see there.
+    """
+    # Here, so that --help costs no onnxruntime.
+    from shufflenet_ros.backends.open import load
+
+    sources = open_sources(args.sources, args.topic)
+    classifier = load(args.model, card_file=args.card)
+    options = Options(top_k=args.top_k, embedding=args.embedding)
+    write = json_line if args.json else text_line
+    dropped: Counter[str] = Counter()
+    with ExitStack() as stack:
+        video = stack.enter_context(_video(args.annotate, sources[0])) if args.annotate else None
+        for frame in _progress(sources, args.progress or sys.stderr.isatty()):
+            picture, outcome = answer(classifier, frame.message, options)
+            print(write(frame, outcome), flush=True)
+            if isinstance(outcome, Dropped):
+                _note(frame, outcome, dropped)
+            if video:
+                video.add(picture, *_caption(frame, outcome))
+    if dropped:
+        counts = ', '.join(f'{reason} {count}' for reason, count in sorted(dropped.items()))
+        print(f'dropped {dropped.total()} frames: {counts}', file=sys.stderr)
+    return 0
+
+
+def answer(classifier: Classifier, message: Any, options: Options) -> tuple[Picture | None, Outcome]:
+    """What the node would publish for this message, and its pixels; or why it would drop it."""
+    if isinstance(message, Dropped):
+        return None, message
+    picture = None
+    try:
+        picture = decode(message, classifier.max_pixels)
+        return picture, classifier.classify_picture(picture, options)
+    except Dropped as dropped:
+        return picture, dropped
+    except MemoryError:
+        return picture, Dropped(Reason.NO_MEMORY, 'no memory left for this frame: use smaller pictures')
+
+
+def json_line(frame: SourceFrame, outcome: Outcome) -> str:
+    """One frame as one JSON object; `embedding` is there where it was asked for and the model gives one."""
+    line: dict[str, Any] = {
+        'source': frame.source, 'topic': frame.topic, 'frame': frame.frame, 'stamp_ns': frame.stamp_ns,
+        'labels': [], 'dropped': None}
+    if isinstance(outcome, Dropped):
+        line['dropped'] = outcome.reason.value
+    else:
+        line['labels'] = [asdict(label) | {'score': round(label.score, 6)} for label in outcome.labels]
+        if outcome.embedding is not None:
+            # Eight digits tell every float32 apart at this size.
+            line['embedding'] = [float(f'{value:.8g}') for value in outcome.embedding]
+    return json.dumps(line, ensure_ascii=False)
+
+
+def text_line(frame: SourceFrame, outcome: Outcome) -> str:
+    """One frame as a line for people."""
+    return f'{_place(frame)}: {_summary(outcome)}'
+
+
+def _place(frame: SourceFrame) -> str:
+    parts = [frame.source]
+    if frame.topic is not None:
+        parts += [frame.topic, '-' if frame.stamp_ns is None else f'{frame.stamp_ns / 1e9:.3f}']
+    return ' '.join([*parts, f'#{frame.frame}'])
+
+
+def _summary(outcome: Outcome) -> str:
+    if isinstance(outcome, Dropped):
+        return f'dropped, {outcome.reason}'
+    return ', '.join(f'{label.name} {label.score:.3f}' for label in outcome.labels)
+
+
+def _note(frame: SourceFrame, dropped: Dropped, counts: 'Counter[str]') -> None:
+    """Say in full on stderr why a frame was dropped, the first time for each reason."""
+    if not counts[dropped.reason.value]:
+        print(f'{_place(frame)}: {dropped} (more with this reason are only counted)', file=sys.stderr)
+    counts[dropped.reason.value] += 1
+
+
+def _caption(frame: SourceFrame, outcome: Outcome) -> tuple[tuple[Any, ...], str]:
+    title = f'{frame.topic or frame.source.rsplit("/", 1)[-1]} #{frame.frame}'
+    if isinstance(outcome, Dropped):
+        return (), f'{title}: {_summary(outcome)}'
+    return outcome.labels, title
+
+
+def _video(path: str, first: Source) -> AnnotatedVideo:
+    return AnnotatedVideo(path, first.rate_hz or STILL_RATE_HZ)
+
+
+def _progress(sources: list[Source], shown: bool) -> Iterator[SourceFrame]:
+    from tqdm import tqdm
+
+    counts = [source.count for source in sources]
+    total = None if None in counts else sum(count or 0 for count in counts)
+    with tqdm(total=total, unit='frame', file=sys.stderr, disable=not shown) as bar:
+        for source in sources:
+            for frame in source.frames():
+                yield frame
+                bar.update()

@@ -1,0 +1,178 @@
+"""Images, folders, videos and bags as one stream of frames.
+
+An image file goes the very way of a CompressedImage and a video frame that of an Image, so that a file
+and a camera topic with the same picture get the same answer.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shufflenet_ros.bags.errors import BagError
+from shufflenet_ros.bags.reader import IMAGE_TYPES, Bag, BagMessage, is_bag, stamp_ns
+from shufflenet_ros.core.frame import U8
+from shufflenet_ros.core.opencv import cv2
+from shufflenet_ros.core.reasons import Dropped, Reason
+
+IMAGE_SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
+VIDEO_SUFFIXES = ('.avi', '.flv', '.m2ts', '.m4v', '.mjpeg', '.mjpg', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg',
+                  '.ogv', '.ts', '.webm', '.wmv')
+MAX_FILE_BYTES = 256 << 20
+
+
+class SourceError(ValueError):
+    """A source that does not exist or cannot be opened; the message says which, why and what to do."""
+
+
+@dataclass(frozen=True)
+class FileImage:
+    """An image file with the fields of a sensor_msgs/CompressedImage that decoding needs."""
+
+    data: bytes
+    format: str
+
+
+@dataclass(frozen=True)
+class VideoImage:
+    """A video's frame with the fields of a sensor_msgs/Image that decoding needs."""
+
+    data: U8
+    height: int
+    width: int
+    step: int
+    encoding: str = 'bgr8'
+    is_bigendian: int = 0
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One picture of a source.
+
+    Attributes:
+        source: path of the file or bag.
+        topic: of a bag, else None.
+        frame: its place in the source, from 0; in a bag over all topics that are read.
+        stamp_ns: the header's stamp in a bag, else None: the same time that the node's results carry.
+        message: what `core.decode` takes, or why there is none.
+    """
+
+    source: str
+    topic: str | None
+    frame: int
+    stamp_ns: int | None
+    message: Any | Dropped
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something that was opened once and can be read.
+
+    Attributes:
+        count: its frames where that is known beforehand.
+        rate_hz: frames a second where there is such a thing.
+    """
+
+    path: Path
+    count: int | None
+    rate_hz: float | None
+    frames: Callable[[], Iterator[SourceFrame]]
+
+
+def open_sources(paths: Sequence[str | Path], topics: Sequence[str] = ()) -> list[Source]:
+    """Open everything once, so that what is missing or unreadable shows before the first answer.
+
+    Args:
+        paths: image files, folders of them (recursive, sorted), videos, bags.
+        topics: of bags; without any, all topics of images.
+
+    Raises:
+        SourceError: a path that is missing, a folder without images, a video that cannot be opened.
+        BagError: a bag that cannot be read or lacks the topics.
+    """
+    return [source for path in paths for source in _open(Path(path), topics)]
+
+
+def _open(path: Path, topics: Sequence[str]) -> list[Source]:
+    if not path.exists():
+        raise SourceError(f'source {path} does not exist: give an image, a folder of them, a video or a bag')
+    if is_bag(path):
+        return [_bag(path, topics)]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        if not files:
+            raise SourceError(f'folder {path} has no image files: expected some of '
+                              f'{", ".join(IMAGE_SUFFIXES)}; a bag folder has metadata.yaml')
+        return [_image(file) for file in files]
+    return [_video(path) if path.suffix.lower() in VIDEO_SUFFIXES else _image(path)]
+
+
+def _image(path: Path) -> Source:
+    def frames() -> Iterator[SourceFrame]:
+        message: FileImage | Dropped
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            message = Dropped(Reason.TOO_LARGE, f'file of {size} bytes: expected at most {MAX_FILE_BYTES}')
+        else:
+            message = FileImage(path.read_bytes(), path.suffix[1:])
+        yield SourceFrame(str(path), None, 0, None, message)
+    return Source(path, 1, None, frames)
+
+
+def _capture(path: Path) -> cv2.VideoCapture:
+    capture = cv2.VideoCapture(str(path))
+    if not capture.isOpened():
+        raise SourceError(f'video {path} cannot be opened: expected a format that OpenCV reads, such as '
+                          'H.264 in mp4; try `ffmpeg -i FILE out.mp4`')
+    return capture
+
+
+def _video(path: Path) -> Source:
+    def frames() -> Iterator[SourceFrame]:
+        capture = _capture(path)
+        try:
+            number = 0
+            while True:
+                more, pixels = capture.read()
+                if not more:
+                    return
+                height, width = pixels.shape[:2]
+                image = VideoImage(np.asarray(pixels, np.uint8).reshape(-1), height, width, 3 * width)
+                yield SourceFrame(str(path), None, number, None, image)
+                number += 1
+        finally:
+            capture.release()
+
+    capture = _capture(path)
+    count, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    return Source(path, count if count > 0 else None, rate if rate > 0 else None, frames)
+
+
+def _bag(path: Path, topics: Sequence[str]) -> Source:
+    with Bag(path) as bag:
+        types = {topic.name: topic.type for topic in bag.topics}
+        images = [topic.name for topic in bag.topics if topic.type in IMAGE_TYPES]
+        others = [name for name in topics if name not in images]
+        if others or not images:
+            asked = f'image topic {others}' if others else 'image topic'
+            raise BagError(f'bag {path} has no {asked}: its topics are {types or "none"}')
+        wanted = list(topics or images)
+        count = sum(topic.count for topic in bag.topics if topic.name in wanted)
+        seconds = (bag.end_ns - bag.start_ns) / 1e9
+    return Source(path, count, count / seconds if seconds > 0 else None, lambda: _bag_frames(path, wanted))
+
+
+def _bag_frames(path: Path, topics: list[str]) -> Iterator[SourceFrame]:
+    with Bag(path) as bag:
+        for item in bag.messages(topics):
+            yield _bag_frame(str(path), item)
+
+
+def _bag_frame(source: str, item: BagMessage) -> SourceFrame:
+    try:
+        return SourceFrame(source, item.topic, item.number, stamp_ns(item.message), item.message)
+    except BagError as error:
+        return SourceFrame(source, item.topic, item.number, None, Dropped(Reason.BAD_FORMAT, str(error)))
