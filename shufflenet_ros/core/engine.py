@@ -101,8 +101,9 @@ class Engine:
         with self._changed:
             if self._run is not None:
                 return
-            self._run = run = object()
-        self._worker.start(self.step, partial(self._wait, run))
+            run = object()
+            self._worker.start(self.step, partial(self._wait, run))
+            self._run = run
 
     def stop(self, timeout: float) -> bool:
         """End the run: waiting frames are superseded, the one being handled is finished and counted.
@@ -176,13 +177,13 @@ class Engine:
 
     @property
     def max_rate_hz(self) -> float:
-        """Frames a second that each camera may hand in; those beyond end as `throttled`. 0 is no limit."""
+        """Frames a second that a camera may hand in; those beyond end as `throttled`; 0 is no limit."""
         return self._max_rate_hz
 
     @max_rate_hz.setter
     def max_rate_hz(self, rate: float) -> None:
         if not 0.0 <= rate < math.inf:
-            raise ValueError(f'max_rate_hz: got {rate}, expected a number of frames a second, or 0 for no limit')
+            raise ValueError(f'max_rate_hz: got {rate}, expected frames a second, or 0 for no limit')
         with self._changed:
             self._max_rate_hz = rate
             for camera in self._cameras.values():
@@ -201,8 +202,11 @@ class Engine:
     def _wait(self, run: object) -> bool:
         """Sleep until a frame waits; False once this run is over."""
         with self._changed:
-            self._changed.wait_for(lambda: self._run is not run or any(c.waiting for c in self._cameras.values()))
-            return self._run is run
+            while self._run is run:
+                if any(camera.waiting for camera in self._cameras.values()):
+                    return True
+                self._changed.wait()
+        return False
 
     def _take(self) -> Frame | None:
         now = self._clock()

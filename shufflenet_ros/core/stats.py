@@ -61,14 +61,15 @@ class Window:
 
 
 class StageStats:
-    """One camera's windows, in seconds: decode, prepare, run, name, publish, and the age of answers."""
+    """One camera's windows, in seconds: decode, prepare, run, name, publish, and age."""
 
     def __init__(self, size: int = 1000) -> None:
         """Remember the last `size` published frames."""
-        self._windows = {stage: Window(size) for stage in ('decode', 'prepare', 'run', 'name', 'publish', 'age')}
+        stages = ('decode', 'prepare', 'run', 'name', 'publish', 'age')
+        self._windows = {stage: Window(size) for stage in stages}
 
     def note(self, times: StageTimes, publish: float, age: float) -> None:
-        """Add one published frame: its stages, the seconds its publication took, its age after that."""
+        """Add one published frame: its stages, the seconds of its publication, its age after that."""
         values = (times.decode, times.prepare, times.run, times.name, publish, age)
         for window, value in zip(self._windows.values(), values):
             window.add(value)

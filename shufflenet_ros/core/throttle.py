@@ -15,7 +15,7 @@ class LogThrottle:
         """Take a steady clock in seconds, and the seconds between two lines of one key."""
         self._clock, self._period = clock, period_s
         self._lock = threading.Lock()
-        self._keys: dict[Hashable, tuple[float, int]] = {}  # key -> (time of the last line, suppressed since)
+        self._keys: dict[Hashable, tuple[float, int]] = {}  # last line at, suppressed since
 
     def admit(self, key: Hashable) -> int | None:
         """The number of lines suppressed since the last one of this key, or None to log nothing now."""

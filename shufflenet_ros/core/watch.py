@@ -1,4 +1,4 @@
-"""Is a camera there, and as fast as it should be?
+"""Whether a camera is there, and as fast as it should be.
 
 The states and their levels are those of Autoware's topic_state_monitor, so that its users read ours.
 """
@@ -66,7 +66,8 @@ class RateWatch:
     timeout the rate begins anew, so a camera that comes back is OK at once and not slow first.
     """
 
-    def __init__(self, clock: Callable[[], float], expected_rate_hz: float = 0.0, timeout_s: float = 1.0) -> None:
+    def __init__(self, clock: Callable[[], float], expected_rate_hz: float = 0.0,
+                 timeout_s: float = 1.0) -> None:
         """Begin with no frame received; see `set_limits`."""
         self._clock = clock
         self._lock = threading.Lock()
@@ -81,7 +82,7 @@ class RateWatch:
         """
         for name, value in (('expected_rate_hz', expected_rate_hz), ('timeout_s', timeout_s)):
             if not 0.0 <= value < math.inf:
-                raise ValueError(f'{name}: got {value}, expected a finite number >= 0; 0 turns this watch off')
+                raise ValueError(f'{name}: got {value}, expected a finite number >= 0; 0 is off')
         with self._lock:
             self._expected, self._timeout = expected_rate_hz, timeout_s
 

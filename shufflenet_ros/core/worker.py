@@ -1,7 +1,7 @@
 """Who calls the engine's steps: one thread on the robot, the test itself on a simulated clock."""
 
-import _thread
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -47,8 +47,9 @@ class ThreadWorker:
         """See Worker. A run that is still in its last step is waited for, in the new thread."""
         with self._lock:
             arguments = (step, wait, self._thread)
-            self._thread = threading.Thread(target=self._run, args=arguments, name=self._name, daemon=True)
-            self._thread.start()
+            run = threading.Thread(target=self._run, args=arguments, name=self._name, daemon=True)
+            run.start()
+            self._thread = run
 
     def stop(self, timeout: float) -> bool:
         """See Worker. False at once when the thread itself asks: it cannot wait for its own end."""
@@ -74,9 +75,9 @@ class ThreadWorker:
                 # A step guards its handler, so only something like an exhausted memory gets here;
                 # ending the thread would leave a node that lives and never answers again.
                 if (suppressed := self._logs.admit('step')) is not None:
-                    LOG.exception('worker: a step failed, the next one follows (%d more not shown)', suppressed)
+                    LOG.exception('worker: a step failed (%d more not shown)', suppressed)
             except BaseException:
                 # SystemExit and KeyboardInterrupt are a wish to end the process. Python would let them
-                # end this thread in silence, so the main thread is told.
-                _thread.interrupt_main()
+                # end this thread in silence, so the main thread gets it as the signal it listens to.
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return

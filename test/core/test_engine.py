@@ -1,0 +1,394 @@
+"""The engine's promises one by one: policies, turns, ends, the rate limit, start and stop."""
+
+import gc
+import logging
+import math
+import threading
+import time
+import weakref
+
+import pytest
+
+from shufflenet_ros.core.engine import Counts, Engine
+from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.worker import ThreadWorker
+
+
+class HandWorker:
+    """Leaves the steps to the test."""
+
+    def start(self, step, wait):
+        pass
+
+    def stop(self, timeout):
+        return True
+
+
+def started(cameras, handle, **options):
+    """An engine that runs, whose steps the test takes."""
+    engine = Engine(cameras, handle, worker=HandWorker(), **options)
+    engine.start()
+    return engine
+
+
+def lawful(counts: Counts) -> bool:
+    """The counter law."""
+    ended = counts.published + counts.superseded + sum(counts.dropped.values())
+    return counts.received == ended + counts.in_flight
+
+
+def tally(counts: Counts) -> dict[str, int]:
+    """What is not 0."""
+    ends = {'received': counts.received, 'published': counts.published, 'superseded': counts.superseded,
+            'in_flight': counts.in_flight, **{str(reason): n for reason, n in counts.dropped.items()}}
+    return {name: n for name, n in ends.items() if n}
+
+
+def run_out(engine):
+    """Take steps until nothing waits."""
+    while engine.step():
+        pass
+
+
+def eventually(condition, seconds=20.0):
+    """Wait for another thread; the limit is only there so that a broken engine ends the test."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, 'the other thread never got there'
+        time.sleep(0.001)
+
+
+def test_latest_keeps_the_newest_frame_also_while_one_is_handled():
+    handled = []
+
+    def handle(frame):
+        handled.append(frame.message)
+        if frame.message == 2:
+            for message in (3, 4, 5):
+                engine.submit('', message)
+            assert tally(engine.counts('')) == {'received': 6, 'superseded': 4, 'in_flight': 2}
+
+    engine = started([''], handle)
+    for message in (0, 1, 2):
+        engine.submit('', message)
+    run_out(engine)
+    assert handled == [2, 5]
+    assert tally(engine.counts('')) == {'received': 6, 'published': 2, 'superseded': 4}
+
+
+def test_every_answers_300_frames_in_order():
+    handled = []
+    engine = started(['', 'rear'], lambda frame: handled.append(frame.message), policy='every', queue_size=300)
+    for i in range(300):
+        engine.submit('', i)
+    run_out(engine)
+    assert handled == list(range(300))
+    assert tally(engine.counts('')) == {'received': 300, 'published': 300}
+    assert tally(engine.counts('rear')) == {}
+
+
+def test_a_full_queue_loses_its_oldest_frames():
+    handled = []
+    engine = started([''], lambda frame: handled.append(frame.message), policy='every', queue_size=100)
+    for i in range(130):
+        engine.submit('', i)
+    run_out(engine)
+    assert handled == list(range(30, 130))
+    assert tally(engine.counts('')) == {'received': 130, 'published': 100, 'superseded': 30}
+
+
+def test_cameras_take_turns():
+    handled = []
+    engine = started(['a', 'b', 'c'], lambda frame: handled.append(frame.camera), policy='every')
+    for camera in 'aaaaaabbc':
+        engine.submit(camera, None)
+    run_out(engine)
+    assert ''.join(handled) == 'abcabaaaa'
+    assert tally(engine.total()) == {'received': 9, 'published': 9}
+
+
+def test_frames_carry_camera_and_both_times():
+    now = [10.0]
+    frames = []
+    engine = started(['a', 'b'], frames.append, clock=lambda: now[0])
+    engine.submit('b', 'picture')
+    now[0] = 10.5
+    assert engine.step()
+    assert not engine.step()
+    frame, = frames
+    assert (frame.camera, frame.message, frame.arrived, frame.taken) == ('b', 'picture', 10.0, 10.5)
+
+
+class Unspeakable(Exception):
+    """Cannot even be printed."""
+
+    def __str__(self):
+        raise RuntimeError('no')
+
+
+@pytest.mark.parametrize(('error', 'reason', 'told'), [
+    *[(Dropped(reason, 'because'), reason, 'because') for reason in Reason],
+    (MemoryError(), Reason.NO_MEMORY, 'MemoryError'),
+    (ValueError('odd\nshape'), Reason.BACKEND_ERROR, r'ValueError: odd\nshape'),
+    (KeyError('x'), Reason.BACKEND_ERROR, "KeyError: 'x'"),
+    (StopIteration(), Reason.BACKEND_ERROR, 'StopIteration'),
+    (RecursionError('deep'), Reason.BACKEND_ERROR, 'RecursionError: deep'),
+    (Unspeakable(), Reason.BACKEND_ERROR, 'Unspeakable'),
+], ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None)
+def test_each_exception_ends_its_frame_alone(error, reason, told):
+    heard = []
+
+    def handle(frame):
+        if frame.message == 'bad':
+            raise error
+
+    def on_drop(frame, dropped):
+        assert tally(engine.counts(''))[str(reason)] == 1, 'counted before it is told'
+        heard.append((frame.message, dropped.reason, dropped.detail, dropped.__cause__))
+
+    engine = started([''], handle, on_drop=on_drop)
+    for message in ('good', 'bad', 'good'):
+        engine.submit('', message)
+        assert engine.step()
+    assert tally(engine.counts('')) == {'received': 3, 'published': 2, str(reason): 1}
+    (message, heard_reason, detail, cause), = heard
+    assert (message, heard_reason) == ('bad', reason)
+    assert told in detail
+    assert cause is (None if isinstance(error, Dropped) else error)
+
+
+@pytest.mark.parametrize('wish', [KeyboardInterrupt, SystemExit])
+def test_a_wish_to_end_the_process_passes_but_the_frame_is_counted(wish):
+    def handle(frame):
+        raise wish
+
+    engine = started([''], handle)
+    engine.submit('', None)
+    with pytest.raises(wish):
+        engine.step()
+    assert tally(engine.counts('')) == {'received': 1, 'backend_error': 1}
+
+
+def test_on_drop_may_fail_and_the_log_says_so_once(caplog):
+    def fail(*_):
+        raise ValueError('listener is broken')
+
+    engine = started([''], fail, on_drop=fail, clock=lambda: 0.0)
+    with caplog.at_level(logging.ERROR):
+        for _ in range(50):
+            engine.submit('', None)
+            assert engine.step()
+    assert tally(engine.counts('')) == {'received': 50, 'backend_error': 50}
+    assert len(caplog.records) == 1
+    assert 'listener is broken' in caplog.text
+
+
+@pytest.mark.parametrize('fail', [Dropped(Reason.SHORT_DATA, ''), ValueError('x'), None])
+def test_a_frame_that_ended_is_not_kept_alive(fail):
+    class Message:
+        pass
+
+    def handle(frame):
+        if fail is not None:
+            raise type(fail)(*([fail.reason, ''] if isinstance(fail, Dropped) else ['x']))
+
+    engine = started([''], handle, on_drop=lambda frame, dropped: None)
+    message = Message()
+    alive = weakref.ref(message)
+    gc.disable()
+    try:
+        engine.submit('', message)
+        del message
+        assert engine.step()
+        assert alive() is None, 'a reference cycle would keep a whole image until the next collection'
+    finally:
+        gc.enable()
+
+
+def submit_at(engine, now, rate_hz, seconds):
+    """Frames at a camera's rate, on the engine's clock."""
+    for _ in range(round(rate_hz * seconds)):
+        now[0] += 1 / rate_hz
+        engine.submit('', None)
+        engine.step()
+
+
+@pytest.mark.parametrize(('camera_hz', 'max_hz', 'published'), [
+    (32, 8, 80), (32, 32, 320), (32, 24, 240), (32, 0, 320), (32, 100, 320), (500, 8, 80), (4, 8, 40),
+])
+def test_max_rate_counts_exactly(camera_hz, max_hz, published):
+    now = [0.0]
+    engine = started([''], lambda frame: None, clock=lambda: now[0])
+    engine.max_rate_hz = max_hz
+    submit_at(engine, now, camera_hz, seconds=10)
+    counts = engine.counts('')
+    assert counts.received == camera_hz * 10
+    # A last slot of the grid may just have begun.
+    assert published <= counts.published <= published + 1
+    assert counts.dropped[Reason.THROTTLED] == counts.received - counts.published
+    assert counts.superseded == 0
+
+
+def test_max_rate_is_set_at_run_time_and_holds_after_a_pause():
+    now = [0.0]
+    engine = started([''], lambda frame: None, clock=lambda: now[0])
+    submit_at(engine, now, 32, seconds=1)
+    engine.max_rate_hz = 1.0
+    submit_at(engine, now, 32, seconds=4)
+    assert tally(engine.counts('')) == {'received': 160, 'published': 36, 'throttled': 124}
+    now[0] += 1000
+    submit_at(engine, now, 32, seconds=4)
+    assert tally(engine.counts('')) == {'received': 288, 'published': 40, 'throttled': 248}, 'no burst is saved up'
+    engine.max_rate_hz = 0
+    submit_at(engine, now, 32, seconds=1)
+    assert engine.counts('').published == 72
+
+
+@pytest.mark.parametrize('rate', [-1.0, math.nan, math.inf])
+def test_a_max_rate_that_is_none_is_refused(rate):
+    engine = started([''], lambda frame: None)
+    engine.max_rate_hz = 5
+    with pytest.raises(ValueError, match=r'max_rate_hz: got .*, expected frames a second, or 0'):
+        engine.max_rate_hz = rate
+    assert engine.max_rate_hz == 5
+
+
+@pytest.mark.parametrize(('options', 'named'), [
+    ({'cameras': []}, 'cameras'), ({'cameras': ['a', 'a']}, 'cameras'),
+    ({'cameras': ['a'], 'policy': 'newest'}, 'newest'), ({'cameras': ['a'], 'queue_size': 0}, 'queue_size'),
+])
+def test_an_engine_that_makes_no_sense_is_refused(options, named):
+    with pytest.raises(ValueError, match=named):
+        Engine(handle=print, **options)
+
+
+def test_counts_are_a_snapshot_that_nobody_can_change():
+    engine = started([''], lambda frame: None)
+    before = engine.counts('')
+    engine.submit('', None)
+    assert before.received == 0
+    assert set(before.dropped) == set(Reason)
+    with pytest.raises(TypeError):
+        before.dropped[Reason.STALE] = 1
+
+
+def test_stopped_engines_hold_no_frames_and_run_again():
+    handled = []
+    engine = Engine(['a', 'b'], lambda frame: handled.append(frame.message), policy='every', worker=HandWorker())
+    engine.submit('a', 'too early')
+    engine.start()
+    engine.start()
+    for message in (1, 2, 3):
+        engine.submit('a', message)
+    assert engine.step()
+    assert engine.stop(1.0)
+    assert not engine.step()
+    engine.submit('b', 'too late')
+    assert tally(engine.counts('a')) == {'received': 4, 'published': 1, 'superseded': 3}
+    assert tally(engine.counts('b')) == {'received': 1, 'superseded': 1}
+    assert engine.stop(1.0)
+    engine.start()
+    engine.submit('b', 4)
+    assert engine.step()
+    assert handled == [1, 4]
+    assert lawful(engine.total())
+
+
+def test_stop_during_a_long_handle_neither_hangs_nor_loses_the_frame():
+    entered, go_on = threading.Event(), threading.Event()
+    handled = []
+
+    def handle(frame):
+        entered.set()
+        assert go_on.wait(20)
+        handled.append(frame.message)
+
+    engine = Engine([''], handle)
+    engine.start()
+    engine.submit('', 'long')
+    assert entered.wait(20)
+    engine.submit('', 'waiting')
+    assert engine.stop(0.01) is False
+    assert tally(engine.counts('')) == {'received': 2, 'superseded': 1, 'in_flight': 1}
+    engine.start()
+    engine.submit('', 'next run')
+    assert tally(engine.counts('')) == {'received': 3, 'superseded': 1, 'in_flight': 2}
+    assert handled == [], 'two frames are never handled at once'
+    go_on.set()
+    eventually(lambda: handled == ['long', 'next run'])
+    assert engine.stop(20) is True
+    assert tally(engine.counts('')) == {'received': 3, 'published': 2, 'superseded': 1}
+    assert engine.stop(20) is True
+
+
+def test_stop_asked_by_the_handler_itself_says_false_and_stops():
+    answers = []
+    engine = Engine([''], lambda frame: answers.append(engine.stop(20)))
+    engine.start()
+    engine.submit('', None)
+    eventually(lambda: answers)
+    assert answers == [False]
+    assert engine.stop(20) is True
+    assert engine.counts('').published == 1
+
+
+class CountingWorker(ThreadWorker):
+    """Counts how often the thread looks for work."""
+
+    looks = 0
+
+    def start(self, step, wait):
+        def look():
+            self.looks += 1
+            return wait()
+
+        super().start(step, look)
+
+
+def test_an_idle_worker_sleeps():
+    worker = CountingWorker()
+    engine = Engine(['a', 'b'], lambda frame: None, worker=worker)
+    engine.start()
+    eventually(lambda: worker.looks == 1)
+    cpu = time.process_time()
+    time.sleep(0.05)
+    print(f'idle for 50 ms: {(time.process_time() - cpu) * 1e3:.2f} ms of CPU')
+    assert worker.looks == 1, 'nobody polls'
+    engine.submit('b', None)
+    eventually(lambda: engine.counts('b').published == 1)
+    assert engine.stop(20)
+    assert worker.looks <= 3
+
+
+def test_the_worker_outlives_a_clock_that_fails(caplog):
+    """Nothing but a fault inside step itself gets past its guard; even that must not end the thread."""
+    broken = threading.Event()
+    handled = []
+
+    def clock():
+        if broken.is_set() and threading.current_thread() is not threading.main_thread():
+            broken.clear()
+            raise MemoryError
+        return 0.0
+
+    engine = Engine([''], lambda frame: handled.append(frame.message), clock=clock)
+    engine.start()
+    broken.set()
+    engine.submit('', 1)
+    eventually(lambda: handled == [1])
+    assert engine.stop(20)
+    assert tally(engine.counts('')) == {'received': 1, 'published': 1}
+    assert 'a step failed' in caplog.text
+
+
+def test_system_exit_in_the_worker_reaches_the_main_thread():
+    def handle(frame):
+        raise SystemExit
+
+    engine = Engine([''], handle)
+    engine.start()
+    with pytest.raises(KeyboardInterrupt):
+        engine.submit('', None)
+        time.sleep(20)
+    assert engine.stop(20)
+    assert tally(engine.counts('')) == {'received': 1, 'backend_error': 1}

@@ -1,0 +1,64 @@
+"""Log lines: the first at once, then one a key and period, and none uncounted."""
+
+import threading
+
+import pytest
+
+from shufflenet_ros.core.throttle import LogThrottle
+
+
+class Clock:
+    """Seconds that only the test moves."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_first_line_is_immediate_and_the_next_tells_how_many_were_not_logged():
+    clock = Clock()
+    logs = LogThrottle(clock)
+    assert logs.admit('short_data') == 0
+    clock.now += 4.9
+    assert [logs.admit('short_data') for _ in range(7)] == [None] * 7
+    clock.now += 0.1
+    assert logs.admit('short_data') == 7
+    clock.now += 5.0
+    assert logs.admit('short_data') == 0
+
+
+def test_keys_do_not_silence_each_other():
+    logs = LogThrottle(Clock())
+    assert logs.admit('short_data') == 0
+    assert logs.admit('short_data') is None
+    assert logs.admit('bad_step') == 0
+
+
+def test_a_minute_of_500_bad_frames_a_second_makes_12_lines():
+    """Row D16 of the fault list allows 15 lines for 30,000 frames."""
+    clock = Clock()
+    logs = LogThrottle(clock)
+    answers = []
+    for i in range(30_000):
+        clock.now = i / 500
+        answers.append(logs.admit('truncated'))
+    lines = [a for a in answers if a is not None]
+    assert len(lines) == 12
+    assert len(lines) + sum(lines) + answers[::-1].index(lines[-1]) == 30_000
+
+
+@pytest.mark.parametrize('threads', [4])
+def test_threads_together_log_one_line_and_lose_no_count(threads):
+    clock = Clock()
+    logs = LogThrottle(clock)
+    answers: list[int | None] = []
+    crowd = [threading.Thread(target=lambda: answers.extend([logs.admit('key') for _ in range(2000)]))
+             for _ in range(threads)]
+    for t in crowd:
+        t.start()
+    for t in crowd:
+        t.join()
+    assert [a for a in answers if a is not None] == [0]
+    clock.now += 5
+    assert logs.admit('key') == threads * 2000 - 1

@@ -1,0 +1,121 @@
+"""A camera's five states, on a clock that only the test moves."""
+
+import math
+
+import pytest
+
+from shufflenet_ros.core.watch import Level, RateWatch, Verdict, WatchState
+
+
+class Camera:
+    """A watch and the clock on which frames reach it."""
+
+    def __init__(self, **limits: float) -> None:
+        self.now = 5000.0
+        self.watch = RateWatch(lambda: self.now, **limits)
+
+    def frames(self, rate_hz: float, seconds: float) -> list[Verdict]:
+        """Send frames, and look ten times as often."""
+        verdicts = []
+        for i in range(1, round(seconds * rate_hz) * 10 + 1):
+            self.now += 0.1 / rate_hz
+            if i % 10 == 0:
+                self.watch.note()
+            verdicts.append(self.watch.check())
+        return verdicts
+
+    def silence(self, seconds: float) -> list[Verdict]:
+        """Send nothing, and look every 50 ms."""
+        verdicts = []
+        for _ in range(round(seconds / 0.05)):
+            self.now += 0.05
+            verdicts.append(self.watch.check())
+        return verdicts
+
+
+def changes(verdicts: list[Verdict]) -> list[str]:
+    """States, each run of equal ones once."""
+    states = [str(v.state) for v in verdicts]
+    return [s for i, s in enumerate(states) if i == 0 or s != states[i - 1]]
+
+
+@pytest.mark.parametrize(('rate_hz', 'state', 'level'), [
+    (30, WatchState.OK, Level.OK), (40, WatchState.OK, Level.OK), (24.5, WatchState.OK, Level.OK),
+    (23, WatchState.WARN_RATE, Level.WARN), (15.5, WatchState.WARN_RATE, Level.WARN),
+    (14, WatchState.ERROR_RATE, Level.ERROR), (2, WatchState.ERROR_RATE, Level.ERROR),
+])
+def test_rate_states(rate_hz, state, level):
+    verdict = Camera(expected_rate_hz=30).frames(rate_hz, 5)[-1]
+    assert (verdict.state, verdict.level) == (state, level)
+    assert verdict.rate_hz == pytest.approx(rate_hz)
+    assert f'{rate_hz:.1f} Hz' in verdict.text
+    assert '30 Hz' in verdict.text
+
+
+def test_not_received_then_ok_then_timeout():
+    camera = Camera(timeout_s=1.0)
+    before = camera.silence(3)
+    assert changes(before) == ['NotReceived']
+    assert before[-1].level == Level.ERROR
+    assert changes(camera.frames(10, 2)) == ['NotReceived', 'OK']
+    after = camera.silence(1.5)
+    assert changes(after) == ['OK', 'Timeout']
+    assert after[-1].level == Level.ERROR
+    assert 'no frame for 1.5 s (timeout 1 s)' in after[-1].text
+
+
+@pytest.mark.parametrize('expected_rate_hz', [0.0, 20.0])
+def test_a_camera_switched_four_times_makes_exactly_four_transitions(expected_rate_hz):
+    """Row B7, as rclcpp's test_deadline; a camera that comes back isn't called slow for its pause."""
+    camera = Camera(expected_rate_hz=expected_rate_hz, timeout_s=0.3)
+    camera.frames(20, 1)
+    verdicts = camera.silence(1) + camera.frames(20, 1) + camera.silence(1) + camera.frames(20, 1)
+    assert changes([Verdict(WatchState.OK, '', 0.0), *verdicts]) == ['OK', 'Timeout', 'OK', 'Timeout', 'OK']
+
+
+def test_timeout_is_seen_at_once_and_cleared_by_the_first_frame():
+    camera = Camera(timeout_s=1.0)
+    camera.frames(30, 1)
+    camera.now += 1.001
+    assert camera.watch.check().state is WatchState.TIMEOUT
+    camera.watch.note()
+    verdict = camera.watch.check()
+    assert verdict.state is WatchState.OK
+    assert math.isnan(verdict.rate_hz)
+
+
+def test_slow_cameras_are_measured_too():
+    verdict = Camera(expected_rate_hz=30, timeout_s=10).frames(0.5, 8)[-1]
+    assert verdict.state is WatchState.ERROR_RATE
+    assert verdict.rate_hz == pytest.approx(0.5)
+
+
+def test_each_watch_can_be_off_and_limits_change_at_run_time():
+    camera = Camera(timeout_s=0.0)
+    camera.frames(1, 5)
+    assert changes(camera.silence(3600)) == ['OK']
+    camera.watch.set_limits(0.0, 2.0)
+    assert camera.watch.check().state is WatchState.TIMEOUT
+    camera.frames(7, 3)
+    camera.watch.set_limits(10.0, 2.0)
+    assert camera.watch.check().state is WatchState.WARN_RATE
+    camera.watch.reset()
+    assert camera.watch.check().state is WatchState.NOT_RECEIVED
+
+
+@pytest.mark.parametrize('limits', [(-1.0, 1.0), (math.nan, 1.0), (0.0, -0.1), (0.0, math.inf), (math.inf, 1.0)])
+def test_a_limit_that_is_no_limit_is_refused_and_the_old_one_stays(limits):
+    camera = Camera(expected_rate_hz=10, timeout_s=1)
+    camera.frames(6, 2)
+    with pytest.raises(ValueError, match='expected a finite number >= 0'):
+        camera.watch.set_limits(*limits)
+    assert camera.watch.check().state is WatchState.WARN_RATE
+
+
+def test_a_flood_keeps_the_memory_bounded_and_frames_of_one_instant_do_no_harm():
+    camera = Camera(expected_rate_hz=30)
+    for _ in range(2000):
+        camera.watch.note()
+    assert camera.watch.check().state is WatchState.OK
+    assert camera.frames(10_000, 0.3)[-1].rate_hz == pytest.approx(10_000)
+    assert len(camera.watch._arrivals) <= 1000
