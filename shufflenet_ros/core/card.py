@@ -163,7 +163,8 @@ def _input(value: Any) -> CardInput:
     known |= dict.fromkeys(('scale', 'mean', 'std', 'crop', 'interpolation'), False)
     v = _section(value, 'input', known)
     size = v['size']
-    if not isinstance(size, list) or len(size) != 2 or not all(type(s) is int and 1 <= s <= 8192 for s in size):
+    is_pair = isinstance(size, list) and len(size) == 2
+    if not is_pair or not all(type(s) is int and 1 <= s <= 8192 for s in size):
         raise _refuse('input.size', size, '[height, width], each 1 to 8192 pixels')
     return CardInput(
         layout=_choice(v['layout'], 'input.layout', ('NHWC', 'NCHW')),
@@ -227,5 +228,6 @@ def parse_card(text: str | bytes) -> Card:
         name=_text(v['name'], 'name'), network=_text(v['network'], 'network'), labels=_labels(v['labels']),
         input=_input(v['input']), outputs=outputs, embedding=v.get('embedding', {}),
         training=v.get('training', {}), metrics=v.get('metrics', {}), license=str(v.get('license', '')),
-        source=str(v.get('source', '')), golden=_golden(v.get('golden')), variants=_variants(v.get('variants', [])),
+        source=str(v.get('source', '')), golden=_golden(v.get('golden')),
+        variants=_variants(v.get('variants', [])),
     )

@@ -13,7 +13,7 @@ def softmax(logits: F32) -> F32:
         Dropped: NON_FINITE where a logit is not a number.
     """
     if not np.isfinite(logits).all():
-        raise Dropped(Reason.NON_FINITE, 'the model gave a logit that is not finite; the frame gets no answer')
+        raise Dropped(Reason.NON_FINITE, 'the model gave a logit that is not finite; no answer')
     exps = np.exp(logits.astype(np.float64) - logits.max())
     return np.asarray(exps / exps.sum(), np.float32)
 

@@ -1,0 +1,74 @@
+"""The raw encodings of sensor_msgs/Image that become pixels, as a table."""
+
+from dataclasses import dataclass
+
+from shufflenet_ros.core.frame import Color
+from shufflenet_ros.core.opencv import cv2
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How an encoding's data lie in memory and become (H, W, 3).
+
+    Attributes:
+        channels: bytes a pixel in a row of the data.
+        color: channel order of the result.
+        conversion: OpenCV's code to three channels; None where the data are the pixels.
+        depth: bytes a sample; of two, the high one is used.
+        rows_of_two: rows of data for two rows of pixels; 3 where half-height chroma follows the luma.
+        even: (width, height) must be multiples of these, because pixels share their chroma.
+        smallest: side below which the conversion has no neighbours to interpolate from.
+    """
+
+    channels: int
+    color: Color
+    conversion: int | None = None
+    depth: int = 1
+    rows_of_two: int = 2
+    even: tuple[int, int] = (1, 1)
+    smallest: int = 1
+
+
+def _bayer(conversion: int) -> Encoding:
+    return Encoding(1, 'bgr', conversion, smallest=3)
+
+
+def _yuv422(conversion: int) -> Encoding:
+    return Encoding(2, 'bgr', conversion, even=(2, 1))
+
+
+def _yuv420(conversion: int) -> Encoding:
+    return Encoding(1, 'bgr', conversion, rows_of_two=3, even=(2, 2))
+
+
+_MONO8 = Encoding(1, 'bgr', cv2.COLOR_GRAY2BGR)
+_BGR8 = Encoding(3, 'bgr')
+_BGRA8 = Encoding(4, 'bgr', cv2.COLOR_BGRA2BGR)
+_UYVY = _yuv422(cv2.COLOR_YUV2BGR_UYVY)
+_YUYV = _yuv422(cv2.COLOR_YUV2BGR_YUY2)
+
+# ROS names a Bayer pattern by its first two pixels of rows 0 and 1; OpenCV's old names, which every
+# version has, by the second two pixels of rows 1 and 2: so rggb is BG.
+ENCODINGS = {
+    'mono8': _MONO8,
+    'mono16': Encoding(2, 'bgr', cv2.COLOR_GRAY2BGR, depth=2),
+    'rgb8': Encoding(3, 'rgb'),
+    'bgr8': _BGR8,
+    'rgba8': Encoding(4, 'rgb', cv2.COLOR_BGRA2BGR),
+    'bgra8': _BGRA8,
+    '8UC1': _MONO8,
+    '8UC3': _BGR8,
+    '8UC4': _BGRA8,
+    'bayer_rggb8': _bayer(cv2.COLOR_BayerBG2BGR),
+    'bayer_bggr8': _bayer(cv2.COLOR_BayerRG2BGR),
+    'bayer_gbrg8': _bayer(cv2.COLOR_BayerGR2BGR),
+    'bayer_grbg8': _bayer(cv2.COLOR_BayerGB2BGR),
+    'yuv422': _UYVY,
+    'uyvy': _UYVY,
+    'yuv422_yuy2': _YUYV,
+    'yuyv': _YUYV,
+    'nv12': _yuv420(cv2.COLOR_YUV2BGR_NV12),
+    'nv21': _yuv420(cv2.COLOR_YUV2BGR_NV21),
+}
+
+DEPTH_ENCODINGS = frozenset(('16UC1', '16SC1', '32SC1', '32FC1', '64FC1'))

@@ -1,0 +1,43 @@
+"""What is checked, in Python integers that cannot overflow, before anything is allocated."""
+
+from operator import index
+from typing import Any
+
+from shufflenet_ros.core.reasons import Dropped, Reason
+
+MAX_SIDE = 65_535  # what a JPEG header can hold; no camera comes near
+
+
+def check_size(width: Any, height: Any, max_pixels: int) -> tuple[int, int]:
+    """(width, height) as integers.
+
+    Raises:
+        Dropped: BAD_SIZE where a side is not in 1 to 65,535; TOO_LARGE above max_pixels.
+    """
+    try:
+        w, h = index(width), index(height)
+    except TypeError:
+        raise Dropped(Reason.BAD_SIZE, f'size {width!r} x {height!r}: expected two integers') from None
+    if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
+        raise Dropped(Reason.BAD_SIZE, f'picture of {w:d}x{h:d} pixels: expected sides of 1 to {MAX_SIDE}; '
+                                       'check the camera driver')
+    if w * h > max_pixels:
+        raise Dropped(Reason.TOO_LARGE, f'picture of {w}x{h} = {w * h} pixels: expected at most '
+                                        f'{max_pixels}; lower the resolution or raise max_pixels')
+    return w, h
+
+
+def byte_view(data: Any) -> memoryview:
+    """A flat view, without a copy, of an array.array, ndarray, bytes or any other buffer of bytes.
+
+    Raises:
+        Dropped: BAD_FORMAT where it is no contiguous buffer of bytes.
+    """
+    try:
+        view = memoryview(data)
+    except (TypeError, ValueError, BufferError):
+        view = None
+    if view is None or view.itemsize != 1 or not view.c_contiguous:
+        raise Dropped(Reason.BAD_FORMAT, f'data of type {type(data).__name__}: '
+                                         'expected a contiguous buffer of bytes')
+    return view.cast('B') if view.nbytes else memoryview(b'')
