@@ -1,0 +1,102 @@
+"""One camera's topics: where its images come from, where its answers go, and why it may be silent."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+from sensor_msgs.msg import CompressedImage, Image
+from shufflenet_ros_msgs.msg import Embedding
+from vision_msgs.msg import Classification
+
+RESULT_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class CameraTopics:
+    """Made at configure with its publishers; subscribed only while the node is active.
+
+    Attributes:
+        name: the camera's name, '' for a single one.
+        topic: the resolved image topic.
+        incompatible: QoS policies that a publisher of the topic does not offer as asked for.
+    """
+
+    def __init__(self, node: LifecycleNode, name: str, transport: str, image_qos: QoSProfile):
+        self._node, self.name, self._qos = node, name, image_qos
+        # A remapping of image_raw says nothing of image_raw/compressed: resolve first, append then.
+        self.topic = node.resolve_topic_name(f'{name}/image_raw' if name else 'image_raw')
+        self._type = Image
+        if transport == 'compressed':
+            self.topic, self._type = f'{self.topic}/compressed', CompressedImage
+        prefix = f'~/{name}' if name else '~'
+        self.classification = node.create_publisher(Classification, f'{prefix}/classification', RESULT_QOS)
+        self.embedding = node.create_publisher(Embedding, f'{prefix}/embedding', RESULT_QOS)
+        self.debug_image = node.create_publisher(Image, f'{prefix}/debug_image', RESULT_QOS)
+        self.incompatible: set[str] = set()
+        self._subscription: Subscription[Any] | None = None
+
+    def subscribe(self, receive: Callable[[str, Any], None]) -> None:
+        """Call receive(camera, message) for each image from now on."""
+        events = SubscriptionEventCallbacks(incompatible_qos=self._note_incompatible)
+        self.incompatible.clear()
+        self._subscription = self._node.create_subscription(
+            self._type, self.topic, lambda message: receive(self.name, message), self._qos, event_callbacks=events)
+
+    def unsubscribe(self) -> None:
+        """Stop receiving."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def destroy(self) -> None:
+        """Take the topics back."""
+        self.unsubscribe()
+        for publisher in (self.classification, self.embedding, self.debug_image):
+            self._node.destroy_publisher(publisher)
+
+    def _note_incompatible(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        if policy not in self.incompatible:
+            self.incompatible.add(policy)
+            self._node.get_logger().error(
+                f'{self.topic}: a publisher offers a {policy} policy that cannot serve {self.asked}; '
+                f'it sends {self.offered()}. Nothing arrives from it: set image_qos.* to match, or change the camera')
+
+    @property
+    def asked(self) -> str:
+        """The QoS that the subscription asks for, in words."""
+        return f'{self._qos.reliability.name} {self._qos.durability.name} depth {self._qos.depth}'
+
+    def publishers(self) -> list[TopicEndpointInfo]:
+        """Who publishes images on this topic, as far as this node knows."""
+        return self._node.get_publishers_info_by_topic(self.topic)
+
+    def offered(self) -> str:
+        """The QoS of each publisher, in words."""
+        return _qos_words(self.publishers()) or 'nothing that this node can see'
+
+    def why_silent(self) -> str:
+        """What a person needs to know when no image comes."""
+        publishers = self.publishers()
+        if not publishers:
+            hint = 'no publisher: is the camera driver running, in this ROS_DOMAIN_ID, and is image_raw remapped to it?'
+        elif self.incompatible:
+            hint = f'the {" and ".join(sorted(self.incompatible))} policy does not match: set image_qos.*'
+        elif all(info.topic_type != self._type_name for info in publishers):
+            hint = f'they send {publishers[0].topic_type}, expected {self._type_name}: set image_transport'
+        else:
+            hint = ('publishers match but nothing arrives: large best-effort images need bigger shared-memory '
+                    'segments, see config/fastdds_large_images.xml')
+        offers = f' offering {_qos_words(publishers)}' if publishers else ''
+        return f'{self.topic}: {len(publishers)} publisher(s){offers}; asked for {self.asked}; {hint}'
+
+    @property
+    def _type_name(self) -> str:
+        return f'sensor_msgs/msg/{self._type.__name__}'
+
+
+def _qos_words(publishers: Iterable[TopicEndpointInfo]) -> str:
+    return ', '.join(sorted({f'{p.qos_profile.reliability.name} {p.qos_profile.durability.name}' for p in publishers}))

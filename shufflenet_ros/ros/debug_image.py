@@ -1,0 +1,68 @@
+"""The picture with its labels written on it, for people to look at."""
+
+from array import array
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from rclpy.logging import get_logger
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from shufflenet_ros.core.frame import U8, Label, Picture
+from shufflenet_ros.core.opencv import cv2
+
+MAX_WIDTH = 1280
+MAX_LINES = 5
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def annotate(picture: Picture, labels: Sequence[Label]) -> U8:
+    """(H, W, 3) uint8 BGR copy, at most 1280 wide, with the best five labels in the upper left corner."""
+    image = picture.pixels
+    height, width = image.shape[:2]
+    if width > MAX_WIDTH:
+        size = (MAX_WIDTH, max(1, height * MAX_WIDTH // width))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8) if picture.color == 'rgb' else image.copy()
+    scale = image.shape[1] / 900
+    for row, label in enumerate(labels[:MAX_LINES], 1):
+        where = (round(12 * scale), round(34 * scale * row))
+        text = f'{label.score:5.1%} {label.name}'
+        cv2.putText(image, text, where, _FONT, scale, (0, 0, 0), max(1, round(5 * scale)), cv2.LINE_AA)
+        cv2.putText(image, text, where, _FONT, scale, (255, 255, 255), max(1, round(2 * scale)), cv2.LINE_AA)
+    return image
+
+
+def build_message(image: U8, header: Header) -> Image:
+    """(H, W, 3) uint8 BGR as bgr8. rclpy checks an ndarray element by element; an array it takes whole."""
+    data = array('B')
+    data.frombytes(memoryview(np.ascontiguousarray(image)).cast('B'))
+    return Image(header=header, height=image.shape[0], width=image.shape[1], encoding='bgr8', is_bigendian=0,
+                 step=image.shape[1] * 3, data=data)
+
+
+@lru_cache(maxsize=1)
+def _converter() -> Callable[[U8, Header], Image]:
+    """cv_bridge where it is installed and works with this NumPy and OpenCV, else `build_message`."""
+    try:
+        from cv_bridge import CvBridge
+        bridge = CvBridge()
+        bridge.cv2_to_imgmsg(np.zeros((2, 2, 3), np.uint8), 'bgr8')
+    except ImportError:
+        return build_message
+    except Exception as error:  # a cv_bridge built for another NumPy fails in its own ways
+        get_logger('debug_image').warning(f'cv_bridge does not work here ({error}); building images without it')
+        return build_message
+
+    def convert(image: U8, header: Header) -> Image:
+        message: Image = bridge.cv2_to_imgmsg(image, 'bgr8')
+        message.header = header
+        return message
+
+    return convert
+
+
+def debug_image(picture: Picture, labels: Sequence[Label], header: Header) -> Image:
+    """The annotated picture as a message under the image's own header."""
+    return _converter()(annotate(picture, labels), header)

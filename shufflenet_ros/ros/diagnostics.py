@@ -1,0 +1,64 @@
+"""What /diagnostics says: one status for the node, one for each camera."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from shufflenet_ros.core.engine import Counts
+from shufflenet_ros.core.reasons import Reason, printable
+from shufflenet_ros.core.stats import StageStats
+from shufflenet_ros.core.watch import Level, Verdict, WatchState
+from shufflenet_ros.ros.responder import Camera
+
+_LEVEL_BYTES = {Level.OK: DiagnosticStatus.OK, Level.WARN: DiagnosticStatus.WARN, Level.ERROR: DiagnosticStatus.ERROR}
+_ORDERS = frozenset({Reason.THROTTLED})  # a frame that the operator asked to drop is no cause for alarm
+
+
+def status(name: str, hardware_id: str, level: Level, message: str, values: Mapping[str, Any]) -> DiagnosticStatus:
+    """One status; every value becomes text."""
+    pairs = [KeyValue(key=key, value=printable(str(value), 1000)) for key, value in values.items()]
+    return DiagnosticStatus(name=name, hardware_id=hardware_id, level=_LEVEL_BYTES[level],
+                            message=printable(message, 1000), values=pairs)
+
+
+def count_values(counts: Counts) -> dict[str, int]:
+    """How frames ended; each reason has its key, also at 0."""
+    values = {'received': counts.received, 'published': counts.published, 'superseded': counts.superseded,
+              'in_flight': counts.in_flight}
+    return values | {f'dropped.{reason}': n for reason, n in counts.dropped.items()}
+
+
+def stage_values(stats: StageStats) -> dict[str, str]:
+    """Milliseconds a stage, over the last published frames; nan before the first."""
+    return {f'{stage}_{p}_ms': f'{1e3 * getattr(summary, p):.3f}'
+            for stage, summary in stats.summaries().items() for p in ('p50', 'p95', 'p99')}
+
+
+def lost_since(before: Counts | None, now: Counts) -> dict[str, int]:
+    """Frames dropped between two counts, by reason, other than by order."""
+    lost = {str(reason): n - (before.dropped[reason] if before else 0) for reason, n in now.dropped.items()
+            if reason not in _ORDERS}
+    return {reason: n for reason, n in lost.items() if n > 0}
+
+
+def camera_status(name: str, camera: Camera, verdict: Verdict, counts: Counts, lost: Mapping[str, int],
+                  model: str) -> DiagnosticStatus:
+    """The state of one camera and of its frames while the node is active."""
+    level, message = verdict.level, f'{verdict.state}: {verdict.text}'
+    topics = camera.topics
+    values = {'state': verdict.state, 'topic': topics.topic, 'asked_qos': topics.asked}
+    if verdict.state in (WatchState.NOT_RECEIVED, WatchState.TIMEOUT):
+        message = f'{verdict.state}: {topics.why_silent()}'
+    if topics.incompatible:
+        level = max(level, Level.ERROR)
+        message += f'; incompatible QoS policy on {topics.topic}: {", ".join(sorted(topics.incompatible))}'
+        values['incompatible_qos'] = ', '.join(sorted(topics.incompatible))
+    if lost:
+        level = max(level, Level.WARN)
+        message += '; dropped lately: ' + ', '.join(f'{n} {reason}' for reason, n in lost.items())
+    rate = '' if math.isnan(verdict.rate_hz) else f'{verdict.rate_hz:.2f}'
+    values |= {'publishers': len(topics.publishers()), 'rate_hz': rate, 'bad_stamp': camera.bad_stamps,
+               'duplicate_stamp': camera.duplicate_stamps}
+    return status(name, model, level, message, values | count_values(counts) | stage_values(camera.stats))

@@ -1,0 +1,72 @@
+"""The executable classify_node: one process, one node, until a signal ends it."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from shufflenet_ros.ros.allocator import keep_large_blocks
+from shufflenet_ros.ros.signals import StopSignals, leave
+
+STOP_TIMEOUT_S = 1.0
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node; the exit status, 0 after SIGINT or SIGTERM."""
+    signals = StopSignals()
+    keep_large_blocks()
+    import rclpy  # after the signals are in hand: from here on it takes a while
+    from rclpy.signals import SignalHandlerOptions
+
+    _find_a_log_directory()
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        ended = _run(signals)
+    except Exception as error:
+        # Arguments or a parameter file that ROS cannot read; everything later is the node's own business.
+        if not signals.stopped():
+            print(f'classify_node: cannot start: {error}', file=sys.stderr)
+            return 1
+        ended = True
+    rclpy.try_shutdown()
+    if not ended:
+        leave()
+    return 0
+
+
+def _run(signals: StopSignals) -> bool:
+    """Make the node and spin it; whether its worker has ended."""
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+
+    from shufflenet_ros.ros.node import SUCCESS, ClassifyNode
+    from shufflenet_ros.ros.spin import spin_guarded
+
+    node = ClassifyNode()
+    signals.on_stop(node.create_guard_condition(lambda: None).trigger)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    if node.value_of('autostart') and not signals.stopped() and node.trigger_configure() == SUCCESS:
+        node.trigger_activate()
+    spin_guarded(executor, lambda: signals.stopped() or not rclpy.ok(), node.note_callback_error)
+    ended = node.close(STOP_TIMEOUT_S)
+    executor.shutdown(timeout_sec=0.0)
+    return ended
+
+
+def _find_a_log_directory() -> None:
+    """ROS refuses to start where it cannot write logs; a robot with a read-only home should."""
+    home = os.environ.get('ROS_HOME') or os.path.join(os.environ.get('HOME') or os.path.expanduser('~'), '.ros')
+    wanted = os.environ.get('ROS_LOG_DIR') or os.path.join(home, 'log')
+    try:
+        os.makedirs(wanted, exist_ok=True)
+        if os.access(wanted, os.W_OK):
+            return
+    except OSError:
+        pass
+    os.environ['ROS_LOG_DIR'] = tempfile.mkdtemp(prefix='ros_log_')
+    print(f"classify_node: {wanted} can't be written; logs go to {os.environ['ROS_LOG_DIR']}", file=sys.stderr)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The worker's part of the node: a frame in, messages out."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
+from std_msgs.msg import Header
+
+from shufflenet_ros.core.classifier import Classifier
+from shufflenet_ros.core.decode import decode
+from shufflenet_ros.core.frame import Answer, Frame, Options, Picture
+from shufflenet_ros.core.reasons import Dropped, Reason, printable
+from shufflenet_ros.core.stamp import stamp_problem
+from shufflenet_ros.core.stats import StageStats
+from shufflenet_ros.core.throttle import LogThrottle
+from shufflenet_ros.core.watch import RateWatch
+from shufflenet_ros.ros.cameras import CameraTopics
+from shufflenet_ros.ros.debug_image import debug_image
+from shufflenet_ros.ros.messages import classification, embedding
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator may change while the node runs."""
+
+    options: Options
+    class_id: str
+    max_age_s: float
+
+
+@dataclass
+class Camera:
+    """One camera at run time: its topics, how its frames arrive, how long they take, odd stamps seen."""
+
+    topics: CameraTopics
+    watch: RateWatch
+    stats: StageStats = field(default_factory=StageStats)
+    bad_stamps: int = 0
+    duplicate_stamps: int = 0
+    last_stamp: tuple[int, int] | None = None
+
+    @property
+    def title(self) -> str:
+        return f'camera {self.topics.name}' if self.topics.name else 'camera'
+
+
+class Responder:
+    """Answers frames in the engine's worker thread.
+
+    Attributes:
+        settings: replaced as a whole when parameters change.
+        open: False once results may not be sent any more.
+    """
+
+    def __init__(self, classifier: Classifier, sha256: str, cameras: Mapping[str, Camera], settings: Settings,
+                 ros_time_ns: Callable[[], int], logger: RcutilsLogger):
+        self._classifier, self._sha256, self._cameras = classifier, sha256, cameras
+        self._ros_time_ns, self._logger = ros_time_ns, logger
+        self._throttle = LogThrottle(time.monotonic)
+        self.settings = settings
+        self.open = False
+
+    def handle(self, frame: Frame) -> None:
+        """Answer one frame.
+
+        Raises:
+            Dropped: the frame gets no answer.
+        """
+        settings, camera, header = self.settings, self._cameras[frame.camera], frame.message.header
+        if self._stamp_is_good(camera, header):
+            self._refuse_stale(header, settings.max_age_s)
+        started = time.perf_counter()
+        picture = decode(frame.message, self._classifier.max_pixels)
+        decode_time = time.perf_counter() - started
+        answer = self._classifier.classify_picture(picture, settings.options, decode_time)
+        if not self.open:
+            raise Dropped(Reason.STALE, 'the answer came after the node had been deactivated')
+        started = time.perf_counter()
+        self._publish(camera.topics, header, picture, answer, settings)
+        publish_time = time.perf_counter() - started
+        camera.stats.note(answer.times, publish_time, time.monotonic() - frame.arrived)
+
+    def note_drop(self, frame: Frame, dropped: Dropped) -> None:
+        """Log a frame that got no answer: the first at once, then at most one line a reason and 5 s."""
+        more = self._throttle.admit(dropped.reason)
+        if more is not None:
+            title = self._cameras[frame.camera].title
+            self._log(f'{title}: dropped, {dropped}', more, bug=dropped.reason is Reason.BACKEND_ERROR)
+
+    def _stamp_is_good(self, camera: Camera, header: Header) -> bool:
+        stamp = (header.stamp.sec, header.stamp.nanosec)
+        problem = stamp_problem(*stamp)
+        if problem is not None:
+            camera.bad_stamps += 1
+            more = self._throttle.admit('bad_stamp')
+            if more is not None:
+                self._log(f'{camera.title}: {problem} (the result is sent all the same)', more)
+        elif stamp == camera.last_stamp:
+            camera.duplicate_stamps += 1
+        camera.last_stamp = stamp
+        return problem is None
+
+    def _refuse_stale(self, header: Header, max_age_s: float) -> None:
+        """By the ROS clock, now; a clock that jumps leaves nothing behind that could go wrong later."""
+        if max_age_s == 0.0:
+            return
+        stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+        age = (self._ros_time_ns() - stamp_ns) / 1e9
+        if age > max_age_s:
+            raise Dropped(Reason.STALE, f'stamp is {age:.3f} s old, expected at most max_age_s {max_age_s:g}: '
+                                        "check the camera's clock and the network, or raise max_age_s")
+
+    def _publish(self, topics: CameraTopics, header: Header, picture: Picture, answer: Answer,
+                 settings: Settings) -> None:
+        topics.classification.publish(classification(header, answer.labels, settings.class_id))
+        if answer.embedding is not None:
+            normalized = settings.options.l2_normalize
+            topics.embedding.publish(
+                embedding(header, answer.embedding, self._classifier.card, self._sha256, normalized))
+        if topics.debug_image.get_subscription_count() > 0:
+            topics.debug_image.publish(debug_image(picture, answer.labels, header))
+
+    def _log(self, text: str, more: int, bug: bool = False) -> None:
+        text = printable(text) + (f' ({more} more since the last line)' if more else '')
+        # Two calls, because rclpy ties a severity to the line that logs.
+        if bug:
+            self._logger.error(text)
+        else:
+            self._logger.warning(text)
