@@ -214,8 +214,8 @@ class Bag:
                     return
                 connection, log_ns, raw = item
                 if not isinstance(raw, bytes) or not isinstance(log_ns, int) or len(raw) > MAX_UNPACKED_BYTES:
-                    raise BagError(f'got {type(raw).__name__} of length {len(raw)} at {log_ns!r}: expected at most '
-                                   f'{MAX_UNPACKED_BYTES} bytes and a time')
+                    raise BagError(f'got {type(raw).__name__} of length {len(raw)} at {log_ns!r}: expected a time '
+                                   f'and at most {MAX_UNPACKED_BYTES} bytes')
             yield BagMessage(connection.topic, connection.msgtype, log_ns, raw, number, self._codec)
             number += 1
 

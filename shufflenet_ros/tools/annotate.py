@@ -76,8 +76,8 @@ class AnnotatedVideo:
         fourcc = cv2.VideoWriter.fourcc(*'mp4v')
         writer = cv2.VideoWriter(str(self.path), fourcc, self.rate_hz, size[::-1])
         if not writer.isOpened():
-            raise AnnotateError(f'video {self.path} cannot be written: expected a name that ends in .mp4 in a '
-                                'folder that exists, and an OpenCV with ffmpeg')
+            raise AnnotateError(f'video {self.path} cannot be written: expected a name that ends in .mp4 in '
+                                'a folder that exists, and an OpenCV with ffmpeg')
         return writer
 
     def close(self) -> None:

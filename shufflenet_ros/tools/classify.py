@@ -56,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
     from shufflenet_ros.backends.open import load
 
     sources = open_sources(args.sources, args.topic)
-    classifier = load(args.model, card_file=args.card)
+    model = load(args.model, card=args.card)
+    print(model.terms, file=sys.stderr)
+    classifier = Classifier(model.card, model.backend)
     options = Options(top_k=args.top_k, embedding=args.embedding)
     write = json_line if args.json else text_line
     dropped: Counter[str] = Counter()
