@@ -1,0 +1,110 @@
+"""The overload law on the real clock: service time of two frame periods, a real worker thread.
+
+`python -m benchmarks.overload` prints one JSON object: ages, service times and the bound in
+milliseconds, the longest queue, the growth of resident memory, the CPU an idle engine takes.
+"""
+
+import argparse
+import gc
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shufflenet_ros.core.engine import Engine
+from shufflenet_ros.core.frame import Frame
+
+PERIOD_S = 0.033
+FACTOR = 2.0
+MESSAGE_BYTES = 1 << 20
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE')
+
+
+def idle_share(seconds: float) -> float:
+    """Share of one core that a running engine without frames takes."""
+    engine = Engine(['camera'], lambda frame: None)
+    engine.start()
+    cpu, began = time.process_time(), time.monotonic()
+    time.sleep(seconds)
+    share = (time.process_time() - cpu) / (time.monotonic() - began)
+    engine.stop(1.0)
+    return share
+
+
+class Overload:
+    """One camera at 1/PERIOD_S, and a handler that sleeps FACTOR periods, jittered as inference is."""
+
+    def __init__(self) -> None:
+        self.ages: list[float] = []
+        self.services: list[float] = []
+        self.submits: list[float] = []
+        self.most_waiting = 0
+        self.engine = Engine(['camera'], self.handle)
+        self._random = np.random.default_rng(0)
+        self._handling = threading.Lock()
+
+    def handle(self, frame: Frame) -> None:
+        """Stand for inference; the last thing it does is to note the age."""
+        with self._handling:
+            time.sleep(FACTOR * PERIOD_S * (0.9 + self._random.gamma(0.5, 0.2)))
+            published = time.monotonic()
+            self.services.append(published - frame.taken)
+            self.ages.append(published - frame.arrived)
+
+    def camera(self, seconds: float) -> None:
+        """Submit frames on a grid of PERIOD_S; a late one does not shift those after it."""
+        began = time.monotonic()
+        for i in range(round(seconds / PERIOD_S)):
+            time.sleep(max(0.0, began + i * PERIOD_S - time.monotonic()))
+            message = bytearray(MESSAGE_BYTES)
+            before = time.perf_counter()
+            self.engine.submit('camera', message)
+            self.submits.append(time.perf_counter() - before)
+            handling = int(self._handling.locked())
+            self.most_waiting = max(self.most_waiting, self.engine.counts('camera').in_flight - handling)
+
+
+def measure(seconds: float = 60.0) -> dict[str, Any]:
+    """Run the overload, and say whether p99 age <= p99 service + period + 10 ms."""
+    load = Overload()
+    load.engine.start()
+    load.camera(min(2.0, seconds))
+    gc.collect()
+    resident = resident_bytes()
+    load.camera(seconds)
+    growth = resident_bytes() - resident
+    load.engine.stop(5.0)
+    counts = load.engine.counts('camera')
+    service, age = (float(np.percentile(values, 99)) for values in (load.services, load.ages))
+    bound = service + PERIOD_S + 0.010
+    ended = counts.published + counts.superseded + sum(counts.dropped.values())
+    return {
+        'seconds': seconds, 'period_ms': PERIOD_S * 1e3, 'service_periods': FACTOR,
+        'service_p99_ms': round(service * 1e3, 2),
+        'age_p50_ms': round(float(np.median(load.ages)) * 1e3, 2), 'age_p99_ms': round(age * 1e3, 2),
+        'bound_ms': round(bound * 1e3, 2), 'within_bound': age <= bound,
+        'most_waiting': load.most_waiting, 'rss_growth_mb': round(growth / 1e6, 3),
+        'submit_p99_us': round(float(np.percentile(load.submits, 99)) * 1e6, 1),
+        'received': counts.received, 'published': counts.published, 'superseded': counts.superseded,
+        'law_holds': counts.received == ended + counts.in_flight, 'idle_core_share': round(idle_share(1.0), 5),
+    }
+
+
+def main() -> None:
+    """Print the measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--seconds', type=float, default=60.0, help='of overload (default 60)')
+    print(json.dumps(measure(parser.parse_args().seconds)))
+
+
+if __name__ == '__main__':
+    main()

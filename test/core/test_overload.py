@@ -1,0 +1,194 @@
+"""Rows B1 to B4 of the fault list: what the engine does with more frames than it can answer.
+
+The clock is simulated: handling a frame takes the service time drawn for it, and the frames that
+arrive meanwhile are submitted at their moments, so a minute takes milliseconds and repeats exactly.
+"""
+
+import tracemalloc
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from shufflenet_ros.core.engine import Engine
+from shufflenet_ros.core.reasons import Reason
+
+T = 0.033
+
+
+class HandWorker:
+    """Leaves the steps to the simulation."""
+
+    def start(self, step, wait):
+        pass
+
+    def stop(self, timeout):
+        return True
+
+
+@dataclass
+class Message:
+    """A numbered frame of some bytes."""
+
+    number: int
+    data: bytearray
+
+
+class Simulation:
+    """Cameras, an engine and one worker on a clock of their own.
+
+    Attributes:
+        ages: seconds from arrival to publication, one an answer.
+        services: seconds each answer took.
+        waits: seconds from arrival to the worker, of frames taken while more were to come.
+        answers: (camera, number of the message, time of publication).
+        most_waiting: the most frames that ever waited for one camera.
+    """
+
+    def __init__(self, arrivals, service, message_bytes=0, **options):
+        """Take (time, camera) pairs and a function that draws service times."""
+        self.now = 0.0
+        self.arrivals = sorted(arrivals)
+        self.next = 0
+        self.service, self.message_bytes = service, message_bytes
+        self.ages, self.services, self.waits, self.answers = [], [], [], []
+        self.most_waiting = 0
+        cameras = sorted({camera for _, camera in self.arrivals})
+        self.engine = Engine(cameras, self.handle, clock=lambda: self.now, worker=HandWorker(), **options)
+        self.engine.start()
+
+    def handle(self, frame):
+        if self.next < len(self.arrivals):
+            self.waits.append(self.now - frame.arrived)
+        seconds = self.service()
+        end = self.now + seconds
+        while self.next < len(self.arrivals) and self.arrivals[self.next][0] <= end:
+            self.arrive(handling=frame.camera)
+        self.now = end
+        self.services.append(seconds)
+        self.ages.append(end - frame.arrived)
+        self.answers.append((frame.camera, frame.message.number, end))
+
+    def arrive(self, handling=None):
+        self.now, camera = self.arrivals[self.next]
+        self.engine.submit(camera, Message(self.next, bytearray(self.message_bytes)))
+        self.next += 1
+        counts = self.engine.counts(camera)
+        ended = counts.published + counts.superseded + sum(counts.dropped.values())
+        assert counts.received == ended + counts.in_flight
+        self.most_waiting = max(self.most_waiting, counts.in_flight - (camera == handling))
+
+    def run(self):
+        """Until every frame has ended."""
+        while True:
+            if self.engine.step():
+                continue
+            if self.next == len(self.arrivals):
+                break
+            self.arrive()
+        total = self.engine.total()
+        assert total.in_flight == 0
+        ended = total.published + total.superseded + total.dropped[Reason.THROTTLED]
+        assert total.received == len(self.arrivals) == ended
+        assert total.published == len(self.answers)
+        return self
+
+
+def steady(camera, rate_hz, seconds, start=0.0):
+    """Arrivals at a rate."""
+    return [(start + i / rate_hz, camera) for i in range(round(rate_hz * seconds))]
+
+
+def jittered(mean, seed=0):
+    """Service times as inference has them: a floor, and now and then a much longer one."""
+    random = np.random.default_rng(seed)
+    return lambda: mean * (0.9 + random.gamma(0.5, 0.2))
+
+
+def p99(values):
+    return float(np.percentile(values, 99))
+
+
+@pytest.mark.parametrize('factor', [1.5, 2, 4])
+@pytest.mark.parametrize('seed', range(3))
+def test_age_stays_a_period_above_the_service_time_however_slow_that_is(factor, seed):
+    run = Simulation(steady('', 1 / T, 60), jittered(factor * T, seed)).run()
+    bound = p99(run.services) + T + 0.010
+    print(f'S = {factor} T: p99 age {p99(run.ages) / T:.2f} T, bound {bound / T:.2f} T, '
+          f'{len(run.ages)} of {run.engine.total().received} answered')
+    assert p99(run.ages) <= bound
+    assert max(run.waits) <= T + 1e-9, 'a frame waits a period at most'
+    assert run.most_waiting == 1
+    assert len(run.ages) >= 0.95 * 60 / (factor * T), 'the worker is never idle while frames wait'
+
+
+@pytest.mark.parametrize('depth', [5, 10])
+def test_a_queue_would_break_that_bound(depth):
+    """The control: what a subscription's own depth does when inference runs in its callback."""
+    run = Simulation(steady('', 1 / T, 60), jittered(2 * T), policy='every', queue_size=depth).run()
+    print(f'queue of {depth}: p99 age {p99(run.ages) / T:.2f} T')
+    assert p99(run.ages) > p99(run.services) + T + 0.010 + (depth - 2) * T
+    assert run.most_waiting == depth
+
+
+@pytest.mark.parametrize('policy', ['latest', 'every'])
+def test_a_worker_that_keeps_up_answers_every_frame_once_in_order(policy):
+    run = Simulation(steady('', 60, 60), lambda: 0.5 / 60, policy=policy).run()
+    assert [number for _, number, _ in run.answers] == list(range(3600))
+    assert p99(run.ages) == pytest.approx(0.5 / 60)
+
+
+def test_a_burst_leaves_no_backlog():
+    run = Simulation(steady('', 500, 10) + steady('', 30, 10, start=10.0), jittered(T / 2)).run()
+    after = [age for age, (_, _, end) in zip(run.ages, run.answers) if end > 10.0 + T]
+    assert len(after) >= 295
+    assert max(after) <= 2 * T
+    assert p99(run.ages) <= p99(run.services) + 1 / 500 + 0.010
+
+
+@pytest.mark.parametrize('policy', ['latest', 'every'])
+def test_a_camera_of_four_times_the_rate_starves_no_other(policy):
+    names = [f'camera{i}' for i in range(8)]
+    arrivals = [a for i, name in enumerate(names) for a in steady(name, 120 if i == 3 else 30, 60, i / 997)]
+    run = Simulation(arrivals, jittered(0.010), policy=policy, queue_size=10).run()
+    published = [run.engine.counts(name).published for name in names]
+    print(f'answers a camera: {published}')
+    assert min(published) / max(published) >= 0.8
+    for name in names:
+        ends = [0.0, *(end for camera, _, end in run.answers if camera == name), 60.0]
+        assert max(np.diff(ends)) <= 1.0
+    if policy == 'latest':
+        assert run.most_waiting == 1
+        assert max(run.waits) <= 1 / 30 + 1e-9
+
+
+def test_idle_cameras_leave_their_turns_to_the_others():
+    run = Simulation(steady('busy', 100, 10) + [(5.0, 'rare')], lambda: 0.009).run()
+    assert run.engine.counts('busy').superseded <= 1
+    assert run.engine.counts('rare').published == 1
+
+
+def test_the_start_of_the_clock_does_not_matter():
+    """A steady clock counts from anywhere; the engine reads no other (row B5)."""
+    results = []
+    for start in (0.0, 2.0**30, -2.0**20):  # powers of two, so that no rounding differs
+        run = Simulation(steady('', 32, 10, start), lambda: 2.5 / 32)
+        run.engine.max_rate_hz = 16.0
+        run.run()
+        results.append((run.engine.total(), run.ages))
+        assert 0 <= min(run.ages) <= max(run.ages) <= (2.5 + 2) / 32
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_minute_of_overload_with_megabyte_frames_holds_three_of_them():
+    """One waiting, one being handled, one just coming in: nothing else may keep an image alive."""
+    run = Simulation(steady('', 1 / T, 60), jittered(2 * T), message_bytes=1 << 20)
+    tracemalloc.start()
+    try:
+        run.run()
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    print(f'peak {peak / 2**20:.2f} MiB, at the end {held / 2**20:.2f} MiB')
+    assert peak < 4 * 2**20
+    assert held < 2**20, 'nothing waits any more'
