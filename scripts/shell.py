@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
-import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # The ROS wheels re-exec each Python once to set LD_LIBRARY_PATH and leave a guard in the environment;
 # a child in another virtual environment would inherit both and look for its libraries here.
-ROS_WHEEL_VARIABLES = ('_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'LD_LIBRARY_PATH')
-PYTHON_VARIABLES = ('PYTHONPATH', 'PYTHONHOME', 'VIRTUAL_ENV', 'AMENT_PREFIX_PATH', 'CMAKE_PREFIX_PATH')
+FOREIGN_VARIABLES = ('_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'LD_LIBRARY_PATH', 'PYTHONPATH', 'PYTHONHOME',
+                     'VIRTUAL_ENV', 'AMENT_PREFIX_PATH', 'CMAKE_PREFIX_PATH')
 
 
 class SetupError(Exception):
@@ -21,8 +24,7 @@ class SetupError(Exception):
 
 def clean_environment(**extra: str) -> dict[str, str]:
     """The environment without what belongs to another virtual environment, plus `extra`."""
-    unwanted = (*ROS_WHEEL_VARIABLES, *PYTHON_VARIABLES)
-    return {**{key: value for key, value in os.environ.items() if key not in unwanted}, **extra}
+    return {**{key: value for key, value in os.environ.items() if key not in FOREIGN_VARIABLES}, **extra}
 
 
 def run(command: Sequence[object], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
@@ -37,14 +39,46 @@ def run(command: Sequence[object], env: Mapping[str, str] | None = None, cwd: Pa
     return done.stdout
 
 
-def make_venv(path: Path, system_site_packages: bool = False) -> Path:
-    """Create a virtual environment of the running interpreter at `path` (kept if it is there)."""
-    if not (path / 'bin/python').exists():
-        venv.EnvBuilder(with_pip=True, symlinks=True, system_site_packages=system_site_packages).create(path)
-    return path
+def pip_install(venv: Path, *arguments: object) -> None:
+    """`pip install` into a virtual environment."""
+    run([venv / 'bin/python', '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', *arguments])
 
 
-def pip_install(environment: Path, *arguments: str) -> None:
-    """`pip install` into the virtual environment `environment`."""
-    run([environment / 'bin/python', '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check',
-         *arguments])
+def digest(parts: Iterable[Path | str]) -> str:
+    """A hash over files (name and content) and texts."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.name.encode() + b'\0' + part.read_bytes() if isinstance(part, Path) else part.encode()
+        total.update(data + b'\0')
+    return total.hexdigest()
+
+
+def python_version(venv: Path) -> str | None:
+    """The '3.11' that an environment was made with; None if `venv` is no virtual environment."""
+    config = venv / 'pyvenv.cfg'
+    lines = config.read_text().splitlines() if config.is_file() else []
+    versions = [line.split('=')[1].strip() for line in lines if line.split('=')[0].strip() == 'version']
+    return '.'.join(versions[0].split('.')[:2]) if versions else None
+
+
+def ensure(venv: Path, layer: str, inputs: Iterable[Path | str], fill: Callable[[Path], None],
+           python: str = sys.executable, options: Sequence[str] = ()) -> bool:
+    """Make the virtual environment `venv` if need be and let `fill` install one layer into it.
+
+    A stamp in the environment remembers the inputs that a layer was filled from, so that nothing is done
+    (and False returned) until one of them changes. An environment of another Python version is replaced.
+    """
+    version = run([python, '-c', 'import sys; print("%d.%d" % sys.version_info[:2])']).strip()
+    if venv.exists() and python_version(venv) != version:
+        if not (venv / 'pyvenv.cfg').is_file():
+            raise SetupError(f'{venv} is no virtual environment, so it is left alone: move it away')
+        shutil.rmtree(venv)
+    if not (venv / 'bin/python').exists():
+        run([python, '-m', 'venv', *options, venv])
+    stamp, wanted = venv / f'filled-{layer}', digest(inputs)
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return False
+    stamp.unlink(missing_ok=True)
+    fill(venv)
+    stamp.write_text(wanted)
+    return True

@@ -1,0 +1,76 @@
+"""What machine this is, and whether set-up can do its work here: questions without side effects."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from shell import SetupError
+
+OLDEST, NEWEST = (3, 10), (3, 13)
+
+ROBOT_COMMANDS = """\
+  cd <workspace> && rosdep install --ignore-src --from-paths src/shufflenet_ros src/shufflenet_ros/interfaces
+  colcon build --base-paths src/shufflenet_ros src/shufflenet_ros/interfaces
+  source install/setup.bash && ros2 launch shufflenet_ros classify.launch.py"""
+
+
+def check_python(version: Sequence[int], known: Callable[[str], str | None] = shutil.which) -> None:
+    """Refuse a Python that neither ROS wheels nor our tests exist for."""
+    if OLDEST <= tuple(version[:2]) <= NEWEST:
+        return
+    names = [f'python3.{minor}' for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
+    present = [name for name in names if known(name)]
+    remedy = f'run `PYTHON={present[0]} make setup`' if present else f'install one of {", ".join(names)}'
+    raise SetupError(f'this is Python {version[0]}.{version[1]}; shufflenet_ros needs '
+                     f'{OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}: {remedy}')
+
+
+def distribution(environ: Mapping[str, str], clone: Path) -> str | None:
+    """The ROS distribution that is sourced in this shell, or None.
+
+    An AMENT_PREFIX_PATH that only names places inside the clone (.venv) is ours, not a distribution's.
+    """
+    if environ.get('ROS_DISTRO'):
+        return environ['ROS_DISTRO']
+    prefixes = [Path(prefix) for prefix in environ.get('AMENT_PREFIX_PATH', '').split(':') if prefix]
+    outside = [prefix for prefix in prefixes if clone not in prefix.parents]
+    return f'at {outside[0]}' if outside else None
+
+
+def check_wheels_exist(machine: str) -> None:
+    """Refuse a processor for which pip has no ROS wheels."""
+    if machine != 'x86_64':
+        raise SetupError(
+            f'this is {machine}, and pip has ROS 2 only for x86_64. Install ROS 2 from its distribution '
+            'and source it, then either run `make setup` again (it then uses that rclpy) or build with '
+            f'colcon:\n{ROBOT_COMMANDS}')
+
+
+def check_tools(which: Callable[[str], str | None], header: Path, ensurepip: bool) -> None:
+    """Refuse to start where a tool is missing that compiling the messages needs."""
+    python = header.parent.name
+    missing = {
+        'cmake (3.20 or newer)': 'cmake' if not which('cmake') else '',
+        'a C++ compiler': 'g++' if not (which('g++') or which('c++')) else '',
+        'make': 'make' if not (which('make') or which('ninja')) else '',
+        f'{python} headers ({header})': f'{python}-dev' if not header.is_file() else '',
+        f'{python} venv with pip': f'{python}-venv' if not ensurepip else '',
+    }
+    missing = {what: package for what, package in missing.items() if package}
+    if missing:
+        raise SetupError(f'missing: {", ".join(missing)}. On Debian or Ubuntu: '
+                         f'sudo apt install {" ".join(missing.values())}')
+
+
+def find_python(version: str) -> str | None:
+    """A working interpreter of that version ('3.10'): on PATH, or one that pyenv keeps; else None."""
+    kept = sorted((Path.home() / '.pyenv/versions').glob(f'{version}.*/bin/python{version}'))
+    for candidate in [shutil.which(f'python{version}'), *kept]:
+        # A pyenv shim lies on PATH also where that version isn't switched on, and then only fails.
+        tried = candidate and subprocess.run([candidate, '-c', ''], capture_output=True, check=False)
+        if tried and tried.returncode == 0:
+            return str(candidate)
+    return None

@@ -1,0 +1,156 @@
+"""Fill .venv: `python3 scripts/setup_env.py [demo|test]`, called by `make setup`, `make demo`, `make test`.
+
+Only the standard library is needed. Without an argument .venv gets what running the node takes; `demo`
+and `test` add their tools. Where a ROS distribution is sourced, its rclpy is used; elsewhere ROS comes
+from pip. Whatever is up to date is left alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import environments as places
+import host
+import opencv
+from shell import ROOT, SetupError, ensure, pip_install
+
+DISTRO = 'kilted'
+MESSAGE_REMEDY = f"""\
+Install what is missing with the distribution's tools, then build the messages with colcon:
+{host.ROBOT_COMMANDS}"""
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """Say what took how long."""
+    start = time.monotonic()
+    yield
+    print(f'set-up: {what} ({time.monotonic() - start:.0f} s)', flush=True)
+
+
+def set_up_runtime() -> None:
+    """Everything that the node and the command line need."""
+    distro = host.distribution(os.environ, ROOT)
+    if distro:
+        use_distribution(distro)
+    else:
+        use_wheels()
+    note = opencv.ensure_importable(places.VENV)
+    if note:
+        print(f'set-up: {note}', flush=True)
+
+
+def use_wheels() -> None:
+    """ROS from pip, and our messages compiled meanwhile."""
+    host.check_wheels_exist(platform.machine())
+    header = Path(sysconfig.get_path('include')) / 'Python.h'
+    host.check_tools(shutil.which, header, importlib.util.find_spec('ensurepip') is not None)
+    files = places.lists(f'ros-{DISTRO}')
+
+    def libraries(venv: Path) -> None:
+        with step(f'ROS 2 {DISTRO.capitalize()}, NumPy, OpenCV, onnxruntime'):
+            places.install_lists(venv, files)
+            places.install_package(venv)
+
+    def messages() -> Path:
+        with step('messages compiled'):
+            return places.messages(DISTRO)
+
+    inputs = [*files, places.CONSTRAINTS, *(ROOT / name for name in places.PACKAGE)]
+    with ThreadPoolExecutor(2) as pool:
+        wheel = pool.submit(messages)
+        ensure(places.VENV, 'runtime', inputs, libraries)
+    ensure(places.VENV, 'messages', [wheel.result().name],
+           lambda venv: pip_install(venv, '--no-deps', wheel.result()))
+
+
+def use_distribution(distro: str) -> None:
+    """A .venv that sees the sourced distribution's rclpy and messages, and what they still lack."""
+    inputs: list[Path | str] = [distro, places.CONSTRAINTS, *(ROOT / name for name in places.PACKAGE)]
+    with step(f'libraries beside ROS {distro}'):
+        ensure(places.VENV, 'runtime', inputs, places.install_package, options=['--system-site-packages'])
+    script = ('import importlib.util as u; print(*[m for m in ("rclpy", "vision_msgs", "shufflenet_ros_msgs")'
+              ' if u.find_spec(m) is None])')
+    missing = subprocess.run([places.VENV / 'bin/python', '-c', script], text=True, capture_output=True,
+                             check=True).stdout.split()
+    if missing:
+        raise SetupError(f'ROS {distro} is sourced, but Python {platform.python_version()} does not find '
+                         f'{", ".join(missing)}. {MESSAGE_REMEDY}')
+
+
+def set_up_demo() -> None:
+    """What the demo adds, and the wheels it takes photos and a video from."""
+    files = places.lists('demo')
+    wheels = places.lists('demo-wheels')
+
+    def fill(venv: Path) -> None:
+        with step('demo: plot library, photos and video'):
+            places.install_lists(venv, files)
+            download_wheels(venv, wheels[0])
+
+    ensure(places.VENV, 'demo', [*files, *wheels, places.CONSTRAINTS], fill)
+
+
+def download_wheels(venv: Path, wheels: Path) -> None:
+    """Put the wheels of a list into .cache/wheels, without what they depend on."""
+    from shell import run
+
+    run([venv / 'bin/python', '-m', 'pip', 'download', '--quiet', '--no-deps', '-c', places.CONSTRAINTS,
+         '-d', places.CACHE / 'wheels', '-r', wheels])
+
+
+def set_up_test() -> None:
+    """Test tools and torch in .venv, and the environments that tests run in besides."""
+    set_up_demo()
+    files, bare = places.lists('test'), places.lists('test-bare')
+
+    def fill(venv: Path) -> None:
+        with step('test tools and torch'):
+            places.install_lists(venv, files)
+            places.install_lists(venv, bare, '--no-deps')
+
+    def others() -> None:
+        with step('environments for colcon, Jazzy and the oldest libraries'):
+            places.colcon_environment()
+            places.jazzy_environment()
+            places.oldest_environment()
+
+    with ThreadPoolExecutor(2) as pool:
+        rest = pool.submit(others)
+        ensure(places.VENV, 'test', [*files, *bare, places.CONSTRAINTS], fill)
+        rest.result()
+
+
+EXTRAS: dict[str, Callable[[], None]] = {'demo': set_up_demo, 'test': set_up_test}
+
+
+def main(arguments: list[str]) -> int:
+    """Set up; 0 if .venv is ready, 1 with a message that says what to do if it can't be, 2 for a bad call."""
+    if [name for name in arguments if name not in EXTRAS]:
+        print(f'usage: setup_env.py [{"|".join(EXTRAS)}]', file=sys.stderr)
+        return 2
+    try:
+        host.check_python(sys.version_info[:2])
+        set_up_runtime()
+        for name in arguments:
+            EXTRAS[name]()
+    except SetupError as error:
+        print(f'set-up: {error}', file=sys.stderr)
+        return 1
+    print(f'set-up: {places.VENV.name} is ready (Python {platform.python_version()})', flush=True)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
