@@ -1,1 +1,1 @@
-"""Open a bundle, prove it, run it."""
+"""Open a bundle, prove it, run it. Importing this room loads no runtime."""

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from shufflenet_ros.backends.errors import mismatch
 from shufflenet_ros.core.card import METADATA_KEY, Card
 
 MAX_OPSET = 17
@@ -20,7 +21,8 @@ def import_onnx() -> Any:
     try:
         import onnx
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("writing ONNX needs the onnx package: pip install 'shufflenet_ros[export]'") from error
+        raise ModuleNotFoundError("writing ONNX needs the onnx package: pip install 'shufflenet_ros[export]'",
+                                  name='onnx') from error
     return onnx
 
 
@@ -28,13 +30,13 @@ def save_bundle(graph: bytes, card: Card, path: Path) -> None:
     """Write an ONNX graph with this card in its metadata, all or nothing.
 
     Raises:
-        ValueError: the graph's opset or IR version is newer than robots can read.
+        ModelError: the graph's opset is newer than robots can read.
     """
     onnx = import_onnx()
     model = onnx.load_from_string(graph)
     opset = max(entry.version for entry in model.opset_import if entry.domain in ('', 'ai.onnx'))
     if opset > MAX_OPSET:
-        raise ValueError(f'{path.name}: opset {opset}, expected at most {MAX_OPSET}: export again with a lower one')
+        raise mismatch(path.name, f'opset <= {MAX_OPSET}', str(opset), 'export again with a lower one')
     # The fields of IR versions above 8 do not occur at opset 17 and below, so the number alone is lowered.
     model.ir_version = min(model.ir_version, MAX_IR)
     kept = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 SCHEMA = 1
 METADATA_KEY = 'shufflenet_ros.card'
 MAX_CARD_BYTES = 1 << 20
+MAX_EMBEDDING = 100_000
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'area')
 
 
@@ -124,6 +125,9 @@ def _section(values: Any, where: str, known: Mapping[str, bool]) -> dict[str, An
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value:
         raise _refuse(where, value, 'a text that is not empty')
+    # What a ROS string, a terminal and UTF-8 cannot carry: control characters and halves of surrogate pairs.
+    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in value):
+        raise _refuse(where, value, 'a text without control characters')
     return value
 
 
@@ -198,7 +202,13 @@ def _variants(value: Any) -> tuple[Variant, ...]:
     if not isinstance(value, list):
         raise _refuse('variants', value, 'a list')
     known = {'file': True, 'sha256': True, 'precision': True, 'target': False, 'backend': False}
-    return tuple(Variant(**_section(v, f'variants[{i}]', known)) for i, v in enumerate(value))
+    variants = []
+    for i, v in enumerate(value):
+        section = _section(v, f'variants[{i}]', known)
+        optional = {key for key, x in section.items() if x == '' and not known[key]}
+        variants.append(Variant(**{key: '' if key in optional else _text(x, f'variants[{i}].{key}')
+                                   for key, x in section.items()}))
+    return tuple(variants)
 
 
 def parse_card(text: str | bytes) -> Card:
@@ -223,7 +233,10 @@ def parse_card(text: str | bytes) -> Card:
             raise _refuse(key, v[key], 'an object')
     outputs = _outputs(v['outputs'])
     if 'embedding' in outputs:
-        _section(v.get('embedding', {}), 'embedding', {'dim': True, 'layer': True})
+        embedding = _section(v.get('embedding', {}), 'embedding', {'dim': True, 'layer': True})
+        if type(embedding['dim']) is not int or not 1 <= embedding['dim'] <= MAX_EMBEDDING:
+            raise _refuse('embedding.dim', embedding['dim'], f'an integer in [1, {MAX_EMBEDDING}]')
+        _text(embedding['layer'], 'embedding.layer')
     return Card(
         name=_text(v['name'], 'name'), network=_text(v['network'], 'network'), labels=_labels(v['labels']),
         input=_input(v['input']), outputs=outputs, embedding=v.get('embedding', {}),

@@ -1,0 +1,10 @@
+"""The error of everything that can be wrong with a model."""
+
+
+class ModelError(ValueError):
+    """A model that cannot be used; the message names the file, what is expected, what it has, what to do."""
+
+
+def mismatch(what: str, expected: str, got: str, remedy: str) -> ModelError:
+    """In the one form that all refusals have."""
+    return ModelError(f'{what}: expected {expected}, got {got}; {remedy}')

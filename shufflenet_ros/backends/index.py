@@ -1,0 +1,93 @@
+"""index.json of a models folder: which files belong there, with the hashes they must have."""
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from shufflenet_ros.backends.errors import ModelError, mismatch
+from shufflenet_ros.backends.files import read_regular, sha256_of
+from shufflenet_ros.backends.onnx_file import read_facts
+from shufflenet_ros.core.card import METADATA_KEY, parse_card
+
+INDEX_FILE = 'index.json'
+INDEX_SCHEMA = 1
+MAX_INDEX_BYTES = 1 << 20
+MAX_MODEL_BYTES = 256 << 20
+SHA256 = re.compile(r'[0-9a-f]{64}')
+NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,199}')
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the folder: its plain name, its sha256 and its size in bytes."""
+
+    file: str
+    sha256: str
+    size: int
+
+
+def _entry(where: str, value: Any) -> Entry:
+    good = (isinstance(value, dict) and set(value) == {'file', 'sha256', 'size'}
+            and isinstance(value['file'], str) and NAME.fullmatch(value['file'])
+            and isinstance(value['sha256'], str) and SHA256.fullmatch(value['sha256'])
+            and type(value['size']) is int)
+    if not good:
+        raise mismatch(where, '{"file": plain name, "sha256": 64 hex digits, "size": bytes}', str(value)[:120],
+                       'write the index again with the export command')
+    return Entry(**value)
+
+
+def read_index(folder: Path) -> dict[str, Entry]:
+    """Model name -> entry; empty where the folder has no index.
+
+    Raises:
+        ModelError: an index that cannot be read.
+    """
+    path = folder / INDEX_FILE
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(read_regular(path, MAX_INDEX_BYTES))
+        if values['schema'] != INDEX_SCHEMA:
+            raise mismatch(str(path), f'schema {INDEX_SCHEMA}', str(values['schema']), 'use a newer shufflenet_ros')
+        return {name: _entry(f'{path}: {name}', value) for name, value in values['models'].items()}
+    except ModelError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise mismatch(str(path), 'an index of models', f'something else ({error})', 'restore the file') from error
+
+
+def write_index(folder: Path) -> dict[str, Entry]:
+    """Index every *.onnx of the folder under the name in its card, replacing index.json in one step.
+
+    Raises:
+        ModelError: a file without a card inside, or two files with one name.
+        CardError: a card that cannot be used.
+    """
+    entries: dict[str, Entry] = {}
+    for path in sorted(folder.glob('*.onnx')):
+        data = read_regular(path, MAX_MODEL_BYTES)
+        text = read_facts(data).metadata.get(METADATA_KEY)
+        if text is None:
+            raise mismatch(str(path), 'a card in its metadata', 'none', 'add one: shufflenet-ros models add-card')
+        name = parse_card(text).name
+        if name in entries:
+            raise mismatch(str(path), 'one file a name', f'{name!r}, which {entries[name].file} has too',
+                           'rename one of the cards')
+        entries[name] = Entry(path.name, sha256_of(data), len(data))
+    values = {'schema': INDEX_SCHEMA, 'models': {name: asdict(entry) for name, entry in entries.items()}}
+    write_whole(folder / INDEX_FILE, (json.dumps(values, indent=2) + '\n').encode())
+    return entries
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old or the new content, never half of it."""
+    draft = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        draft.write_bytes(data)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

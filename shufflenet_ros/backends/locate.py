@@ -1,0 +1,113 @@
+"""Where models lie on this machine, and how a name or path becomes a file."""
+
+import os
+import site
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from shufflenet_ros.backends.errors import ModelError, mismatch
+from shufflenet_ros.backends.index import NAME, Entry, read_index
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SHARE = Path('share', 'shufflenet_ros', 'models')
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder whose index is trusted: what it is, and its path."""
+
+    kind: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model file, and its index entry where the folder's index lists it."""
+
+    path: Path
+    place: Place | None = None
+    entry: Entry | None = None
+
+
+def places() -> tuple[Place, ...]:
+    """In the order in which they are searched, existing or not, each folder once.
+
+    The source tree comes first: where the running package lies in one, its models are the newest, and
+    an editable installation leaves an old copy in the environment.
+    """
+    found: list[Place] = []
+    if (_PACKAGE.parent / 'package.xml').is_file():
+        found.append(Place('source tree', _PACKAGE.parent / 'models'))
+    for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
+        if prefix:
+            found.append(Place('ament', Path(prefix) / _SHARE))
+    # From <prefix>/lib/python3.x/site-packages/shufflenet_ros up to the prefix.
+    prefixes = [Path(sysconfig.get_path('data')), Path(site.getuserbase()), *_PACKAGE.parents[3:4]]
+    found += [Place('installed', prefix / _SHARE) for prefix in prefixes]
+    cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    found.append(Place('cache', Path(cache, 'shufflenet_ros', 'models')))
+    return tuple({place.folder: place for place in reversed(found)}.values())[::-1]
+
+
+def models_of(place: Place) -> dict[str, Found]:
+    """Name -> file of one place: what its index lists, and ONNX files beside it."""
+    index = read_index(place.folder)
+    listed = {entry.file for entry in index.values()}
+    found = {name: Found(place.folder / entry.file, place, entry) for name, entry in index.items()}
+    for path in sorted(place.folder.glob('*.onnx')):
+        if path.name not in listed:
+            found.setdefault(path.stem, Found(path, place))
+    return found
+
+
+def all_models() -> Iterator[tuple[str, Found]]:
+    """Every name of every place, in the order of search; a name can come more than once."""
+    for place in places():
+        yield from models_of(place).items()
+
+
+def is_path(name_or_path: str) -> bool:
+    """Whether a text means a file rather than a name: it has a slash or ends in .onnx."""
+    return os.sep in name_or_path or name_or_path.endswith('.onnx')
+
+
+def find(name_or_path: str) -> Found:
+    """The file that a name or path means; a path need not exist.
+
+    Raises:
+        ModelError: a name that no place knows; says which names there are and where it looked.
+    """
+    if is_path(name_or_path):
+        return _known(Path(name_or_path))
+    if not NAME.fullmatch(name_or_path):
+        raise mismatch('model', 'a name or the path of an ONNX file', repr(name_or_path[:100]),
+                       'give a name of `shufflenet-ros models list`, or a path that ends in .onnx')
+    names: list[str] = []
+    for name, found in all_models():
+        if name == name_or_path:
+            return found
+        names.append(name)
+    looked = ', '.join(f'{place.folder} ({place.kind})' for place in places())
+    raise ModelError(f'model {name_or_path!r}: no such name; there are {names or "none"}; '
+                     f'give one of them or the path of an ONNX file. Looked in {looked}')
+
+
+def _known(path: Path) -> Found:
+    """A path that lies in one of our places is held to that place's index."""
+    try:
+        folder = os.path.realpath(path.parent)
+    except (OSError, ValueError):
+        return Found(path)  # Such as a NUL in it: whoever opens it tells.
+    for place in places():
+        if folder == os.path.realpath(place.folder):
+            for found in models_of(place).values():
+                if found.path.name == path.name:
+                    return found
+    return Found(path)
+
+
+def trusted_hashes() -> frozenset[str]:
+    """The sha256 of every file in every place's index."""
+    return frozenset(found.entry.sha256 for _, found in all_models() if found.entry)

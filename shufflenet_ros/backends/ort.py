@@ -1,0 +1,170 @@
+"""The onnxruntime backend: one session, one thread, held to its card when it is made."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from shufflenet_ros.backends.bundle import Bundle
+from shufflenet_ros.backends.errors import ModelError, mismatch
+from shufflenet_ros.core.card import Card
+from shufflenet_ros.core.frame import F32, Outputs
+
+PROVIDERS = {
+    'cpu': 'CPUExecutionProvider',
+    'cuda': 'CUDAExecutionProvider',
+    'tensorrt': 'TensorrtExecutionProvider',
+    'openvino': 'OpenVINOExecutionProvider',
+    'xnnpack': 'XnnpackExecutionProvider',
+    'migraphx': 'MIGraphXExecutionProvider',
+    'qnn': 'QNNExecutionProvider',
+    'cann': 'CANNExecutionProvider',
+    'acl': 'ACLExecutionProvider',
+    'armnn': 'ArmNNExecutionProvider',
+}
+# What `auto` tries. TensorRT is left out: it builds an engine for minutes, so it must be asked for.
+AUTO = ('cuda', 'openvino', 'cpu')
+MAX_THREADS = 64
+
+_FLOAT, _UINT8 = 'tensor(float)', 'tensor(uint8)'
+_ONNX_TYPES = {'float32': _FLOAT, 'uint8': _UINT8}
+
+
+def present_providers() -> tuple[str, ...]:
+    """Our names of the providers that this onnxruntime was built with."""
+    available = set(ort.get_available_providers())
+    return tuple(name for name, theirs in PROVIDERS.items() if theirs in available)
+
+
+class OnnxRuntimeBackend:
+    """Runs a bundle with onnxruntime. Used by one thread at a time.
+
+    Raises:
+        ModelError: the provider is absent or does not start, the file does not load, or its inputs and
+            outputs are not what the card says.
+    """
+
+    name = 'onnxruntime'
+
+    def __init__(self, bundle: Bundle, provider: str = 'cpu', threads: int = 1):
+        self._card = bundle.card
+        self._what = str(bundle.path)
+        if not 1 <= threads <= MAX_THREADS:
+            raise mismatch('threads', f'1 to {MAX_THREADS}', str(threads), 'use 1 on a board that does more')
+        self._session = _start(bundle, _candidates(provider), threads)
+        self.provider: str = self._session.get_providers()[0]
+        self._input = _check_input(self._what, self._session, self._card)
+        self._outputs = _check_outputs(self._what, self._session, self._card)
+
+    def run(self, tensor: npt.NDArray[Any]) -> Outputs:
+        """The card's input tensor, batch 1, to logits (C,) and embedding (D,), float32.
+
+        Raises:
+            ModelError: outputs of another shape than the card says (possible with dynamic shapes).
+            Exception: whatever onnxruntime raises.
+        """
+        values = self._session.run(self._outputs, {self._input: tensor})
+        logits = self._row(values[0], 'logits', len(self._card.labels))
+        if len(values) == 1:
+            return Outputs(logits, None)
+        return Outputs(logits, self._row(values[1], 'embedding', self._card.embedding['dim']))
+
+    def _row(self, value: npt.NDArray[Any], what: str, length: int) -> F32:
+        if value.shape != (1, length):
+            raise mismatch(self._what, f'{what} of shape (1, {length})', f'{value.shape}', 'correct the card')
+        return np.asarray(value[0], np.float32)
+
+
+def _candidates(provider: str) -> tuple[str, ...]:
+    """Our names of the providers to try, in order."""
+    present = present_providers()
+    if provider == 'auto':
+        return tuple(name for name in AUTO if name in present)
+    if provider not in PROVIDERS:
+        raise mismatch('provider', f'one of {["auto", *PROVIDERS]}', repr(provider[:80]), 'correct the parameter')
+    if provider not in present:
+        raise mismatch('provider', f'one of {["auto", *present]}, which this onnxruntime {ort.__version__} has',
+                       repr(provider), f'install an onnxruntime that has {PROVIDERS[provider]}, or choose another')
+    return (provider,)
+
+
+def _start(bundle: Bundle, candidates: tuple[str, ...], threads: int) -> ort.InferenceSession:
+    """A session on the first candidate that really starts."""
+    for name in candidates:
+        wanted = PROVIDERS[name]
+        try:
+            session = _session(bundle, wanted, threads)
+        except Exception as error:
+            if name != candidates[-1]:
+                continue
+            raise ModelError(_not_loaded(bundle, error)) from error
+        # A GPU provider whose libraries are missing does not raise: the session is on the CPU, 10x slower.
+        if session.get_providers()[0] == wanted:
+            return session
+    raise mismatch('provider', f'{candidates[-1]!r} to start', f'{session.get_providers()}',
+                   'check the driver and the libraries of this provider, or choose another')
+
+
+def _session(bundle: Bundle, provider: str, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    for thread_pool in ('intra_op', 'inter_op'):
+        options.add_session_config_entry(f'session.{thread_pool}.allow_spinning', '0')
+    # x86 without VNNI adds pairs of uint8 x int8 products in 16 bits, and they saturate: the ImageNet int8
+    # model then names 29 of 40 photos instead of 33. No effect, and no cost, on other processors.
+    options.add_session_config_entry('session.x64quantprecision', '1')
+    # Bytes that were walked as ONNX must not be taken for another format.
+    options.add_session_config_entry('session.load_model_format', 'ONNX')
+    providers = list(dict.fromkeys((provider, PROVIDERS['cpu'])))
+    # Its own fallback prints to stdout and hides that a provider is broken.
+    return ort.InferenceSession(bundle.data, options, providers=providers, enable_fallback=0)
+
+
+def _not_loaded(bundle: Bundle, error: Exception) -> str:
+    opset = bundle.facts.opsets.get('', bundle.facts.opsets.get('ai.onnx'))
+    return (f'{bundle.path}: expected a model that onnxruntime {ort.__version__} can load, got one of opset {opset}, '
+            f'IR version {bundle.facts.ir_version} that it refuses ({" ".join(str(error).split())[:300]}); '
+            'export it again, with opset <= 17 and IR version <= 8 for every runtime we support')
+
+
+def _check_input(what: str, session: ort.InferenceSession, card: Card) -> str:
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        raise mismatch(what, 'one input', f'{len(inputs)}: {[i.name for i in inputs][:5]}',
+                       'export the model with the picture as its only input')
+    expected = _ONNX_TYPES[card.input.dtype]
+    if inputs[0].type != expected:
+        raise mismatch(what, f'input {expected} (card field input.dtype)', inputs[0].type, 'correct the card')
+    if not _fits(inputs[0].shape, card.input.shape):
+        raise mismatch(what, f'input of shape {list(card.input.shape)} (card fields input.layout, input.size)',
+                       str(inputs[0].shape), 'correct the card')
+    return str(inputs[0].name)
+
+
+def _check_outputs(what: str, session: ort.InferenceSession, card: Card) -> list[str]:
+    by_name = {output.name: output for output in session.get_outputs()}
+    lengths = {'logits': (len(card.labels), 'labels'), 'embedding': (card.embedding.get('dim', 0), 'embedding.dim')}
+    names = []
+    for role in ('logits', 'embedding'):
+        name = card.outputs.get(role)
+        if name is None:
+            continue
+        if name not in by_name:
+            raise mismatch(what, f'an output {name!r} (card field outputs.{role})', str(list(by_name)[:10]),
+                           'correct the card, or add one: shufflenet-ros models add-embedding')
+        output, (length, field) = by_name[name], lengths[role]
+        if output.type != _FLOAT:
+            raise mismatch(what, f'{role} {_FLOAT}', output.type, 'add a Cast or DequantizeLinear to the model')
+        if not _fits(output.shape, (1, length)):
+            raise mismatch(what, f'{role} of shape [1, {length}] (card field {field})', str(output.shape),
+                           'correct the card')
+        names.append(name)
+    return names
+
+
+def _fits(shape: list[Any], expected: tuple[int, ...]) -> bool:
+    """Whether a declared shape, with names or None for what is dynamic, allows the expected one."""
+    return len(shape) == len(expected) and all(not isinstance(s, int) or s == e for s, e in zip(shape, expected))
