@@ -32,6 +32,7 @@ class Counts:
         superseded: a newer frame took its place, or the engine was not running.
         in_flight: waiting or being handled.
         dropped: frames a reason; every reason is there, most at 0.
+        waiting: those in flight that the worker has not taken yet.
     """
 
     received: int
@@ -39,6 +40,7 @@ class Counts:
     superseded: int
     in_flight: int
     dropped: Mapping[Reason, int]
+    waiting: int
 
 
 @dataclass
@@ -70,8 +72,8 @@ class Engine:
             cameras: names, in the order of their turns.
             handle: answers one frame, in the worker. Returning is `published`; raising Dropped is
                 its reason, MemoryError `no_memory`, any other Exception `backend_error`.
-            policy: `latest` keeps one waiting frame a camera; `every` keeps queue_size of them. Where
-                there is no room the oldest is superseded.
+            policy: `latest` keeps one waiting frame a camera, `every` queue_size of them.
+            queue_size: of `every`; where there is no room a camera's oldest frame is superseded.
             on_drop: told of each frame that handle gave up, after it was counted, in the worker. The
                 Dropped has the exception as its __cause__. Throttled frames are only counted.
             clock: steady seconds.
@@ -253,4 +255,5 @@ def _count(cameras: Iterable[_Camera]) -> Counts:
         received=sum(c.received for c in cameras), published=sum(c.published for c in cameras),
         superseded=sum(c.superseded for c in cameras),
         in_flight=sum(len(c.waiting) + c.handling for c in cameras),
-        dropped=MappingProxyType({reason: sum(c.dropped[reason] for c in cameras) for reason in Reason}))
+        dropped=MappingProxyType({reason: sum(c.dropped[reason] for c in cameras) for reason in Reason}),
+        waiting=sum(len(c.waiting) for c in cameras))

@@ -63,20 +63,20 @@ class Simulation:
         seconds = self.service()
         end = self.now + seconds
         while self.next < len(self.arrivals) and self.arrivals[self.next][0] <= end:
-            self.arrive(handling=frame.camera)
+            self.arrive()
         self.now = end
         self.services.append(seconds)
         self.ages.append(end - frame.arrived)
         self.answers.append((frame.camera, frame.message.number, end))
 
-    def arrive(self, handling=None):
+    def arrive(self):
         self.now, camera = self.arrivals[self.next]
         self.engine.submit(camera, Message(self.next, bytearray(self.message_bytes)))
         self.next += 1
         counts = self.engine.counts(camera)
         ended = counts.published + counts.superseded + sum(counts.dropped.values())
         assert counts.received == ended + counts.in_flight
-        self.most_waiting = max(self.most_waiting, counts.in_flight - (camera == handling))
+        self.most_waiting = max(self.most_waiting, counts.waiting)
 
     def run(self):
         """Until every frame has ended."""

@@ -103,7 +103,7 @@ def test_each_watch_can_be_off_and_limits_change_at_run_time():
     assert camera.watch.check().state is WatchState.NOT_RECEIVED
 
 
-@pytest.mark.parametrize('limits', [(-1.0, 1.0), (math.nan, 1.0), (0.0, -0.1), (0.0, math.inf), (math.inf, 1)])
+@pytest.mark.parametrize('limits', [(-1, 1), (math.nan, 1), (0, -0.1), (0, math.inf), (math.inf, 1)])
 def test_a_limit_that_is_no_limit_is_refused_and_the_old_one_stays(limits):
     camera = Camera(expected_rate_hz=10, timeout_s=1)
     camera.frames(6, 2)
