@@ -29,8 +29,9 @@ def usage() -> str:
     """The help text: every verb with one line, no verb loaded."""
     lines = [f'  {verb:<10} {summary}' for verb, (_, summary) in VERBS.items()]
     return '\n'.join([
-        'usage: shufflenet-ros VERB [options]', '', 'ShuffleNet on camera topics, bags and files.', '', 'verbs:',
-        *lines, '', 'shufflenet-ros VERB --help tells more; shufflenet-ros --version tells the version.', ''])
+        'usage: shufflenet-ros VERB [options]', '', 'ShuffleNet on camera topics, bags and files.', '',
+        'verbs:', *lines, '',
+        'shufflenet-ros VERB --help tells more; shufflenet-ros --version tells the version.', ''])
 
 
 def _fail(message: str) -> int:
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f'{verb} needs the Python module {error.name}: {REMEDIES[error.name]}')
     except OSError as error:
         return _fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         if not _is_ours(error):
             raise
         return _fail(str(error))

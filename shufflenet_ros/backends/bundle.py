@@ -25,7 +25,7 @@ class Bundle:
         card: what the model expects and gives.
         card_from: where the card was found.
         facts: versions and metadata of the file.
-        trusted: whether an index of this machine lists the hash; others are proved in a child process first.
+        trusted: whether an index of this machine lists the hash; others are first proved in a child.
     """
 
     path: Path
@@ -45,17 +45,17 @@ def open_bundle(name_or_path: str, card_file: str = '', sha256: str = '') -> Bun
         sha256: the hash the file must have; '' for any.
 
     Raises:
-        ModelError: not found, not readable, another hash, not a single-file ONNX model, no card, or a bad one.
+        ModelError: not found, not readable, another hash, not an ONNX model in one file, no card, a bad one.
     """
     found = find(name_or_path)
     data = read_regular(found.path, MAX_MODEL_BYTES)
     digest = sha256_of(data)
     if found.entry:
-        _expect_hash(found.path, found.entry.sha256, digest, 'the file differs from its index: fetch it again')
+        _expect_hash(found.path, found.entry.sha256, digest, 'it differs from its index: get it again')
     if sha256:
         if not SHA256.fullmatch(sha256):
-            raise mismatch(str(found.path), 'a sha256 of 64 hexadecimal digits in lower case', repr(sha256[:80]),
-                           'copy it from `sha256sum`')
+            raise mismatch(str(found.path), 'a sha256 of 64 hexadecimal digits in lower case',
+                           repr(sha256[:80]), 'copy it from `sha256sum`')
         _expect_hash(found.path, sha256, digest, 'check the parameter, or get the right file')
     try:
         facts = read_facts(data)
@@ -65,7 +65,7 @@ def open_bundle(name_or_path: str, card_file: str = '', sha256: str = '') -> Bun
     try:
         card = parse_card(text)
     except CardError as error:
-        raise ModelError(f'{found.path}: its card ({origin}) cannot be used: {error}; correct the card') from error
+        raise ModelError(f'{found.path}: its card ({origin}) cannot be used: {error}; correct it') from error
     trusted = found.entry is not None or digest in trusted_hashes()
     return Bundle(found.path, data, digest, card, origin, facts, trusted)
 

@@ -25,7 +25,8 @@ def read_regular(path: Path, limit: int) -> bytes:
             status = os.fstat(file.fileno())
             kind = stat.S_IFMT(status.st_mode)
             if kind != stat.S_IFREG:
-                raise mismatch(str(path), 'a regular file', _KINDS.get(kind, 'something else'), _hint(path, kind))
+                got = _KINDS.get(kind, 'something else')
+                raise mismatch(str(path), 'a regular file', got, _hint(path, kind))
             if status.st_size > limit:
                 raise _too_large(path, limit, f'{status.st_size} bytes')
             data = file.read(limit + 1)

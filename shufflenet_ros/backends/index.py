@@ -35,8 +35,8 @@ def _entry(where: str, value: Any) -> Entry:
             and isinstance(value['sha256'], str) and SHA256.fullmatch(value['sha256'])
             and type(value['size']) is int)
     if not good:
-        raise mismatch(where, '{"file": plain name, "sha256": 64 hex digits, "size": bytes}', str(value)[:120],
-                       'write the index again with the export command')
+        raise mismatch(where, '{"file": plain name, "sha256": 64 hex digits, "size": bytes}',
+                       str(value)[:120], 'write the index again with the export command')
     return Entry(**value)
 
 
@@ -52,12 +52,14 @@ def read_index(folder: Path) -> dict[str, Entry]:
     try:
         values = json.loads(read_regular(path, MAX_INDEX_BYTES))
         if values['schema'] != INDEX_SCHEMA:
-            raise mismatch(str(path), f'schema {INDEX_SCHEMA}', str(values['schema']), 'use a newer shufflenet_ros')
+            raise mismatch(str(path), f'schema {INDEX_SCHEMA}', str(values['schema']),
+                           'use a newer shufflenet_ros')
         return {name: _entry(f'{path}: {name}', value) for name, value in values['models'].items()}
     except ModelError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise mismatch(str(path), 'an index of models', f'something else ({error})', 'restore the file') from error
+        raise mismatch(str(path), 'an index of models', f'something else ({error})',
+                       'restore the file') from error
 
 
 def write_index(folder: Path) -> dict[str, Entry]:
@@ -72,7 +74,8 @@ def write_index(folder: Path) -> dict[str, Entry]:
         data = read_regular(path, MAX_MODEL_BYTES)
         text = read_facts(data).metadata.get(METADATA_KEY)
         if text is None:
-            raise mismatch(str(path), 'a card in its metadata', 'none', 'add one: shufflenet-ros models add-card')
+            raise mismatch(str(path), 'a card in its metadata', 'none',
+                           'add one: shufflenet-ros models add-card')
         name = parse_card(text).name
         if name in entries:
             raise mismatch(str(path), 'one file a name', f'{name!r}, which {entries[name].file} has too',

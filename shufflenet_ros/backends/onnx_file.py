@@ -122,4 +122,4 @@ def read_facts(data: bytes) -> OnnxFacts:
 def _refuse_external(number: int, value: int | Span) -> None:
     if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value != 0):
         raise ModelError('expected a model in one file, got weights as external data in another one; '
-                         "put them inside: onnx.save_model(model, path, save_as_external_data=False)")
+                         'put them inside: onnx.save_model(model, path, save_as_external_data=False)')

@@ -36,7 +36,8 @@ def terms_of(card: Card) -> str:
     """Training data, its terms and the weights' licence, as the card states them."""
     data = card.training.get('data') or 'data the card does not name'
     terms = card.training.get('terms') or 'the card names none'
-    return f'trained on {data}; terms: {terms}; licence of the weights: {card.license or "the card names none"}'
+    licence = card.license or 'the card names none'
+    return f'trained on {data}; terms: {terms}; licence of the weights: {licence}'
 
 
 def load(name_or_path: str, *, card: str = '', sha256: str = '', backend: str = 'onnxruntime',
@@ -65,6 +66,7 @@ def load(name_or_path: str, *, card: str = '', sha256: str = '', backend: str = 
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f'{bundle.path}: expected an answer to a probe picture, got {type(error).__name__}: '
-                         f'{" ".join(str(error).split())[:300]}; check the card, or export the model again') from error
+        cause = f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
+        raise mismatch(str(bundle.path), 'an answer to a probe picture', cause,
+                       'check the card, or export the model again') from error
     return Loaded(bundle, started)

@@ -82,10 +82,10 @@ def _candidates(provider: str) -> tuple[str, ...]:
     if provider == 'auto':
         return tuple(name for name in AUTO if name in present)
     if provider not in PROVIDERS:
-        raise mismatch('provider', f'one of {["auto", *PROVIDERS]}', repr(provider[:80]), 'correct the parameter')
+        raise mismatch('provider', f'one of {["auto", *PROVIDERS]}', repr(provider[:80]), 'correct it')
     if provider not in present:
-        raise mismatch('provider', f'one of {["auto", *present]}, which this onnxruntime {ort.__version__} has',
-                       repr(provider), f'install an onnxruntime that has {PROVIDERS[provider]}, or choose another')
+        raise mismatch('provider', f'one of {["auto", *present]}: onnxruntime {ort.__version__} has no other here',
+                       repr(provider), f'install an onnxruntime with {PROVIDERS[provider]}, or choose another')
     return (provider,)
 
 
@@ -98,7 +98,7 @@ def _start(bundle: Bundle, candidates: tuple[str, ...], threads: int) -> ort.Inf
         except Exception as error:
             if name != candidates[-1]:
                 continue
-            raise ModelError(_not_loaded(bundle, error)) from error
+            raise _not_loaded(bundle, error) from error
         # A GPU provider whose libraries are missing does not raise: the session is on the CPU, 10x slower.
         if session.get_providers()[0] == wanted:
             return session
@@ -123,11 +123,11 @@ def _session(bundle: Bundle, provider: str, threads: int) -> ort.InferenceSessio
     return ort.InferenceSession(bundle.data, options, providers=providers, enable_fallback=0)
 
 
-def _not_loaded(bundle: Bundle, error: Exception) -> str:
+def _not_loaded(bundle: Bundle, error: Exception) -> ModelError:
     opset = bundle.facts.opsets.get('', bundle.facts.opsets.get('ai.onnx'))
-    return (f'{bundle.path}: expected a model that onnxruntime {ort.__version__} can load, got one of opset {opset}, '
-            f'IR version {bundle.facts.ir_version} that it refuses ({" ".join(str(error).split())[:300]}); '
-            'export it again, with opset <= 17 and IR version <= 8 for every runtime we support')
+    got = f'opset {opset}, IR version {bundle.facts.ir_version}: {" ".join(str(error).split())[:300]}'
+    return mismatch(str(bundle.path), f'a model that onnxruntime {ort.__version__} can load', got,
+                    'export it again; opset <= 17 and IR version <= 8 load with every runtime we support')
 
 
 def _check_input(what: str, session: ort.InferenceSession, card: Card) -> str:
@@ -139,14 +139,15 @@ def _check_input(what: str, session: ort.InferenceSession, card: Card) -> str:
     if inputs[0].type != expected:
         raise mismatch(what, f'input {expected} (card field input.dtype)', inputs[0].type, 'correct the card')
     if not _fits(inputs[0].shape, card.input.shape):
-        raise mismatch(what, f'input of shape {list(card.input.shape)} (card fields input.layout, input.size)',
-                       str(inputs[0].shape), 'correct the card')
+        expected = f'input of shape {list(card.input.shape)} (card fields input.layout, input.size)'
+        raise mismatch(what, expected, str(inputs[0].shape), 'correct the card')
     return str(inputs[0].name)
 
 
 def _check_outputs(what: str, session: ort.InferenceSession, card: Card) -> list[str]:
     by_name = {output.name: output for output in session.get_outputs()}
-    lengths = {'logits': (len(card.labels), 'labels'), 'embedding': (card.embedding.get('dim', 0), 'embedding.dim')}
+    lengths = {'logits': (len(card.labels), 'labels'),
+               'embedding': (card.embedding.get('dim', 0), 'embedding.dim')}
     names = []
     for role in ('logits', 'embedding'):
         name = card.outputs.get(role)
@@ -157,7 +158,7 @@ def _check_outputs(what: str, session: ort.InferenceSession, card: Card) -> list
                            'correct the card, or add one: shufflenet-ros models add-embedding')
         output, (length, field) = by_name[name], lengths[role]
         if output.type != _FLOAT:
-            raise mismatch(what, f'{role} {_FLOAT}', output.type, 'add a Cast or DequantizeLinear to the model')
+            raise mismatch(what, f'{role} {_FLOAT}', output.type, 'add a Cast or DequantizeLinear after it')
         if not _fits(output.shape, (1, length)):
             raise mismatch(what, f'{role} of shape [1, {length}] (card field {field})', str(output.shape),
                            'correct the card')
@@ -167,4 +168,5 @@ def _check_outputs(what: str, session: ort.InferenceSession, card: Card) -> list
 
 def _fits(shape: list[Any], expected: tuple[int, ...]) -> bool:
     """Whether a declared shape, with names or None for what is dynamic, allows the expected one."""
-    return len(shape) == len(expected) and all(not isinstance(s, int) or s == e for s, e in zip(shape, expected))
+    return len(shape) == len(expected) and all(
+        not isinstance(got, int) or got == wanted for got, wanted in zip(shape, expected, strict=True))

@@ -46,8 +46,9 @@ def prove_apart(bundle: Bundle, limits: Limits = Limits()) -> None:
     environment = os.environ | {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'}
     try:
         # In the package's own folder, `-m` finds this very package and nothing of the user's folder.
-        done = subprocess.run(command, input=bundle.card.to_json().encode() + b'\n' + bundle.data, cwd=_PACKAGE_PARENT,
-                              env=environment, capture_output=True, timeout=limits.wall_s)
+        done = subprocess.run(command, input=bundle.card.to_json().encode() + b'\n' + bundle.data,
+                              cwd=_PACKAGE_PARENT, env=environment, capture_output=True,
+                              timeout=limits.wall_s)
     except subprocess.TimeoutExpired as error:
         raise _rejected(bundle, f'took longer than {limits.wall_s:g} s') from error
     if done.returncode == _REFUSED:

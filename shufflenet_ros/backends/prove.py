@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from shufflenet_ros.backends.errors import ModelError, mismatch
+from shufflenet_ros.backends.errors import mismatch
 from shufflenet_ros.core.card import Card, Golden
 from shufflenet_ros.core.frame import Backend, Picture
 from shufflenet_ros.core.golden import golden_picture
@@ -28,8 +28,9 @@ def prove(backend: Backend, card: Card, what: str) -> None:
                 raise mismatch(what, f'finite {role}', 'NaN or infinity for a probe picture',
                                'check the card (input.scale, mean, std), or export the model again')
     if card.golden is not None and (off := golden_error(backend, card)) > card.golden.tolerance:
-        raise ModelError(f'{what}: expected the golden logits within {card.golden.tolerance:g}, got {off:.3g} '
-                         f'with {backend.provider}; check input.* of the card, or choose another provider')
+        raise mismatch(what, f'the golden logits within {card.golden.tolerance:g} of the largest',
+                       f'{off:.3g} off on {backend.provider}',
+                       'check input.* of the card, or choose another provider')
 
 
 def golden_error(backend: Backend, card: Card) -> float:
