@@ -1,0 +1,46 @@
+"""The channel shuffle against vectors worked out by hand (section 3.1 of the paper)."""
+
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from shufflenet_ros.zoo.channel_shuffle import channel_shuffle  # noqa: E402
+
+
+def shuffled_order(channels: int, groups: int) -> list[int]:
+    return channel_shuffle(torch.arange(channels).view(1, channels, 1, 1), groups).flatten().tolist()
+
+
+def test_vector_of_twelve_channels_in_three_groups():
+    assert shuffled_order(12, 3) == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
+
+
+def test_inverse_is_the_shuffle_with_n_groups():
+    assert shuffled_order(12, 4) == [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
+    x = torch.randn(2, 60, 3, 5)
+    assert torch.equal(channel_shuffle(channel_shuffle(x, 3), 20), x)
+
+
+@pytest.mark.parametrize('channels, groups', [(12, 2), (60, 3), (68, 4), (96, 8), (384, 8)])
+def test_is_a_permutation_that_mixes_every_group(channels, groups):
+    order = shuffled_order(channels, groups)
+    assert sorted(order) == list(range(channels))
+    per_group = channels // groups
+    for start in range(0, channels, per_group):
+        sources = {index // per_group for index in order[start:start + per_group]}
+        assert len(sources) == min(groups, per_group)
+
+
+@pytest.mark.parametrize('groups', [1, 12])
+def test_one_group_and_one_channel_a_group_change_nothing(groups):
+    assert shuffled_order(12, groups) == list(range(12))
+
+
+def test_moves_whole_planes():
+    x = torch.randn(2, 6, 4, 3)
+    assert torch.equal(channel_shuffle(x, 3), x[:, [0, 2, 4, 1, 3, 5]])
+
+
+def test_channels_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match='10 channels cannot be shuffled in 3 groups'):
+        channel_shuffle(torch.zeros(1, 10, 1, 1), 3)
