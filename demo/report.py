@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from demo.plan import RATE_HZ, Segment
+from demo.plan import Segment, is_right, segment_at
 
 TOP = 3
 MIN_RESULTS = 0.95  # of the frames
@@ -19,16 +19,12 @@ class Result:
     Attributes:
         stamp_ns: the header's stamp, which names the frame.
         labels: (name, score) by falling score.
-        seen_age_s: seconds from the image's publication to the result's, both as DDS stamped them.
+        published_ns: system time of its publication, as DDS stamped it.
     """
 
     stamp_ns: int
     labels: tuple[tuple[str, float], ...]
-    seen_age_s: float
-
-    def top(self) -> tuple[str, ...]:
-        """The names of the first three labels."""
-        return tuple(name for name, _ in self.labels[:TOP])
+    published_ns: int
 
 
 @dataclass(frozen=True)
@@ -39,6 +35,7 @@ class NodeCounts:
     """
 
     received: int
+    published: int
     dropped: int
     superseded: int
     age_p50_ms: float
@@ -51,27 +48,34 @@ class Outcome:
 
     Attributes:
         sent_ns: the stamps of the images that were published, in order.
+        sent_at_ns: by stamp, the system time of the image's publication, where the demo learnt it.
         results: in order of arrival.
     """
 
     segments: tuple[Segment, ...]
     sent_ns: tuple[int, ...]
+    sent_at_ns: Mapping[int, int]
     results: tuple[Result, ...]
     node: NodeCounts
 
     def segment_of(self, stamp_ns: int) -> Segment:
         """The segment that shows the frame of this stamp."""
-        frame = round((stamp_ns - self.sent_ns[0]) * RATE_HZ / 1e9)
-        return next(s for s in self.segments if s.begin <= frame < s.end)
+        return segment_at(self.segments, stamp_ns)
 
     def answers(self) -> dict[int, Result]:
         """The results by the stamps of the images that were sent."""
         sent = set(self.sent_ns)
         return {result.stamp_ns: result for result in self.results if result.stamp_ns in sent}
 
-    def is_right(self, result: Result) -> bool:
+    def seen_ages_ms(self) -> list[float]:
+        """How old each result was seen from outside: its publication minus its image's publication."""
+        return [(result.published_ns - self.sent_at_ns[stamp]) / 1e6
+                for stamp, result in self.answers().items() if stamp in self.sent_at_ns]
+
+    def names_it(self, result: Result) -> bool:
         """Whether a right label of the frame's segment is among the first three."""
-        return not set(self.segment_of(result.stamp_ns).right).isdisjoint(result.top())
+        segment = self.segment_of(result.stamp_ns)
+        return any(is_right(name, segment) for name, _ in result.labels[:TOP])
 
 
 def broken_laws(outcome: Outcome) -> list[str]:
@@ -81,6 +85,8 @@ def broken_laws(outcome: Outcome) -> list[str]:
     if node.received != frames:
         broken.append(f'{frames} images were sent and {node.received} reached the node: '
                       f'{frames - node.received} were lost on the way')
+    if results != node.published:
+        broken.append(f'the node published {node.published} results and {results} came back')
     if results + node.dropped + node.superseded != frames:
         broken.append(f'results {results} + dropped {node.dropped} + superseded {node.superseded} '
                       f'is {results + node.dropped + node.superseded}, not frames {frames}')
@@ -108,7 +114,7 @@ def right_by_photo(outcome: Outcome) -> dict[str, tuple[int, int]]:
     A frame without a result counts as not right.
     """
     right = Counter(outcome.segment_of(stamp).name for stamp, result in outcome.answers().items()
-                    if outcome.is_right(result))
+                    if outcome.names_it(result))
     return {s.name: (right[s.name], s.end - s.begin) for s in outcome.segments if s.right}
 
 

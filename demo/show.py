@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from demo.make_bag import START_NS
 from demo.photos import PAN_SIZE
-from demo.plan import RATE_HZ, Segment
+from demo.plan import RATE_HZ, START_NS, Segment, is_right
 from demo.report import TOP, Outcome, Result
 from shufflenet_ros.bags.reader import Bag, stamp_ns
 from shufflenet_ros.core.classifier import DEFAULT_MAX_PIXELS
@@ -15,17 +14,18 @@ from shufflenet_ros.core.frame import Label, Picture
 from shufflenet_ros.tools.annotate import AnnotatedVideo, letterbox
 
 
-def line(result: Result, right: tuple[str, ...]) -> str:
-    """One result as a line: time in the bag, top 3 (a right one with *), age."""
-    labels = '  '.join(f'{name[:20] + ("*" if name in right else ""):<21} {score:4.2f}'
+def line(result: Result, segment: Segment, sent_at_ns: int | None) -> str:
+    """One result as a line: time in the bag, top 3 (a right one with *), age since the image was sent."""
+    labels = '  '.join(f'{name[:20] + ("*" if is_right(name, segment) else ""):<21} {score:4.2f}'
                        for name, score in result.labels[:TOP])
     seconds = (result.stamp_ns - START_NS) / 1e9
-    return f'{seconds:6.2f} s   {labels:<82}  {result.seen_age_s * 1e3:6.1f} ms'
+    age = '' if sent_at_ns is None else f'{(result.published_ns - sent_at_ns) / 1e6:6.1f} ms'
+    return f'{seconds:6.2f} s   {labels:<82}  {age}'
 
 
 def heading(segment: Segment) -> str:
     """What begins now, and which labels are right there."""
-    return f'-- {segment.name}' + (f', right: {", ".join(segment.right)}' if segment.right else '')
+    return segment.name + (f', right: {", ".join(segment.right)}' if segment.right else '')
 
 
 def write_video(bag_path: Path, outcome: Outcome, path: Path) -> None:
@@ -41,12 +41,12 @@ def write_video(bag_path: Path, outcome: Outcome, path: Path) -> None:
             segment = outcome.segment_of(stamp)
             picture = Picture(letterbox(decode(item.message, DEFAULT_MAX_PIXELS), PAN_SIZE), 'bgr')
             if stamp in answers:
-                video.add(picture, marked(answers[stamp], segment.right), heading(segment))
+                video.add(picture, marked(answers[stamp], segment), heading(segment))
             else:
                 video.add(picture, (), f'{heading(segment)}   (no result for this frame)')
 
 
-def marked(result: Result, right: tuple[str, ...]) -> list[Label]:
+def marked(result: Result, segment: Segment) -> list[Label]:
     """The top 3 for drawing; a right one gets * behind its name."""
-    return [Label(name + (' *' if name in right else ''), rank, score)
+    return [Label(name + (' *' if is_right(name, segment) else ''), rank, score)
             for rank, (name, score) in enumerate(result.labels[:TOP])]

@@ -9,7 +9,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from demo.report import Outcome, known_right
+from demo.plan import START_NS, is_right
+from demo.report import TOP, Outcome, Result, known_right
 
 matplotlib.use('Agg')  # works without a display
 from matplotlib import pyplot as plt
@@ -30,8 +31,8 @@ def draw_timeline(outcome: Outcome, path: Path, model: str) -> None:
     plt.close(figure)
 
 
-def _seconds(outcome: Outcome, stamp_ns: int) -> float:
-    return (stamp_ns - outcome.sent_ns[0]) / 1e9
+def _seconds(result: Result) -> float:
+    return (result.stamp_ns - START_NS) / 1e9
 
 
 def _bands(axis: Any, outcome: Outcome) -> None:
@@ -42,8 +43,8 @@ def _bands(axis: Any, outcome: Outcome) -> None:
 
 def _labels(axis: Any, outcome: Outcome) -> None:
     """One row a label: every time it was in the top 3, as large as its score."""
-    points = [(_seconds(outcome, r.stamp_ns), name, score, name in outcome.segment_of(r.stamp_ns).right)
-              for r in outcome.answers().values() for name, score in r.labels[:3]]
+    points = [(_seconds(r), name, score, is_right(name, outcome.segment_of(r.stamp_ns)))
+              for r in outcome.answers().values() for name, score in r.labels[:TOP]]
     weight: Counter[str] = Counter()
     for _, name, score, right in points:
         weight[name] += score + 1e6 * right  # a right label always has a row
@@ -65,9 +66,9 @@ def _labels(axis: Any, outcome: Outcome) -> None:
 
 
 def _scores(axis: Any, outcome: Outcome) -> None:
-    times = [_seconds(outcome, r.stamp_ns) for r in outcome.answers().values()]
+    times = [_seconds(r) for r in outcome.answers().values()]
     best = [r.labels[0][1] if r.labels else 0.0 for r in outcome.answers().values()]
-    right = [max((score for name, score in r.labels if name in outcome.segment_of(r.stamp_ns).right),
+    right = [max((score for name, score in r.labels if is_right(name, outcome.segment_of(r.stamp_ns))),
                  default=np.nan) for r in outcome.answers().values()]
     axis.plot(times, best, '.', color=OTHER, markersize=3, label='best label')
     axis.plot(times, right, '.', color=RIGHT, markersize=3, label='right label')
@@ -79,13 +80,14 @@ def _scores(axis: Any, outcome: Outcome) -> None:
 
 
 def _ages(axis: Any, outcome: Outcome) -> None:
-    ages = np.array([r.seen_age_s for r in outcome.answers().values()]) * 1e3
-    axis.hist(ages, bins=np.linspace(0, max(float(np.quantile(ages, 0.995)) * 1.2, 1.0), 60), color=OTHER,
+    ages = outcome.seen_ages_ms()
+    top = float(np.quantile(ages, 0.995)) * 1.2 if ages else 1.0
+    axis.hist(ages, bins=np.linspace(0, top, 60), color=OTHER,
               label="from outside: result's publication minus image's publication")
     for name, value in (('p50', outcome.node.age_p50_ms), ('p99', outcome.node.age_p99_ms)):
         axis.axvline(value, color='tab:red', linestyle='--')
-        axis.text(value, axis.get_ylim()[1] * 0.9, f' {name} {value:.1f} ms\n in the node',
-                  color='tab:red', fontsize=8)
+        axis.text(value, 0.95, f' {name} {value:.1f} ms\n in the node', va='top', color='tab:red', fontsize=8,
+                  transform=axis.get_xaxis_transform())
     axis.set_xlabel('age in ms')
     axis.set_ylabel('results')
     axis.legend(loc='upper right', fontsize=8)

@@ -1,4 +1,4 @@
-"""The demo's eyes on ROS: the node's state, its results, and what its diagnostics say at the end."""
+"""The demo's eyes on ROS: the node's state, its results, and what its diagnostics say."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from types import TracebackType
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from rosgraph_msgs.msg import Clock
 from vision_msgs.msg import Classification
 
-from demo.report import Result
+from demo.report import NodeCounts, Result
 
 NODE = '/shufflenet'
 # Deep enough for every result of the demo: none is lost on this side however late the demo looks.
-RELIABLE = QoSProfile(depth=2000, reliability=ReliabilityPolicy.RELIABLE)
+RELIABLE = QoSProfile(depth=5000, reliability=ReliabilityPolicy.RELIABLE)
+
+
+def _nanoseconds(stamp: Any) -> int:
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
 
 
 class Watcher:
@@ -29,21 +34,26 @@ class Watcher:
 
     Attributes:
         results: every classification so far, in order of arrival.
-        sent_at_ns: stamp -> system time of the image's publication; the replay fills it in.
-        diagnostics: the values of the node's last /diagnostics message that speaks of its camera.
+        clock_ns: time of the replay's /clock -> system time of that message's publication. The replay
+            publishes a message's time on /clock right before the message, so this tells when it went out.
+        model: the name of the node's model, from its diagnostics.
+        failure: what ails the node, from its diagnostics; '' while it is well.
     """
 
-    def __init__(self, on_result: Callable[[Result], None]):
+    def __init__(self) -> None:
         """Join the graph. Signals stay Python's own, so that Ctrl-C raises KeyboardInterrupt."""
-        self._on_result = on_result
         self.results: list[Result] = []
-        self.sent_at_ns: dict[int, int] = {}
-        self.diagnostics: dict[str, str] = {}
+        self.clock_ns: dict[int, int] = {}
+        self.model = self.failure = ''
+        self.on_result: Callable[[Result], None] = lambda result: None
+        self._camera: dict[str, str] = {}
         self._context = rclpy.Context()
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self.node = Node('shufflenet_demo', context=self._context)
-        self.node.create_subscription(Classification, f'{NODE}/classification', self._take_result, RELIABLE)
-        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._take_diagnostics, RELIABLE)
+        subscribe = self.node.create_subscription
+        subscribe(Clock, '/clock', self._take_clock, RELIABLE)
+        subscribe(Classification, f'{NODE}/classification', self._take_result, RELIABLE)
+        subscribe(DiagnosticArray, '/diagnostics', self._take_diagnostics, RELIABLE)
         self._get_state = self.node.create_client(GetState, f'{NODE}/get_state')
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
@@ -76,16 +86,32 @@ class Watcher:
         answer = future.result() if future.done() else None
         return answer is not None and answer.current_state.id == State.PRIMARY_STATE_ACTIVE
 
+    def counts(self) -> NodeCounts | None:
+        """What the node's last diagnostics say of its camera; None while they say nothing."""
+        values = self._camera
+        if not values:
+            return None
+        dropped = sum(int(value) for key, value in values.items() if key.startswith('dropped.'))
+        return NodeCounts(received=int(values['received']), published=int(values['published']),
+                          dropped=dropped, superseded=int(values['superseded']),
+                          age_p50_ms=float(values['age_p50_ms']), age_p99_ms=float(values['age_p99_ms']))
+
+    def _take_clock(self, message: Clock, info: Mapping[str, Any]) -> None:
+        self.clock_ns[_nanoseconds(message.clock)] = info['source_timestamp']
+
     def _take_result(self, message: Classification, info: Mapping[str, Any]) -> None:
-        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        sent_ns = self.sent_at_ns.get(stamp_ns, info['source_timestamp'])
-        result = Result(stamp_ns, tuple((r.class_id, r.score) for r in message.results),
-                        (info['source_timestamp'] - sent_ns) / 1e9)
+        labels = tuple((result.class_id, result.score) for result in message.results)
+        result = Result(_nanoseconds(message.header.stamp), labels, info['source_timestamp'])
         self.results.append(result)
-        self._on_result(result)
+        self.on_result(result)
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
+            if not status.name.startswith(NODE):
+                continue
             values = {value.key: value.value for value in status.values}
-            if 'received' in values:
-                self.diagnostics = values
+            if 'age_p50_ms' in values:
+                self._camera = values
+            else:
+                self.model = values.get('model', self.model)
+                self.failure = status.message if status.level == DiagnosticStatus.ERROR else ''

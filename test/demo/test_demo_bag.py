@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
-from demo.make_bag import FRAME_ID, START_NS, TOPIC, bag_path, make_bag
+from demo.make_bag import FRAME_ID, TOPIC, bag_path, make_bag
 from demo.photos import PAN_SIZE, load_photos, pan
-from demo.plan import RATE_HZ, plan
+from demo.plan import RATE_HZ, START_NS, plan
 from demo.wheels import SHA256, DemoError, read_member
 from shufflenet_ros.bags.reader import Bag, stamp_ns
 

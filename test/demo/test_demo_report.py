@@ -5,22 +5,22 @@ from dataclasses import replace
 
 import pytest
 
-from demo.plan import RATE_HZ, Segment
+from demo.plan import Segment, stamp_of
 from demo.report import NodeCounts, Outcome, Result, broken_laws, known_right, last_line, right_by_photo
 
-STEP = 10**9 // RATE_HZ
-SENT = tuple(7 * 10**9 + i * STEP for i in range(100))
+SENT = tuple(stamp_of(i) for i in range(100))
 SEGMENTS = (Segment('street', 0, 60), Segment('cat', 60, 80, ('tabby', 'egyptian_cat')),
             Segment('orange', 80, 100, ('orange',)))
 
 
 def answer(i, *names):
-    return Result(SENT[i], tuple((name, 0.5 / (rank + 1)) for rank, name in enumerate(names)), 0.01)
+    return Result(SENT[i], tuple((name, 0.5 / (rank + 1)) for rank, name in enumerate(names)), 0)
 
 
 def outcome_of(results, **node):
-    counts = {'received': 100, 'dropped': 0, 'superseded': 100 - len(results)} | node
-    return Outcome(SEGMENTS, SENT, tuple(results), NodeCounts(**counts, age_p50_ms=4.25, age_p99_ms=9.0))
+    n = len(results)
+    counts = {'received': 100, 'published': n, 'dropped': 0, 'superseded': 100 - n} | node
+    return Outcome(SEGMENTS, SENT, {}, tuple(results), NodeCounts(**counts, age_p50_ms=4.25, age_p99_ms=9.0))
 
 
 GOOD = [answer(i, 'plate', 'wok', 'tabby', 'orange') for i in range(98)]
@@ -48,6 +48,7 @@ def test_one_of_several_right_labels_is_enough_and_street_never_counts():
 
 @pytest.mark.parametrize('outcome, says', [
     (outcome_of(GOOD, received=99), '100 images were sent and 99 reached the node: 1 were lost on the way'),
+    (outcome_of(GOOD, published=99), 'the node published 99 results and 98 came back'),
     (outcome_of(GOOD, superseded=1), 'results 98 [+] dropped 0 [+] superseded 1 is 99, not frames 100'),
     (outcome_of(GOOD, dropped=1, superseded=1), '1 frames were dropped'),
     (outcome_of(GOOD[:94]), '94 results for 100 frames are fewer than 95%'),

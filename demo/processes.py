@@ -1,4 +1,4 @@
-"""The real node as a child process."""
+"""The demo's other processes: the real node and the real replay, each as a user would start it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -38,22 +38,31 @@ def _free_domain() -> int:
     raise RuntimeError('all DDS domains from 1 to 101 are taken on this machine: set ROS_DOMAIN_ID')
 
 
-class NodeProcess:
-    """The node while the `with` lasts; afterwards it is gone whatever happened."""
+def node_command(parameters: Mapping[str, str], image_topic: str = 'image_raw') -> list[str]:
+    """The node with these parameters (YAML texts), listening on this topic."""
+    settings = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
+    return [sys.executable, '-m', 'shufflenet_ros.ros.main', '--ros-args', '-r', f'image_raw:={image_topic}',
+            *settings]
 
-    def __init__(self, parameters: Mapping[str, str], log: Path, image_topic: str = 'image_raw'):
-        """Say what to start: node parameters as YAML texts, and the topic that the camera is on."""
-        settings = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
-        self.command = [sys.executable, '-m', 'shufflenet_ros.ros.main', '--ros-args',
-                        '-r', f'image_raw:={image_topic}', *settings]
-        self.log = log
 
-    def __enter__(self) -> NodeProcess:
+def replay_command(bag: Path) -> list[str]:
+    """`shufflenet-ros replay`, beginning when the node listens."""
+    return [sys.executable, '-m', 'shufflenet_ros.cli', 'replay', str(bag), '--wait-for-subscribers', '1']
+
+
+class Child:
+    """A process while the `with` lasts; afterwards it is gone whatever happened."""
+
+    def __init__(self, command: Sequence[str], log: Path):
+        """Say what to start, and which file gets all it prints."""
+        self.command, self.log = command, log
+
+    def __enter__(self) -> Child:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open('wb') as log:
-            # In a session of its own: Ctrl-C in the terminal reaches the demo, which then ends the node.
-            self._process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT,
-                                             start_new_session=True)
+            # In a session of its own: Ctrl-C in the terminal reaches the demo, which then ends the child.
+            self._process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log,
+                                             stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
@@ -72,9 +81,9 @@ class NodeProcess:
         return self._process.pid
 
     def ended(self) -> int | None:
-        """The exit status where the node has ended by itself."""
+        """The exit status where the process has ended by itself, else None."""
         return self._process.poll()
 
     def last_words(self, lines: int = 30) -> str:
-        """The end of the node's log."""
+        """The end of what it printed."""
         return '\n'.join(self.log.read_text(errors='replace').splitlines()[-lines:])

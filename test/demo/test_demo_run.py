@@ -1,0 +1,99 @@
+"""The demo as a user runs it, only shorter: real node, real replay, real DDS."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import cv2
+import pytest
+
+from demo.photos import load_photos
+from shufflenet_ros.backends.bundle import open_bundle
+
+DEFAULT_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
+LAST_LINE = re.compile(r'demo: frames=(\d+) results=(\d+) dropped=(\d+) superseded=(\d+) '
+                       r'age_p50_ms=(\d+\.\d) age_p99_ms=(\d+\.\d) known_right=([01]\.\d{3})')
+
+
+class Demo:
+    """A running demo whose processes, children included, carry a mark in their environment."""
+
+    def __init__(self, repo_root, *arguments):
+        self.mark = f'DEMO_TEST={uuid.uuid4()}'
+        environment = os.environ | dict([self.mark.split('=')])
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'demo.run', *map(str, arguments)], cwd=repo_root, env=environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True)
+
+    def processes(self):
+        found = []
+        for folder in Path('/proc').glob('[0-9]*'):
+            try:
+                if self.mark.encode() in (folder / 'environ').read_bytes():
+                    found.append((folder / 'cmdline').read_bytes().replace(b'\0', b' ').decode())
+            except OSError:  # ended meanwhile, or another user's
+                continue
+        return found
+
+    def end(self):
+        """Wait for it; its output and what it left running."""
+        output, _ = self.process.communicate(timeout=120)
+        return output, self.processes()
+
+
+def test_every_right_label_is_one_of_the_default_models():
+    labels = set(open_bundle(DEFAULT_MODEL).card.labels)
+    assert {label for photo in load_photos() for label in photo.right} <= labels
+
+
+def test_a_short_run_keeps_every_law(repo_root, tmp_path):
+    demo = Demo(repo_root, '--seconds', 6, '--out', tmp_path)
+    output, left = demo.end()
+    print(output)
+    assert demo.process.returncode == 0, output
+    assert left == []
+    match = LAST_LINE.fullmatch(output.splitlines()[-1])
+    assert match, output
+    frames, results, dropped, superseded = map(int, match.groups()[:4])
+    p50, p99, known_right = map(float, match.groups()[4:])
+    assert frames == 150
+    assert results + dropped + superseded == frames
+    assert dropped == 0 and results >= 0.95 * frames
+    assert 0.0 < p50 <= p99
+    shares = re.findall(r'^(\w+) +right label in the top 3 on (\d+) of (\d+) frames', output, re.M)
+    assert [name for name, _, _ in shares] == [photo.name for photo in load_photos()]
+    right, pans = (sum(int(share[i]) for share in shares) for i in (1, 2))
+    assert known_right == pytest.approx(right / pans, abs=5e-4)
+    assert len(re.findall(r'^ +\d+\.\d\d s .* ms$', output, re.M)) >= 14, 'labels with ages scroll by'
+    video = cv2.VideoCapture(str(tmp_path / 'annotated.mp4'))
+    assert sum(1 for _ in iter(video.grab, False)) == frames
+    assert cv2.imread(str(tmp_path / 'timeline.png')).std() > 10
+
+
+def test_sigint_ends_everything(repo_root, tmp_path):
+    demo = Demo(repo_root, '--seconds', 6, '--out', tmp_path)
+    for text in iter(demo.process.stdout.readline, ''):
+        if text.startswith('-- coffee'):
+            break
+    started = demo.processes()
+    assert any('shufflenet_ros.ros.main' in command for command in started)
+    assert any('replay' in command for command in started)
+    began = time.monotonic()
+    demo.process.send_signal(signal.SIGINT)
+    output, left = demo.end()
+    print(f'ended in {time.monotonic() - began:.1f} s')
+    assert (demo.process.returncode, left) == (130, [])
+    assert 'Traceback' not in output and output.endswith('demo: stopped\n')
+
+
+def test_a_node_that_cannot_configure_is_reported_in_its_own_words(repo_root, tmp_path):
+    demo = Demo(repo_root, '--seconds', 6, '--out', tmp_path, '--model', 'nonsense')
+    output, left = demo.end()
+    assert (demo.process.returncode, left) == (2, [])
+    assert re.search(r"demo: error: .*'nonsense': no such name", output), output
