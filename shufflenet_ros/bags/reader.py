@@ -20,6 +20,7 @@ from rosbags.typesys.store import Typestore
 
 from shufflenet_ros.bags.errors import BagError
 from shufflenet_ros.bags.limits import MAX_UNPACKED_BYTES, bound_rosbags, check_unpacked_fits, unpack
+from shufflenet_ros.bags.sqlite import check_not_cut
 
 BAG_SUFFIXES = ('.bag', '.db3', '.mcap')
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
@@ -28,7 +29,7 @@ _REMEDIES = {
     '.bag': 'try `rosbag reindex` or record again',
     '.mcap': 'try `mcap recover` or record again',
     '.db3': 'try `sqlite3 FILE .recover` or record again',
-    '': 'try `ros2 bag reindex` or name the storage file itself',
+    '': 'a bag folder needs metadata.yaml; try `ros2 bag reindex` or name the storage file itself',
 }
 
 
@@ -166,7 +167,9 @@ class Bag:
         self.path = Path(path)
         self.ros1 = self.path.suffix == '.bag' and not self.path.is_dir()
         self._remedy = _REMEDIES.get('' if self.path.is_dir() else self.path.suffix, '')
-        self._opened = False
+        self._opened = self._packed = False
+        if not self.path.exists():
+            raise BagError(f'bag {self.path} does not exist')
         bound_rosbags()
         with _bag_errors(f'bag {self.path}', self._remedy):
             self._reader = self._open()
@@ -186,11 +189,18 @@ class Bag:
             reader1 = Reader1(self.path)
             reader1.open()
             return reader1
-        if self.path.is_dir():
-            for file in sorted(self.path.glob('*.zstd')):
+        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        for file in files:
+            if file.suffix == '.zstd':
                 check_unpacked_fits(file)
+            if file.suffix == '.db3':
+                check_not_cut(file)
         reader = Reader2(self.path)
         reader.open()
+        if reader.compression_mode == 'message':
+            # Taken out of rosbags' hands, which would unpack without a limit.
+            reader.storage.metadata = reader.storage.metadata._replace(compression_mode=None)
+            self._packed = True
         return reader
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
@@ -214,18 +224,14 @@ class Bag:
                     return
                 connection, log_ns, raw = item
                 if not isinstance(raw, bytes) or not isinstance(log_ns, int) or len(raw) > MAX_UNPACKED_BYTES:
-                    raise BagError(f'got {type(raw).__name__} of length {len(raw)} at {log_ns!r}: expected a time '
-                                   f'and at most {MAX_UNPACKED_BYTES} bytes')
+                    raise BagError(f'got {type(raw).__name__} of length {len(raw)} at {log_ns!r}: '
+                                   f'expected a time and at most {MAX_UNPACKED_BYTES} bytes')
             yield BagMessage(connection.topic, connection.msgtype, log_ns, raw, number, self._codec)
             number += 1
 
     def _raw_messages(self, wanted: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
-        if isinstance(self._reader, Reader2) and self._reader.compression_mode == 'message':
-            # Taken out of rosbags' hands, which would unpack without a limit.
-            storage = self._reader.storage
-            storage.metadata = storage.metadata._replace(compression_mode=None)
-            return ((c, t, unpack(data, 'zstd')) for c, t, data in self._reader.messages(wanted))
-        return self._reader.messages(wanted)
+        source = self._reader.messages(wanted)
+        return ((c, t, unpack(data, 'zstd')) for c, t, data in source) if self._packed else source
 
     def close(self) -> None:
         """Let go of the files; more than once does no harm."""

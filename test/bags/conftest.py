@@ -1,0 +1,81 @@
+"""Small bags of every kind, made once; none is committed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from shufflenet_ros.bags.reader import Bag
+from shufflenet_ros.bags.writer import BagWriter
+
+START_NS = 1_700_000_000_000_000_000
+PERIOD_NS = 33_333_333
+FRAMES = 6
+
+
+def picture(number: int) -> np.ndarray:
+    """(24, 32, 3) uint8, another for every number."""
+    y, x, c = np.ogrid[:24, :32, :3]
+    return ((7 * y + 13 * x + 29 * c + 31 * number) % 256).astype(np.uint8)
+
+
+def write_camera_bag(path: Path, storage: str, frames: int = FRAMES) -> Path:
+    """A camera's three topics; every message is logged 1 ms after its stamp."""
+    with BagWriter(path, storage) as bag:
+        for i in range(frames):
+            stamp = START_NS + i * PERIOD_NS
+            log = stamp + 1_000_000
+            bag.image('/camera/image_raw', picture(i), 'bgr8', stamp, 'optical', log)
+            data = bytes(range(i, i + 50))
+            bag.compressed('/camera/image_raw/compressed', data, 'jpeg', stamp, 'optical', log)
+            bag.camera_info('/camera/camera_info', 32, 24, stamp, 'optical', log)
+    return path
+
+
+def write_ros1_bag(path: Path, source: Path, compression: str | None = None) -> Path:
+    """The same messages as ROS 1."""
+    ros1, ros2 = get_typestore(Stores.ROS1_NOETIC), get_typestore(Stores.LATEST)
+    writer = Writer1(path)
+    if compression:
+        writer.set_compression(Writer1.CompressionFormat[compression.upper()])
+    with writer, Bag(source) as bag:
+        connections = {t.name: writer.add_connection(t.name, t.type, typestore=ros1) for t in bag.topics}
+        for item in bag.messages():
+            writer.write(connections[item.topic], item.log_ns, ros2.cdr_to_ros1(item.raw, item.type))
+    return path
+
+
+def write_packed_bag(path: Path, source: Path, storage: str, mode: str) -> Path:
+    """The same messages, zstd-compressed by 'file', 'message' or 'storage' (mcap chunks)."""
+    types = get_typestore(Stores.LATEST)
+    plugin = StoragePlugin.MCAP if storage == 'mcap' else StoragePlugin.SQLITE3
+    writer = Writer(path, version=8, storage_plugin=plugin)
+    writer.set_compression(CompressionMode[mode.upper()], CompressionFormat.ZSTD)
+    with writer, Bag(source) as bag:
+        connections = {t.name: writer.add_connection(t.name, t.type, typestore=types) for t in bag.topics}
+        for item in bag.messages():
+            writer.write(connections[item.topic], item.log_ns, item.raw)
+    return path
+
+
+@pytest.fixture(scope='session')
+def bags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Kind -> path; all kinds hold the same messages."""
+    root = tmp_path_factory.mktemp('bags')
+    mcap, db3 = write_camera_bag(root / 'mcap', 'mcap'), write_camera_bag(root / 'db3', 'db3')
+    return {
+        'mcap': mcap, 'db3': db3,
+        'mcap file': mcap / 'mcap.mcap', 'db3 file': db3 / 'db3.db3',
+        'ROS 1': write_ros1_bag(root / 'plain.bag', mcap),
+        'ROS 1 lz4': write_ros1_bag(root / 'lz4.bag', mcap, 'lz4'),
+        'ROS 1 bz2': write_ros1_bag(root / 'bz2.bag', mcap, 'bz2'),
+        'mcap chunks zstd': write_packed_bag(root / 'chunks', mcap, 'mcap', 'storage'),
+        'mcap messages zstd': write_packed_bag(root / 'messages', mcap, 'mcap', 'message'),
+        'db3 messages zstd': write_packed_bag(root / 'db3messages', mcap, 'db3', 'message'),
+        'db3 file zstd': write_packed_bag(root / 'db3file', mcap, 'db3', 'file'),
+    }
