@@ -5,20 +5,17 @@ is decoded before somebody asks for it, and one broken type definition harms its
 """
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rosbags.convert.converter import is_same_wireformat
-from rosbags.interfaces import Connection, ConnectionExtRosbag1, MessageDefinitionFormat, QosDurability
+from rosbags.interfaces import Connection, ConnectionExtRosbag1, QosDurability
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
-from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
 
-from shufflenet_ros.bags.errors import BagError
+from shufflenet_ros.bags.codec import Codec
+from shufflenet_ros.bags.errors import BagError, bag_errors
 from shufflenet_ros.bags.limits import MAX_UNPACKED_BYTES, bound_rosbags, check_unpacked_fits, unpack
 from shufflenet_ros.bags.sqlite import check_not_cut
 
@@ -65,7 +62,7 @@ class BagMessage:
     log_ns: int
     raw: bytes = field(repr=False)
     number: int
-    _codec: '_Codec' = field(repr=False, compare=False)
+    _codec: Codec = field(repr=False, compare=False)
 
     @cached_property
     def message(self) -> Any:
@@ -74,7 +71,7 @@ class BagMessage:
         Raises:
             BagError: the bytes are no such message, or the bag does not say what the type looks like.
         """
-        with _bag_errors(f'message {self.number} on {self.topic} ({self.type})'):
+        with bag_errors(f'message {self.number} on {self.topic} ({self.type})'):
             return self._codec.deserialize(self.raw, self.type)
 
     def cdr(self) -> bytes | memoryview:
@@ -83,7 +80,7 @@ class BagMessage:
         Raises:
             BagError: a ROS 1 message whose type is different or unknown in ROS 2, or is damaged.
         """
-        with _bag_errors(f'message {self.number} on {self.topic} ({self.type})'):
+        with bag_errors(f'message {self.number} on {self.topic} ({self.type})'):
             return self._codec.to_cdr(self.raw, self.type)
 
 
@@ -91,62 +88,6 @@ def stamp_ns(message: Any) -> int:
     """The time in a message's header, in nanoseconds: when the camera took the picture."""
     stamp = message.header.stamp
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
-@lru_cache(maxsize=2)
-def _known_types(ros1: bool) -> Typestore:
-    return get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.LATEST)
-
-
-class _Codec:
-    """Bytes to messages by the types that ROS is known to have, then by what the bag says itself."""
-
-    def __init__(self, connections: list[Connection], ros1: bool):
-        self._ros1 = ros1
-        self._definitions = {c.msgtype: c.msgdef for c in connections}
-        self._stores: dict[str, Typestore] = {}
-
-    def _store(self, msgtype: str) -> Typestore:
-        if msgtype in _known_types(self._ros1).fielddefs:
-            return _known_types(self._ros1)
-        if msgtype not in self._stores:
-            definition = self._definitions[msgtype]
-            if definition.format == MessageDefinitionFormat.NONE:
-                raise BagError(f"the bag has no definition of {msgtype}, and it is none of ROS's own types")
-            store = get_typestore(Stores.EMPTY)
-            if definition.format == MessageDefinitionFormat.MSG:
-                store.register(get_types_from_msg(definition.data, msgtype))
-            else:
-                store.register(get_types_from_idl(definition.data))
-            self._stores[msgtype] = store
-        return self._stores[msgtype]
-
-    def deserialize(self, raw: bytes, msgtype: str) -> Any:
-        store = self._store(msgtype)
-        return store.deserialize_ros1(raw, msgtype) if self._ros1 else store.deserialize_cdr(raw, msgtype)
-
-    def to_cdr(self, raw: bytes, msgtype: str) -> bytes | memoryview:
-        if not self._ros1:
-            return raw
-        ros1, ros2 = self._store(msgtype), _known_types(ros1=False)
-        if msgtype not in ros2.fielddefs or not is_same_wireformat(ros1, ros2, msgtype, msgtype):
-            raise BagError(f'{msgtype} of ROS 1 has no equal in ROS 2: leave the topic out')
-        return ros2.ros1_to_cdr(raw, msgtype)
-
-
-@contextmanager
-def _bag_errors(what: str, remedy: str = '') -> Iterator[None]:
-    """Turn whatever rosbags raises into a BagError.
-
-    Damaged bags make it raise some twenty classes (assertions, struct, KeyError, apsw, zstd, ...), so
-    everything but a request to stop is caught.
-    """
-    try:
-        yield
-    except Exception as error:
-        reason = str(error).strip("'") or type(error).__name__
-        tail = f': {remedy}' if remedy else ''
-        raise BagError(f'{what} cannot be read ({reason[:300]}){tail}') from error
 
 
 class Bag:
@@ -171,7 +112,7 @@ class Bag:
         if not self.path.exists():
             raise BagError(f'bag {self.path} does not exist')
         bound_rosbags()
-        with _bag_errors(f'bag {self.path}', self._remedy):
+        with bag_errors(f'bag {self.path}', self._remedy):
             self._reader = self._open()
             self._opened = True
             connections = list(self._reader.connections)
@@ -182,7 +123,7 @@ class Bag:
             empty = not self._reader.message_count
             self.start_ns = 0 if empty else self._reader.start_time
             self.end_ns = 0 if empty else self._reader.end_time - 1
-            self._codec = _Codec(connections, self.ros1)
+            self._codec = Codec(connections, self.ros1)
 
     def _open(self) -> Reader1 | Reader2:
         if self.ros1:
@@ -218,7 +159,7 @@ class Bag:
         number, source = 0, self._raw_messages(wanted)
         while True:
             where = f'bag {self.path}: message {number} (the {number} before it were read)'
-            with _bag_errors(where, self._remedy):
+            with bag_errors(where, self._remedy):
                 item = next(source, None)
                 if item is None:
                     return

@@ -153,12 +153,14 @@ def packed(compressor):
     """A GiB of zeros, compressed a MiB at a time; less for bz2, which is slow."""
     block = bytes(1 << 20)
     begin = compressor.begin() if hasattr(compressor, 'begin') else b''
-    return begin + b''.join([*(compressor.compress(block) for _ in range(160 if kind == 'bz2' else 1024)), compressor.flush()])
+    count = 160 if kind == 'bz2' else 1024
+    return begin + b''.join([*(compressor.compress(block) for _ in range(count)), compressor.flush()])
 
 if kind == 'message':
     path = folder / 'bag'
     with Writer(path, version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
-        connection = writer.add_connection('/a', 'sensor_msgs/msg/Image', typestore=get_typestore(Stores.LATEST))
+        store = get_typestore(Stores.LATEST)
+        connection = writer.add_connection('/a', 'sensor_msgs/msg/Image', typestore=store)
         writer.write(connection, 1, packed(zstd.ZstdCompressor()))
     text = (path / 'metadata.yaml').read_text()
     text = text.replace("compression_mode: ''", 'compression_mode: message')
