@@ -90,4 +90,5 @@ def _ages(axis: Any, outcome: Outcome) -> None:
                   transform=axis.get_xaxis_transform())
     axis.set_xlabel('age in ms')
     axis.set_ylabel('results')
-    axis.legend(loc='upper right', fontsize=8)
+    axis.set_xlim(left=0)
+    axis.legend(loc='center right', fontsize=8)
