@@ -36,7 +36,7 @@ def measure(frames: int = 500, model: str = DEFAULT_MODEL) -> Mapping[str, Any]:
 
 
 def _total(answer: Answer) -> float:
-    return sum(getattr(answer.times, stage) for stage in STAGES)
+    return float(sum(getattr(answer.times, stage) for stage in STAGES))
 
 
 def _percentiles(name: str, seconds: list[float]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -106,7 +107,10 @@ def main() -> None:
     parser.add_argument('--seconds', type=float, help='a shorter bag with the same parts')
     arguments = parser.parse_args()
     path = bag_path(arguments.seconds)
-    segments = make_bag(path, arguments.seconds)
+    try:
+        segments = make_bag(path, arguments.seconds)
+    except DemoError as error:
+        sys.exit(f'error: {error}')
     print(f'{path}: {segments[-1].end} images, {segments[-1].to_s:g} s')
 
 

@@ -6,6 +6,7 @@ Only pictures that anybody may show are in it: CC0 photos and the street video (
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,8 @@ def montage(folder: Path) -> U8:
     """The tiles side by side above the labels over time: (H, W, 3) uint8, RGB."""
     row = np.hstack(frames_of(folder / 'annotated.mp4'))
     timeline = cv2.imread(str(folder / 'timeline.png'))
+    if timeline is None:
+        raise DemoError(f'{folder} has no timeline.png: run `make demo` first')
     labels = timeline[:round(timeline.shape[0] * TIMELINE_SHARE)]
     scale = row.shape[1] / labels.shape[1]
     labels = cv2.resize(labels, (row.shape[1], round(labels.shape[0] * scale)), interpolation=cv2.INTER_AREA)
@@ -73,7 +76,10 @@ def main() -> None:
     parser.add_argument('--demo', type=Path, default=ROOT / 'out' / 'demo', help='what the demo wrote')
     parser.add_argument('--out', type=Path, default=ROOT / 'docs' / 'demo.png')
     arguments = parser.parse_args()
-    print(f'{arguments.out}: {write(montage(arguments.demo), arguments.out)} bytes')
+    try:
+        print(f'{arguments.out}: {write(montage(arguments.demo), arguments.out)} bytes')
+    except DemoError as error:
+        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

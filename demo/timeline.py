@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +45,16 @@ def _labels(axis: Any, outcome: Outcome) -> None:
     """One row a label: every time it was in the top 3, as large as its score."""
     points = [(_seconds(r), name, score, is_right(name, outcome.segment_of(r.stamp_ns)))
               for r in outcome.answers().values() for name, score in r.labels[:TOP]]
-    weight: Counter[str] = Counter()
+    weight: dict[str, float] = defaultdict(float)
     for _, name, score, right in points:
         weight[name] += score + 1e6 * right  # a right label always has a row
-    rows = [name for name, _ in weight.most_common(ROWS)][::-1]
+    rows = sorted(weight, key=lambda name: weight[name])[-ROWS:]
     for color, wanted, title in ((OTHER, False, 'in the top 3'), (RIGHT, True, 'in the top 3 and right')):
         shown = [(t, rows.index(name), score) for t, name, score, right in points
                  if name in rows and right == wanted]
         if shown:
-            t, y, score = zip(*shown, strict=True)
-            axis.scatter(t, y, s=60 * np.array(score) + 1, color=color, label=title)
+            t, y, size = np.transpose(shown)
+            axis.scatter(t, y, s=60 * size + 1, color=color, label=title)
     _bands(axis, outcome)
     for segment in outcome.segments:
         title = segment.name + (f'\nright: {", ".join(segment.right)}' if segment.right else '')

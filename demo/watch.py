@@ -54,7 +54,7 @@ class Watcher:
         subscribe(Clock, '/clock', self._take_clock, RELIABLE)
         subscribe(Classification, f'{NODE}/classification', self._take_result, RELIABLE)
         subscribe(DiagnosticArray, '/diagnostics', self._take_diagnostics, RELIABLE)
-        self._get_state = self.node.create_client(GetState, f'{NODE}/get_state')
+        self._get_state: Any = self.node.create_client(GetState, f'{NODE}/get_state')
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
 
