@@ -88,4 +88,4 @@ def _find_card(path: Path, digest: str, facts: OnnxFacts, card_file: str) -> tup
     if packaged:
         return f'packaged {packaged}', (_PACKAGED / packaged).read_bytes()
     raise mismatch(str(path), 'a card that tells its labels and preprocessing', 'none',
-                   f'write one ({sidecar.name}, fields in docs/bundle.md) or give one with --card / model_card')
+                   f'write {sidecar.name} beside it (fields: docs/bundle.md), or give --card / model_card')

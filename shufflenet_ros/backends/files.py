@@ -21,25 +21,37 @@ def read_regular(path: Path, limit: int) -> bytes:
     """
     try:
         # Without O_NONBLOCK, opening a FIFO waits for its writer for ever.
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), 'rb') as file:
-            status = os.fstat(file.fileno())
-            kind = stat.S_IFMT(status.st_mode)
-            if kind != stat.S_IFREG:
-                got = _KINDS.get(kind, 'something else')
-                raise mismatch(str(path), 'a regular file', got, _hint(path, kind))
-            if status.st_size > limit:
-                raise _too_large(path, limit, f'{status.st_size} bytes')
-            data = file.read(limit + 1)
-    except (OSError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
-        cause = error.strerror if isinstance(error, OSError) else str(error)
-        raise ModelError(f'{path}: cannot be read: {cause}; check the path and its permissions') from error
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            _check(path, os.fstat(descriptor), limit)
+            with open(descriptor, 'rb', closefd=False) as file:
+                data = file.read(limit + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    except ModelError:
+        raise
+    except ValueError as error:  # Such as a NUL in the path.
+        raise _unreadable(path, str(error)) from error
     if len(data) > limit:
         raise _too_large(path, limit, 'more')
     if not data:
         raise mismatch(str(path), 'a file with content', '0 bytes', 'copy or download it again')
     return data
+
+
+def _check(path: Path, status: os.stat_result, limit: int) -> None:
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFREG:
+        got = _KINDS.get(kind, 'something else')
+        raise mismatch(str(path), 'a regular file', got, _hint(path, kind))
+    if status.st_size > limit:
+        raise _too_large(path, limit, f'{status.st_size} bytes')
+
+
+def _unreadable(path: Path, cause: str) -> ModelError:
+    return ModelError(f'{path}: cannot be read: {cause}; check the path and its permissions')
 
 
 def _too_large(path: Path, limit: int, got: str) -> ModelError:

@@ -4,6 +4,7 @@ import os
 import site
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,5 +110,9 @@ def _known(path: Path) -> Found:
 
 
 def trusted_hashes() -> frozenset[str]:
-    """The sha256 of every file in every place's index."""
-    return frozenset(found.entry.sha256 for _, found in all_models() if found.entry)
+    """The sha256 of every file in every place's index; an index that cannot be read makes nothing trusted."""
+    hashes: set[str] = set()
+    for place in places():
+        with suppress(ModelError):
+            hashes |= {entry.sha256 for entry in read_index(place.folder).values()}
+    return frozenset(hashes)

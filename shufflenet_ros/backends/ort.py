@@ -84,8 +84,9 @@ def _candidates(provider: str) -> tuple[str, ...]:
     if provider not in PROVIDERS:
         raise mismatch('provider', f'one of {["auto", *PROVIDERS]}', repr(provider[:80]), 'correct it')
     if provider not in present:
-        raise mismatch('provider', f'one of {["auto", *present]}: onnxruntime {ort.__version__} has no other here',
-                       repr(provider), f'install an onnxruntime with {PROVIDERS[provider]}, or choose another')
+        expected = f'one of {["auto", *present]}, all that this onnxruntime {ort.__version__} has'
+        raise mismatch('provider', expected, repr(provider),
+                       f'install an onnxruntime with {PROVIDERS[provider]}, or choose another')
     return (provider,)
 
 

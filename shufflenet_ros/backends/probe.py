@@ -75,18 +75,23 @@ def _limit(kind: int, value: int) -> None:
     resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
-def _limit_all(memory: int, cpu_s: int) -> None:
+def limit(memory: int, cpu_s: int) -> None:
+    """Hold this process to so many bytes of address space and seconds of processor time; no core dump."""
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, memory)
     _limit(resource.RLIMIT_CPU, cpu_s)
 
 
-def _probe(path: Path) -> None:
+def prove_here(path: Path, card_text: bytes, data: bytes) -> None:
+    """What the child does: load and run the model in this process.
+
+    Raises:
+        ModelError, CardError: the model is refused.
+    """
     # The runtime is loaded under the limits, in the child alone.
     from shufflenet_ros.backends.ort import OnnxRuntimeBackend
     from shufflenet_ros.backends.prove import prove
-    card = parse_card(sys.stdin.buffer.readline())
-    data = sys.stdin.buffer.read()
+    card = parse_card(card_text)
     bundle = Bundle(path, data, sha256_of(data), card, 'parent', read_facts(data), trusted=False)
     prove(OnnxRuntimeBackend(bundle), card, str(path))
 
@@ -94,8 +99,8 @@ def _probe(path: Path) -> None:
 def main() -> int:
     """The child: 0 for a good model, 3 with the cause on stdout for a bad one."""
     try:
-        _limit_all(int(sys.argv[1]), int(sys.argv[2]))
-        _probe(Path(sys.argv[3]))
+        limit(int(sys.argv[1]), int(sys.argv[2]))
+        prove_here(Path(sys.argv[3]), sys.stdin.buffer.readline(), sys.stdin.buffer.read())
     except Exception as error:
         print(' '.join((str(error) or type(error).__name__).split()))
         return _REFUSED

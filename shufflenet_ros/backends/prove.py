@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from shufflenet_ros.backends.errors import mismatch
+from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.core.card import Card, Golden
 from shufflenet_ros.core.frame import Backend, Picture
 from shufflenet_ros.core.golden import golden_picture
@@ -16,9 +16,19 @@ def prove(backend: Backend, card: Card, what: str) -> None:
         what: the model's name or path, for the errors.
 
     Raises:
-        ModelError: an answer that is not finite, or not the golden one.
-        Exception: whatever the backend raises.
+        ModelError: no answer, one that is not finite, or not the golden one.
     """
+    try:
+        _prove(backend, card, what)
+    except ModelError:
+        raise
+    except Exception as error:
+        cause = f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
+        raise mismatch(what, 'an answer to a probe picture', cause,
+                       'check the card, or export the model again') from error
+
+
+def _prove(backend: Backend, card: Card, what: str) -> None:
     size = card.input.size
     flat = [Picture(np.full((*size, 3), value, np.uint8), 'rgb') for value in (0, 255)]
     for picture in (golden_picture(size), *flat):

@@ -15,7 +15,7 @@ from typing import Any
 
 from shufflenet_ros.backends.bundle import Bundle, open_bundle
 from shufflenet_ros.backends.errors import ModelError
-from shufflenet_ros.backends.locate import models_of, places
+from shufflenet_ros.backends.locate import Place, models_of, places
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,13 +59,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    rows = [_row(place.kind, str(found.path)) for place in places() for found in models_of(place).values()]
+    rows = [row for place in places() for row in _rows(place)]
     for row in rows:
         print(json.dumps(row, ensure_ascii=False) if args.json else _line(row))
     if not rows:
         looked = ', '.join(f'{place.folder} ({place.kind})' for place in places())
         print(f'no models in {looked}', file=sys.stderr)
     return 0
+
+
+def _rows(place: Place) -> list[dict[str, Any]]:
+    try:
+        return [_row(place.kind, str(found.path)) for found in models_of(place).values()]
+    except ModelError as error:
+        return [{'place': place.kind, 'path': str(place.folder), 'error': str(error)}]
 
 
 def _row(place: str, path: str) -> dict[str, Any]:
