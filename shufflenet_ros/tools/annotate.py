@@ -51,8 +51,12 @@ class AnnotatedVideo:
     """An mp4 in which every frame has one size: 480 pixels high, as wide as the first picture asks."""
 
     def __init__(self, path: str | Path, rate_hz: float):
-        """Prepare it; the file is made at the first frame."""
-        self.path, self.rate_hz = Path(path), rate_hz
+        """Prepare it; the file is made at the first frame.
+
+        Args:
+            rate_hz: taken to the nearest in [1, 60], what players and the codec's time base can do.
+        """
+        self.path, self.rate_hz = Path(path), round(min(max(rate_hz, 1.0), 60.0), 2)
         self._size: tuple[int, int] | None = None
         self._writer: cv2.VideoWriter | None = None
 

@@ -152,7 +152,7 @@ def test_what_is_no_bag_or_lacks_the_topic_is_said(bags: dict[str, Path], tmp_pa
         with pytest.raises(BagError, match=reason) as caught:
             Bag(path)
         assert str(path) in str(caught.value)
-    with Bag(bags['mcap']) as bag, pytest.raises(BagError, match=r"has no topic \['/nope'\]: it has \['/camera"):
+    with Bag(bags['mcap']) as bag, pytest.raises(BagError, match=r"no topic \['/nope'\]: it has \['/camera"):
         list(bag.messages(['/nope']))
 
 
@@ -167,7 +167,8 @@ def test_the_real_bags_hold_what_their_cameras_sent(shared_data: Path) -> None:
         assert {t.name: t.count for t in bag.topics} == {
             '/camera/accel/sample': 6, '/camera/fisheye1/image_raw': 3, '/camera/fisheye2/image_raw': 3,
             '/camera/gyro/sample': 19, '/camera/odom/sample': 19}
-        images = [m.message for m in bag.messages(['/camera/fisheye1/image_raw', '/camera/fisheye2/image_raw'])]
+        topics = [f'/camera/fisheye{i}/image_raw' for i in (1, 2)]
+        images = [m.message for m in bag.messages(topics)]
     assert {(m.encoding, m.width, m.height, len(m.data)) for m in images} == {('mono8', 848, 800, 848 * 800)}
     with Bag(shared_data / 'bags' / 'raspicam_compressed.bag') as bag:
         (jpeg,) = bag.messages(['/raspicam_node/image/compressed'])
@@ -179,8 +180,8 @@ def test_the_real_bags_hold_what_their_cameras_sent(shared_data: Path) -> None:
 @pytest.mark.parametrize('name', ['t265_office', 'raspicam_compressed'])
 def test_ros_1_bytes_become_the_bytes_that_rosbags_convert_writes(
         shared_data: Path, tmp_path: Path, name: str, storage: str) -> None:
-    source = shared_data / 'bags' / f'{name}.bag'
-    convert([source], tmp_path / 'bag', storage, 8, None, '', None, get_typestore(Stores.LATEST), [], [], [], [])
+    source, types = shared_data / 'bags' / f'{name}.bag', get_typestore(Stores.LATEST)
+    convert([source], tmp_path / 'bag', storage, 8, None, '', None, types, [], [], [], [])
     ours = [(m.topic, m.log_ns, bytes(m.cdr())) for m in read(source)]
     assert sorted(ours) == sorted((m.topic, m.log_ns, m.raw) for m in read(tmp_path / 'bag'))
     with Reader(tmp_path / 'bag') as reader:
