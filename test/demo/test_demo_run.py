@@ -53,7 +53,7 @@ def test_every_right_label_is_one_of_the_default_models():
 
 
 def test_a_short_run_keeps_every_law(repo_root, tmp_path):
-    for _ in range(2):  # on an overloaded machine frames are superseded: it gets a second try, not a lower bar
+    for _ in range(2):  # an overloaded machine supersedes frames: it gets a second try, not a lower bar
         demo = Demo(repo_root, '--seconds', 6, '--out', tmp_path)
         output, left = demo.end()
         print(output)
