@@ -1,0 +1,65 @@
+"""`pip install .` on a machine without ROS and torch: small, quick, and the offline half works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from shell import clean_environment, run
+
+HEAVY = ('torch', 'rclpy', 'onnx', 'vision_msgs', 'sensor_msgs')
+
+
+def python(venv: Path, code: str) -> str:
+    return run([venv / 'bin/python', '-c', code], env=clean_environment(), cwd=venv)
+
+
+def test_neither_torch_nor_ros_nor_onnx_comes_along(plain_venv):
+    listed = run([plain_venv / 'bin/python', '-m', 'pip', 'list', '--format=freeze']).lower().split()
+    names = {line.split('==')[0].replace('_', '-') for line in listed}
+    assert {'shufflenet-ros', 'numpy', 'opencv-python', 'onnxruntime', 'pyyaml', 'rosbags', 'tqdm'} <= names
+    assert not {name for name in names if name.replace('-', '_') in HEAVY or name.startswith('ros-')}
+
+
+def test_help_works(plain_venv):
+    command = [plain_venv / 'bin/shufflenet-ros', '--help']
+    assert 'classify' in run(command, env=clean_environment(), cwd=plain_venv)
+
+
+def test_files_that_belong_to_the_package_come_along(plain_venv, repo_root):
+    site = next(plain_venv.glob('lib/python3*/site-packages/shufflenet_ros'))
+    for pattern in ('py.typed', 'backends/cards/*.json', 'zoo/recipes/*.yaml'):
+        expected = {path.name for path in (repo_root / 'shufflenet_ros').glob(pattern)}
+        assert expected, f'no {pattern} in the source tree'
+        assert {path.name for path in site.glob(pattern)} == expected
+    assert (plain_venv / 'share/ament_index/resource_index/packages/shufflenet_ros').is_file()
+    assert (plain_venv / 'share/shufflenet_ros/package.xml').is_file()
+    assert not list(site.parent.glob('test*/**/test_host.py'))
+
+
+@pytest.mark.parametrize('room', ['core', 'backends'])
+def test_rooms_for_the_robot_load_nothing_heavy(plain_venv, repo_root, room):
+    modules = sorted(path.stem for path in (repo_root / 'shufflenet_ros' / room).glob('*.py'))
+    imports = ', '.join(f'shufflenet_ros.{room}.{name}' for name in modules if name != '__init__')
+    code = f'import sys, {imports}; print(sorted(set({HEAVY}) & set(sys.modules)))'
+    assert python(plain_venv, code).strip() == '[]'
+
+
+IMPORT_TIME = """
+import time
+start = time.perf_counter()
+import shufflenet_ros
+print(time.perf_counter() - start)
+"""
+
+
+def test_import_takes_less_than_a_tenth_of_a_second(plain_venv):
+    # Time inside the process, best of five: what a loaded machine adds is not the package's.
+    best = min(float(python(plain_venv, IMPORT_TIME)) for _ in range(5))
+    print(f'import shufflenet_ros: {1000 * best:.1f} ms')
+    assert best < 0.1
+
+
+def test_importing_the_package_loads_no_room(plain_venv):
+    code = 'import sys, shufflenet_ros; print([m for m in sys.modules if m.startswith("shufflenet_ros.")])'
+    assert python(plain_venv, code).strip() == '[]'
