@@ -14,7 +14,7 @@ VERBS = {
     'classify': ('shufflenet_ros.tools.classify', 'name what images, folders, videos and bags show'),
     'models': ('shufflenet_ros.tools.models', 'list, show, check and complete model files'),
     'replay': ('shufflenet_ros.ros.replay', 'publish a bag over ROS 2 with its own timing'),
-    'train': ('shufflenet_ros.zoo.cli_train', 'train a ShuffleNet on a folder or tar of pictures'),
+    'train': ('shufflenet_ros.zoo.cli_train', 'train a ShuffleNet on a tar of labelled pictures'),
     'export': ('shufflenet_ros.zoo.cli_export', 'turn a trained checkpoint into a bundle'),
 }
 

@@ -44,8 +44,11 @@ def random_crop_flip(
     return F.grid_sample(batch, grid, mode='bilinear', padding_mode='reflection', align_corners=False)
 
 
-def colour_jitter(batch: torch.Tensor, strength: float, generator: torch.Generator | None = None) -> torch.Tensor:
+def colour_jitter(
+    batch: torch.Tensor, strength: float, generator: torch.Generator | None = None
+) -> torch.Tensor:
     """Scale brightness and contrast of each normalised image by 1 +- strength."""
-    gain = 1 + strength * (torch.rand(batch.shape[0], 2, 1, 1, 1, generator=generator).to(batch.device) * 2 - 1)
+    rand = torch.rand(batch.shape[0], 2, 1, 1, 1, generator=generator).to(batch.device)
+    gain = 1 + strength * (rand * 2 - 1)
     mean = batch.mean((1, 2, 3), keepdim=True)
     return (batch - mean) * gain[:, 0] + mean * gain[:, 1]

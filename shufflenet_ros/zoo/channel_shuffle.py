@@ -2,6 +2,8 @@
 
 import torch
 
+from shufflenet_ros.zoo.errors import ZooError
+
 
 def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
     """Mix the channels of a grouped convolution's output so that every next group sees all of them.
@@ -18,11 +20,11 @@ def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
         (N, C, H, W), the same dtype.
 
     Raises:
-        ValueError: C is not a multiple of groups.
+        ZooError: C is not a multiple of groups.
     """
     n, c, h, w = x.shape
     if c % groups:
-        raise ValueError(f'{c} channels cannot be shuffled in {groups} groups: expected a multiple of {groups}')
+        raise ZooError(f'{c} channels cannot be shuffled in {groups} groups: expected a multiple of {groups}')
     if groups in (1, c):
         return x
     return x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, h, w)

@@ -15,10 +15,14 @@ TINY_IMAGENET_TERMS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument('--run', required=True, type=Path, help='folder that `train` filled')
-    parser.add_argument('--out', type=Path, default=Path('models'), help='folder for <name>.onnx (default: models)')
-    parser.add_argument('--data', type=Path, help='the set; its validation split is scored through the exported file')
-    parser.add_argument('--data-name', default='Tiny-ImageNet (200 classes, 64 px)', help='for the card')
-    parser.add_argument('--terms', default=TINY_IMAGENET_TERMS, help='terms of the training data, for the card')
+    parser.add_argument('--out', type=Path, default=Path('models'),
+                        help='folder for <name>.onnx (default: %(default)s)')
+    parser.add_argument('--data', type=Path,
+                        help='the set; its validation split is scored through the exported file')
+    parser.add_argument('--data-name', default='Tiny-ImageNet (200 classes, 64 px)',
+                        help='name of the set, for the card')
+    parser.add_argument('--terms', default=TINY_IMAGENET_TERMS,
+                        help='terms of the set, for the card')
 
 
 def _card_fields(args: argparse.Namespace, recipe_name: str, epoch: int) -> dict[str, Any]:
@@ -32,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Export, check parity, score, index."""
     import torch
 
-    from shufflenet_ros.backends.locate import write_index
+    from shufflenet_ros.backends.index import write_index
     from shufflenet_ros.zoo.export import export, make_card
     from shufflenet_ros.zoo.recipe import Recipe
     from shufflenet_ros.zoo.score import score_bundle
@@ -51,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     path = args.out / f'{recipe.name}.onnx'
     args.out.mkdir(parents=True, exist_ok=True)
     parity = export(model, make_card(model, recipe.name, labels, recipe.px, **fields), path)
-    report: dict[str, Any] = {'bundle': str(path), 'parity_logits': parity.logits, 'parity_embedding': parity.embedding}
+    report: dict[str, Any] = {
+        'bundle': str(path), 'parity_logits': parity.logits, 'parity_embedding': parity.embedding,
+    }
     if args.data:
         fields['metrics'] = score_bundle(path, args.data)
         report |= fields['metrics']

@@ -11,7 +11,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument('--recipe', required=True, help='name of a shipped recipe, or a YAML file')
     parser.add_argument('--data', required=True, type=Path, help='tar with train/<class>/* and val/<class>/*')
-    parser.add_argument('--out', required=True, type=Path, help='folder for checkpoint and log; resumed when there')
+    parser.add_argument('--out', required=True, type=Path,
+                        help='folder for checkpoint and log; resumed when there')
     parser.add_argument('--threads', type=int, default=0, help='CPU threads (default: torch decides)')
 
 
@@ -26,6 +27,6 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     top1 = Trainer(recipe, args.data, args.out).run()
-    print(f'{recipe.name}: validation top-1 {top1:.4f}; export it with: shufflenet-ros export --run {args.out}',
+    print(f'{recipe.name}: validation top-1 {top1:.4f}; next: shufflenet-ros export --run {args.out}',
           file=sys.stderr)
     return 0

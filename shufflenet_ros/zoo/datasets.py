@@ -12,6 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from shufflenet_ros.zoo.errors import ZooError
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -31,7 +33,7 @@ class ImageSet:
 def _decode(data: bytes, px: int) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError('not an image that OpenCV can read')
+        raise ZooError('not an image that OpenCV can read')
     side = min(image.shape[:2])
     top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
     image = image[top:top + side, left:left + side]
@@ -51,11 +53,12 @@ def _read_tar(tar_path: Path, split: str, px: int) -> ImageSet:
             assert stream is not None
             try:
                 images.append(_decode(stream.read(), px))
-            except ValueError as error:
-                raise ValueError(f'{tar_path}: {member.name}: {error}') from error
+            except ZooError as error:
+                raise ZooError(f'{tar_path}: {member.name}: {error}') from error
             names.append(parts[1])
     if not images:
-        raise ValueError(f'{tar_path}: no image under {split}/<class>/; expected train/<class>/* and val/<class>/*')
+        raise ZooError(f'{tar_path}: no image under {split}/<class>/; '
+                       'expected train/<class>/* and val/<class>/*')
     labels = tuple(sorted(set(names)))
     index = {name: i for i, name in enumerate(labels)}
     return ImageSet(np.stack(images), np.array([index[n] for n in names], np.int64), labels)
@@ -67,7 +70,7 @@ def load_tar(path: str | Path, split: str, px: int) -> ImageSet:
     The decoded array is cached as <tar>.<split>.<px>.npz and taken from there the next time.
 
     Raises:
-        ValueError: no image of that split, or one that cannot be decoded.
+        ZooError: no image of that split, or one that cannot be decoded.
         FileNotFoundError: no such tar.
     """
     path = Path(path)

@@ -18,6 +18,7 @@ from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.core.card import Card, CardInput, Golden
 from shufflenet_ros.core.golden import golden_picture
 from shufflenet_ros.zoo.augment import MEAN, STD, normalise
+from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1
 
 OPSET = 17  # the newest that keeps IR version 8, which the oldest supported onnxruntime still reads
@@ -26,7 +27,7 @@ GOLDEN_LOGITS = 8
 """How many of the logits a card keeps for its golden sample."""
 
 
-class ExportError(RuntimeError):
+class ExportError(ZooError):
     """The exported graph does not compute what the network computes."""
 
 

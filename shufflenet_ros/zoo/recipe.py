@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config
 
 RECIPES = Path(__file__).parent / 'recipes'
@@ -62,21 +63,22 @@ def load_recipe(name_or_path: str) -> Recipe:
     """Read a recipe by the name of a shipped one, or by path.
 
     Raises:
-        ValueError: no such recipe, or a field that is unknown or missing.
+        ZooError: no such recipe, or a field that is unknown or missing.
     """
     path = Path(name_or_path)
     if not path.suffix:
         path = RECIPES / f'{name_or_path}.yaml'
     if not path.is_file():
         known = ', '.join(sorted(p.stem for p in RECIPES.glob('*.yaml')))
-        raise ValueError(f'no recipe {name_or_path!r}: expected a YAML file or one of {known}')
+        raise ZooError(f'no recipe {name_or_path!r}: expected a YAML file or one of {known}')
     values = yaml.safe_load(path.read_text())
     unknown = set(values) - {f.name for f in fields(Recipe)}
     if unknown:
-        raise ValueError(f'{path}: unknown fields {sorted(unknown)}; expected {[f.name for f in fields(Recipe)]}')
+        known = [f.name for f in fields(Recipe)]
+        raise ZooError(f'{path}: unknown fields {sorted(unknown)}; expected some of {known}')
     if 'crop_scale' in values:
         values['crop_scale'] = tuple(values['crop_scale'])
     try:
         return Recipe(**values)
     except TypeError as error:
-        raise ValueError(f'{path}: {error}') from error
+        raise ZooError(f'{path}: {error}') from error

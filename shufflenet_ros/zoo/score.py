@@ -8,6 +8,7 @@ from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.frame import Options, Picture
 from shufflenet_ros.zoo.datasets import load_tar
+from shufflenet_ros.zoo.errors import ZooError
 
 
 def score_bundle(path: Path, data_tar: Path) -> dict[str, Any]:
@@ -15,10 +16,11 @@ def score_bundle(path: Path, data_tar: Path) -> dict[str, Any]:
     bundle = open_bundle(str(path))
     data = load_tar(data_tar, 'val', bundle.card.input.size[0])
     if data.labels != bundle.card.labels:
-        raise ValueError(f'{data_tar}: its {len(data.labels)} classes are not the {len(bundle.card.labels)} of {path}')
+        raise ZooError(f'{data_tar}: its {len(data.labels)} classes are not the '
+                       f'{len(bundle.card.labels)} labels of {path}')
     classifier = Classifier(bundle.card, OnnxRuntimeBackend(bundle))
     top1 = top5 = 0
-    for image, target in zip(data.images, data.targets):
+    for image, target in zip(data.images, data.targets, strict=True):
         labels = classifier.classify_picture(Picture(image, 'rgb'), Options(top_k=5, embedding=False)).labels
         top1 += labels[0].index == target
         top5 += any(label.index == target for label in labels)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from shufflenet_ros.zoo.channel_shuffle import channel_shuffle
+from shufflenet_ros.zoo.errors import ZooError
 
 # Table 1 of the paper: output channels of stage 2 by group count; each next stage doubles them.
 STAGE2_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
@@ -26,12 +27,12 @@ def stage_channels(groups: int, width: float) -> tuple[int, int, int]:
     """Output channels of stages 2, 3 and 4: ceil(s*C / 4g) * 4g, so that C/4 divides by g.
 
     Raises:
-        ValueError: the paper has no column for this group count, or the width is not positive.
+        ZooError: the paper has no column for this group count, or the width is not positive.
     """
     if groups not in STAGE2_CHANNELS:
-        raise ValueError(f'groups={groups}: expected one of {sorted(STAGE2_CHANNELS)} (Table 1 of the paper)')
+        raise ZooError(f'groups={groups}: expected one of {sorted(STAGE2_CHANNELS)} (Table 1 of the paper)')
     if not 0 < width <= 8:
-        raise ValueError(f'width={width}: expected a scale factor in (0, 8], such as 0.5')
+        raise ZooError(f'width={width}: expected a scale factor in (0, 8], such as 0.5')
     # The tiny epsilon keeps products such as 0.1 * 240 from being rounded up by binary noise.
     first, second, third = (
         _round_up(STAGE2_CHANNELS[groups] * 2**i * width - 1e-9, 4 * groups) for i in range(3)
@@ -114,7 +115,7 @@ class ShuffleNetV1(nn.Module):
     """The whole network: stem, max-pool, stages 2 to 4, global pool, one linear layer.
 
     Raises:
-        ValueError: the stem or a stage cannot be cut into this many groups.
+        ZooError: the stem or a stage cannot be cut into this many groups.
     """
 
     def __init__(self, config: ShuffleNetV1Config):
@@ -122,12 +123,13 @@ class ShuffleNetV1(nn.Module):
         self.config = config
         stem = config.stem or stem_channels(config.groups, config.width)
         if stem % config.groups:
-            raise ValueError(f'stem={stem}: expected a multiple of groups={config.groups}')
+            raise ZooError(f'stem={stem}: expected a multiple of groups={config.groups}')
         self.stem = nn.Sequential(
             nn.Conv2d(3, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
         )
         stages, c_in = [], stem
-        for index, (c_out, units) in enumerate(zip(stage_channels(config.groups, config.width), config.repeats)):
+        channels = stage_channels(config.groups, config.width)
+        for index, (c_out, units) in enumerate(zip(channels, config.repeats, strict=True)):
             stage = []
             for unit in range(units):
                 # The very first pointwise convolution has too few input channels to be grouped (Table 1).

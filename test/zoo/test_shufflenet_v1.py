@@ -45,7 +45,8 @@ def test_complexities_of_table_1(groups, millions):
 
 
 @pytest.mark.parametrize('groups, channels', [
-    (1, (144, 288, 576)), (2, (200, 400, 800)), (3, (240, 480, 960)), (4, (272, 544, 1088)), (8, (384, 768, 1536)),
+    (1, (144, 288, 576)), (2, (200, 400, 800)), (3, (240, 480, 960)), (4, (272, 544, 1088)),
+    (8, (384, 768, 1536)),
 ])
 def test_channels_of_table_1(groups, channels):
     assert stage_channels(groups, 1.0) == channels
@@ -104,8 +105,8 @@ PYTORCHCV = [
     ('shufflenet_g1_wd4', 1, 0.25, 6), ('shufflenet_g3_wd4', 3, 0.25, 6),
 ]
 UNIT_KEYS = {
-    'compress_conv1': 'compress', 'compress_bn1': 'compress_bn', 'dw_conv2': 'depthwise', 'dw_bn2': 'depthwise_bn',
-    'expand_conv3': 'expand', 'expand_bn3': 'expand_bn',
+    'compress_conv1': 'compress', 'compress_bn1': 'compress_bn', 'dw_conv2': 'depthwise',
+    'dw_bn2': 'depthwise_bn', 'expand_conv3': 'expand', 'expand_bn3': 'expand_bn',
 }
 
 

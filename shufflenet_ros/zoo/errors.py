@@ -1,0 +1,5 @@
+"""What the user of training and export can mend."""
+
+
+class ZooError(ValueError):
+    """A recipe, set, network or run that cannot be used; the message says what was expected."""

@@ -1,0 +1,101 @@
+"""Export: the bundle computes what the network computes, and tells everything about itself."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+onnx = pytest.importorskip('onnx')
+
+from shufflenet_ros.backends.bundle import open_bundle  # noqa: E402
+from shufflenet_ros.backends.index import read_index  # noqa: E402
+from shufflenet_ros.backends.open import load  # noqa: E402
+from shufflenet_ros.cli import main  # noqa: E402
+from shufflenet_ros.core.classifier import Classifier  # noqa: E402
+from shufflenet_ros.core.frame import Options, Picture  # noqa: E402
+from shufflenet_ros.zoo.augment import normalise  # noqa: E402
+from shufflenet_ros.zoo.export import ExportError, check_parity, export, make_card  # noqa: E402
+from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
+LABELS = [f'thing_{i}' for i in range(10)]
+
+
+def network(groups: int, width: float) -> ShuffleNetV1:
+    torch.manual_seed(groups)
+    model = ShuffleNetV1(ShuffleNetV1Config(groups, width, classes=10))
+    model.train()
+    with torch.no_grad():  # BN statistics that are not 0 and 1
+        model(torch.randn(8, 3, 64, 64))
+    return model.eval()
+
+
+@pytest.mark.parametrize('groups, width', [(1, 0.25), (2, 0.5), (3, 0.5), (4, 0.25), (8, 0.25)])
+def test_bundle_equals_the_network(groups, width, tmp_path):
+    model = network(groups, width)
+    path = tmp_path / 'm.onnx'
+    parity = export(model, make_card(model, 'm', LABELS, 64), path)
+    assert parity.samples == 64 and max(parity.logits, parity.embedding) <= 1e-4
+
+    loaded = load(str(path))
+    card = loaded.bundle.card
+    assert card.network == model.config.name and card.labels == tuple(LABELS) and card.golden is not None
+    frame = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    options = Options(top_k=10, l2_normalize=False)
+    answer = Classifier(card, loaded.backend).classify_picture(Picture(frame, 'rgb'), options)
+    with torch.no_grad():
+        x = normalise(torch.from_numpy(frame)[None])
+        expected = model(x).softmax(1)[0].numpy()
+        embedding = model.embed(x)[0].numpy()
+    scores = {label.index: label.score for label in answer.labels}
+    assert scores == pytest.approx(dict(enumerate(expected)), abs=1e-5)
+    assert np.allclose(answer.embedding, embedding, rtol=1e-3, atol=1e-4 * np.abs(embedding).max())
+
+
+def test_files_stay_readable_for_the_oldest_runtime_and_one_group_has_no_transpose(tmp_path):
+    model = network(1, 0.25)
+    export(model, make_card(model, 'm', LABELS, 64), tmp_path / 'm.onnx')
+    proto = onnx.load(tmp_path / 'm.onnx')
+    assert proto.ir_version <= 8 and proto.opset_import[0].version <= 17
+    assert sum(node.op_type == 'Transpose' for node in proto.graph.node) == 1  # NHWC to NCHW of the frame
+    assert not any(node.op_type == 'BatchNormalization' for node in proto.graph.node)
+
+
+def test_a_graph_that_differs_is_refused(tmp_path):
+    model = network(3, 0.25)
+    path = tmp_path / 'm.onnx'
+    export(model, make_card(model, 'm', LABELS, 64), path)
+    backend = load(str(path)).backend
+    with torch.no_grad():
+        model.fc.weight *= 1.01
+    with pytest.raises(ExportError, match='differs from the network'):
+        check_parity(model, backend, 64, samples=2)
+
+
+def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys):
+    import importlib.util
+    from pathlib import Path
+
+    spec = importlib.util.spec_from_file_location('zoo_sets', Path(__file__).with_name('sets.py'))
+    sets = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sets)
+    tar = sets.write_set(tmp_path / 'tiny.tar')
+    (tmp_path / 'tiny.yaml').write_text(
+        'name: tiny\nnetwork: {groups: 3, width: 0.25}\npx: 32\nepochs: 2\nbatch: 12\nlearning_rate: 0.05\n'
+        'warmup_epochs: 0.5\n')
+    run, out = tmp_path / 'run', tmp_path / 'models'
+    recipe = str(tmp_path / 'tiny.yaml')
+    assert main(['train', '--recipe', recipe, '--data', str(tar), '--out', str(run)]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        assert main(['export', '--run', str(run), '--out', str(out), '--data', str(tar)]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    trained = json.loads((run / 'log.jsonl').read_text().splitlines()[-1])
+    assert report['top1'] == pytest.approx(trained['val_top1'], abs=0.05) and report['images'] == 24
+    card = open_bundle(str(out / 'tiny.onnx')).card
+    assert card.metrics['top1'] == report['top1'] and 'research' in card.training['terms']
+    assert set(read_index(out)) == {'tiny'}
+    assert main(['export', '--run', str(tmp_path / 'nowhere'), '--out', str(out)]) == 2
+    assert 'expected the folder that' in capsys.readouterr().err
