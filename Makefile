@@ -25,6 +25,11 @@ check:
 	.venv/bin/lint-imports
 	.venv/bin/python -m pytest
 
+# The ROS tests alone, on Jazzy's rclpy (`make test` runs them too, from test/package/test_jazzy.py).
+test-jazzy:
+	@$(SETUP) test
+	.cache/jazzy/bin/python -m pytest test/ros
+
 figures:
 	@$(SETUP) test
 	@.venv/bin/python -m benchmarks.figures
