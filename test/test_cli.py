@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,11 @@ import pytest
 from shufflenet_ros import cli
 from shufflenet_ros.core.card import CardError
 
+Verb = Callable[[argparse.Namespace], int]
+UseVerb = Callable[[Verb], None]
 
 
-
-def verb_that(run: object) -> types.ModuleType:
+def verb_that(run: Verb) -> types.ModuleType:
     module = types.ModuleType('shufflenet_ros_test_verb', 'A verb for this test.')
     module.add_arguments = lambda parser: parser.add_argument('--json', action='store_true')  # type: ignore[attr-defined]
     module.run = run  # type: ignore[attr-defined]
@@ -23,16 +26,16 @@ def verb_that(run: object) -> types.ModuleType:
 
 
 @pytest.fixture
-def use_verb(monkeypatch: pytest.MonkeyPatch) -> object:
-    def install(run: object) -> None:
+def use_verb(monkeypatch: pytest.MonkeyPatch) -> UseVerb:
+    def install(run: Verb) -> None:
         module = verb_that(run)
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setitem(cli.VERBS, 'probe', (module.__name__, 'for this test'))
     return install
 
 
-def raising(error: BaseException):  # type: ignore[no-untyped-def]
-    def run(args: object) -> int:
+def raising(error: BaseException) -> Verb:
+    def run(args: argparse.Namespace) -> int:
         raise error
     return run
 
@@ -46,10 +49,14 @@ def test_help_lists_every_verb_with_one_line(argv: list[str], capsys: pytest.Cap
 
 
 def test_help_loads_no_verb_and_no_library(repo_root: Path) -> None:
-    code = ("import sys; from shufflenet_ros import cli; cli.main(['--help']); "
-            "bad = {'numpy', 'cv2', 'onnxruntime', 'torch', 'onnx', 'shufflenet_ros.tools'} & set(sys.modules); "
-            "sys.exit(f'loaded: {bad}' if bad else 0)")
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=repo_root, timeout=60)
+    code = (
+        "import sys; from shufflenet_ros import cli; cli.main(['--help']); "
+        "bad = {'numpy', 'cv2', 'onnxruntime', 'torch', 'onnx', 'shufflenet_ros.tools'} & set(sys.modules); "
+        "sys.exit(f'loaded: {bad}' if bad else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, cwd=repo_root, timeout=60
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -73,9 +80,9 @@ def test_an_unknown_verb_names_the_known_ones(capsys: pytest.CaptureFixture[str]
     (ModuleNotFoundError("No module named 'onnx'", name='onnx'), "pip install 'shufflenet_ros[export]'"),
     (ModuleNotFoundError("No module named 'torch'", name='torch'), "pip install 'shufflenet_ros[train]'"),
 ])
-def test_what_the_user_can_mend_is_one_line(use_verb: object, capsys: pytest.CaptureFixture[str],
+def test_what_the_user_can_mend_is_one_line(use_verb: UseVerb, capsys: pytest.CaptureFixture[str],
                                             error: Exception, text: str) -> None:
-    use_verb(raising(error))  # type: ignore[operator]
+    use_verb(raising(error))
     assert cli.main(['probe']) == 2
     seen = capsys.readouterr()
     assert seen.out == ''
@@ -83,15 +90,17 @@ def test_what_the_user_can_mend_is_one_line(use_verb: object, capsys: pytest.Cap
     assert text in seen.err
 
 
-@pytest.mark.parametrize('error', [ValueError('a bug'), TypeError('a bug'), ModuleNotFoundError('x', name='x')])
-def test_a_bug_keeps_its_traceback(use_verb: object, error: Exception) -> None:
-    use_verb(raising(error))  # type: ignore[operator]
+@pytest.mark.parametrize(
+    'error', [ValueError('a bug'), TypeError('a bug'), ModuleNotFoundError('x', name='x')]
+)
+def test_a_bug_keeps_its_traceback(use_verb: UseVerb, error: Exception) -> None:
+    use_verb(raising(error))
     with pytest.raises(type(error)):
         cli.main(['probe'])
 
 
-def test_the_verbs_status_is_the_commands(use_verb: object) -> None:
-    use_verb(lambda args: 1 if args.json else 0)  # type: ignore[operator]
+def test_the_verbs_status_is_the_commands(use_verb: UseVerb) -> None:
+    use_verb(lambda args: 1 if args.json else 0)
     assert cli.main(['probe', '--json']) == 1
     assert cli.main(['probe']) == 0
 

@@ -10,8 +10,29 @@ import onnx
 from onnx import TensorProto, helper
 from onnx_models import CLASSES, SIZE, model, value, weights
 
-OPERATORS = ['Conv', 'Relu', 'Reshape', 'Transpose', 'Split', 'Concat', 'MatMul', 'Gemm', 'MaxPool', 'ReduceMean',
-             'Gather', 'Slice', 'Pad', 'Squeeze', 'Flatten', 'Tile', 'Loop', 'If', 'Resize', 'QLinearConv', 'NoSuchOp']
+OPERATORS = [
+    'Conv',
+    'Relu',
+    'Reshape',
+    'Transpose',
+    'Split',
+    'Concat',
+    'MatMul',
+    'Gemm',
+    'MaxPool',
+    'ReduceMean',
+    'Gather',
+    'Slice',
+    'Pad',
+    'Squeeze',
+    'Flatten',
+    'Tile',
+    'Loop',
+    'If',
+    'Resize',
+    'QLinearConv',
+    'NoSuchOp',
+]
 NUMBERS = [-(2 ** 63), -2, -1, 0, 1, 2, 7, 8, 255, 2 ** 31, 2 ** 62]
 
 
@@ -20,12 +41,16 @@ def unit() -> onnx.ModelProto:
     rng = np.random.default_rng(11)
     make = helper.make_node
     nodes = [
-        make('Cast', ['image'], ['float'], to=TensorProto.FLOAT), make('Transpose', ['float'], ['x'], perm=[0, 3, 1, 2]),
+        make('Cast', ['image'], ['float'], to=TensorProto.FLOAT),
+        make('Transpose', ['float'], ['x'], perm=[0, 3, 1, 2]),
         make('Conv', ['x', 'k1'], ['c1'], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
-        make('Relu', ['c1'], ['r1']), make('Split', ['r1', 'halves'], ['left', 'right'], axis=1),
+        make('Relu', ['c1'], ['r1']),
+        make('Split', ['r1', 'halves'], ['left', 'right'], axis=1),
         make('Conv', ['left', 'k2'], ['c2'], kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=3),
-        make('Concat', ['c2', 'right'], ['cat'], axis=1), make('Reshape', ['cat', 'grouped'], ['g']),
-        make('Transpose', ['g'], ['t'], perm=[0, 2, 1, 3, 4]), make('Reshape', ['t', 'joined'], ['shuffled']),
+        make('Concat', ['c2', 'right'], ['cat'], axis=1),
+        make('Reshape', ['cat', 'grouped'], ['g']),
+        make('Transpose', ['g'], ['t'], perm=[0, 2, 1, 3, 4]),
+        make('Reshape', ['t', 'joined'], ['shuffled']),
         make('MaxPool', ['shuffled'], ['pooled'], kernel_shape=[2, 2], strides=[2, 2]),
         make('ReduceMean', ['pooled'], ['features'], axes=[2, 3], keepdims=0),
         make('Gemm', ['features', 'w2', 'b2'], ['logits']),
@@ -99,8 +124,21 @@ def _opset(proto: onnx.ModelProto, rng: random.Random) -> None:
 
 
 MUTATIONS: list[Callable[[onnx.ModelProto, random.Random], None]] = [
-    _attribute, _attribute, _attribute, _dims, _dims, _dtype, _content, _operator, _operator, _wire, _wire, _count,
-    _count, _nodes, _opset,
+    _attribute,
+    _attribute,
+    _attribute,
+    _dims,
+    _dims,
+    _dtype,
+    _content,
+    _operator,
+    _operator,
+    _wire,
+    _wire,
+    _count,
+    _count,
+    _nodes,
+    _opset,
 ]
 
 
@@ -158,9 +196,15 @@ def runs_for_ever() -> bytes:
     """A loop of 2**62 turns around the logits."""
     make, bool_type, float_type = helper.make_node, TensorProto.BOOL, TensorProto.FLOAT
     body = helper.make_graph(
-        [make('Identity', ['go_on'], ['still']), make('Neg', ['state'], ['next'])], 'body',
-        [value('turn', TensorProto.INT64, []), value('go_on', bool_type, []), value('state', float_type, [1, CLASSES])],
-        [value('still', bool_type, []), value('next', float_type, [1, CLASSES])])
+        [make('Identity', ['go_on'], ['still']), make('Neg', ['state'], ['next'])],
+        'body',
+        [
+            value('turn', TensorProto.INT64, []),
+            value('go_on', bool_type, []),
+            value('state', float_type, [1, CLASSES]),
+        ],
+        [value('still', bool_type, []), value('next', float_type, [1, CLASSES])],
+    )
     return _after_logits([make('Loop', ['turns', 'yes', 'logits'], ['answer'], body=body)],
                          {'turns': np.array(2 ** 62), 'yes': np.array(True)})
 
@@ -168,5 +212,7 @@ def runs_for_ever() -> bytes:
 def answers_nan() -> bytes:
     """logits / 0 * 0."""
     make = helper.make_node
-    return _after_logits([make('Mul', ['logits', 'zero'], ['nothing']), make('Div', ['nothing', 'zero'], ['answer'])],
-                         {'zero': np.zeros((), np.float32)})
+    return _after_logits(
+        [make('Mul', ['logits', 'zero'], ['nothing']), make('Div', ['nothing', 'zero'], ['answer'])],
+        {'zero': np.zeros((), np.float32)},
+    )

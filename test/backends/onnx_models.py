@@ -57,13 +57,22 @@ def nodes(last: str = 'Gemm') -> list[onnx.NodeProto]:
             helper.make_node('MatMul', ['mean', 'w1'], ['features']), *head]
 
 
-def classifier(*, last: str = 'Gemm', image: onnx.ValueInfoProto | None = None,
-               outputs: list[onnx.ValueInfoProto] | None = None, more_inputs: tuple[onnx.ValueInfoProto, ...] = (),
-               opset: int = 17, ir: int = 8) -> onnx.ModelProto:
+def classifier(
+    *,
+    last: str = 'Gemm',
+    image: onnx.ValueInfoProto | None = None,
+    outputs: list[onnx.ValueInfoProto] | None = None,
+    more_inputs: tuple[onnx.ValueInfoProto, ...] = (),
+    opset: int = 17,
+    ir: int = 8,
+) -> onnx.ModelProto:
     """uint8 (1, 8, 8, 3) to logits (1, 4) and features (1, 6)."""
     image = image or value('image', TensorProto.UINT8, [1, SIZE, SIZE, 3])
     if outputs is None:
-        outputs = [value('logits', TensorProto.FLOAT, [1, CLASSES]), value('features', TensorProto.FLOAT, [1, DIM])]
+        outputs = [
+            value('logits', TensorProto.FLOAT, [1, CLASSES]),
+            value('features', TensorProto.FLOAT, [1, DIM]),
+        ]
     return model(nodes(last), [image, *more_inputs], outputs, weights(), opset, ir)
 
 
@@ -79,9 +88,13 @@ def of_any_picture(image: onnx.ValueInfoProto, dtype: int = TensorProto.FLOAT) -
 
 def of_unknown_length() -> onnx.ModelProto:
     """Four logits, as nobody can tell before it has run."""
-    made = [*nodes(), helper.make_node('IsNaN', ['logits'], ['nan']), helper.make_node('Not', ['nan'], ['number']),
-            helper.make_node('Reshape', ['number', 'flat'], ['kept']),
-            helper.make_node('Compress', ['logits', 'kept'], ['some'], axis=1)]
+    made = [
+        *nodes(),
+        helper.make_node('IsNaN', ['logits'], ['nan']),
+        helper.make_node('Not', ['nan'], ['number']),
+        helper.make_node('Reshape', ['number', 'flat'], ['kept']),
+        helper.make_node('Compress', ['logits', 'kept'], ['some'], axis=1),
+    ]
     return model(made, [value('image', TensorProto.UINT8, [1, SIZE, SIZE, 3])],
                  [value('some', TensorProto.FLOAT, [1, 'n'])], weights() | {'flat': np.array([-1])})
 

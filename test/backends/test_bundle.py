@@ -70,7 +70,7 @@ def test_c2_the_index_holds_by_name_and_by_path(by_path: bool, cache: Path) -> N
     asked = str(path) if by_path else 'small'
     assert open_bundle(asked).trusted
     path.write_bytes(flipped(path.read_bytes(), 999))
-    with pytest.raises(ModelError, match='expected sha256 .* it differs from its index'):
+    with pytest.raises(ModelError, match=r'expected sha256 .* it differs from its index'):
         open_bundle(asked)
 
 
@@ -78,7 +78,9 @@ def test_only_an_index_of_ours_makes_a_file_trusted(cache: Path, tmp_path: Path)
     path = good(tmp_path)
     write_index(tmp_path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert not open_bundle(str(path), sha256=digest).trusted, "an index beside a stranger's file proves nothing"
+    assert not open_bundle(str(path), sha256=digest).trusted, (
+        "an index beside a stranger's file proves nothing"
+    )
     good(cache)
     assert not open_bundle('small').trusted
     write_index(cache)
@@ -120,7 +122,9 @@ def test_no_card_says_how_to_give_one(tmp_path: Path) -> None:
         open_bundle(str(path))
 
 
-@pytest.mark.parametrize(('kind', 'cause'), [('fifo', 'a FIFO'), ('zero', 'character device'), ('big', 'at most 1048576')])
+@pytest.mark.parametrize(
+    ('kind', 'cause'), [('fifo', 'a FIFO'), ('zero', 'character device'), ('big', 'at most 1048576')]
+)
 def test_a_sidecar_is_read_as_carefully_as_a_model(kind: str, cause: str, tmp_path: Path) -> None:
     path = good(tmp_path)
     sidecar = tmp_path / 'small.onnx.card.json'
@@ -135,16 +139,29 @@ def test_a_sidecar_is_read_as_carefully_as_a_model(kind: str, cause: str, tmp_pa
 
 
 BAD_CARDS: list[tuple[bytes | dict[str, Any], str]] = [
-    (b'', 'got 0 bytes'), (b'[' * 100_000, 'not JSON'), (b'\xff\xfe{}', 'not JSON'), (b'[]', 'expected an object'),
+    (b'', 'got 0 bytes'),
+    (b'[' * 100_000, 'not JSON'),
+    (b'\xff\xfe{}', 'not JSON'),
+    (b'[]', 'expected an object'),
     (json.dumps(card()).encode() + b'\x80', 'not JSON'),
     (json.dumps(card()).encode('latin-1').replace(b'thing 0', b'th\xeeng'), 'not JSON'),
-    (card(schema=2), 'schema'), (card(name=None), 'card.name'), (card(extra=1), 'card.extra'),
-    (card(labels=[]), 'labels'), (card(labels=['a', 'a', 'b', 'c']), r'labels\[1\].*each name once'),
-    (card(labels=['', 'b', 'c', 'd']), r'labels\[0\].*not empty'), (card(labels='abcd'), 'labels'),
-    (card(labels=['a', 'b', 3, 'd']), r'labels\[2\]'), (card(labels=['a', 'b\nc', 'd', 'e']), r'labels\[1\].*control'),
-    (card(labels=['a', 'b', 'c\ud800', 'e']), r'labels\[2\]'), (card(labels=['a\0', 'b', 'c', 'e']), r'labels\[0\]'),
-    (card(outputs={'logits': 'logits', 'embedding': 'features'}, embedding={'dim': 0, 'layer': 'f'}), 'embedding.dim'),
-    (card(embedding={'dim': '6', 'layer': 'f'}), 'embedding.dim'), (card(embedding={'dim': 6}), 'embedding.layer'),
+    (card(schema=2), 'schema'),
+    (card(name=None), 'card.name'),
+    (card(extra=1), 'card.extra'),
+    (card(labels=[]), 'labels'),
+    (card(labels=['a', 'a', 'b', 'c']), r'labels\[1\].*each name once'),
+    (card(labels=['', 'b', 'c', 'd']), r'labels\[0\].*not empty'),
+    (card(labels='abcd'), 'labels'),
+    (card(labels=['a', 'b', 3, 'd']), r'labels\[2\]'),
+    (card(labels=['a', 'b\nc', 'd', 'e']), r'labels\[1\].*control'),
+    (card(labels=['a', 'b', 'c\ud800', 'e']), r'labels\[2\]'),
+    (card(labels=['a\0', 'b', 'c', 'e']), r'labels\[0\]'),
+    (
+        card(outputs={'logits': 'logits', 'embedding': 'features'}, embedding={'dim': 0, 'layer': 'f'}),
+        'embedding.dim',
+    ),
+    (card(embedding={'dim': '6', 'layer': 'f'}), 'embedding.dim'),
+    (card(embedding={'dim': 6}), 'embedding.layer'),
     (card(variants=[{'file': 3, 'sha256': 'a', 'precision': 'int8'}]), r'variants\[0\].file'),
     (card(variants=[{'file': '', 'sha256': 'a', 'precision': 'int8'}]), r'variants\[0\].file'),
     (card(input={**card()['input'], 'size': [0, 8]}), 'input.size'),
@@ -171,12 +188,20 @@ def test_the_bytes_are_the_hashed_ones(tmp_path: Path) -> None:
     assert opened.card.labels == tuple(LABELS)
 
 
-@pytest.mark.parametrize('text', ['', '[]', '{"schema": 2, "models": {}}', '{"schema": 1, "models": {"a": {}}}',
-                                  '{"schema": 1, "models": {"a": {"file": "../a", "sha256": "' + 'a' * 64
-                                  + '", "size": 3}}}', '{"schema": 1, "models": []}'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        '[]',
+        '{"schema": 2, "models": {}}',
+        '{"schema": 1, "models": {"a": {}}}',
+        '{"schema": 1, "models": {"a": {"file": "../a", "sha256": "' + 'a' * 64 + '", "size": 3}}}',
+        '{"schema": 1, "models": []}',
+    ],
+)
 def test_an_index_that_is_none_is_refused_and_trusts_nothing(text: str, cache: Path, tmp_path: Path) -> None:
     (cache / 'index.json').write_text(text)
-    with pytest.raises(ModelError, match='expected|content'):
+    with pytest.raises(ModelError, match=r'expected|content'):
         read_index(cache)
     assert not open_bundle(str(good(tmp_path))).trusted
 

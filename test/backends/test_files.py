@@ -83,11 +83,19 @@ def too_long(folder: Path) -> Path:
 
 
 CASES: list[tuple[Callable[[Path], Path], str]] = [
-    (missing, 'No such file'), (directory, 'got a directory; name one of its files: inside.onnx'),
-    (fifo, 'got a FIFO'), (endless, 'got a character device'), (link_to_endless, 'got a character device'),
-    (dangling, 'No such file'), (loop, 'symbolic link'), (unix_socket, 'cannot be read'), (empty, 'got 0 bytes'),
-    (sparse_giant, 'expected at most 268435456 bytes, got 268435457 bytes'), (below_a_file, 'Not a directory'),
-    (nul, 'null'), (too_long, 'name too long'),
+    (missing, 'No such file'),
+    (directory, 'got a directory; name one of its files: inside.onnx'),
+    (fifo, 'got a FIFO'),
+    (endless, 'got a character device'),
+    (link_to_endless, 'got a character device'),
+    (dangling, 'No such file'),
+    (loop, 'symbolic link'),
+    (unix_socket, 'cannot be read'),
+    (empty, 'got 0 bytes'),
+    (sparse_giant, 'expected at most 268435456 bytes, got 268435457 bytes'),
+    (below_a_file, 'Not a directory'),
+    (nul, 'null'),
+    (too_long, 'name too long'),
 ]
 
 

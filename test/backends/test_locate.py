@@ -45,7 +45,7 @@ def test_a_name_is_the_indexes_or_the_files(machine: dict[str, Path]) -> None:
     assert locate.find('listed').entry
     good(machine['cache'], 'loose')
     assert locate.find('loose').entry is None
-    with pytest.raises(ModelError, match="there are .*'listed', 'loose'"):
+    with pytest.raises(ModelError, match=r"there are .*'listed', 'loose'"):
         locate.find('other-file')
 
 
@@ -79,7 +79,9 @@ def test_a_file_here_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert locate.find('small.onnx').path == Path('small.onnx')
 
 
-def test_outside_a_source_tree_there_is_no_such_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_outside_a_source_tree_there_is_no_such_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     package = tmp_path / 'prefix' / 'lib' / 'python3.11' / 'site-packages' / 'shufflenet_ros'
     monkeypatch.setattr(locate, '_PACKAGE', package)
     assert 'source tree' not in {place.kind for place in locate.places()}

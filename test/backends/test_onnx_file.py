@@ -84,7 +84,9 @@ def test_more_fields_than_any_model_has_are_refused(monkeypatch: pytest.MonkeyPa
 
 
 def external(location: str) -> TensorProto:
-    tensor = TensorProto(name='w1', data_type=TensorProto.FLOAT, dims=[3, 6], data_location=TensorProto.EXTERNAL)
+    tensor = TensorProto(
+        name='w1', data_type=TensorProto.FLOAT, dims=[3, 6], data_location=TensorProto.EXTERNAL
+    )
     tensor.external_data.add(key='location', value=location)
     return tensor
 
@@ -111,7 +113,9 @@ def test_c6_external_data_is_refused(how: str, tmp_path: Path) -> None:
     elif how == 'hardlink':
         (folder / 'w.bin').hardlink_to(secret)
     path = write(folder / 'm.onnx', with_weights(external(location)), card())
-    with pytest.raises(ModelError, match='expected a model in one file, got weights as external data') as refused:
+    with pytest.raises(
+        ModelError, match='expected a model in one file, got weights as external data'
+    ) as refused:
         open_bundle(str(path))
     assert str(path) in str(refused.value)
 

@@ -47,7 +47,10 @@ def test_the_int8_model_names_at_least_32_of_40_photos(int8: Loaded, shared_data
     right = 0
     for file, expected in json.loads((shared_data / 'photos' / 'labels.json').read_text()).items():
         pixels = np.asarray(cv2.imread(str(shared_data / 'photos' / file)), np.uint8)
-        right += classifier.classify_picture(Picture(pixels, 'bgr'), Options()).labels[0].index == expected['imagenet_index']
+        right += (
+            classifier.classify_picture(Picture(pixels, 'bgr'), Options()).labels[0].index
+            == expected['imagenet_index']
+        )
     print(f'{right} of 40 right')
     assert right >= 32
 
@@ -94,11 +97,18 @@ def test_float32_nchw_bgr_models_are_prepared_by_their_card(tmp_path: Path) -> N
     answers = [Classifier(m.card, m.backend).classify_picture(Picture(pixels, 'bgr'), Options(top_k=4)).labels
                for m in (other, load(str(good(tmp_path))))]
     assert [label.index for label in answers[0]] == [label.index for label in answers[1]]
-    np.testing.assert_allclose([label.score for label in answers[0]], [label.score for label in answers[1]], atol=1e-5)
+    np.testing.assert_allclose(
+        [label.score for label in answers[0]], [label.score for label in answers[1]], atol=1e-5
+    )
 
 
 def test_opening_a_model_loads_neither_torch_nor_onnx_nor_ros(repo_root: Path, tmp_path: Path) -> None:
-    code = (f'import sys; from shufflenet_ros.backends.open import load; load({str(good(tmp_path))!r}); '
-            "bad = {'torch', 'onnx', 'rclpy', 'yaml'} & set(sys.modules); sys.exit(f'loaded: {bad}' if bad else 0)")
-    done = subprocess.run([sys.executable, '-c', code], cwd=repo_root, capture_output=True, text=True, timeout=60)
+    code = (
+        f'import sys; from shufflenet_ros.backends.open import load; load({str(good(tmp_path))!r}); '
+        "bad = {'torch', 'onnx', 'rclpy', 'yaml'} & set(sys.modules); "
+        "sys.exit(f'loaded: {bad}' if bad else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=repo_root, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr

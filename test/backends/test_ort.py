@@ -49,23 +49,77 @@ def input_card(**changes: Any) -> dict[str, Any]:
 
 BARE = card(outputs={'logits': 'logits'}, embedding=None)
 C3: dict[str, tuple[onnx.ModelProto, dict[str, Any], str]] = {
-    'opset too new': (classifier(opset=99), card(), r'expected a model that onnxruntime .* can load, got opset 99'),
+    'opset too new': (
+        classifier(opset=99),
+        card(),
+        r'expected a model that onnxruntime .* can load, got opset 99',
+    ),
     'ir too new': (classifier(ir=99), card(), r'can load, got opset 17, IR version 99'),
-    'dtype': (classifier(), input_card(dtype='float32'), r'expected input tensor\(float\) \(card field input.dtype\)'),
-    'graph dtype': (classifier(image=image(FLOAT, [1, SIZE, SIZE, 3])), card(), r'expected input tensor\(uint8\)'),
-    'rank': (of_any_picture(image(UINT8, [SIZE, SIZE, 3])), BARE, r'input of shape \[1, 8, 8, 3\] .* got \[8, 8, 3\]'),
-    'layout': (of_any_picture(image(UINT8, [1, 3, SIZE, SIZE])), BARE,
-               r'input of shape \[1, 8, 8, 3\] \(card fields input.layout, input.size\), got \[1, 3, 8, 8\]'),
-    'size': (classifier(), input_card(size=[16, 16]), r'input of shape \[1, 16, 16, 3\] .* got \[1, 8, 8, 3\]'),
-    'batch': (classifier(image=image(UINT8, [2, SIZE, SIZE, 3])), card(), r'\[1, 8, 8, 3\] .* got \[2, 8, 8, 3\]'),
-    'extra input': (classifier(more_inputs=(value('mask', FLOAT, [1]),)), card(), r"expected one input, got 2: .*'mask'"),
-    'no logits output': (classifier(), card(outputs={'logits': 'probabilities'}), r"an output 'probabilities' .*outputs.log"),
-    'no embedding output': (classifier(outputs=outputs([1, CLASSES], None)), card(), r"an output 'features' .*add-embedding"),
-    'no labels for one': (classifier(), card(labels=['a', 'b', 'c']), r'shape \[1, 3\] \(card field labels\), got \[1, 4\]'),
-    'one label too many': (classifier(), card(labels=list('abcde')), r'\[1, 5\] \(card field labels\), got \[1, 4\]'),
-    'embedding dim': (classifier(), card(embedding={'dim': 5, 'layer': 'x'}), r'\[1, 5\] \(card field embedding.dim\)'),
-    'logits dtype': (of_any_picture(image(UINT8, [1, SIZE, SIZE, 3]), INT64), BARE,
-                     r'expected logits tensor\(float\), got tensor\(int64\)'),
+    'dtype': (
+        classifier(),
+        input_card(dtype='float32'),
+        r'expected input tensor\(float\) \(card field input.dtype\)',
+    ),
+    'graph dtype': (
+        classifier(image=image(FLOAT, [1, SIZE, SIZE, 3])),
+        card(),
+        r'expected input tensor\(uint8\)',
+    ),
+    'rank': (
+        of_any_picture(image(UINT8, [SIZE, SIZE, 3])),
+        BARE,
+        r'input of shape \[1, 8, 8, 3\] .* got \[8, 8, 3\]',
+    ),
+    'layout': (
+        of_any_picture(image(UINT8, [1, 3, SIZE, SIZE])),
+        BARE,
+        r'input of shape \[1, 8, 8, 3\] \(card fields input.layout, input.size\), got \[1, 3, 8, 8\]',
+    ),
+    'size': (
+        classifier(),
+        input_card(size=[16, 16]),
+        r'input of shape \[1, 16, 16, 3\] .* got \[1, 8, 8, 3\]',
+    ),
+    'batch': (
+        classifier(image=image(UINT8, [2, SIZE, SIZE, 3])),
+        card(),
+        r'\[1, 8, 8, 3\] .* got \[2, 8, 8, 3\]',
+    ),
+    'extra input': (
+        classifier(more_inputs=(value('mask', FLOAT, [1]),)),
+        card(),
+        r"expected one input, got 2: .*'mask'",
+    ),
+    'no logits output': (
+        classifier(),
+        card(outputs={'logits': 'probabilities'}),
+        r"an output 'probabilities' .*outputs.log",
+    ),
+    'no embedding output': (
+        classifier(outputs=outputs([1, CLASSES], None)),
+        card(),
+        r"an output 'features' .*add-embedding",
+    ),
+    'no labels for one': (
+        classifier(),
+        card(labels=['a', 'b', 'c']),
+        r'shape \[1, 3\] \(card field labels\), got \[1, 4\]',
+    ),
+    'one label too many': (
+        classifier(),
+        card(labels=list('abcde')),
+        r'\[1, 5\] \(card field labels\), got \[1, 4\]',
+    ),
+    'embedding dim': (
+        classifier(),
+        card(embedding={'dim': 5, 'layer': 'x'}),
+        r'\[1, 5\] \(card field embedding.dim\)',
+    ),
+    'logits dtype': (
+        of_any_picture(image(UINT8, [1, SIZE, SIZE, 3]), INT64),
+        BARE,
+        r'expected logits tensor\(float\), got tensor\(int64\)',
+    ),
 }
 
 
@@ -108,7 +162,10 @@ def test_outputs_are_what_numpy_computes(tmp_path: Path) -> None:
 
 def test_without_an_embedding_output_there_is_none(tmp_path: Path) -> None:
     path = write(tmp_path / 'm.onnx', classifier(), BARE)
-    assert OnnxRuntimeBackend(open_bundle(str(path))).run(np.zeros((1, SIZE, SIZE, 3), np.uint8)).embedding is None
+    assert (
+        OnnxRuntimeBackend(open_bundle(str(path))).run(np.zeros((1, SIZE, SIZE, 3), np.uint8)).embedding
+        is None
+    )
 
 
 def test_the_runtimes_own_error_comes_through(tmp_path: Path) -> None:
@@ -125,7 +182,9 @@ def test_the_golden_sample_is_checked(tmp_path: Path) -> None:
     assert load(str(write(tmp_path / 'right.onnx', classifier(), card(golden=right)))).card.golden == golden
     wrong = {**right, 'logits': [x + 0.01 * max(map(abs, golden.logits)) for x in golden.logits]}
     path = write(tmp_path / 'wrong.onnx', classifier(), card(golden=wrong))
-    with pytest.raises(ModelError, match=r'expected the golden logits within 0.001 .*, got 0.\d+ off on CPUExec'):
+    with pytest.raises(
+        ModelError, match=r'expected the golden logits within 0.001 .*, got 0.\d+ off on CPUExec'
+    ):
         load(str(path))
     other_colour = write(tmp_path / 'bgr.onnx', classifier(), input_card(color='bgr') | {'golden': right})
     with pytest.raises(ModelError, match='golden'):
@@ -174,18 +233,26 @@ def test_d21_auto_chooses_says_what_and_answers_as_the_cpu_does(tmp_path: Path) 
     np.testing.assert_allclose(auto.backend.run(picture).logits, cpu.backend.run(picture).logits, atol=1e-4)
 
 
-@pytest.mark.skipif('CUDAExecutionProvider' in ort.get_available_providers(), reason='CUDA may really start here')
-def test_d21_a_provider_that_silently_falls_back_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An onnxruntime built with CUDA on a machine without it, as onnxruntime itself behaves: a CPU session."""
+@pytest.mark.skipif(
+    'CUDAExecutionProvider' in ort.get_available_providers(), reason='CUDA may really start here'
+)
+def test_d21_a_provider_that_silently_falls_back_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stand-in for an onnxruntime with CUDA on a machine without: it warns and makes a CPU session."""
     available = ort.get_available_providers()
     monkeypatch.setattr(ort, 'get_available_providers', lambda: ['CUDAExecutionProvider', *available])
     start = backend_module.ort.InferenceSession
 
-    def on_the_cpu(data: bytes, options: ort.SessionOptions, providers: list[str], **more: Any) -> ort.InferenceSession:
+    def on_the_cpu(
+        data: bytes, options: ort.SessionOptions, providers: list[str], **more: Any
+    ) -> ort.InferenceSession:
         return start(data, options, providers=[p for p in providers if p in available], **more)
     monkeypatch.setattr(backend_module.ort, 'InferenceSession', on_the_cpu)
     bundle = open_bundle(str(good(tmp_path)))
-    with pytest.raises(ModelError, match=r"expected 'cuda' to start, got \['CPUExecutionProvider'\]; check the driver"):
+    with pytest.raises(
+        ModelError, match=r"expected 'cuda' to start, got \['CPUExecutionProvider'\]; check the driver"
+    ):
         OnnxRuntimeBackend(bundle, 'cuda')
     assert OnnxRuntimeBackend(bundle, 'auto').provider == 'CPUExecutionProvider'
 

@@ -40,9 +40,14 @@ def test_a_good_model_passes(tmp_path: Path) -> None:
 
 
 def prove_many(models: list[bytes], repo_root: Path) -> list[str]:
-    done = subprocess.run([sys.executable, str(Path(__file__).with_name('prove_many.py'))],
-                          input=pickle.dumps((json.dumps(UNIT_CARD).encode(), models)), capture_output=True,
-                          cwd=repo_root, env={**__import__('os').environ, 'PYTHONPATH': str(repo_root)}, timeout=300)
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name('prove_many.py'))],
+        input=pickle.dumps((json.dumps(UNIT_CARD).encode(), models)),
+        capture_output=True,
+        cwd=repo_root,
+        env={**__import__('os').environ, 'PYTHONPATH': str(repo_root)},
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().splitlines()
 
@@ -92,8 +97,13 @@ def test_c5_a_model_that_allocates_64_gb_is_refused(tmp_path: Path) -> None:
     print(f'after {time.perf_counter() - start:.1f} s: {refused.value}')
 
 
-@pytest.mark.parametrize(('limits', 'cause'), [
-    (Limits(cpu_s=1, wall_s=60), 'used more than 1 s of processor time'), (Limits(wall_s=1.5), 'took longer than 1.5 s')])
+@pytest.mark.parametrize(
+    ('limits', 'cause'),
+    [
+        (Limits(cpu_s=1, wall_s=60), 'used more than 1 s of processor time'),
+        (Limits(wall_s=1.5), 'took longer than 1.5 s'),
+    ],
+)
 def test_c5_a_model_that_runs_for_ever_is_refused(limits: Limits, cause: str, tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path, mutants.runs_for_ever(), ANSWER_CARD)
     start = time.perf_counter()
@@ -108,7 +118,9 @@ def test_c5_a_model_that_answers_nan_is_refused(tmp_path: Path) -> None:
         load(str(bundle.path))
 
 
-def test_the_child_finds_this_package_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_child_finds_this_package_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = good(tmp_path)
     (tmp_path / 'numpy.py').write_text('raise SystemExit("a file of the current folder was imported")')
     monkeypatch.chdir(tmp_path)
