@@ -231,6 +231,9 @@ def parse_card(text: str | bytes) -> Card:
     for key in ('embedding', 'training', 'metrics'):
         if not isinstance(v.get(key, {}), dict):
             raise _refuse(key, v[key], 'an object')
+    for key in ('license', 'source'):
+        if not isinstance(v.get(key, ''), str):
+            raise _refuse(key, v[key], 'a text')
     outputs = _outputs(v['outputs'])
     if 'embedding' in outputs:
         embedding = _section(v.get('embedding', {}), 'embedding', {'dim': True, 'layer': True})
@@ -240,7 +243,7 @@ def parse_card(text: str | bytes) -> Card:
     return Card(
         name=_text(v['name'], 'name'), network=_text(v['network'], 'network'), labels=_labels(v['labels']),
         input=_input(v['input']), outputs=outputs, embedding=v.get('embedding', {}),
-        training=v.get('training', {}), metrics=v.get('metrics', {}), license=str(v.get('license', '')),
-        source=str(v.get('source', '')), golden=_golden(v.get('golden')),
+        training=v.get('training', {}), metrics=v.get('metrics', {}), license=v.get('license', ''),
+        source=v.get('source', ''), golden=_golden(v.get('golden')),
         variants=_variants(v.get('variants', [])),
     )

@@ -1,7 +1,9 @@
 """JPEG's frame around the entropy-coded data: size and true end (ITU-T T.81, annex B)."""
 
 import re
+import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from shufflenet_ros.core.reasons import Dropped, Reason
 
@@ -9,11 +11,24 @@ MAGIC = b'\xff\xd8\xff'
 MAX_SEGMENTS = 4096
 MAX_SCANS = 32  # a progressive picture has about 10; each, however few its bytes, is a pass over all pixels
 
-_SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
-_SIZED = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended, progressive: what every decoder reads
+_EOI, _SOS, _PROGRESSIVE = 0xD9, 0xDA, 0xC2
+_DECODED = frozenset((0xC0, 0xC1, _PROGRESSIVE))  # baseline, extended, progressive: what every decoder reads
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_TABLES = frozenset((0xC4, 0xDB, 0xDD))
+# Frames, tables, scans, comments, applications' own: all that may stand between start and end.
+_KNOWN = _FRAMES | _TABLES | frozenset((_SOS, 0xFE)) | frozenset(range(0xE0, 0xF0))
 # In entropy-coded data FF 00 stands for a byte FF and FF D0 to FF D7 are restarts: neither ends the data.
-_MARKER = re.compile(rb'\xff[^\x00\xff\xd0-\xd7]', re.DOTALL)
+_MARKER = re.compile(rb'\xff[^\x00\xff\xd0-\xd7]')
+
+
+@dataclass(frozen=True)
+class FrameHeader:
+    """What a JPEG's frame header says of the picture."""
+
+    width: int
+    height: int
+    channels: int
+    progressive: bool
 
 
 def jpeg_size(data: memoryview) -> tuple[int, int]:
@@ -24,7 +39,8 @@ def jpeg_size(data: memoryview) -> tuple[int, int]:
     """
     for marker, body in _segments(data):
         if marker in _FRAMES:
-            return _frame_size(marker, body)
+            frame = _frame_header(marker, body)
+            return frame.width, frame.height
         if marker in (_SOS, _EOI):
             break
     raise Dropped(Reason.BAD_FORMAT, 'JPEG without a frame header before its data')
@@ -37,33 +53,56 @@ def jpeg_payload(data: memoryview) -> memoryview:
     does not count.
 
     Raises:
-        Dropped: TRUNCATED where the data stop before their end-of-image marker; BAD_FORMAT for no scan, or
-            more frames or scans than a picture has.
+        Dropped: TRUNCATED where the data stop before their end-of-image marker, or cannot fill the picture;
+            BAD_FORMAT for more frames or other scans than a picture has.
     """
-    frames = scans = trailing = 0
+    frames: list[FrameHeader] = []
+    scans: list[int] = []
+    trailing, unused_tables = 0, False
     for marker, body in _segments(data):
-        frames += marker in _FRAMES
-        scans += marker == _SOS
-        if frames > 1 or scans > MAX_SCANS:
-            raise Dropped(Reason.BAD_FORMAT, f'JPEG with more than 1 frame or {MAX_SCANS} scans: '
-                                             'no camera sends that')
-        trailing = len(body) if marker == _EOI else 0
-    if not scans:
-        raise Dropped(Reason.BAD_FORMAT, 'JPEG without picture data')
-    return data[:len(data) - trailing]
+        unused_tables = marker in _TABLES or (unused_tables and marker != _SOS)
+        if marker in _FRAMES:
+            frames.append(_frame_header(marker, body))
+        elif marker == _SOS:
+            scans.append(body[0] if body else 0)
+        elif marker == _EOI:
+            trailing = len(body)
+    if len(frames) != 1 or unused_tables:
+        raise Dropped(Reason.BAD_FORMAT, f'JPEG with {len(frames)} frame headers, expected 1, or with tables '
+                                         'after its last scan: damaged on its way')
+    payload = data[:len(data) - trailing]
+    _check_scans(frames[0], scans)
+    _check_filled(frames[0], payload)
+    return payload
 
 
-def _frame_size(marker: int, body: memoryview) -> tuple[int, int]:
-    if marker not in _SIZED:
+def _check_scans(frame: FrameHeader, scans: list[int]) -> None:
+    """scans: how many channels each carries. Without progression each channel comes once."""
+    if not frame.progressive and sum(scans) != frame.channels:
+        raise Dropped(Reason.BAD_FORMAT, f'JPEG whose scans carry {sum(scans)} channels: '
+                                         f'expected {frame.channels}; damaged on its way')
+    if not 1 <= len(scans) <= MAX_SCANS:
+        raise Dropped(Reason.BAD_FORMAT, f'JPEG of {len(scans)} scans: expected 1 to {MAX_SCANS}')
+
+
+def _check_filled(frame: FrameHeader, payload: memoryview) -> None:
+    """A block of 8 x 8 takes a bit at the very least."""
+    blocks = -(-frame.width // 8) * -(-frame.height // 8)
+    if 8 * len(payload) < blocks:
+        raise _truncated(payload, f'too few for {frame.width}x{frame.height} pixels')
+
+
+def _frame_header(marker: int, body: memoryview) -> FrameHeader:
+    if marker not in _DECODED:
         raise Dropped(Reason.BAD_FORMAT, f'JPEG of kind SOF{marker - 0xC0}: '
                                          'expected baseline or progressive with Huffman codes')
     if len(body) < 6 or len(body) != 6 + 3 * body[5]:
         raise Dropped(Reason.BAD_FORMAT, 'JPEG with a malformed frame header')
-    precision, channels = body[0], body[5]
+    precision, height, width, channels = struct.unpack('>BHHB', body[:6])
     if precision != 8 or channels not in (1, 3):
         raise Dropped(Reason.BAD_FORMAT, f'JPEG of {precision} bits and {channels} channels: '
                                          'expected 8 bits and 1 (grey) or 3 (colour)')
-    return int.from_bytes(body[3:5], 'big'), int.from_bytes(body[1:3], 'big')
+    return FrameHeader(width, height, channels, marker == _PROGRESSIVE)
 
 
 def _segments(data: memoryview) -> Iterator[tuple[int, memoryview]]:
@@ -77,13 +116,13 @@ def _segments(data: memoryview) -> Iterator[tuple[int, memoryview]]:
         if marker == _EOI:
             yield marker, data[position:]
             return
-        if marker in (_SOI, _TEM):
-            continue
+        if marker not in _KNOWN:
+            raise Dropped(Reason.BAD_FORMAT, f'JPEG with a marker ff {marker:02x}: damaged on its way')
         length = int.from_bytes(data[position:position + 2], 'big')
         if position + max(length, 2) > len(data):
             raise _truncated(data, 'a header segment goes on')
         if length < 2:
-            raise Dropped(Reason.BAD_FORMAT, f'JPEG segment {marker:02x} of {length} bytes: expected 2 or more')
+            raise Dropped(Reason.BAD_FORMAT, f'JPEG segment ff {marker:02x} of length {length}: at least 2')
         yield marker, data[position + 2:position + length]
         position += length
     raise Dropped(Reason.BAD_FORMAT, f'JPEG with more than {MAX_SEGMENTS} segments')

@@ -1,0 +1,352 @@
+"""Compressed frames: rows A3, A4 and A10 to A16 of the fault list, and both formats against Pillow."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from vectors import (
+    Compressed,
+    adam7,
+    as_rgb,
+    chunk,
+    exif_with_thumbnail,
+    filtered,
+    jpeg_header,
+    png,
+    smooth_rgb,
+)
+
+from shufflenet_ros.core.compressed import decode_compressed
+from shufflenet_ros.core.decode import decode
+from shufflenet_ros.core.frame import Picture
+from shufflenet_ros.core.jpeg import jpeg_payload
+from shufflenet_ros.core.reasons import Dropped, Reason
+
+MAX_PIXELS = 40_000_000
+RGB = smooth_rgb(48, 64)
+
+
+def saved(rgb: np.ndarray, kind: str, mode: str = 'RGB', **options: object) -> bytes:
+    out = io.BytesIO()
+    Pillow.fromarray(rgb).convert(mode).save(out, kind, **options)
+    return out.getvalue()
+
+
+def decoded(data: bytes) -> np.ndarray:
+    picture = decode_compressed(Compressed(data), MAX_PIXELS)
+    assert picture.pixels.dtype == np.uint8 and picture.pixels.ndim == 3
+    return as_rgb(picture)
+
+
+def drop_of(data: object, max_pixels: int = MAX_PIXELS) -> Dropped:
+    with pytest.raises(Dropped) as caught:
+        decode_compressed(Compressed(data), max_pixels)
+    assert len(caught.value.detail) <= 300 and caught.value.detail.isprintable()
+    return caught.value
+
+
+def by_pillow(data: bytes) -> np.ndarray:
+    return np.asarray(Pillow.open(io.BytesIO(data)).convert('RGB'))
+
+
+JPEGS: dict[str, bytes] = {
+    'baseline': saved(RGB, 'JPEG', quality=90),
+    'full chroma': saved(RGB, 'JPEG', quality=95, subsampling=0),
+    'low quality': saved(RGB, 'JPEG', quality=20),
+    'progressive': saved(RGB, 'JPEG', progressive=True),
+    'grey': saved(RGB, 'JPEG', mode='L'),
+    'restarts': saved(RGB, 'JPEG', restart_marker_blocks=2),
+    'odd size': saved(RGB[:31, :45], 'JPEG'),
+    '1x1': saved(RGB[:1, :1], 'JPEG'),
+}
+_THUMBNAIL = saved(RGB[::4, ::4], 'JPEG')
+JPEGS['thumbnail'] = b'\xff\xd8' + exif_with_thumbnail(1, _THUMBNAIL) + JPEGS['baseline'][2:]
+JPEGS['comment with an end'] = b'\xff\xd8\xff\xfe\x00\x06\xff\xd9\xff\xd9' + JPEGS['baseline'][2:]
+
+PNGS: dict[str, bytes] = {
+    'rgb': saved(RGB, 'PNG'),
+    'grey': saved(RGB, 'PNG', mode='L'),
+    'palette': saved(RGB, 'PNG', mode='P'),
+    'one bit': saved(RGB, 'PNG', mode='1'),
+    'interlaced': png((64, 48), 8, 2, adam7(RGB), interlace=1),
+    'many pieces': png((64, 48), 8, 2, filtered(RGB), pieces=40),
+    '1x1': saved(RGB[:1, :1], 'PNG'),
+}
+
+
+@pytest.mark.parametrize('name', JPEGS)
+def test_jpeg_equals_pillow(name: str) -> None:
+    difference = np.abs(decoded(JPEGS[name]).astype(int) - by_pillow(JPEGS[name]))
+    assert difference.mean() <= 1 and difference.max() <= 8
+
+
+@pytest.mark.parametrize('name', PNGS)
+def test_png_equals_pillow(name: str) -> None:
+    assert np.array_equal(decoded(PNGS[name]), by_pillow(PNGS[name]))
+
+
+def test_decode_tells_raw_from_compressed_by_the_fields() -> None:
+    assert np.array_equal(as_rgb(decode(Compressed(PNGS['rgb']), MAX_PIXELS)), RGB)
+
+
+@pytest.mark.parametrize(('width', 'height'), [(0, 5), (5, 0), (0, 0), (65_535, 65_535), (65_500, 65_500)])
+def test_a3_jpeg_sizes_are_refused_by_their_header(width: int, height: int) -> None:
+    expected = Reason.TOO_LARGE if width * height else Reason.BAD_SIZE
+    assert drop_of(jpeg_header(width, height)).reason is expected
+
+
+@pytest.mark.parametrize('side', [0, 65_536, 2**31 - 1, 2**31, 2**32 - 1])
+def test_a3_png_sizes_are_refused_by_their_header(side: int) -> None:
+    for size in ((side, 4), (4, side), (side, side)):
+        assert drop_of(png(size, 8, 2, b'\0')).reason is Reason.BAD_SIZE
+
+
+@pytest.mark.parametrize('data', [JPEGS['baseline'], PNGS['rgb']], ids=['jpeg', 'png'])
+def test_a4_pixels_up_to_the_limit(data: bytes) -> None:
+    assert decode_compressed(Compressed(data), 64 * 48).pixels.shape == (48, 64, 3)
+    assert drop_of(data, 64 * 48 - 1).reason is Reason.TOO_LARGE
+
+
+def test_a4_header_that_lies_about_the_size_is_dropped() -> None:
+    at = JPEGS['baseline'].index(b'\xff\xc0') + 5
+    wrong = struct.pack('>HH', 16_000, 2_000)
+    assert drop_of(JPEGS['baseline'][:at] + wrong + JPEGS['baseline'][at + 4:]).reason is Reason.TRUNCATED
+    assert drop_of(png((64, 4800), 8, 2, filtered(RGB))).reason is Reason.BAD_FORMAT
+    assert drop_of(png((6400, 48), 8, 2, filtered(RGB))).reason is Reason.BAD_FORMAT
+
+
+@pytest.mark.parametrize('name', JPEGS)
+def test_a10_jpeg_cut_at_every_byte(name: str) -> None:
+    data = JPEGS[name]
+    wrong = [k for k in range(len(data)) if drop_of(data[:k]).reason is not Reason.TRUNCATED]
+    assert not wrong
+
+
+@pytest.mark.parametrize('name', PNGS)
+def test_a10_png_cut_at_every_byte(name: str) -> None:
+    data = PNGS[name]
+    wrong = [k for k in range(len(data)) if drop_of(data[:k]).reason is not Reason.TRUNCATED]
+    assert not wrong
+
+
+def test_a10_a_cut_that_leaves_the_size_unknown_and_a_cut_bomb() -> None:
+    assert drop_of(b'').reason is Reason.TRUNCATED
+    assert drop_of(jpeg_header(65_500, 65_500)).reason is Reason.TOO_LARGE
+    assert drop_of(jpeg_header(640, 480)).reason is Reason.TRUNCATED
+
+
+@pytest.mark.parametrize('padding', [
+    b'\0' * 512, b'\xff' * 7, b'\xff\xd9', b'garbage \xff\xd8\xff', JPEGS['grey'],
+])
+def test_a10_bytes_after_the_end_are_padding(padding: bytes) -> None:
+    for name in ('baseline', 'progressive', 'thumbnail', 'restarts'):
+        assert np.array_equal(decoded(JPEGS[name] + padding), decoded(JPEGS[name]))
+    assert np.array_equal(decoded(PNGS['rgb'] + padding), RGB)
+
+
+def test_a10_the_end_is_found_fast(capsys: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (700, 900, 3), np.uint8)
+    data = saved(noise, 'JPEG', quality=95)
+    times = []
+    for _ in range(9):
+        started = time.perf_counter()
+        assert len(jpeg_payload(memoryview(data))) == len(data)
+        times.append(time.perf_counter() - started)
+    with capsys.disabled():
+        print(f'\nA10: end of {len(data)} B of JPEG found in {np.median(times) * 1e3:.2f} ms', end=' ')
+
+
+MAGICS = {
+    'GIF': b'GIF89a' + bytes(40), 'TIFF': b'II*\0' + bytes(40), 'BMP': b'BM' + bytes(60),
+    'WebP': b'RIFF\x24\0\0\0WEBPVP8 ' + bytes(40), 'SVG': b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    'HTML': b'<html><body>401 Unauthorized</body></html>', 'ELF': b'\x7fELF' + bytes(60), 'zeros': bytes(64),
+    'JPEG 2000': b'\0\0\0\x0cjP  \r\n\x87\n' + bytes(40), 'PNM': b'P6 2 2 255\n' + bytes(12),
+    'H.264': b'\0\0\0\x01\x67' + bytes(40), 'PNG with lost CR': b'\x89PNG\n\x1a\n' + bytes(60),
+    'two bytes': b'\xff\xd7', 'text after a start': b'\xff\xd8text',
+}
+
+
+@pytest.mark.parametrize('name', MAGICS)
+def test_a13_other_formats_are_named(name: str) -> None:
+    drop = drop_of(MAGICS[name])
+    assert drop.reason is Reason.BAD_FORMAT and 'expected JPEG' in drop.detail
+
+
+@pytest.mark.parametrize('kind', ['BMP', 'TIFF', 'GIF', 'WEBP', 'PPM'])
+def test_a13_real_files_of_other_formats_are_named(kind: str) -> None:
+    assert drop_of(saved(RGB, kind)).reason is Reason.BAD_FORMAT
+
+
+@pytest.mark.parametrize('text', [
+    '', 'jpg', 'jpeg', 'png', 'rgb8; jpeg compressed bgr8', 'bgr8; png compressed ',
+    'bgr8; jpeg compressed rgb8', 'mono8; png compressed mono8', 'x' * 10_000, 'tiff', 'größe \0', None, 7,
+])
+def test_a14_bytes_decide_not_the_format_text(text: object) -> None:
+    for data, error in ((saved(RGB, 'JPEG', quality=98, subsampling=0), 3), (PNGS['rgb'], 0)):
+        picture = decode_compressed(Compressed(data, text), MAX_PIXELS)
+        assert np.abs(as_rgb(picture).astype(int) - RGB).mean() <= error
+
+
+@pytest.mark.parametrize('text', [
+    '16UC1; compressedDepth png', '32FC1; compressedDepth', '16UC1; compressedDepth rvl',
+])
+def test_a14_compressed_depth_is_refused_with_a_hint(text: str) -> None:
+    for data in (bytes(12) + PNGS['grey'], PNGS['grey'], b''):
+        with pytest.raises(Dropped, match='depth is not classified') as caught:
+            decode_compressed(Compressed(data, text), MAX_PIXELS)
+        assert caught.value.reason is Reason.BAD_FORMAT
+
+
+def noise(shape: tuple[int, ...], dtype: str = 'u1') -> np.ndarray:
+    return np.random.default_rng(1).integers(0, np.iinfo(dtype).max, shape, np.uint16).astype(dtype)
+
+
+G16, RGB16, RGBA16 = noise((9, 7), '>u2'), noise((9, 7, 3), '>u2'), noise((9, 7, 4), '>u2')
+RGBA, GREY_ALPHA, INDEX, PALETTE = noise((9, 7, 4)), noise((9, 7, 2)), noise((9, 7)), noise((256, 3))
+SECOND_FRAME = chunk(b'fcTL', struct.pack('>IIIIIHHBB', 1, 7, 9, 0, 0, 1, 10, 0, 0)) + chunk(
+    b'fdAT', struct.pack('>I', 2) + zlib.compress(filtered(255 - RGBA)))
+FIRST_CONTROL = chunk(b'acTL', struct.pack('>II', 2, 0)) + chunk(
+    b'fcTL', struct.pack('>IIIIIHHBB', 0, 7, 9, 0, 0, 1, 10, 0, 1))
+
+A15_PNGS: dict[str, tuple[bytes, np.ndarray]] = {
+    '16-bit grey': (png((7, 9), 16, 0, filtered(G16)), np.stack([G16 >> 8] * 3, -1)),
+    '16-bit colour': (png((7, 9), 16, 2, filtered(RGB16)), RGB16 >> 8),
+    '16-bit alpha': (png((7, 9), 16, 6, filtered(RGBA16)), RGBA16[..., :3] >> 8),
+    '16-bit interlaced': (png((7, 9), 16, 2, adam7(RGB16), interlace=1), RGB16 >> 8),
+    'alpha': (png((7, 9), 8, 6, filtered(RGBA)), RGBA[..., :3]),
+    'grey and alpha': (png((7, 9), 8, 4, filtered(GREY_ALPHA)), np.repeat(GREY_ALPHA[..., :1], 3, -1)),
+    'palette': (
+        png((7, 9), 8, 3, filtered(INDEX), before_pixels=chunk(b'PLTE', PALETTE.tobytes())), PALETTE[INDEX]),
+    'palette with transparency': (
+        png((7, 9), 8, 3, filtered(INDEX),
+            before_pixels=chunk(b'PLTE', PALETTE.tobytes()) + chunk(b'tRNS', bytes(256))), PALETTE[INDEX]),
+    'colour key': (
+        png((7, 9), 8, 2, filtered(RGBA[..., :3]), before_pixels=chunk(b'tRNS', bytes(6))), RGBA[..., :3]),
+    'gamma and orientation': (
+        png((7, 9), 8, 2, filtered(RGBA[..., :3]), before_pixels=chunk(b'gAMA', struct.pack('>I', 220_000))
+            + chunk(b'eXIf', exif_with_thumbnail(6)[10:])), RGBA[..., :3]),
+    'APNG': (
+        png((7, 9), 8, 6, filtered(RGBA), before_pixels=FIRST_CONTROL)[:-12] + SECOND_FRAME
+        + chunk(b'IEND', b''),
+        RGBA[..., :3]),
+}
+
+
+@pytest.mark.parametrize('name', A15_PNGS)
+def test_a15_png_kinds_have_the_documented_outcome(name: str) -> None:
+    data, expected = A15_PNGS[name]
+    assert np.array_equal(decoded(data), expected)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_a15_orientation_is_ignored(orientation: int) -> None:
+    tagged = b'\xff\xd8' + exif_with_thumbnail(orientation) + JPEGS['baseline'][2:]
+    assert Pillow.open(io.BytesIO(tagged)).getexif().get(0x0112) == orientation
+    assert np.array_equal(decoded(tagged), decoded(JPEGS['baseline']))
+
+
+def test_a15_other_jpeg_kinds_are_refused() -> None:
+    refused = {'CMYK': saved(RGB, 'JPEG', mode='CMYK'), '12-bit': jpeg_header(64, 48, precision=12),
+               'two channels': jpeg_header(64, 48, channels=2), 'no channel': jpeg_header(64, 48, channels=0)}
+    refused |= {f'SOF{n}': jpeg_header(64, 48, kind=0xC0 + n) for n in (3, 5, 6, 7, 9, 10, 11, 13, 14, 15)}
+    reasons = {name: drop_of(data).reason for name, data in refused.items()}
+    assert reasons == dict.fromkeys(refused, Reason.BAD_FORMAT)
+
+
+def with_bad_sum(data: bytes, kind: bytes) -> bytes:
+    at = data.index(kind) + 6
+    return data[:at] + bytes((data[at] ^ 1,)) + data[at + 1:]
+
+
+ROTTEN: dict[str, bytes] = {
+    'two frame headers': JPEGS['baseline'].replace(b'\xff\xc0', jpeg_header(64, 48)[2:] + b'\xff\xc0'),
+    'no frame header': re.sub(rb'\xff\xc0\x00\x11.{15}', b'', JPEGS['baseline'], flags=re.DOTALL),
+    'no scan': jpeg_header(64, 48) + b'\xff\xd9',
+    'end at once': b'\xff\xd8\xff\xd9',
+    'second start': JPEGS['baseline'][:2] + JPEGS['baseline'],
+    'segment of length 0': b'\xff\xd8\xff\xe0\x00\x00' + JPEGS['baseline'][2:],
+    'too many segments': b'\xff\xd8' + b'\xff\xfe\x00\x02' * 100_000 + JPEGS['baseline'][2:],
+    'too many scans': JPEGS['progressive'][:-2] + JPEGS['progressive'][
+        JPEGS['progressive'].index(b'\xff\xda'):-2] * 40 + b'\xff\xd9',
+    'no pixels': b'\x89PNG\r\n\x1a\n' + PNGS['rgb'][8:33] + chunk(b'IEND', b''),
+    'other first chunk': b'\x89PNG\r\n\x1a\n' + chunk(b'PLTE', b'abc') + PNGS['rgb'][8:],
+    'short header': b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', b'abc') + PNGS['rgb'][8:],
+    'unknown critical chunk': PNGS['rgb'][:33] + chunk(b'CgBI', b'') + PNGS['rgb'][33:],
+    'chunk of no letters': PNGS['rgb'][:33] + chunk(b'\0\0\0\0', b'') + PNGS['rgb'][33:],
+    'pixels with a bad sum': with_bad_sum(PNGS['rgb'], b'IDAT'),
+    'header with a bad sum': with_bad_sum(PNGS['rgb'], b'IHDR'),
+    'too many chunks': PNGS['rgb'][:33] + chunk(b'tEXt', b'') * 70_000 + PNGS['rgb'][33:],
+    'palette without colours': png((7, 9), 8, 3, filtered(INDEX)),
+    'seven bits': png((7, 9), 7, 0, filtered(INDEX)),
+    'too few lines': png((64, 48), 8, 2, filtered(RGB[:20])),
+    'no lines': png((64, 48), 8, 2, b''),
+}
+
+
+@pytest.mark.parametrize('name', ROTTEN)
+def test_malformed_files_are_named(name: str) -> None:
+    assert drop_of(ROTTEN[name]).reason is Reason.BAD_FORMAT
+
+
+@pytest.mark.parametrize('data', [None, 'text', [1], np.zeros(8, np.int32)])
+def test_data_that_is_no_buffer_of_bytes_is_named(data: object) -> None:
+    assert drop_of(data).reason is Reason.BAD_FORMAT
+
+
+def bright_then(data: bytes) -> Picture:
+    """Decode a bright frame of the same size, let its memory go, then decode."""
+    assert (decoded(saved(np.full((480, 640, 3), 250, np.uint8), 'JPEG')) > 240).all()
+    return decode_compressed(Compressed(data), MAX_PIXELS)
+
+
+@pytest.mark.parametrize('share', [0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+def test_a16_no_pixel_of_the_frame_before_comes_back(share: float) -> None:
+    dark = smooth_rgb(480, 640) // 10
+    data = saved(dark, 'JPEG', quality=95)
+    cut = data[:int(len(data) * share)]
+    with pytest.raises(Dropped):
+        bright_then(cut)
+    # A cut that still ends in an end marker cannot be told from a whole file; its tail must be grey, not old.
+    for entropy_end in (cut, cut[:-1], cut + b'\0'):
+        assert (bright_then(entropy_end + b'\xff\xd9').pixels < 200).all()
+    short = png((640, 480), 8, 2, filtered(dark[:int(480 * share)]))
+    with pytest.raises(Dropped):
+        bright_then(short)
+
+
+def test_opencv_gets_its_pixel_limit_before_it_is_loaded(repo_root: Path) -> None:
+    program = (
+        'import os, sys; sys.path.insert(0, os.getcwd())\n'
+        'from shufflenet_ros.core.decode import decode\n'
+        'from shufflenet_ros.core.opencv import IO_MAX_PIXELS, cv2\n'
+        'assert os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] == str(IO_MAX_PIXELS)\n'
+        'import numpy as np\n'
+        'cv2.imdecode(np.frombuffer(sys.stdin.buffer.read(), np.uint8), cv2.IMREAD_COLOR)\n')
+    huge = png((20_000, 20_000), 8, 2, b'\0')
+    done = subprocess.run([sys.executable, '-c', program], input=huge, capture_output=True, cwd=repo_root)
+    assert b'CV_IO_MAX_IMAGE_PIXELS' in done.stderr and b'AssertionError' not in done.stderr
+
+
+def test_opencv_is_imported_in_one_place(repo_root: Path) -> None:
+    direct = re.compile(r'^\s*(import cv2|from cv2)', re.MULTILINE)
+    sources = (repo_root / 'shufflenet_ros' / 'core').glob('*.py')
+    assert [path.name for path in sources if direct.search(path.read_text())] == ['opencv.py']
+
+
+def test_opencvs_own_refusal_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise cv2.error('stand-in')
+
+    monkeypatch.setattr(cv2, 'imdecode', refuses)
+    assert drop_of(JPEGS['baseline']).reason is Reason.BAD_FORMAT
