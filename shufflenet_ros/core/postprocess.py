@@ -22,7 +22,7 @@ def top_labels(logits: F32, names: tuple[str, ...], top_k: int, min_score: float
     """The best top_k classes whose probability is at least min_score, by falling score, ties by index."""
     scores = softmax(logits)
     order = np.argsort(-scores, kind='stable')[:top_k]
-    return tuple(Label(names[i], int(i), float(scores[i])) for i in order if scores[i] >= min_score)
+    return tuple(Label(names[i], int(i), float(scores[i])) for i in order if float(scores[i]) >= min_score)
 
 
 def unit_length(embedding: F32) -> F32:

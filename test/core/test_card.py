@@ -79,7 +79,9 @@ def test_a_missing_field_is_named(path: str) -> None:
         parse_card(changed(path, NOTHING))
 
 
-@pytest.mark.parametrize('path', ['surprise', 'input.channels', 'outputs.boxes', 'embedding.size', 'golden.seed'])
+@pytest.mark.parametrize('path', [
+    'surprise', 'input.channels', 'outputs.boxes', 'embedding.size', 'golden.seed',
+])
 def test_an_unknown_field_is_named(path: str) -> None:
     with pytest.raises(CardError, match=rf'card field (card\.)?{path}.*no such field'):
         parse_card(changed(path, 1))
