@@ -44,8 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--loop', action='store_true', help='begin again at the end; /clock and stamps then jump back')
     add('--clock', action=argparse.BooleanOptionalAction, default=True,
         help='publish the time of recording on /clock (default: yes)')
-    add('--reliable', action=argparse.BooleanOptionalAction, default=True,
-        help='offer reliable delivery; best-effort subscribers match too (default: yes)')
+    qos = parser.add_mutually_exclusive_group()
+    qos.add_argument('--reliable', action='store_true', default=True,
+                     help='offer reliable delivery; best-effort subscribers match too (default)')
+    qos.add_argument('--best-effort', action='store_false', dest='reliable', help='as most camera drivers do')
     add('--wait-for-subscribers', type=int, default=0, metavar='N',
         help='begin when N subscriptions match, counted over all topics (default: at once)')
     add('--wait-timeout', type=float, default=60.0, metavar='S',

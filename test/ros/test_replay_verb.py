@@ -1,0 +1,158 @@
+"""`shufflenet-ros replay` by itself: bytes, timing, /clock, QoS, signals and errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2')
+
+from rclpy.qos import ReliabilityPolicy
+from replaying import COMMAND, ROOT, Listener, process, replay, wait_for
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, Image
+
+from shufflenet_ros.bags.reader import Bag
+from shufflenet_ros.bags.writer import BagWriter
+
+FRAMES, PERIOD_NS, START_NS = 8, 100_000_000, 1_700_000_000_000_000_000
+
+
+@pytest.fixture(autouse=True, scope='module')
+def own_dds() -> Iterator[None]:
+    """A domain of its own, on this machine only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_DOMAIN_ID', os.environ.get('ROS_DOMAIN_ID') or str(1 + os.getpid() % 100))
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        yield
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """A subscriber in this process."""
+    made = Listener()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight small raw and compressed frames, 10 a second, logged 3 ms after their stamps."""
+    path = tmp_path_factory.mktemp('replay') / 'bag'
+    with BagWriter(path) as writer:
+        for i in range(FRAMES):
+            stamp = START_NS + i * PERIOD_NS
+            log = stamp + 3_000_000
+            writer.image('/cam/image_raw', np.full((4, 6, 3), i, np.uint8), 'rgb8', stamp, 'lens', log)
+            # Four bytes, because DDS pads what it carries to a multiple of four.
+            writer.compressed('/cam/image_raw/compressed', bytes([i] * 4), 'jpeg', stamp, 'lens', log)
+    return path
+
+
+def failing(*arguments: str | Path) -> str:
+    """What replay says on stderr when it ends with status 2."""
+    command = [sys.executable, *COMMAND, 'replay', *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 2 and 'Traceback' not in done.stderr
+    return done.stderr
+
+
+def test_the_bags_own_bytes_arrive_once_in_order_with_the_clock(
+        listener: Listener, bag: Path, tmp_path: Path) -> None:
+    raw = listener.hear(Image, '/renamed', raw=True)
+    compressed = listener.hear(CompressedImage, '/cam/image_raw/compressed', raw=True)
+    clock = listener.hear(Clock, '/clock')
+    started = time.monotonic()
+    said = replay(bag, tmp_path / 'log', '--remap', '/cam/image_raw:=/renamed', '--wait-for-subscribers', '2',
+                  '--rate', '2')
+    wait_for(lambda: len(raw) == len(compressed) == FRAMES, 'all frames')
+    # Nothing may come before it is due, so this bound holds on any machine.
+    assert time.monotonic() - started >= (FRAMES - 1) * PERIOD_NS / 1e9 / 2
+    with Bag(bag) as opened:
+        assert raw == [item.raw for item in opened.messages(['/cam/image_raw'])]
+        assert compressed == [item.raw for item in opened.messages(['/cam/image_raw/compressed'])]
+    times = [message.clock.sec * 10**9 + message.clock.nanosec for message in clock]
+    logged = {START_NS + 3_000_000 + i * PERIOD_NS for i in range(FRAMES)}
+    assert times == sorted(times)
+    assert logged <= set(times) and max(times) == max(logged)
+    assert len(times) > 3 * FRAMES, 'the clock stood still between messages'
+    assert f'replayed {2 * FRAMES} messages on 2 topics' in said
+
+
+def test_only_the_named_topics_and_no_clock_where_it_is_not_wanted(
+        listener: Listener, bag: Path, tmp_path: Path) -> None:
+    raw = listener.hear(Image, '/cam/image_raw')
+    compressed = listener.hear(CompressedImage, '/cam/image_raw/compressed')
+    clock = listener.hear(Clock, '/clock')
+    replay(bag, tmp_path / 'log', '--topics', '/cam/image_raw', '--no-clock', '--rate', '10',
+           '--wait-for-subscribers', '1')
+    wait_for(lambda: len(raw) == FRAMES, 'all frames')
+    assert (compressed, clock) == ([], [])
+
+
+def test_delivery_is_reliable_unless_best_effort_is_asked_for(
+        listener: Listener, bag: Path, tmp_path: Path) -> None:
+    policies = {'--reliable': ReliabilityPolicy.RELIABLE, '--best-effort': ReliabilityPolicy.BEST_EFFORT}
+    offers = listener.node.get_publishers_info_by_topic
+    for flag, expected in ('', policies['--reliable']), *policies.items():
+        waiting = [*COMMAND, 'replay', str(bag), '--wait-for-subscribers', '1', '--no-clock', *flag.split()]
+        with process(waiting, tmp_path / 'log') as child:
+            found = wait_for(lambda: offers('/cam/image_raw'), 'the publisher')
+            assert [info.qos_profile.reliability for info in found] == [expected]
+            assert child.poll() is None, 'it did not wait for a subscriber'
+        wait_for(lambda: not listener.node.count_publishers('/cam/image_raw'), 'the publisher to go')
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_loop_cleanly(
+        listener: Listener, bag: Path, tmp_path: Path, number: signal.Signals) -> None:
+    heard = listener.hear(Image, '/cam/image_raw')
+    with process([*COMMAND, 'replay', str(bag), '--loop', '--rate', '5'], tmp_path / 'log') as child:
+        wait_for(lambda: len(heard) > 2 * FRAMES, 'a third round')
+        child.send_signal(number)
+        assert child.wait(10.0) == 0
+    said = (tmp_path / 'log').read_text()
+    assert 'Traceback' not in said and 'replayed ' in said
+    stamps = [message.header.stamp.nanosec for message in heard]
+    assert stamps.index(0, 1) <= FRAMES, 'the second round does not begin where the first did'
+
+
+def test_a_type_that_is_not_installed_is_left_out_and_said(
+        listener: Listener, tmp_path: Path) -> None:
+    types = get_typestore(Stores.LATEST)
+    types.register(get_types_from_msg('int32 count', 'my_unknown_msgs/msg/Own'))
+    with Writer(tmp_path / 'bag', version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        own = writer.add_connection('/own', 'my_unknown_msgs/msg/Own', typestore=types)
+        image = writer.add_connection('/image', 'sensor_msgs/msg/CompressedImage', typestore=types)
+        header = types.types['std_msgs/msg/Header'](types.types['builtin_interfaces/msg/Time'](1, 2), 'x')
+        message = types.types['sensor_msgs/msg/CompressedImage'](header, 'jpeg', np.zeros(3, np.uint8))
+        writer.write(own, 1, types.serialize_cdr(types.types['my_unknown_msgs/msg/Own'](1), own.msgtype))
+        writer.write(image, 2, types.serialize_cdr(message, image.msgtype))
+    heard = listener.hear(CompressedImage, '/image')
+    said = replay(tmp_path / 'bag', tmp_path / 'log', '--wait-for-subscribers', '1')
+    wait_for(lambda: heard, 'the image')
+    assert '/own is left out: my_unknown_msgs/msg/Own is not installed' in said
+    assert 'no topic that can be published here' in failing(tmp_path / 'bag', '--topics', '/own')
+
+
+def test_what_cannot_be_replayed_is_one_error(bag: Path, tmp_path: Path) -> None:
+    (tmp_path / 'cut.mcap').write_bytes(next(bag.glob('*.mcap')).read_bytes()[:-50])
+    for arguments, expected in (
+            ([tmp_path / 'none.bag'], 'none.bag does not exist'),
+            ([tmp_path / 'cut.mcap'], 'mcap recover'),
+            ([bag, '--topics', '/nope'], 'topic /nope: bag'),
+            ([bag, '--remap', '/nope:=/b'], 'topic /nope: bag'),
+            ([bag, '--remap', 'a=b'], "'a=b': expected /a:=/b"),
+            ([bag, '--rate', '0'], "'0': expected a number in [0.001, 1000]"),
+            ([bag, '--wait-for-subscribers', '1', '--wait-timeout', '0.2'], 'expected 1 on')):
+        assert expected in failing(*arguments), arguments
