@@ -21,6 +21,8 @@ VERBS = {
 REMEDIES = {
     'onnx': "pip install 'shufflenet_ros[export]'",
     'torch': "pip install 'shufflenet_ros[train]'",
+    'rosbags': 'pip install rosbags',
+    'tqdm': 'pip install tqdm',
     'rclpy': 'source a ROS 2 distribution, or run make setup in the clone',
 }
 
