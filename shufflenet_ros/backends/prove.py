@@ -3,7 +3,7 @@
 import numpy as np
 
 from shufflenet_ros.backends.errors import ModelError, mismatch
-from shufflenet_ros.core.card import Card, Golden
+from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import Backend, Picture
 from shufflenet_ros.core.golden import golden_picture
 from shufflenet_ros.core.preprocess import prepare
@@ -52,9 +52,3 @@ def golden_error(backend: Backend, card: Card) -> float:
     if logits.shape != expected.shape:
         return float('inf')
     return float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1e-12))
-
-
-def measure_golden(backend: Backend, card: Card, count: int = 10, tolerance: float = 1e-3) -> Golden:
-    """The golden sample of a backend that is known to be right, for a card being written."""
-    logits = backend.run(prepare(golden_picture(card.input.size), card.input)).logits[:count]
-    return Golden(tuple(round(float(x), 5) for x in logits), tolerance)
