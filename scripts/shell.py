@@ -41,7 +41,8 @@ def run(command: Sequence[object], env: Mapping[str, str] | None = None, cwd: Pa
 
 def pip_install(venv: Path, *arguments: object) -> None:
     """`pip install` into a virtual environment."""
-    run([venv / 'bin/python', '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', *arguments])
+    run([venv / 'bin/python', '-m', 'pip', 'install', '--quiet', '--no-compile',
+         '--disable-pip-version-check', *arguments])
 
 
 def digest(parts: Iterable[Path | str]) -> str:
