@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--data', required=True, type=Path, help='tar with train/<class>/* and val/<class>/*')
     parser.add_argument('--out', required=True, type=Path,
                         help='folder for checkpoint and log; resumed when there')
+    parser.add_argument('--init', type=Path, help='folder of an earlier run whose weights to start from')
     parser.add_argument('--threads', type=int, default=0, help='CPU threads (default: torch decides)')
 
 
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from shufflenet_ros.zoo.train import Trainer
     if args.threads:
         torch.set_num_threads(args.threads)
-    top1 = Trainer(recipe, args.data, args.out).run()
+    top1 = Trainer(recipe, args.data, args.out, args.init).run()
     print(f'{recipe.name}: validation top-1 {top1:.4f}; next: shufflenet-ros export --run {args.out}',
           file=sys.stderr)
     return 0

@@ -57,7 +57,8 @@ def accuracy(model: nn.Module, data: ImageSet, batch: int = 250) -> tuple[float,
 class Trainer:
     """Trains one recipe into a folder: checkpoint.pt (resumed when there), log.jsonl, labels.json."""
 
-    def __init__(self, recipe: Recipe, data_tar: Path, out: Path):
+    def __init__(self, recipe: Recipe, data_tar: Path, out: Path, init: Path | None = None):
+        """Read the set and start from random weights, or from those of the run in the folder init."""
         torch.manual_seed(recipe.seed)
         self.recipe, self.out = recipe, out
         self.train_set = load_tar(data_tar, 'train', recipe.px)
@@ -69,6 +70,8 @@ class Trainer:
             _parameter_groups(self.model, recipe.weight_decay),
             lr=0.0, momentum=recipe.momentum, nesterov=True,
         )
+        if init is not None:
+            self._start_from(init)
         self.epoch = 0
         out.mkdir(parents=True, exist_ok=True)
         (out / 'labels.json').write_text(json.dumps(self.train_set.labels))
@@ -77,6 +80,14 @@ class Trainer:
     @property
     def _checkpoint(self) -> Path:
         return self.out / 'checkpoint.pt'
+
+    def _start_from(self, run: Path) -> None:
+        if json.loads((run / 'labels.json').read_text()) != list(self.train_set.labels):
+            raise ZooError(f'{run}: its classes are not those of the set')
+        try:
+            self.model.load_state_dict(torch.load(run / 'checkpoint.pt', weights_only=True)['model'])
+        except RuntimeError as error:
+            raise ZooError(f'{run}: its network is not the recipe\'s: {error}') from error
 
     def _resume(self) -> None:
         if not self._checkpoint.exists():
