@@ -119,3 +119,11 @@ def test_a_flood_keeps_the_memory_bounded_and_frames_of_one_instant_do_no_harm()
     assert camera.watch.check().state is WatchState.OK
     assert camera.frames(10_000, 0.3)[-1].rate_hz == pytest.approx(10_000)
     assert len(camera.watch._arrivals) <= 1000
+
+
+@pytest.mark.parametrize(('rate_hz', 'seconds'), [(30, 1.2), (2, 6)])
+def test_a_change_of_rate_shows_within_a_second_or_ten_expected_frames(rate_hz, seconds):
+    camera = Camera(expected_rate_hz=rate_hz, timeout_s=10)
+    assert camera.frames(rate_hz, 20)[-1].state is WatchState.OK
+    assert camera.frames(rate_hz / 3, seconds)[-1].state is WatchState.ERROR_RATE
+    assert camera.frames(rate_hz, seconds)[-1].state is WatchState.OK

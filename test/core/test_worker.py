@@ -122,3 +122,32 @@ def test_system_exit_in_the_worker_reaches_the_main_thread():
         time.sleep(20)
     assert engine.stop(20)
     assert ends(engine.counts('')) == {'received': 1, 'backend_error': 1}
+
+
+class NotingWorker:
+    """Remembers what it was given at each start."""
+
+    def __init__(self):
+        self.waits = []
+
+    def start(self, step, wait):
+        self.waits.append(wait)
+
+    def stop(self, timeout):
+        return True
+
+
+def test_a_second_start_is_no_second_run_and_a_run_that_was_stopped_stays_over():
+    worker = NotingWorker()
+    engine = Engine([''], lambda frame: None, worker=worker)
+    engine.start()
+    engine.start()
+    first, = worker.waits
+    engine.submit('', 1)
+    assert first()
+    assert engine.stop(1.0)
+    assert not first()
+    engine.start()
+    engine.submit('', 2)
+    assert not first(), 'else two threads would take frames after a restart in the middle of one'
+    assert worker.waits[1]()
