@@ -61,7 +61,10 @@ class Spec:
         if self.choices:
             return ' or '.join(self.choices)
         words = _TYPE_NAMES[self.kind]
-        return f'{words} in [{self.limits[0]:g}, {self.limits[1]:g}]' if self.limits else words
+        if not self.limits:
+            return words
+        low, high = (self.kind(limit) for limit in self.limits)
+        return f'{words} in [{low}, {high}]'
 
 
 SPECS = (
@@ -71,7 +74,7 @@ SPECS = (
     Spec('backend', 'onnxruntime', 'What runs the model.', choices=('onnxruntime',)),
     Spec('provider', 'cpu', 'Where the backend runs it, such as cpu or cuda; auto: the best that works here.'),
     Spec('threads', 1, 'Threads for one inference.', limits=(1, 64)),
-    Spec('cameras', [''], "Camera names: each is read from <name>/image_raw; ['']: one camera on image_raw."),
+    Spec('cameras', [''], "Camera names: each is read from NAME/image_raw; ['']: one camera on image_raw."),
     Spec('image_transport', 'raw', 'Which topics to read: image_raw, or image_raw/compressed.',
          choices=('raw', 'compressed')),
     Spec('image_qos.reliability', 'best_effort', 'Of the image subscriptions; best_effort connects to all cameras.',
@@ -111,7 +114,7 @@ def _typed(spec: Spec, value: Any) -> Any:
         return float(value)
     if spec.kind is list and isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
         return list(value)
-    if type(value) is not spec.kind:
+    if spec.kind is list or type(value) is not spec.kind:
         raise _refuse(spec.name, value, spec.expectation, f'such as {spec.default!r}')
     return value
 
