@@ -1,6 +1,23 @@
-"""Lets this folder's tests share their helpers, which importlib mode would not find."""
+"""Lets this folder's tests share their helpers and core's vectors, which importlib mode would not find."""
 
+from __future__ import annotations
+
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / 'core')]
+
+
+@pytest.fixture(scope='module')
+def own_domain(repo_root: Path) -> Iterator[None]:
+    """A DDS domain of its own on this machine only, with room for large images in shared memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_DOMAIN_ID', os.environ.get('ROS_DOMAIN_ID') or str(1 + os.getpid() % 100))
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        patch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', str(repo_root / 'config' / 'fastdds_large_images.xml'))
+        yield
