@@ -18,6 +18,7 @@ from shufflenet_ros.backends.open import Loaded, load
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.engine import Counts, Engine
 from shufflenet_ros.core.frame import Options
+from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.reasons import printable
 from shufflenet_ros.core.throttle import LogThrottle
 from shufflenet_ros.core.watch import Level, RateWatch, WatchState
@@ -118,11 +119,17 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         self._stop()
         self._release()
 
-    @_transition('unconfigured', FAILURE)
-    def on_error(self) -> None:
-        """After a transition that broke off half way: back to unconfigured."""
-        self._stop()
-        self._release()
+    def on_error(self, _state: LifecycleState) -> TransitionCallbackReturn:
+        """After a transition that broke off half way: back to unconfigured, its failure still shown."""
+        try:
+            self._stop()
+            self._release()
+        except Exception as error:
+            self.state = 'finalized'
+            self.note_failure('on_error', error)
+            return FAILURE
+        self.state = 'unconfigured'
+        return SUCCESS
 
     def close(self, timeout: float) -> bool:
         """End of the process: whether the frame in work was finished within timeout seconds."""
@@ -133,6 +140,7 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
             raise Refusal('; '.join(self.refused_at_start.values()))
         value = self.value_of
         started = time.monotonic()
+        cv2.setNumThreads(value('threads'))  # left alone, OpenCV wakes every core for one small resize
         loaded = load(value('model'), card=value('model_card'), sha256=value('model_sha256').lower(),
                       backend=value('backend'), provider=value('provider'), threads=value('threads'))
         classifier = Classifier(loaded.card, loaded.backend, value('max_pixels'))

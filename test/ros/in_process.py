@@ -62,30 +62,30 @@ def trusted_bundle(folder: Path) -> Iterator[Path]:
         yield model
 
 
-def make_node(context: Context, model: Path, **overrides: Any) -> ClassifyNode:
+def make_node(context: Context, model: Path, name: str = NAME, **overrides: Any) -> ClassifyNode:
     """The node, unconfigured; `__` in a keyword stands for a dot."""
-    given = {'model': str(model)} | {name.replace('__', '.'): value for name, value in overrides.items()}
-    return ClassifyNode(NAME, context=context, use_global_arguments=False,
-                        parameter_overrides=[Parameter(name, value=value) for name, value in given.items()])
+    given = {'model': str(model)} | {key.replace('__', '.'): value for key, value in overrides.items()}
+    return ClassifyNode(name, context=context, use_global_arguments=False,
+                        parameter_overrides=[Parameter(key, value=value) for key, value in given.items()])
 
 
 class Bench:
     """The node, its guarded spin in a thread, and an operator who calls and listens from outside."""
 
-    def __init__(self, context: Context, model: Path, **overrides: Any) -> None:
-        self.node = make_node(context, model, **overrides)
+    def __init__(self, context: Context, model: Path, name: str = NAME, **overrides: Any) -> None:
+        self.name, self.node = name, make_node(context, model, name, **overrides)
         self._closing = threading.Event()
         self._node_executor = SingleThreadedExecutor(context=context)
         self._node_executor.add_node(self.node)
         self._wake = self.node.create_guard_condition(lambda: None)
         self._spinning = threading.Thread(target=spin_guarded, daemon=True, args=(
             self._node_executor, self._closing.is_set, self.node.note_callback_error))
-        self.operator = Node('operator', context=context, use_global_arguments=False)
+        self.operator = Node(f'operator_of_{name}', context=context, use_global_arguments=False)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.operator)
         self._clients: dict[str, Any] = {}
         self.heard: list[Any] = []
-        self.operator.create_subscription(Classification, f'{NAME}/classification', self.heard.append, 100)
+        self.operator.create_subscription(Classification, f'{name}/classification', self.heard.append, 100)
         self._images = self.operator.create_publisher(Image, 'image_raw', 10)
         self._stamp = 0
         self._spinning.start()
@@ -97,15 +97,18 @@ class Bench:
 
     def call(self, kind: Any, name: str, request: Any, seconds: float = 10.0) -> Any:
         """The node's answer to a service call; fails without one."""
-        future = self.send(kind, name, request)
+        return self.wait(self.send(kind, name, request), seconds)
+
+    def wait(self, future: Any, seconds: float = 10.0) -> Any:
+        """The answer to a call that was sent."""
         self._executor.spin_until_future_complete(future, timeout_sec=seconds)
-        assert future.done(), f'no answer of {name} within {seconds:g} s'
+        assert future.done(), f'no answer within {seconds:g} s'
         return future.result()
 
     def send(self, kind: Any, name: str, request: Any) -> Any:
         """Call a service without waiting for the answer."""
         if name not in self._clients:
-            self._clients[name] = self.operator.create_client(kind, f'{NAME}/{name}')
+            self._clients[name] = self.operator.create_client(kind, f'{self.name}/{name}')
             assert self._clients[name].wait_for_service(10.0)
         return self._clients[name].call_async(request)
 
@@ -144,7 +147,7 @@ class Bench:
     def wait_for_subscription(self) -> None:
         """Until the node and the operator have found each other's topics."""
         wait_for(lambda: self._images.get_subscription_count() and self.operator.count_publishers(
-            f'{NAME}/classification'), 'the node to subscribe and to publish')
+            f'{self.name}/classification'), 'the node to subscribe and to publish')
         wait_for(self.answered, 'a first answer')
 
     def answered(self) -> bool:
@@ -172,9 +175,9 @@ class Bench:
 
 
 @contextmanager
-def bench(context: Context, model: Path, **overrides: Any) -> Iterator[Bench]:
+def bench(context: Context, model: Path, name: str = NAME, **overrides: Any) -> Iterator[Bench]:
     """A Bench that is closed afterwards."""
-    made = Bench(context, model, **overrides)
+    made = Bench(context, model, name, **overrides)
     try:
         yield made
     finally:
