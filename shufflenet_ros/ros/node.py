@@ -3,7 +3,7 @@
 import functools
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -32,7 +32,8 @@ WATCH_PERIOD_S = 0.25
 DIAGNOSTICS_PERIOD_S = 1.0
 STOP_TIMEOUT_S = 3.0
 ERROR_SHOWN_S = 10.0
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
+                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
                            TransitionCallbackReturn.ERROR)
 
@@ -83,7 +84,8 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         for text in self.refused_at_start.values():
             self.get_logger().error(f'{text}. The node stays unconfigured')
         for unknown in self.unknown_at_start:
-            self.get_logger().warning(f'parameter {printable(unknown, 80)}: ignored, this node has none of that name')
+            self.get_logger().warning(
+                f'parameter {printable(unknown, 80)}: ignored, this node has none of that name')
 
     @_transition('inactive', FAILURE)
     def on_configure(self) -> None:
@@ -154,8 +156,8 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         self._configured += 1
         self._publish_infos()
         self.get_logger().info(
-            f'{printable(loaded.terms, 1000)}; ready on {loaded.backend.name} {loaded.backend.provider} after '
-            f'{time.monotonic() - started:.2f} s')
+            f'{printable(loaded.terms, 1000)}; ready on {loaded.backend.name} {loaded.backend.provider} '
+            f'after {time.monotonic() - started:.2f} s')
 
     def _make_cameras(self) -> None:
         value = self.value_of
@@ -173,7 +175,8 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
             camera.watch.reset()
             camera.topics.subscribe(self.receive)
             self._told[name] = WatchState.OK
-            self.get_logger().info(f'{camera.title}: listening on {camera.topics.topic} ({camera.topics.asked})')
+            self.get_logger().info(
+                f'{camera.title}: listening on {camera.topics.topic} ({camera.topics.asked})')
         self._activated_at = time.monotonic()
 
     def _stop(self, timeout: float = STOP_TIMEOUT_S) -> bool:
@@ -183,7 +186,8 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         if self._responder is not None:
             self._responder.open = False
         if not ended:
-            self.get_logger().warning(f'an inference took longer than {timeout:g} s; its answer will not be sent')
+            self.get_logger().warning(
+                f'an inference took longer than {timeout:g} s; its answer will not be sent')
         return ended
 
     def _release(self) -> None:
@@ -230,11 +234,13 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
     def note_callback_error(self, error: Exception) -> None:
         """A callback raised, ours or one inside rclpy: count it, log it now and then, show it."""
         self._errors += 1
-        self._last_error, self._last_error_at = printable(f'{type(error).__name__}: {error}'), time.monotonic()
+        self._last_error = printable(f'{type(error).__name__}: {error}')
+        self._last_error_at = time.monotonic()
         more = self._throttle.admit(type(error))
         if more is not None:
             where = ''.join(traceback.format_exception(error))
-            self.get_logger().error(f'a callback failed and the node goes on ({more} more not shown):\n{where}')
+            self.get_logger().error(
+                f'a callback failed and the node goes on ({more} more not shown):\n{where}')
 
     def watch(self) -> None:
         """See how the cameras do; publish diagnostics each second, and at once when a state changes."""
@@ -258,7 +264,8 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         elif verdict.state is WatchState.OK:
             self.get_logger().info(f'{camera.title}: {verdict.text}')
         else:
-            self.get_logger().warning(f'{camera.title}: {verdict.state}, {verdict.text}', throttle_duration_sec=5.0)
+            self.get_logger().warning(f'{camera.title}: {verdict.state}, {verdict.text}',
+                                      throttle_duration_sec=5.0)
         return True
 
     def _statuses(self) -> list[DiagnosticStatus]:

@@ -14,7 +14,8 @@ TIMEOUT_S = 1.0
 PAUSE_AFTER_ERROR_S = 0.005  # an error that comes back at once must not take a whole core
 
 
-def spin_guarded(executor: Executor, until: Callable[[], bool], on_error: Callable[[Exception], None]) -> None:
+def spin_guarded(executor: Executor, until: Callable[[], bool],
+                 on_error: Callable[[Exception], None]) -> None:
     """Run callbacks until `until()`; an exception of any of them goes to on_error, and the spin goes on."""
     while not until():
         try:
