@@ -43,8 +43,8 @@ def remappings(cameras, image_topic):
     if not cameras:
         return [('image_raw', image_topic)]
     if image_topic.startswith(('/', '~')):
-        raise RuntimeError(f'image_topic: got {image_topic!r} with several cameras, expected a name relative to '
-                           'each camera, such as image_color')
+        raise RuntimeError(f'image_topic: got {image_topic!r} with cameras, expected a name relative to each '
+                           'camera, such as image_color')
     return [(f'{camera}/image_raw', f'{camera}/{image_topic}') for camera in cameras]
 
 
@@ -62,7 +62,7 @@ def make_node(context):
         given[name] = ParameterValue(LaunchConfiguration(name), value_type=bool)
     return [LifecycleNode(
         package=PACKAGE, executable='classify_node', name='shufflenet', namespace=argument('namespace'),
-        # The node's own parameter `autostart` does what launch_ros' does, and also under `ros2 run` and respawn.
+        # The node's own parameter `autostart` does what launch_ros' does, also under `ros2 run` and respawn.
         parameters=[argument('params_file'), given], remappings=remappings(cameras, argument('image_topic')),
         arguments=['--ros-args', '--log-level', ['shufflenet:=', argument('log_level')]],
         respawn=argument('respawn').lower() == 'true', respawn_delay=1.0, output='both', emulate_tty=True)]

@@ -22,8 +22,10 @@ def keep_large_blocks() -> bool:
     if os.environ.get(ENVIRONMENT, '1') == '0':
         return False
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-        ctypes.CDLL(None).gnu_get_libc_version  # musl has a mallopt too, which does nothing
-    except (OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+    except OSError:
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES) and mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES))
+    if not hasattr(libc, 'gnu_get_libc_version'):  # musl has a mallopt too, which does nothing
+        return False
+    settings = {_M_MMAP_THRESHOLD: _MMAP_THRESHOLD_BYTES, _M_TRIM_THRESHOLD: _TRIM_THRESHOLD_BYTES}
+    return all(libc.mallopt(option, value) == 1 for option, value in settings.items())

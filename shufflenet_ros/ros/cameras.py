@@ -43,7 +43,8 @@ class CameraTopics:
         events = SubscriptionEventCallbacks(incompatible_qos=self._note_incompatible)
         self.incompatible.clear()
         self._subscription = self._node.create_subscription(
-            self._type, self.topic, lambda message: receive(self.name, message), self._qos, event_callbacks=events)
+            self._type, self.topic, lambda message: receive(self.name, message), self._qos,
+            event_callbacks=events)
 
     def unsubscribe(self) -> None:
         """Stop receiving."""
@@ -63,7 +64,8 @@ class CameraTopics:
             self.incompatible.add(policy)
             self._node.get_logger().error(
                 f'{self.topic}: a publisher offers a {policy} policy that cannot serve {self.asked}; '
-                f'it sends {self.offered()}. Nothing arrives from it: set image_qos.* to match, or change the camera')
+                f'it sends {self.offered()}. Nothing arrives from it: set image_qos.* to match, '
+                'or change the camera')
 
     @property
     def asked(self) -> str:
@@ -82,14 +84,16 @@ class CameraTopics:
         """What a person needs to know when no image comes."""
         publishers = self.publishers()
         if not publishers:
-            hint = 'no publisher: is the camera driver running, in this ROS_DOMAIN_ID, and is image_raw remapped to it?'
+            hint = ('no publisher: is the camera driver running, in this ROS_DOMAIN_ID, and is image_raw '
+                    'remapped to it?')
         elif self.incompatible:
             hint = f'the {" and ".join(sorted(self.incompatible))} policy does not match: set image_qos.*'
         elif all(info.topic_type != self._type_name for info in publishers):
-            hint = f'they send {publishers[0].topic_type}, expected {self._type_name}: set image_transport'
+            kind = publishers[0].topic_type
+            hint = f'they send {kind}, expected {self._type_name}: set image_transport'
         else:
-            hint = ('publishers match but nothing arrives: large best-effort images need bigger shared-memory '
-                    'segments, see config/fastdds_large_images.xml')
+            hint = ('publishers match but nothing arrives: large best-effort images need bigger '
+                    'shared-memory segments, see config/fastdds_large_images.xml')
         offers = f' offering {_qos_words(publishers)}' if publishers else ''
         return f'{self.topic}: {len(publishers)} publisher(s){offers}; asked for {self.asked}; {hint}'
 
@@ -99,4 +103,5 @@ class CameraTopics:
 
 
 def _qos_words(publishers: Iterable[TopicEndpointInfo]) -> str:
-    return ', '.join(sorted({f'{p.qos_profile.reliability.name} {p.qos_profile.durability.name}' for p in publishers}))
+    profiles = (info.qos_profile for info in publishers)
+    return ', '.join(sorted({f'{qos.reliability.name} {qos.durability.name}' for qos in profiles}))

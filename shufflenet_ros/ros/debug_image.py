@@ -24,7 +24,8 @@ def annotate(picture: Picture, labels: Sequence[Label]) -> U8:
     if width > MAX_WIDTH:
         size = (MAX_WIDTH, max(1, height * MAX_WIDTH // width))
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8) if picture.color == 'rgb' else image.copy()
+    rgb = picture.color == 'rgb'
+    image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8) if rgb else image.copy()
     scale = image.shape[1] / 900
     for row, label in enumerate(labels[:MAX_LINES], 1):
         where = (round(12 * scale), round(34 * scale * row))
@@ -38,8 +39,8 @@ def build_message(image: U8, header: Header) -> Image:
     """(H, W, 3) uint8 BGR as bgr8. rclpy checks an ndarray element by element; an array it takes whole."""
     data = array('B')
     data.frombytes(memoryview(np.ascontiguousarray(image)).cast('B'))
-    return Image(header=header, height=image.shape[0], width=image.shape[1], encoding='bgr8', is_bigendian=0,
-                 step=image.shape[1] * 3, data=data)
+    height, width = image.shape[:2]
+    return Image(header=header, height=height, width=width, encoding='bgr8', step=width * 3, data=data)
 
 
 @lru_cache(maxsize=1)
@@ -52,7 +53,7 @@ def _converter() -> Callable[[U8, Header], Image]:
     except ImportError:
         return build_message
     except Exception as error:  # a cv_bridge built for another NumPy fails in its own ways
-        get_logger('debug_image').warning(f'cv_bridge does not work here ({error}); building images without it')
+        get_logger('debug_image').warning(f'cv_bridge does not work here ({error}); making images without it')
         return build_message
 
     def convert(image: U8, header: Header) -> Image:

@@ -12,11 +12,13 @@ from shufflenet_ros.core.stats import StageStats
 from shufflenet_ros.core.watch import Level, Verdict, WatchState
 from shufflenet_ros.ros.responder import Camera
 
-_LEVEL_BYTES = {Level.OK: DiagnosticStatus.OK, Level.WARN: DiagnosticStatus.WARN, Level.ERROR: DiagnosticStatus.ERROR}
+_LEVEL_BYTES = {Level.OK: DiagnosticStatus.OK, Level.WARN: DiagnosticStatus.WARN,
+                Level.ERROR: DiagnosticStatus.ERROR}
 _ORDERS = frozenset({Reason.THROTTLED})  # a frame that the operator asked to drop is no cause for alarm
 
 
-def status(name: str, hardware_id: str, level: Level, message: str, values: Mapping[str, Any]) -> DiagnosticStatus:
+def status(name: str, hardware_id: str, level: Level, message: str,
+           values: Mapping[str, Any]) -> DiagnosticStatus:
     """One status; every value becomes text."""
     pairs = [KeyValue(key=key, value=printable(str(value), 1000)) for key, value in values.items()]
     return DiagnosticStatus(name=name, hardware_id=hardware_id, level=_LEVEL_BYTES[level],

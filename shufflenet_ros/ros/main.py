@@ -56,7 +56,7 @@ def _run(signals: StopSignals) -> bool:
 
 def _find_a_log_directory() -> None:
     """ROS refuses to start where it cannot write logs; a robot with a read-only home should."""
-    home = os.environ.get('ROS_HOME') or os.path.join(os.environ.get('HOME') or os.path.expanduser('~'), '.ros')
+    home = os.environ.get('ROS_HOME') or os.path.join(os.path.expanduser('~'), '.ros')
     wanted = os.environ.get('ROS_LOG_DIR') or os.path.join(home, 'log')
     try:
         os.makedirs(wanted, exist_ok=True)
@@ -64,8 +64,8 @@ def _find_a_log_directory() -> None:
             return
     except OSError:
         pass
-    os.environ['ROS_LOG_DIR'] = tempfile.mkdtemp(prefix='ros_log_')
-    print(f"classify_node: {wanted} can't be written; logs go to {os.environ['ROS_LOG_DIR']}", file=sys.stderr)
+    os.environ['ROS_LOG_DIR'] = instead = tempfile.mkdtemp(prefix='ros_log_')
+    print(f"classify_node: {wanted} can't be written; logs go to {instead}", file=sys.stderr)
 
 
 if __name__ == '__main__':

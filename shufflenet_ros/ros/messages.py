@@ -15,7 +15,8 @@ MAX_CLASS_IDS = 1 << 16  # LabelInfo counts classes in a uint16
 
 def classification(header: Header, labels: Iterable[Label], class_id: str) -> Classification:
     """Labels by falling score; class_id is the label's name, or its index as text where class_id is index."""
-    results = [ObjectHypothesis(class_id=str(label.index) if class_id == 'index' else label.name, score=label.score)
+    by_index = class_id == 'index'
+    results = [ObjectHypothesis(class_id=str(label.index) if by_index else label.name, score=label.score)
                for label in labels]
     return Classification(header=header, results=results)
 
@@ -24,7 +25,8 @@ def embedding(header: Header, data: F32, card: Card, sha256: str, normalized: bo
     """(D,) float32 features with what is needed to compare them later."""
     values = array('f')
     values.frombytes(data.tobytes())
-    return Embedding(header=header, model=card.name, model_sha256=sha256, layer=str(card.embedding.get('layer', '')),
+    layer = str(card.embedding.get('layer', ''))
+    return Embedding(header=header, model=card.name, model_sha256=sha256, layer=layer,
                      l2_normalized=normalized, data=values)
 
 
@@ -36,4 +38,5 @@ def label_info(header: Header, card: Card, threshold: float) -> LabelInfo:
 
 def vision_info(header: Header, card: Card, label_topic: str, version: int) -> VisionInfo:
     """Which network answers, and the topic that its labels are on."""
-    return VisionInfo(header=header, method=card.network, database_location=label_topic, database_version=version)
+    return VisionInfo(header=header, method=card.network, database_location=label_topic,
+                      database_version=version)

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
@@ -22,11 +22,12 @@ from shufflenet_ros.core.reasons import printable
 DEFAULT_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 MAX_CAMERAS = 64
 MAX_TEXT = 4096
-Value = Union[bool, int, float, str, Sequence[str]]
+Value: TypeAlias = bool | int | float | str | Sequence[str]
 
 _TYPES = {bool: Parameter.Type.BOOL, int: Parameter.Type.INTEGER, float: Parameter.Type.DOUBLE,
           str: Parameter.Type.STRING, list: Parameter.Type.STRING_ARRAY}
-_TYPE_NAMES = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'a text', list: 'a list of texts'}
+_TYPE_NAMES = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'a text',
+               list: 'a list of texts'}
 _CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*')
 
 
@@ -53,6 +54,7 @@ class Spec:
 
     @property
     def kind(self) -> type:
+        """The Python type of its values."""
         return type(self.default)
 
     @property
@@ -72,15 +74,18 @@ SPECS = (
     Spec('model_card', '', "Card file for somebody else's ONNX; empty: the card inside or beside the model."),
     Spec('model_sha256', '', 'Expected SHA-256 of the model file, 64 hex digits; empty: not checked.'),
     Spec('backend', 'onnxruntime', 'What runs the model.', choices=('onnxruntime',)),
-    Spec('provider', 'cpu', 'Where the backend runs it, such as cpu or cuda; auto: the best that works here.'),
+    Spec('provider', 'cpu',
+         'Where the backend runs it, such as cpu or cuda; auto: the best that works here.'),
     Spec('threads', 1, 'Threads for one inference.', limits=(1, 64)),
     Spec('cameras', [''], "Camera names: each is read from NAME/image_raw; ['']: one camera on image_raw."),
     Spec('image_transport', 'raw', 'Which topics to read: image_raw, or image_raw/compressed.',
          choices=('raw', 'compressed')),
-    Spec('image_qos.reliability', 'best_effort', 'Of the image subscriptions; best_effort connects to all cameras.',
+    Spec('image_qos.reliability', 'best_effort',
+         'Of the image subscriptions; best_effort connects to all cameras.',
          choices=('best_effort', 'reliable')),
     Spec('image_qos.depth', 5, 'History depth of the image subscriptions; costs no age.', limits=(1, 1000)),
-    Spec('frame_policy', 'latest', 'latest: a newer frame replaces a waiting one; every: all in turn (replay).',
+    Spec('frame_policy', 'latest',
+         'latest: a newer frame replaces a waiting one; every: all in turn (replay).',
          choices=('latest', 'every')),
     Spec('queue_size', 100, 'Frames that may wait per camera under frame_policy every.', limits=(1, 10_000)),
     Spec('top_k', 5, 'Most labels in a result.', limits=(1, 1000), live=True),
@@ -89,7 +94,8 @@ SPECS = (
          choices=('name', 'index'), live=True),
     Spec('embedding', True, 'Publish ~/embedding where the model gives one.', live=True),
     Spec('l2_normalize', True, 'Scale embeddings to length 1.', live=True),
-    Spec('max_rate_hz', 0.0, 'Most frames a second and camera; the others are dropped as throttled. 0: no limit.',
+    Spec('max_rate_hz', 0.0,
+         'Most frames a second and camera; the others are dropped as throttled. 0: no limit.',
          limits=(0.0, 1000.0), live=True),
     Spec('max_age_s', 0.0, 'Frames with an older stamp (ROS clock) are dropped as stale. 0: no limit.',
          limits=(0.0, 86400.0), live=True),
@@ -97,7 +103,8 @@ SPECS = (
          limits=(0.0, 1000.0), live=True),
     Spec('timeout_s', 1.0, 'Seconds without a frame after which a camera counts as silent. 0: never.',
          limits=(0.0, 3600.0), live=True),
-    Spec('max_pixels', 40_000_000, 'Larger images are dropped before anything is allocated.', limits=(1, IO_MAX_PIXELS)),
+    Spec('max_pixels', 40_000_000, 'Larger images are dropped before anything is allocated.',
+         limits=(1, IO_MAX_PIXELS)),
     Spec('autostart', False, 'Configure and activate without being asked.'),
 )
 TABLE: Mapping[str, Spec] = {spec.name: spec for spec in SPECS}
@@ -127,7 +134,7 @@ def _check_cameras(spec: Spec, value: list[str]) -> None:
         return
     for name in value:
         if len(name) > 200 or not _CAMERA_NAME.fullmatch(name):
-            raise _refuse(spec.name, name, 'names that can stand in a topic: letters, digits, _ and /', remedy)
+            raise _refuse(spec.name, name, 'names of letters, digits, _ and /, as in a topic', remedy)
     if len(set(value)) != len(value):
         raise _refuse(spec.name, value, 'each name once', remedy)
 
@@ -233,8 +240,7 @@ class CheckedParameters(Node):
     def set_parameters_atomically(self, parameter_list: list[Parameter[Any]]) -> SetParametersResult:
         """Set all or none."""
         try:
-            accepted = [p if _is_rclpys_own(p.name) else Parameter(p.name, value=accept_change(p.name, p.value))
-                        for p in parameter_list]
+            accepted = [_as_accepted(parameter) for parameter in parameter_list]
         except Refusal as refusal:
             self.get_logger().warning(str(refusal))
             return SetParametersResult(successful=False, reason=str(refusal))
@@ -245,6 +251,12 @@ class CheckedParameters(Node):
 
     def parameters_changed(self) -> None:
         """Called after each accepted change."""
+
+
+def _as_accepted(parameter: Parameter[Any]) -> Parameter[Any]:
+    if _is_rclpys_own(parameter.name):
+        return parameter
+    return Parameter(parameter.name, value=accept_change(parameter.name, parameter.value))
 
 
 def _is_rclpys_own(name: str) -> bool:

@@ -42,6 +42,7 @@ class Camera:
 
     @property
     def title(self) -> str:
+        """For logs and diagnostics."""
         return f'camera {self.topics.name}' if self.topics.name else 'camera'
 
 
@@ -108,8 +109,9 @@ class Responder:
         stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
         age = (self._ros_time_ns() - stamp_ns) / 1e9
         if age > max_age_s:
-            raise Dropped(Reason.STALE, f'stamp is {age:.3f} s old, expected at most max_age_s {max_age_s:g}: '
-                                        "check the camera's clock and the network, or raise max_age_s")
+            raise Dropped(
+                Reason.STALE, f'stamp is {age:.3f} s old, expected at most max_age_s {max_age_s:g}: '
+                              "check the camera's clock and the network, or raise max_age_s")
 
     def _publish(self, topics: CameraTopics, header: Header, picture: Picture, answer: Answer,
                  settings: Settings) -> None:

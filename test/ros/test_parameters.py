@@ -30,9 +30,9 @@ from shufflenet_ros.ros.parameters import MAX_CAMERAS, SPECS, TABLE, Refusal, ac
 VALUES: tuple[Any, ...] = (
     True, 0, 1, -1, 5, 64, 65, 1000, 1001, 10**4, 2**27, 2**27 + 1, 2**62, -2**63, 2**63 - 1,
     0.0, 1.0, 0.5, -0.5, 1.0000001, 1e3, 1e-300, 5e9, math.nan, math.inf, -math.inf,
-    '', 'raw', 'every', 'index', 'reliable', 'RAW', 'raw ', '5', 'nan', 'a' * 64, 'g' * 64, 'x' * 4097, 'x' * 2**20,
-    'ein Ger\u00e4t', [''], ['front', 'rear'], ['a/b'], ['a', 'a'], ['1a'], ['a b'], ['a', ''], ['/a'], ['x' * 300],
-    [f'c{i}' for i in range(MAX_CAMERAS + 1)], [1, 2], [1.0], [True])
+    '', 'raw', 'every', 'index', 'reliable', 'RAW', 'raw ', '5', 'nan', 'ein Ger\u00e4t', 'a' * 64, 'g' * 64,
+    'x' * 4097, 'x' * 2**20, [''], ['front', 'rear'], ['a/b'], ['a', 'a'], ['1a'], ['a b'], ['a', ''],
+    ['/a'], ['x' * 300], [f'c{i}' for i in range(MAX_CAMERAS + 1)], [1, 2], [1.0], [True])
 TYPES = {bool: 'bool', int: 'int', float: 'double', str: 'string', list: 'string[]'}
 
 
@@ -50,19 +50,21 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Quoting(yaml.SafeDumper):
-    """Writes texts in quotes, because rcl takes a plain nan for a number, and no aliases, which it refuses."""
+    """Texts in quotes, because rcl takes a plain nan for a number, and no aliases, which it refuses."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar('tag:yaml.org,2002:str', text, style='"'))
+Quoting.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar('tag:yaml.org,2002:str', text, style='"'))
 
 
 def started(context: Context, folder: Path, parameters: dict[str, Any]) -> ClassifyNode:
     """The node, started with a real parameter file."""
     path = folder / 'parameters.yaml'
-    path.write_text(yaml.dump({'/**': {'ros__parameters': parameters}}, Dumper=Quoting, allow_unicode=True))
+    content = {'/**': {'ros__parameters': parameters}}
+    path.write_text(yaml.dump(content, Dumper=Quoting, allow_unicode=True))
     return ClassifyNode(context=context, use_global_arguments=False,
                         cli_args=['--ros-args', '--params-file', str(path)])
 
@@ -75,11 +77,15 @@ def running(context: Context) -> Iterator[ClassifyNode]:
 
 
 @pytest.mark.parametrize('value', VALUES, ids=lambda v: repr(v)[:24])
-def test_start_up_and_run_time_agree(context: Context, running: ClassifyNode, tmp_path: Path, value: Any) -> None:
+def test_start_up_and_run_time_agree(context: Context, running: ClassifyNode, tmp_path: Path,
+                                     value: Any) -> None:
     """Each value as a start-up value of every parameter at once, and as a change of each."""
-    node = started(context, tmp_path, dict.fromkeys(TABLE, value))
+    # rcl's parser needs a second for each megabyte.
+    names = list(TABLE) if len(repr(value)) < 10_000 else ['model']
+    node = started(context, tmp_path, dict.fromkeys(names, value))
     try:
-        for name, spec in TABLE.items():
+        for name in names:
+            spec = TABLE[name]
             before = running.value_of(name)
             verdict = running.set_parameters_atomically([Parameter(name, value=value)])
             refused_at_start = node.refused_at_start.get(name)
@@ -93,7 +99,8 @@ def test_start_up_and_run_time_agree(context: Context, running: ClassifyNode, tm
             else:
                 assert verdict.reason == refused_at_start
                 assert node.value_of(name) == spec.default
-                assert len(refused_at_start) < 500 and name in refused_at_start and 'expected' in refused_at_start
+                assert name in refused_at_start and 'expected' in refused_at_start
+                assert len(refused_at_start) < 500
             after = running.value_of(name)
             assert after == (value if verdict.successful else before) and type(after) is spec.kind
             running.set_parameters_atomically([Parameter(name, value=spec.default)])
@@ -148,7 +155,7 @@ def test_an_atomic_set_with_one_bad_member_changes_nothing(running: ClassifyNode
             members[position:position] = [Parameter(name, value=value) for name, value in bad.items()]
             verdict = running.set_parameters_atomically(members)
             assert not verdict.successful and verdict.reason
-            assert {name: running.value_of(name) for name in good} == {name: TABLE[name].default for name in good}
+            assert all(running.value_of(name) == TABLE[name].default for name in good)
     try:
         assert running.set_parameters_atomically([Parameter(n, value=v) for n, v in good.items()]).successful
         assert {name: running.value_of(name) for name in good} == good
@@ -159,7 +166,8 @@ def test_an_atomic_set_with_one_bad_member_changes_nothing(running: ClassifyNode
 
 @pytest.fixture(scope='module')
 def driven(bundle: Path, own_domain: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    with driver() as drive, active_node(drive, tmp_path_factory.mktemp('log') / 'node.log', {'model': bundle}):
+    log = tmp_path_factory.mktemp('log') / 'node.log'
+    with driver() as drive, active_node(drive, log, {'model': bundle}):
         yield drive
 
 
@@ -181,14 +189,17 @@ def test_raw_requests_of_every_type(driven: Driver) -> None:
 
 
 def test_an_atomic_request_over_dds(driven: Driver) -> None:
-    members = [Parameter('top_k', value=9).to_parameter_msg(), Parameter('min_score', value=7.0).to_parameter_msg()]
+    members = [Parameter(name, value=value).to_parameter_msg()
+               for name, value in (('top_k', 9), ('min_score', 7.0))]
     answer = driven.call(SetParametersAtomically, 'set_parameters_atomically',
                          SetParametersAtomically.Request(parameters=members)).result
     assert not answer.successful
-    assert answer.reason == 'parameter min_score: got 7.0, expected a number in [0.0, 1.0]; the default is 0.0'
+    assert answer.reason == ('parameter min_score: got 7.0, expected a number in [0.0, 1.0]; '
+                             'the default is 0.0')
 
 
-@pytest.mark.parametrize('given', ['top_k:=1000000', 'top_k:=9223372036854775808', 'min_score:=.nan', 'cameras:=[1, 2]'])
+@pytest.mark.parametrize('given', ['top_k:=1000000', 'top_k:=9223372036854775808', 'min_score:=.nan',
+                                   'cameras:=[1, 2]'])
 def test_a_process_with_a_bad_start_up_value_lives_and_says_so(
         own_domain: None, bundle: Path, tmp_path: Path, given: str) -> None:
     name = given.split(':')[0]
