@@ -64,7 +64,7 @@ def make_node(context):
         package=PACKAGE, executable='classify_node', name='shufflenet', namespace=argument('namespace'),
         # The node's own parameter `autostart` does what launch_ros' does, also under `ros2 run` and respawn.
         parameters=[argument('params_file'), given], remappings=remappings(cameras, argument('image_topic')),
-        arguments=['--ros-args', '--log-level', ['shufflenet:=', argument('log_level')]],
+        arguments=['--ros-args', '--log-level', argument('log_level')],
         respawn=argument('respawn').lower() == 'true', respawn_delay=1.0, output='both', emulate_tty=True)]
 
 

@@ -1,0 +1,188 @@
+"""The launch file: what it names exists, and the node runs with the very arguments that it yields.
+
+CI has no launch packages, so a recording stand-in reads the file there. Where the real ones are, the real
+launch starts the node.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import launch_stand_in
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2')
+pytest.importorskip('onnx', reason='needs the extra export')
+
+from driving import driver
+from lifecycle_msgs.msg import Transition
+from rcl_interfaces.srv import GetParameters
+from replaying import NODE, process, wait_for
+from tiny_bundle import tiny_bundle
+
+from shufflenet_ros.ros.parameters import TABLE, accept
+
+ARGUMENTS = {'model', 'cameras', 'image_topic', 'image_transport', 'params_file', 'namespace', 'use_sim_time',
+             'log_level', 'autostart', 'respawn'}
+PROFILES = 'FASTDDS_DEFAULT_PROFILES_FILE'
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp('bundle') / 'tiny.onnx')
+
+
+@pytest.fixture
+def no_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PROFILES, raising=False)
+
+
+def only_node(context: launch_stand_in.Context) -> launch_stand_in.LifecycleNode:
+    node, = context.nodes
+    return node
+
+
+def setup_arguments(root: Path) -> dict[str, Any]:
+    """What setup.py hands to setuptools, where it can be read without running it."""
+    call = next(node for node in ast.walk(ast.parse((root / 'setup.py').read_text()))
+                if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'setup')
+    found = {}
+    for keyword in call.keywords:
+        try:
+            found[str(keyword.arg)] = ast.literal_eval(keyword.value)
+        except ValueError:
+            continue
+    return found
+
+
+def test_every_argument_is_there_and_described(no_profiles: None) -> None:
+    description = launch_stand_in.load().generate_launch_description()
+    declared = {entity.name: entity for entity in description.entities
+                if isinstance(entity, launch_stand_in.DeclareLaunchArgument)}
+    assert set(declared) == ARGUMENTS
+    assert all(len(argument.description) > 10 for argument in declared.values())
+
+
+def test_what_it_names_exists(repo_root: Path, no_profiles: None) -> None:
+    context = launch_stand_in.run(model='m', cameras='a,b', image_transport='raw')
+    node = only_node(context)
+    assert {node.package} | context.packages == {ET.parse(repo_root / 'package.xml').findtext('name')}
+    lines = setup_arguments(repo_root)['entry_points']['console_scripts']
+    scripts = dict(line.split(' = ') for line in lines)
+    module, function = scripts[node.executable].split(':')
+    assert callable(getattr(import_module(module), function))
+    files = [Path(source) for source in node.parameters if isinstance(source, str)]
+    files += [Path(value) for value in context.environment.values()]
+    assert {file.name for file in files} == {'classify.yaml', 'fastdds_large_images.xml'}
+    for file in files:
+        assert file.is_file() and file.parent == repo_root / 'config'
+        assert f"glob('{file.parent.name}/*" in (repo_root / 'setup.py').read_text(), 'it gets installed'
+    own = node.own_parameters(context)
+    assert set(own) == {'model', 'cameras', 'image_transport', 'autostart', 'use_sim_time'}
+    for name, value in own.items():
+        assert name == 'use_sim_time' or accept(name, value) == value
+
+
+def test_defaults_leave_the_parameter_file_alone(no_profiles: None) -> None:
+    context = launch_stand_in.run()
+    node = only_node(context)
+    assert node.own_parameters(context) == {'autostart': True, 'use_sim_time': False}
+    assert node.remappings == [] and node.namespace == '' and not node.respawn
+
+
+def test_remappings_per_camera() -> None:
+    remappings = launch_stand_in.load().remappings
+    assert remappings([], '/camera/image') == [('image_raw', '/camera/image')]
+    assert remappings(['a', 'b/c'], 'color') == [('a/image_raw', 'a/color'), ('b/c/image_raw', 'b/c/color')]
+    with pytest.raises(RuntimeError, match=r"image_topic: got '/camera' .* relative"):
+        remappings(['a'], '/camera')
+
+
+def test_an_own_dds_profile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PROFILES, 'mine.xml')
+    assert launch_stand_in.run().environment == {}
+
+
+def test_the_node_runs_with_what_it_yields(own_domain: None, bundle: Path, tmp_path: Path) -> None:
+    context = launch_stand_in.run(
+        model=str(bundle), cameras='front, rear', image_topic='image_color', image_transport='compressed',
+        namespace='robot1', use_sim_time='true', log_level='warn')
+    words = only_node(context).command_line(context, tmp_path)
+    name, log = '/robot1/shufflenet', tmp_path / 'node.log'
+    with driver(name) as drive, process([*NODE[:2], *words], log):
+        wait_for(lambda: drive.state() == 'active', 'autostart')
+        topics = {drive.status_when(f'camera {camera}', lambda s: True, 'it').values['topic']
+                  for camera in ('front', 'rear')}
+        assert topics == {f'/robot1/{camera}/image_color/compressed' for camera in ('front', 'rear')}
+        request = GetParameters.Request(names=['use_sim_time', 'top_k'])
+        values = drive.call(GetParameters, 'get_parameters', request).values
+        assert values[0].bool_value is True and values[1].integer_value == TABLE['top_k'].default
+        wait_for(lambda: '[WARN]' in log.read_text(), 'the warning of silent cameras')
+    assert '[INFO]' not in log.read_text()
+
+
+def test_autostart_off_waits_for_an_operator(own_domain: None, bundle: Path, tmp_path: Path) -> None:
+    context = launch_stand_in.run(model=str(bundle), autostart='false')
+    words = only_node(context).command_line(context, tmp_path)
+    with driver() as drive, process([*NODE[:2], *words], tmp_path / 'node.log'):
+        assert drive.state() == 'unconfigured'
+        assert drive.change_state(Transition.TRANSITION_CONFIGURE) and drive.state() == 'inactive'
+
+
+REAL = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+arguments = [word.split(':=', 1) for word in sys.argv[2:]]
+service = LaunchService()
+service.include_launch_description(LaunchDescription([IncludeLaunchDescription(
+    PythonLaunchDescriptionSource(sys.argv[1]), launch_arguments=arguments)]))
+sys.exit(service.run())
+"""
+
+
+def test_the_real_launch_and_the_stand_in_agree(own_domain: None, bundle: Path, tmp_path: Path,
+                                                repo_root: Path) -> None:
+    pytest.importorskip('launch_ros', reason='needs the real launch packages, which are not on pip')
+    ament = pytest.importorskip('ament_index_python.packages', reason='needs an ament index')
+    try:
+        ament.get_package_prefix('shufflenet_ros')
+    except ament.PackageNotFoundError:
+        pytest.skip('needs shufflenet_ros built and sourced, so that launch finds it')
+    arguments = {'model': str(bundle), 'namespace': 'real', 'cameras': 'front,rear', 'image_topic': 'color'}
+    words = [f'{name}:={value}' for name, value in arguments.items()]
+    log = tmp_path / 'launch.log'
+    launch_file = str(repo_root / 'launch' / 'classify.launch.py')
+    with log.open('wb') as out, driver('/real/shufflenet') as drive:
+        child = subprocess.Popen([sys.executable, '-c', REAL, launch_file, *words], stdout=out,
+                                 stderr=subprocess.STDOUT, start_new_session=True, env=dict(os.environ))
+        try:
+            wait_for(lambda: drive.state() == 'active', 'autostart')
+            topic = drive.status_when('camera rear', lambda s: True, 'it').values['topic']
+            assert topic == '/real/rear/color'
+            node_pid, = Path(f'/proc/{child.pid}/task/{child.pid}/children').read_text().split()
+            started = Path(f'/proc/{node_pid}/cmdline').read_text().split('\0')[:-1]
+            child.send_signal(signal.SIGINT)
+            assert child.wait(20.0) == 0
+        finally:
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+    assert 'process has finished cleanly' in log.read_text(), log.read_text()
+    recorded = launch_stand_in.run(**arguments)
+    expected = only_node(recorded).command_line(recorded, tmp_path)
+    assert without_paths(started[-len(expected):]) == without_paths(expected)
+
+
+def without_paths(words: list[str]) -> list[str]:
+    """Parameter files are in the share folder or temporary, each time elsewhere."""
+    return [word for word in words if not word.startswith('/')]
