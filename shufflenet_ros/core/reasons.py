@@ -25,7 +25,7 @@ class Reason(str, Enum):
         return self.value
 
 
-class Dropped(Exception):  # noqa: N818 - an end of a frame, not an error of the program
+class Dropped(Exception):
     """This frame gets no answer.
 
     Attributes:

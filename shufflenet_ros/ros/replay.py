@@ -92,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
             acknowledged = player.wait_for_acknowledgement()
             print(f'{player.report()} in {time.monotonic() - started:.1f} s', file=sys.stderr)
             if not acknowledged:
-                print(f'not all acknowledged in {ACK_TIMEOUT_S:g} s: a subscriber is too slow', file=sys.stderr)
+                print(f'not all acknowledged in {ACK_TIMEOUT_S:g} s: a subscriber is too slow',
+                      file=sys.stderr)
         finally:
             node.destroy_node()
             rclpy.try_shutdown()

@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     report: dict[str, Any] = {
         'bundle': str(path), 'parity_logits': parity.logits, 'parity_embedding': parity.embedding,
     }
+    write_index(args.out)  # a file of ours is held to its index as soon as it is opened
     if args.data:
         fields['metrics'] = score_bundle(path, args.data)
         report |= fields['metrics']

@@ -9,9 +9,9 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.zoo.errors import ZooError
 
 

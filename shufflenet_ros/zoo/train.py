@@ -87,7 +87,7 @@ class Trainer:
         try:
             self.model.load_state_dict(torch.load(run / 'checkpoint.pt', weights_only=True)['model'])
         except RuntimeError as error:
-            raise ZooError(f'{run}: its network is not the recipe\'s: {error}') from error
+            raise ZooError(f"{run}: its network is not the recipe's: {error}") from error
 
     def _resume(self) -> None:
         if not self._checkpoint.exists():
