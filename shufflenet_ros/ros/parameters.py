@@ -5,6 +5,9 @@ refusals name neither the cause nor the remedy. So every value passes `accept` f
 comes, and the verdict is the same both ways.
 """
 
+# Jazzy's Parameter and older ones take no type argument when an annotation is evaluated.
+from __future__ import annotations
+
 import difflib
 import math
 import re
