@@ -1,0 +1,116 @@
+"""What receiving one image costs in rclpy, with and without the node's allocator settings.
+
+`python -m benchmarks.receive` prints one JSON object. A bare subscriber in a process of its own takes
+1280x720 images from this one over real DDS; its CPU time counts, all threads together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from array import array
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from demo.processes import dds_environment
+from shufflenet_ros.ros.allocator import ENVIRONMENT, keep_large_blocks
+
+HEIGHT, WIDTH = 720, 1280
+FRAMES, WARM_UP, PERIOD_S, ROUNDS = 100, 20, 0.03, 3
+TOPIC = '/benchmark_receive/image'
+
+
+def receive() -> Mapping[str, Any]:
+    """The subscriber's process: take WARM_UP and FRAMES images, then say what the latter cost."""
+    kept = keep_large_blocks()
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from sensor_msgs.msg import Image
+
+    rclpy.init()
+    node = rclpy.create_node('receiver')
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    received, began = 0, 0.0
+
+    def count(_: Image) -> None:
+        nonlocal received, began
+        received += 1
+        if received == WARM_UP:
+            began = time.process_time()
+
+    node.create_subscription(Image, TOPIC, count, QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE))
+    patience = time.monotonic() + 60.0
+    while received < WARM_UP + FRAMES and time.monotonic() < patience:
+        executor.spin_once(timeout_sec=1.0)
+    spent = time.process_time() - began
+    rclpy.shutdown()
+    if received < WARM_UP + FRAMES:
+        raise RuntimeError(f'{received} images came within 60 s, expected {WARM_UP + FRAMES}')
+    return {'cpu_ms_per_image': 1e3 * spent / FRAMES, 'rss_mb': _rss_mb(), 'settings': kept}
+
+
+def measure() -> Mapping[str, Any]:
+    """Median of ROUNDS rounds each way, in turns, so that a busy neighbour hits both."""
+    os.environ.update(dds_environment())
+    rounds: dict[str, list[Mapping[str, Any]]] = {'without_settings': [], 'with_settings': []}
+    for _ in range(ROUNDS):
+        for value, name in enumerate(rounds):
+            rounds[name].append(_round(str(value)))
+    if not rounds['with_settings'][0]['settings']:
+        raise RuntimeError('the allocator settings took no effect: they need glibc')
+    figures: dict[str, Any] = {'image': f'{WIDTH}x{HEIGHT} bgr8', 'images': FRAMES, 'rounds': ROUNDS}
+    for name, results in rounds.items():
+        figures[name] = {key: round(statistics.median(result[key] for result in results), 2)
+                         for key in ('cpu_ms_per_image', 'rss_mb')}
+    return figures
+
+
+def _round(setting: str) -> Mapping[str, Any]:
+    child = subprocess.Popen([sys.executable, '-m', 'benchmarks.receive', 'receive'], stdout=subprocess.PIPE,
+                             text=True, cwd=Path(__file__).resolve().parents[1],
+                             env=os.environ | {ENVIRONMENT: setting})
+    try:
+        _publish(child)
+        out, _ = child.communicate(timeout=30.0)
+    finally:
+        child.kill()
+    result: Mapping[str, Any] = json.loads(out)
+    return result
+
+
+def _publish(child: subprocess.Popen[str]) -> None:
+    """Send images until the subscriber has had enough and ends."""
+    from rclpy.context import Context
+    from rclpy.node import Node
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from sensor_msgs.msg import Image
+
+    context = Context()
+    context.init()
+    node = Node('sender', context=context)
+    reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+    publisher = node.create_publisher(Image, TOPIC, reliable)
+    image = Image(height=HEIGHT, width=WIDTH, encoding='bgr8', step=3 * WIDTH,
+                  data=array('B', bytes(3 * WIDTH * HEIGHT)))
+    while child.poll() is None:
+        if publisher.get_subscription_count() > 0:
+            publisher.publish(image)
+        time.sleep(PERIOD_S)
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def _rss_mb() -> float:
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
+
+
+if __name__ == '__main__':
+    print(json.dumps(receive() if sys.argv[1:] == ['receive'] else measure()))
