@@ -29,6 +29,7 @@ def main(args: Sequence[str] | None = None) -> int:
             return 1
         ended = True
     rclpy.try_shutdown()
+    signals.ignore_more()
     if not ended:
         leave()
     return 0

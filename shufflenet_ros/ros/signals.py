@@ -44,6 +44,11 @@ class StopSignals:
         if self.stopped():
             wake()
 
+    def ignore_more(self) -> None:
+        """Ignore signals: where Python ends it restores their defaults, and a second Ctrl-C would kill."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
     def _wait(self) -> None:
         while not set(self._read.recv(64)) & {signal.SIGINT, signal.SIGTERM}:
             pass
