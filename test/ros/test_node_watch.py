@@ -140,23 +140,25 @@ def test_a_publisher_that_cannot_serve_is_named(bundle: Path, own_domain: None, 
     log = tmp_path / 'node.log'
     parameters = {'model': bundle, 'image_qos.reliability': 'reliable', 'timeout_s': TIMEOUT_S}
     remaps = ('-r', '__node:=strict', '-r', 'image_raw:=/strict/image_raw')
-    with driver('/strict') as drive, active_node(drive, log, parameters, *remaps):
+    with driver('/strict') as drive:
         camera = drive.node.create_publisher(Image, '/strict/image_raw', BEST_EFFORT)
-        status = drive.status_when('camera', lambda s: 'incompatible_qos' in s.values, 'the policy')
-        assert status.level == ERROR and status.values['incompatible_qos'] == 'RELIABILITY'
-        assert 'incompatible QoS policy on /strict/image_raw: RELIABILITY' in status.message
-        hint = 'the RELIABILITY policy does not match: set image_qos.*'
-        wait_for(lambda: hint in log.read_text(), 'the reason')
-        errors = [line for line in log.read_text().splitlines() if line.startswith('[ERROR]')]
-        assert len(errors) == 1, 'told once, not again and again'
-        assert all(word in errors[0] for word in (
-            '/strict/image_raw', 'RELIABILITY policy', 'BEST_EFFORT VOLATILE', 'image_qos.*'))
-        heard = drive.hear(Classification, '/strict/classification')
-        drive.node.destroy_publisher(camera)
-        camera = drive.camera('/strict/image_raw', qos=RELIABLE)
-        time.sleep(0.3)
-        camera.publish(plain(RED))
-        wait_for(lambda: heard, 'an answer to a publisher that can')
+        with active_node(drive, log, parameters, *remaps):
+            status = drive.status_when('camera', lambda s: 'incompatible_qos' in s.values, 'the policy')
+            assert status.level == ERROR and status.values['incompatible_qos'] == 'RELIABILITY'
+            assert 'incompatible QoS policy on /strict/image_raw: RELIABILITY' in status.message
+            hint = 'the RELIABILITY policy does not match: set image_qos.*'
+            drive.status_when('camera', lambda s: hint in s.message, 'the remedy')
+            wait_for(lambda: '[ERROR]' in log.read_text(), 'the error')
+            errors = [line for line in log.read_text().splitlines() if line.startswith('[ERROR]')]
+            assert len(errors) == 1, 'told once, not again and again'
+            assert all(word in errors[0] for word in (
+                '/strict/image_raw', 'RELIABILITY policy', 'BEST_EFFORT VOLATILE', 'image_qos.*'))
+            heard = drive.hear(Classification, '/strict/classification')
+            drive.node.destroy_publisher(camera)
+            camera = drive.camera('/strict/image_raw', qos=RELIABLE)
+            time.sleep(0.3)
+            camera.publish(plain(RED))
+            wait_for(lambda: heard, 'an answer to a publisher that can')
 
 
 def test_a_publisher_of_another_type_is_named(bundle: Path, own_domain: None, tmp_path: Path) -> None:
