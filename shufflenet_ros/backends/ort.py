@@ -1,15 +1,21 @@
 """The onnxruntime backend: one session, one thread, held to its card when it is made."""
 
+import os
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from shufflenet_ros.backends.bundle import Bundle
 from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import F32, Outputs
+
+# onnxruntime 1.32 sends its maker reports over HTTPS, from a thread of its own, unless told not to before
+# it is loaded. A robot is offline by design; an operator's own value of the variable wins.
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
+
+import onnxruntime as ort
 
 PROVIDERS = {
     'cpu': 'CPUExecutionProvider',
