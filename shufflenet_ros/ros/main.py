@@ -62,6 +62,7 @@ def _find_a_log_directory() -> None:
     try:
         os.makedirs(wanted, exist_ok=True)
         if os.access(wanted, os.W_OK):
+            os.environ['ROS_LOG_DIR'] = wanted  # without HOME, ROS would not find it by itself
             return
     except OSError:
         pass
