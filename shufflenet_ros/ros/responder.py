@@ -121,7 +121,16 @@ class Responder:
             topics.embedding.publish(
                 embedding(header, answer.embedding, self._classifier.card, self._sha256, normalized))
         if topics.debug_image.get_subscription_count() > 0:
+            self._show(topics, header, picture, answer)
+
+    def _show(self, topics: CameraTopics, header: Header, picture: Picture, answer: Answer) -> None:
+        """The answer is out already: a picture that can't be drawn must not count against its frame."""
+        try:
             topics.debug_image.publish(debug_image(picture, answer.labels, header))
+        except Exception as error:
+            more = self._throttle.admit('debug_image')
+            if more is not None:
+                self._log(f'debug image: {type(error).__name__}: {error}', more, bug=True)
 
     def _log(self, text: str, more: int, bug: bool = False) -> None:
         text = printable(text) + (f' ({more} more since the last line)' if more else '')

@@ -1,0 +1,121 @@
+"""The debug image: what is drawn, and how it becomes a message with cv_bridge, without, or a broken one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2')
+
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from shufflenet_ros.core.frame import Label, Picture
+from shufflenet_ros.ros import debug_image as module
+from shufflenet_ros.ros.debug_image import MAX_WIDTH, annotate, build_message, debug_image
+
+LABELS = tuple(Label(f'label {i}', i, 1 / (i + 2)) for i in range(8))
+HEADER = Header(frame_id='lens')
+
+
+@pytest.fixture(autouse=True)
+def forget_converter() -> Iterator[None]:
+    module._converter.cache_clear()
+    yield
+    module._converter.cache_clear()
+
+
+def picture(height: int, width: int, color: Any = 'rgb') -> Picture:
+    rng = np.random.default_rng(0)
+    return Picture(rng.integers(0, 256, (height, width, 3), np.uint8), color)
+
+
+@pytest.mark.parametrize('color', ['rgb', 'bgr'])
+def test_labels_are_drawn_on_a_copy(color: str) -> None:
+    shown = picture(240, 320, color)
+    before = shown.pixels.copy()
+    drawn = annotate(shown, LABELS)
+    bgr = before if color == 'bgr' else before[..., ::-1]
+    assert (shown.pixels == before).all()
+    assert drawn.shape == (240, 320, 3) and drawn.dtype == np.uint8
+    changed = (drawn != bgr).any(axis=2)
+    assert changed[:80, :200].mean() > 0.05 and not changed[100:].any(), 'five lines in the upper left'
+    assert (annotate(shown, ()) == bgr).all()
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 5000), (5000, 1), (2160, 3840), (7, 1281)])
+def test_any_size_is_drawn_and_none_is_wider_than_the_limit(size: tuple[int, int]) -> None:
+    drawn = annotate(picture(*size), LABELS)
+    height, width = drawn.shape[:2]
+    assert height >= 1 and width == min(size[1], MAX_WIDTH)
+    assert height == (size[0] if size[1] <= MAX_WIDTH else max(1, size[0] * MAX_WIDTH // size[1]))
+
+
+def assert_is(message: Image, pixels: np.ndarray) -> None:
+    assert (message.height, message.width, message.encoding) == (*pixels.shape[:2], 'bgr8')
+    assert (message.step, message.is_bigendian) == (3 * pixels.shape[1], 0)
+    assert bytes(message.data) == pixels.tobytes() and message.header is HEADER
+
+
+def test_a_message_is_built_directly() -> None:
+    pixels = picture(5, 7).pixels
+    assert_is(build_message(pixels, HEADER), pixels)
+    assert_is(build_message(pixels[:, ::2], HEADER), np.ascontiguousarray(pixels[:, ::2]))
+
+
+class StandIn:
+    """Stands in for cv_bridge.CvBridge, which is not on pip in a version that works here."""
+
+    error: Exception | None = None
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def cv2_to_imgmsg(self, image: np.ndarray, encoding: str) -> Image:
+        assert encoding == 'bgr8'
+        if self.error is not None:
+            raise self.error
+        self.calls += 1
+        message = build_message(image, Header(frame_id="cv_bridge's own"))
+        message.is_bigendian = 0
+        return message
+
+
+def install(monkeypatch: pytest.MonkeyPatch, bridge: StandIn) -> None:
+    stand_in = ModuleType('cv_bridge')
+    stand_in.CvBridge = lambda: bridge  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, 'cv_bridge', stand_in)
+
+
+def test_cv_bridge_is_used_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    bridge = StandIn()
+    install(monkeypatch, bridge)
+    shown = picture(20, 30)
+    assert_is(debug_image(shown, LABELS, HEADER), annotate(shown, LABELS))
+    assert bridge.calls == 2, 'once to see whether it works, once for this picture'
+
+
+@pytest.mark.parametrize('error', [AttributeError('_ARRAY_API not found'), RuntimeError('too small')])
+def test_a_broken_cv_bridge_is_passed_by(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    bridge = StandIn()
+    bridge.error = error
+    install(monkeypatch, bridge)
+    shown = picture(20, 30)
+    assert_is(debug_image(shown, LABELS, HEADER), annotate(shown, LABELS))
+
+
+def test_without_cv_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'cv_bridge', None)
+    shown = picture(20, 30)
+    assert_is(debug_image(shown, LABELS, HEADER), annotate(shown, LABELS))
+
+
+def test_the_real_cv_bridge_reads_it_back() -> None:
+    bridge = pytest.importorskip('cv_bridge', reason='needs cv_bridge', exc_type=ImportError).CvBridge()
+    pixels = picture(20, 30).pixels
+    assert (bridge.imgmsg_to_cv2(build_message(pixels, HEADER), 'bgr8') == pixels).all()
