@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,13 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('onnx', reason='needs the extra export')
 
 from in_process import Bench, bench, ros_context, slow_down, trusted_bundle
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.context import Context
+
+# Jazzy's rclpy raises in its own service on an illegal id: the guarded spin goes on, the state stays, and
+# nobody gets an answer.
+ANSWERS_ILLEGAL_IDS = int(version('rclpy').split('.')[0]) >= 9
 
 # State -> transition id -> label and goal, as in the ROS 2 design article on managed nodes.
 LEGAL = {
@@ -50,15 +57,25 @@ def illegal(state: str) -> list[tuple[int, str]]:
             + [(0, label) for label in LABELS if label not in labels])
 
 
+def refuses(b: Bench, number: int, label: str) -> bool:
+    """Whether the node doesn't take the transition; and says so, where rclpy lets it."""
+    if ANSWERS_ILLEGAL_IDS:
+        return not b.change(number, label)
+    answer = b.send(ChangeState, 'change_state',
+                    ChangeState.Request(transition=Transition(id=number, label=label)))
+    b.state()
+    return not (answer.done() and answer.result().success)
+
+
 @pytest.mark.parametrize('state', LEGAL)
 def test_d1_an_illegal_transition_is_refused_and_changes_nothing(context: Context, model: Path,
                                                                  state: str) -> None:
     with bench(context, model) as b:
         b.bring_to(state)
         for number, label in illegal(state):
-            assert not b.change(number, label), (state, number, label)
+            assert refuses(b, number, label), (state, number, label)
             assert b.state() == b.node.state == state, (state, number, label)
-        assert b.alive and b.node._errors == 0
+        assert b.alive and (b.node._errors == 0 or not ANSWERS_ILLEGAL_IDS)
 
 
 @pytest.mark.parametrize(('state', 'number'), [(state, number) for state in LEGAL for number in LEGAL[state]])
@@ -82,11 +99,11 @@ def test_d1_illegal_transitions_during_an_inference_do_not_disturb_it(context: C
         for number, label in illegal('active'):
             slow.begun.clear()
             b.show()
-            assert not b.change(number, label), (number, label)
+            assert refuses(b, number, label), (number, label)
             assert b.node.state == 'active'
         assert slow.begun.wait(2.0)
         assert b.answered()
-        assert b.alive and b.node._errors == 0
+        assert b.alive and (b.node._errors == 0 or not ANSWERS_ILLEGAL_IDS)
 
 
 @pytest.mark.parametrize('labels', [('deactivate',), ('deactivate', 'cleanup'), ('shutdown',)])
