@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from demo.photos import PAN_SIZE, load_photos, pan
+from shufflenet_ros.backends.locate import DEFAULT_MODEL
 from shufflenet_ros.backends.open import load
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.frame import Answer, Options
-from shufflenet_ros.tools.classify import DEFAULT_MODEL
 
 STAGES = ('decode', 'prepare', 'run', 'name')
 

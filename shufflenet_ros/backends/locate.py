@@ -11,6 +11,9 @@ from pathlib import Path
 from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.backends.index import NAME, Entry, read_index
 
+DEFAULT_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
+"""The shipped model that node and command line run when none is named."""
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SHARE = Path('share', 'shufflenet_ros', 'models')
 

@@ -19,10 +19,10 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from shufflenet_ros.backends.locate import DEFAULT_MODEL
 from shufflenet_ros.core.opencv import IO_MAX_PIXELS
 from shufflenet_ros.core.reasons import printable
 
-DEFAULT_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 MAX_CAMERAS = 64
 MAX_TEXT = 4096
 Value: TypeAlias = bool | int | float | str | Sequence[str]

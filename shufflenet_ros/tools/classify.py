@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
+from shufflenet_ros.backends.locate import DEFAULT_MODEL
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.frame import Answer, Options, Picture
@@ -20,7 +21,6 @@ from shufflenet_ros.core.reasons import Dropped, Reason
 from shufflenet_ros.tools.annotate import AnnotatedVideo
 from shufflenet_ros.tools.sources import Source, SourceFrame, open_sources
 
-DEFAULT_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 STILL_RATE_HZ = 2.0  # of an annotated video that begins with still images
 
 Outcome = Answer | Dropped

@@ -19,9 +19,8 @@ import numpy as np
 
 from shufflenet_ros import cli
 from shufflenet_ros.backends.files import sha256_of
-from shufflenet_ros.backends.locate import find
+from shufflenet_ros.backends.locate import DEFAULT_MODEL, find
 from shufflenet_ros.bags.writer import BagWriter
-from shufflenet_ros.tools.classify import DEFAULT_MODEL
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
