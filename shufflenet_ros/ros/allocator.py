@@ -1,8 +1,8 @@
 """Keep glibc from giving every received image back to the kernel.
 
-rclpy builds each image message in fresh memory. glibc serves blocks that large with mmap and returns
-them at once, so that every frame pays thousands of page faults: about 6.9 ms of CPU for a 1280x720
-image, against 1.6 ms where the blocks stay in the heap (`python -m benchmarks.receive`).
+rclpy builds each image message in fresh memory, several blocks of its size. glibc returns blocks that
+large when they are let go, so that every frame pays thousands of page faults: more CPU than the model
+takes. `python -m benchmarks.receive` measures it with and without.
 """
 
 import ctypes

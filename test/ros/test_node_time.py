@@ -84,20 +84,17 @@ def test_frames_too_old_are_dropped_and_counted(stage: Stage) -> None:
     assert stage.answered(*bad) == bad, 'a stamp that is no time tells no age'
 
 
-@pytest.mark.parametrize('leap', [-HOUR, DAY, -DAY, -START])
-def test_no_frame_is_lost_when_the_clock_jumps(stage: Stage, leap: int) -> None:
-    stage.jump(START)
-    assert stage.answered((START, 0)) == [(START, 0)]
-    stage.jump(START + leap)
-    after = [(START + leap, 1 + i) for i in range(300)]
-    assert stage.answered(*after) == after
-    stage.jump(START)
-    assert stage.answered((START, 7)) == [(START, 7)]
+def test_no_frame_is_lost_when_the_clock_jumps(stage: Stage) -> None:
+    """An hour back, a day ahead, and all the way to zero."""
+    for now in (START, START - HOUR, START - HOUR + DAY, 0, START):
+        stage.jump(now)
+        frames = [(now, 1 + i) for i in range(300)]
+        assert stage.answered(*frames) == frames
 
 
 def test_a_bag_that_begins_again(stage: Stage) -> None:
     stage.jump(START + 60)
-    for _ in range(3):
+    for _ in range(2):
         stage.jump(START)
         frames = [(START, i) for i in range(1, 20)]
         assert stage.answered(*frames) == frames
