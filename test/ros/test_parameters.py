@@ -171,21 +171,25 @@ def driven(bundle: Path, own_domain: None, tmp_path_factory: pytest.TempPathFact
         yield drive
 
 
-def test_raw_requests_of_every_type(driven: Driver) -> None:
-    """rclpy's own service raises on types above 9, and stock nodes die of it; this one counts it."""
-    for kind in range(256):
+def test_raw_requests_of_odd_types(driven: Driver) -> None:
+    """rclpy's own service raises on types above 9, and stock nodes die of it; this one counts it.
+
+    test_callbacks.py sends all 256 types; here they reach a process, which still answers after each.
+    """
+    raising = (10, 11, 127, 128, 254, 255)
+    for kind in (*range(10), *raising):
         for name in ('top_k', 'cameras', 'no_such'):
             message = ParameterMessage(name=name, value=ParameterValue(type=kind, integer_value=-5))
             future = driven.ask(SetParameters, 'set_parameters', SetParameters.Request(parameters=[message]))
-            if kind < 10:
+            if kind not in raising:
                 wait_for(future.done, 'an answer', 10.0)
                 verdict, = future.result().results
                 assert not verdict.successful and verdict.reason, kind
-    assert driven.state() == 'active'
-    node = driven.status_when('node', lambda s: s.count('callback_errors') == 3 * 246, 'the errors')
+        assert driven.state() == 'active', kind
+    errors = 3 * len(raising)
+    node = driven.status_when('node', lambda s: s.count('callback_errors') == errors, 'the errors')
     assert node.level == 2 and 'is not a valid Parameter.Type' in node.values['last_callback_error']
-    top_k = driven.set(top_k=4)
-    assert top_k[0].successful and driven.set(top_k=5)[0].successful
+    assert driven.set(top_k=4)[0].successful and driven.set(top_k=5)[0].successful
 
 
 def test_an_atomic_request_over_dds(driven: Driver) -> None:
