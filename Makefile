@@ -4,8 +4,10 @@
 # Once .venv exists, its own Python stays the choice.
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 SETUP = $(PYTHON) scripts/setup_env.py
+# Without ROS_DOMAIN_ID each run of the tests takes a domain of its own, so that they don't hear each other.
+PYTEST = env -u ROS_DOMAIN_ID .venv/bin/python -m pytest
 
-.PHONY: setup demo test test-jazzy check figures clean
+.PHONY: setup demo test check lint check-ros check-rest check-jazzy test-jazzy figures clean
 
 setup:
 	@$(SETUP)
@@ -18,17 +20,30 @@ test:
 	@$(SETUP) test
 	@$(MAKE) --no-print-directory check
 
-# Everything that `make test` runs, without the set-up; the tests come last.
+# Everything that `make test` runs, without the set-up. The ROS tests mostly wait, so the others run beside
+# them; each part prints when it is through, the tests last.
 check:
+	@echo 'check: lint, then three runs of pytest, two at a time: some minutes of silence are normal'
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target lint check-ros check-rest check-jazzy
+
+lint:
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/python -m pytest
 
-# The ROS tests alone, on Jazzy's rclpy (`make test` runs them too, from test/package/test_jazzy.py).
+check-ros:
+	$(PYTEST) test/ros
+
+check-rest:
+	$(PYTEST) test --ignore=test/ros --ignore=test/package/test_jazzy.py
+
+check-jazzy:
+	$(PYTEST) test/package/test_jazzy.py
+
+# All ROS tests on Jazzy's rclpy; `make test` runs the ones that depend most on its version.
 test-jazzy:
 	@$(SETUP) test
-	.cache/jazzy/bin/python -m pytest test/ros
+	env -u ROS_DOMAIN_ID .cache/jazzy/bin/python -m pytest test/ros
 
 figures:
 	@$(SETUP) test

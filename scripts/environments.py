@@ -6,6 +6,7 @@ compiles ROS messages for each distribution, one with the oldest libraries, one 
 
 from __future__ import annotations
 
+import platform
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ CACHE = ROOT / '.cache'
 LISTS = ROOT / 'requirements'
 CONSTRAINTS = LISTS / 'constraints.txt'
 PACKAGE = ('setup.py', 'setup.cfg', 'package.xml')
+WHEELS_EXIST = platform.machine() == 'x86_64'  # of ROS, on pip
 
 
 def lists(*names: str) -> list[Path]:

@@ -122,9 +122,10 @@ def set_up_test() -> None:
 
     def others() -> None:
         with step('environments for colcon, Jazzy and the oldest libraries'):
-            places.colcon_environment()
-            places.jazzy_environment()
             places.oldest_environment()
+            if places.WHEELS_EXIST:
+                places.colcon_environment()
+                places.jazzy_environment()
 
     with ThreadPoolExecutor(2) as pool:
         rest = pool.submit(others)

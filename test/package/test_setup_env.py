@@ -10,7 +10,7 @@ from pathlib import Path
 
 import environments
 import pytest
-from shell import SetupError, digest, ensure, python_version, run
+from shell import SetupError, clean_environment, digest, ensure, python_version, run
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_failing_command_shows_itself_and_its_last_words():
 
 def set_up(repo_root: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, repo_root / 'scripts/setup_env.py', *arguments], text=True,
-                          capture_output=True, check=False, env={**os.environ, **variables})
+                          capture_output=True, check=False, env={**os.environ, **variables}, cwd=repo_root)
 
 
 def test_setup_names_its_extras(repo_root):
@@ -89,7 +89,11 @@ def tree(tmp_path: Path, repo_root: Path) -> Path:
     """A copy of what set-up reads, so that its refusals can't touch the clone's .venv."""
     for name in ('scripts', 'requirements', 'interfaces'):
         shutil.copytree(repo_root / name, tmp_path / name)
-    for name in environments.PACKAGE:
+    for name in ('launch', 'config', 'models', 'resource'):
+        shutil.copytree(repo_root / name, tmp_path / name)
+    shutil.copytree(repo_root / 'shufflenet_ros', tmp_path / 'shufflenet_ros',
+                    ignore=shutil.ignore_patterns('__pycache__'))
+    for name in (*environments.PACKAGE, 'pyproject.toml', 'LICENSE'):
         shutil.copy(repo_root / name, tmp_path)
     return tmp_path
 
@@ -101,3 +105,29 @@ def test_without_compilers_setup_stops_before_it_makes_anything(tree):
     assert 'sudo apt install cmake g++ make' in done.stderr
     assert 'Traceback' not in done.stderr
     assert not (tree / '.venv').exists()
+
+
+@pytest.mark.skipif(not environments.WHEELS_EXIST, reason='pip has ROS for x86_64 only')
+def test_where_a_distribution_is_sourced_its_rclpy_is_used(tree):
+    # Jazzy's wheels, put on the paths as a distribution's setup.bash does it.
+    jazzy = environments.jazzy_environment()
+    site = next(jazzy.glob('lib/python3*/site-packages'))
+
+    def sourced(**paths: str) -> subprocess.CompletedProcess[str]:
+        return set_up(tree, ROS_DISTRO='jazzy', AMENT_PREFIX_PATH=str(jazzy), **paths)
+
+    broken = sourced(PYTHONPATH='')
+    assert broken.returncode == 1
+    assert 'ROS jazzy is sourced, but' in broken.stderr
+    assert 'does not find rclpy, vision_msgs, shufflenet_ros_msgs' in broken.stderr
+    assert 'colcon build --base-paths src/shufflenet_ros src/shufflenet_ros/interfaces' in broken.stderr
+    whole = sourced(PYTHONPATH=str(site))
+    assert whole.returncode == 0, whole.stderr
+    python = tree / '.venv/bin/python'
+    assert '.venv is ready' in whole.stdout
+    assert 'include-system-site-packages = true' in (tree / '.venv/pyvenv.cfg').read_text()
+    assert not [line for line in run([python, '-m', 'pip', 'list']).splitlines() if line.startswith('ros-')]
+    libraries = ':'.join(map(str, [jazzy / 'lib', *site.glob('ros_*.libs')]))
+    variables = clean_environment(PYTHONPATH=str(site), LD_LIBRARY_PATH=libraries)
+    where = run([python, '-c', 'import rclpy; print(rclpy.__file__)'], env=variables, cwd=tree / 'scripts')
+    assert where.startswith(str(jazzy))
