@@ -19,7 +19,8 @@ def test_the_node_passes_on_jazzy(repo_root, shared_data):
         [venv / 'bin/python', '-c', 'from importlib.metadata import version; print(version("ros-rclpy"))'],
         env=clean_environment(), text=True, capture_output=True, check=True).stdout
     assert rclpy.startswith('7.1.')
-    done = subprocess.run([venv / 'bin/python', '-m', 'pytest', '-q', *(f'test/ros/{name}' for name in FILES)], env=clean_environment(),
+    tests = [f'test/ros/{name}' for name in FILES]
+    done = subprocess.run([venv / 'bin/python', '-m', 'pytest', '-q', *tests], env=clean_environment(),
                           cwd=repo_root, text=True, capture_output=True, check=False)
     print(done.stdout.splitlines()[-1] if done.stdout else done.stderr)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
