@@ -10,7 +10,8 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 PACKAGE = 'shufflenet_ros'
-PROFILES_VARIABLE = 'FASTDDS_DEFAULT_PROFILES_FILE'
+# Fast DDS 3 (Kilted and later) reads the first, Fast DDS 2 (Humble, Jazzy) the second.
+PROFILES_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 
 
 def in_share(*parts):
@@ -73,6 +74,7 @@ def generate_launch_description():
     declared = [DeclareLaunchArgument(name, default_value=default, description=text)
                 for name, default, text in ARGUMENTS]
     # Large images need larger shared-memory segments; whoever has set a profile keeps it.
-    profiles = [] if PROFILES_VARIABLE in os.environ else [
-        SetEnvironmentVariable(PROFILES_VARIABLE, in_share('config', 'fastdds_large_images.xml'))]
+    profiles = [] if any(name in os.environ for name in PROFILES_VARIABLES) else [
+        SetEnvironmentVariable(name, in_share('config', 'fastdds_large_images.xml'))
+        for name in PROFILES_VARIABLES]
     return LaunchDescription([*declared, *profiles, OpaqueFunction(function=make_node)])

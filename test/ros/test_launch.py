@@ -32,7 +32,7 @@ from shufflenet_ros.ros.parameters import TABLE, accept
 
 ARGUMENTS = {'model', 'cameras', 'image_topic', 'image_transport', 'params_file', 'namespace', 'use_sim_time',
              'log_level', 'autostart', 'respawn'}
-PROFILES = 'FASTDDS_DEFAULT_PROFILES_FILE'
+PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')  # Fast DDS 3 and 2
 
 
 @pytest.fixture(scope='module')
@@ -42,7 +42,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def no_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(PROFILES, raising=False)
+    for name in PROFILES:
+        monkeypatch.delenv(name, raising=False)
 
 
 def only_node(context: launch_stand_in.Context) -> launch_stand_in.LifecycleNode:
@@ -106,8 +107,10 @@ def test_remappings_per_camera() -> None:
         remappings(['a'], '/camera')
 
 
-def test_an_own_dds_profile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PROFILES, 'mine.xml')
+@pytest.mark.parametrize('name', PROFILES)
+def test_an_own_dds_profile_is_kept(no_profiles: None, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert set(launch_stand_in.run().environment) == set(PROFILES)
+    monkeypatch.setenv(name, 'mine.xml')
     assert launch_stand_in.run().environment == {}
 
 

@@ -272,8 +272,8 @@ def test_every_answers_all_and_latest_accounts_for_all(
         stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in live]
         assert stamps == sorted(set(stamps)) and last.count('published') == len(live)
         assert last.count('received') <= FRAMES + 100 and last.count('in_flight') == 0
-        # Best effort may lose frames on the way on a busy machine; of those that came, few may be given up.
-        assert 0 < last.count('received') <= 2 * last.count('published'), 'latest gives up only what is late'
+        # Without the large shared-memory segments (test/ros/conftest.py) best effort loses most on the way.
+        assert len(live) > FRAMES // 2, 'the policy latest gives up only what it cannot answer in time'
     for who in (single, drive):
         statuses = [status for part in ('camera', 'node') for status in who.statuses(part)
                     if 'received' in status.values]

@@ -44,7 +44,9 @@ def own_dds(repo_root: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ROS_DOMAIN_ID', os.environ.get('ROS_DOMAIN_ID') or str(1 + os.getpid() % 100))
         patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-        patch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', str(repo_root / 'config' / 'fastdds_large_images.xml'))
+        # Fast DDS 3 reads the first, Fast DDS 2 the second.
+        for variable in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
+            patch.setenv(variable, str(repo_root / 'config' / 'fastdds_large_images.xml'))
         yield
 
 
