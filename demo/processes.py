@@ -46,8 +46,9 @@ def node_command(parameters: Mapping[str, str], image_topic: str = 'image_raw') 
 
 
 def replay_command(bag: Path) -> list[str]:
-    """`shufflenet-ros replay`, beginning when the node listens."""
-    return [sys.executable, '-m', 'shufflenet_ros.cli', 'replay', str(bag), '--wait-for-subscribers', '1']
+    """`shufflenet-ros replay`, beginning when the node listens, and the demo to its /clock."""
+    return [sys.executable, '-m', 'shufflenet_ros.cli', 'replay', str(bag), '--wait-for-subscribers', '1',
+            '--wait-for-clock']
 
 
 class Child:

@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     qos.add_argument('--best-effort', action='store_false', dest='reliable', help='as most camera drivers do')
     add('--wait-for-subscribers', type=int, default=0, metavar='N',
         help='begin when N subscriptions match, counted over all topics (default: at once)')
+    add('--wait-for-clock', action='store_true', help='begin when somebody listens to /clock, too')
     add('--wait-timeout', type=float, default=60.0, metavar='S',
         help='seconds after which waiting is given up (default: %(default)s)')
 
@@ -85,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
         try:
             player = Player(node, bag, args, signals.stopped)
             player.wait_for_subscribers(args.wait_for_subscribers, args.wait_timeout)
+            if args.wait_for_clock:
+                player.wait_for_clock(args.wait_timeout)
             started = time.monotonic()
             player.play()
             while args.loop and not signals.stopped():
@@ -160,6 +163,21 @@ class Player:
                 names = [publisher.topic_name for publisher in self.publishers.values()]
                 raise ReplayError(f'{matched} subscriptions matched within {timeout_s:g} s: expected {count} '
                                   f'on {names}; check topic names, QoS and ROS_DOMAIN_ID')
+            time.sleep(0.02)
+
+    def wait_for_clock(self, timeout_s: float) -> None:
+        """Return when a subscription of /clock matches, or a signal comes.
+
+        Raises:
+            ReplayError: none did within timeout_s, or /clock is not published.
+        """
+        if self.clock is None:
+            raise ReplayError('--wait-for-clock: got --no-clock beside it; leave one of them out')
+        until = time.monotonic() + timeout_s
+        while not self.clock.get_subscription_count() and not self.stopped():
+            if time.monotonic() > until:
+                raise ReplayError(f'nobody listened to /clock within {timeout_s:g} s: '
+                                  'check use_sim_time and ROS_DOMAIN_ID')
             time.sleep(0.02)
 
     def play(self) -> None:

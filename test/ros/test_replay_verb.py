@@ -154,5 +154,7 @@ def test_what_cannot_be_replayed_is_one_error(bag: Path, tmp_path: Path) -> None
             ([bag, '--remap', '/nope:=/b'], 'topic /nope: bag'),
             ([bag, '--remap', 'a=b'], "'a=b': expected /a:=/b"),
             ([bag, '--rate', '0'], "'0': expected a number in [0.001, 1000]"),
-            ([bag, '--wait-for-subscribers', '1', '--wait-timeout', '0.2'], 'expected 1 on')):
+            ([bag, '--wait-for-subscribers', '1', '--wait-timeout', '0.2'], 'expected 1 on'),
+            ([bag, '--wait-for-clock', '--wait-timeout', '0.2'], 'nobody listened to /clock'),
+            ([bag, '--wait-for-clock', '--no-clock'], 'leave one of them out')):
         assert expected in failing(*arguments), arguments
