@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +68,8 @@ def check_tools(which: Callable[[str], str | None], header: Path, ensurepip: boo
 
 def find_python(version: str) -> str | None:
     """A working interpreter of that version ('3.10'): on PATH, or one that pyenv keeps; else None."""
-    kept = sorted((Path.home() / '.pyenv/versions').glob(f'{version}.*/bin/python{version}'))
+    pyenv = Path(os.environ.get('PYENV_ROOT') or Path.home() / '.pyenv')
+    kept = sorted(pyenv.glob(f'versions/{version}.*/bin/python{version}'))
     for candidate in [shutil.which(f'python{version}'), *kept]:
         # A pyenv shim lies on PATH also where that version isn't switched on, and then only fails.
         tried = candidate and subprocess.run([candidate, '-c', ''], capture_output=True, check=False)
