@@ -77,7 +77,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Card:
-    """A model's whole description; see shared fields in docs/bundle.md.
+    """A model's whole description; docs/bundle.md has each field.
 
     Attributes:
         labels: one name a logit.

@@ -26,10 +26,17 @@ class Classifier:
         """
         started = time.perf_counter()
         picture = decode(message, self.max_pixels)
-        return self.classify_picture(picture, options, time.perf_counter() - started)
+        return self._answer(picture, options, time.perf_counter() - started)
 
-    def classify_picture(self, picture: Picture, options: Options, decode_time: float = 0.0) -> Answer:
-        """Answer for decoded pixels."""
+    def classify_picture(self, picture: Picture, options: Options) -> Answer:
+        """Answer for pixels that are decoded already.
+
+        Raises:
+            Dropped: see `classify`.
+        """
+        return self._answer(picture, options, decode_time=0.0)
+
+    def _answer(self, picture: Picture, options: Options, decode_time: float) -> Answer:
         t0 = time.perf_counter()
         tensor = prepare(picture, self.card.input)
         t1 = time.perf_counter()
@@ -40,4 +47,4 @@ class Classifier:
         if embedding is not None and options.l2_normalize:
             embedding = unit_length(embedding)
         times = StageTimes(decode_time, t1 - t0, t2 - t1, time.perf_counter() - t2)
-        return Answer(labels, embedding, times)
+        return Answer(picture, labels, embedding, times)

@@ -48,11 +48,13 @@ class Answer:
     """What the network says of one frame.
 
     Attributes:
+        picture: the pixels it is about.
         labels: by falling score, ties by index.
         embedding: (D,) float32, or None where it was not asked for or the model has none.
         times: seconds a stage.
     """
 
+    picture: Picture
     labels: tuple[Label, ...]
     embedding: F32 | None
     times: StageTimes

@@ -1,6 +1,7 @@
 """The lifecycle node: configure loads and proves the model, activate subscribes."""
 
 import functools
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -168,7 +169,7 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
 
     def _activate(self) -> None:
         assert self._engine is not None and self._responder is not None
-        self._responder.open = True
+        self._responder.open_since = time.monotonic()
         self._engine.start()
         for name, camera in self._cameras.items():
             camera.watch.reset()
@@ -183,7 +184,7 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
             camera.topics.unsubscribe()
         ended = self._engine is None or self._engine.stop(timeout)
         if self._responder is not None:
-            self._responder.open = False
+            self._responder.open_since = math.inf
         if not ended:
             self.get_logger().warning(
                 f'an inference took longer than {timeout:g} s; its answer will not be sent')

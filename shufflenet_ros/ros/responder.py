@@ -1,5 +1,6 @@
 """The worker's part of the node: a frame in, messages out."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,8 +9,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from std_msgs.msg import Header
 
 from shufflenet_ros.core.classifier import Classifier
-from shufflenet_ros.core.decode import decode
-from shufflenet_ros.core.frame import Answer, Frame, Options, Picture
+from shufflenet_ros.core.frame import Answer, Frame, Options
 from shufflenet_ros.core.reasons import Dropped, Reason, printable
 from shufflenet_ros.core.stamp import stamp_problem
 from shufflenet_ros.core.stats import StageStats
@@ -51,7 +51,8 @@ class Responder:
 
     Attributes:
         settings: replaced as a whole when parameters change.
-        open: False once results may not be sent any more.
+        open_since: steady seconds; only frames that came later are answered. Infinity while the node
+            is inactive, so that an inference from before a deactivation never speaks after it.
     """
 
     def __init__(self, classifier: Classifier, sha256: str, cameras: Mapping[str, Camera], settings: Settings,
@@ -60,7 +61,7 @@ class Responder:
         self._ros_time_ns, self._logger = ros_time_ns, logger
         self._throttle = LogThrottle(time.monotonic)
         self.settings = settings
-        self.open = False
+        self.open_since = math.inf
 
     def handle(self, frame: Frame) -> None:
         """Answer one frame.
@@ -71,14 +72,11 @@ class Responder:
         settings, camera, header = self.settings, self._cameras[frame.camera], frame.message.header
         if self._stamp_is_good(camera, header):
             self._refuse_stale(header, settings.max_age_s)
-        started = time.perf_counter()
-        picture = decode(frame.message, self._classifier.max_pixels)
-        decode_time = time.perf_counter() - started
-        answer = self._classifier.classify_picture(picture, settings.options, decode_time)
-        if not self.open:
+        answer = self._classifier.classify(frame.message, settings.options)
+        if frame.arrived < self.open_since:
             raise Dropped(Reason.STALE, 'the answer came after the node had been deactivated')
         started = time.perf_counter()
-        self._publish(camera.topics, header, picture, answer, settings)
+        self._publish(camera.topics, header, answer, settings)
         publish_time = time.perf_counter() - started
         camera.stats.note(answer.times, publish_time, time.monotonic() - frame.arrived)
 
@@ -113,20 +111,19 @@ class Responder:
                 Reason.STALE, f'stamp is {age:.3f} s old, expected at most max_age_s {max_age_s:g}: '
                               "check the camera's clock and the network, or raise max_age_s")
 
-    def _publish(self, topics: CameraTopics, header: Header, picture: Picture, answer: Answer,
-                 settings: Settings) -> None:
+    def _publish(self, topics: CameraTopics, header: Header, answer: Answer, settings: Settings) -> None:
         topics.classification.publish(classification(header, answer.labels, settings.class_id))
         if answer.embedding is not None:
             normalized = settings.options.l2_normalize
             topics.embedding.publish(
                 embedding(header, answer.embedding, self._classifier.card, self._sha256, normalized))
         if topics.debug_image.get_subscription_count() > 0:
-            self._show(topics, header, picture, answer)
+            self._show(topics, header, answer)
 
-    def _show(self, topics: CameraTopics, header: Header, picture: Picture, answer: Answer) -> None:
+    def _show(self, topics: CameraTopics, header: Header, answer: Answer) -> None:
         """The answer is out already: a picture that can't be drawn must not count against its frame."""
         try:
-            topics.debug_image.publish(debug_image(picture, answer.labels, header))
+            topics.debug_image.publish(debug_image(answer.picture, answer.labels, header))
         except Exception as error:
             more = self._throttle.admit('debug_image')
             if more is not None:

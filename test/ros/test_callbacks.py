@@ -77,7 +77,7 @@ IN_SPIN: dict[str, tuple[type, str, Callable[[Bench], Any]]] = {
 }
 IN_WORKER: dict[str, tuple[type, str]] = {
     'responder': (Responder, 'handle'),
-    'classifier': (Classifier, 'classify_picture'),
+    'classifier': (Classifier, 'classify'),
     'publish': (Responder, '_publish'),
 }
 HOOKS = {  # method -> label of the transition that meets it, state before, state after the failure

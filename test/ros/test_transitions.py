@@ -151,6 +151,26 @@ def test_d3_an_inference_that_outlasts_the_wait_is_not_sent(context: Context, mo
         b.wait_for_subscription()
 
 
+def test_d3_nor_after_the_node_is_active_again_meanwhile(context: Context, model: Path) -> None:
+    with bench(context, model) as b:
+        b.bring_to('inactive')
+        slow = slow_down(b.node, 0.0)
+        b.bring_to('active')
+        b.wait_for_subscription()
+        slow.seconds = 4.0
+        slow.begun.clear()
+        slow.ended.clear()
+        in_work = b.show()
+        assert slow.begun.wait(5.0)
+        assert b.change(label='deactivate') and b.change(label='activate')
+        assert not slow.ended.is_set(), 'the node is active again while the old frame is in work'
+        slow.seconds = 0.0
+        assert slow.ended.wait(5.0)
+        b.wait_for_subscription()
+        assert b.answered()
+        assert in_work not in {answer.header.stamp.sec for answer in b.heard}
+
+
 def held(b: Bench) -> dict[str, int]:
     """What a node that forgets to let go would hold more of."""
     return {'threads': len(os.listdir('/proc/self/task')), 'files': len(os.listdir('/proc/self/fd')),
