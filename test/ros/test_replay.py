@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -38,16 +37,7 @@ OFFLINE_TOLERANCE = 1e-4
 GOLDEN_TOLERANCE = 1e-3  # other processors and onnxruntimes add in another order
 
 
-@pytest.fixture(autouse=True, scope='module')
-def own_dds(repo_root: Path) -> Iterator[None]:
-    """A domain of its own on this machine only, with room for large images in shared memory."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_DOMAIN_ID', os.environ.get('ROS_DOMAIN_ID') or str(1 + os.getpid() % 100))
-        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-        # Fast DDS 3 reads the first, Fast DDS 2 the second.
-        for variable in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
-            patch.setenv(variable, str(repo_root / 'config' / 'fastdds_large_images.xml'))
-        yield
+pytestmark = pytest.mark.usefixtures('own_domain')
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -28,13 +27,7 @@ from shufflenet_ros.bags.writer import BagWriter
 FRAMES, PERIOD_NS, START_NS = 8, 100_000_000, 1_700_000_000_000_000_000
 
 
-@pytest.fixture(autouse=True, scope='module')
-def own_dds() -> Iterator[None]:
-    """A domain of its own, on this machine only."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_DOMAIN_ID', os.environ.get('ROS_DOMAIN_ID') or str(1 + os.getpid() % 100))
-        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-        yield
+pytestmark = pytest.mark.usefixtures('own_domain')
 
 
 @pytest.fixture
