@@ -96,6 +96,26 @@ def test_the_shuffle_matters_and_one_group_has_none():
         assert torch.allclose(with_shuffle(x), without(x)) is same
 
 
+def test_the_order_of_the_concatenation_is_the_configs():
+    torch.manual_seed(0)
+    ours = ShuffleNetV1(ShuffleNetV1Config(3, 0.25, classes=5)).eval()
+    theirs = ShuffleNetV1(ShuffleNetV1Config(3, 0.25, classes=5, shortcut_first=True)).eval()
+    theirs.load_state_dict(ours.state_dict())
+    with torch.no_grad():
+        x = ours.stem(torch.randn(1, 3, 64, 64))
+        first, shortcut = ours.stage2[0], ours.stem[0].out_channels
+        assert torch.equal(theirs.stage2[0](x), first(x).roll(shortcut, 1))
+
+
+def test_the_shallow_network_has_half_the_units():
+    config = ShuffleNetV1Config(3, 0.5, repeats=(2, 4, 2))
+    with torch.device('meta'):
+        model = ShuffleNetV1(config)
+        assert [len(stage) for stage in (model.stage2, model.stage3, model.stage4)] == [2, 4, 2]
+        # Plain widths with half the units cost 21.6M, so the paper's 40M shallow network was widened.
+        assert count(model).total_macs / 1e6 == pytest.approx(21.6, abs=0.1)
+
+
 # pytorchcv's name, our groups, width and stem: every v1 network that it has.
 PYTORCHCV = [
     ('shufflenet_g1_w1', 1, 1.0, 24), ('shufflenet_g2_w1', 2, 1.0, 24), ('shufflenet_g3_w1', 3, 1.0, 24),

@@ -87,7 +87,7 @@ def test_every_shipped_recipe_loads_and_says_command_time_and_result(path):
     recipe = load_recipe(path.stem)
     assert recipe.config(10).groups in (1, 2, 3, 4, 8)
     head = path.read_text()
-    assert all(f'# {word}:' in head for word in ('Command', 'Time', 'Expected'))
+    assert all(f'# {word}:' in head for word in ('Command', 'Time', 'Result'))
 
 
 @pytest.mark.parametrize('text, complaint', [
