@@ -1,7 +1,8 @@
 """The command `shufflenet-ros`: a table of verbs, each loaded only when called.
 
 A verb's module has `add_arguments(parser)` and `run(args) -> int`. What a machine reads goes to stdout
-alone, everything else to stderr. An error that the user can mend is one line and exit status 2.
+alone, everything else to stderr. An error that the user can mend is one line and exit status 2. A verb of
+two words is looked up before the verb that is its first: `models import` needs torch, `models` does not.
 """
 
 import argparse
@@ -12,9 +13,11 @@ from collections.abc import Sequence
 
 VERBS = {
     'classify': ('shufflenet_ros.tools.classify', 'name what images, folders, videos and bags show'),
-    'models': ('shufflenet_ros.tools.models', 'list, show, check and complete model files'),
+    'models': ('shufflenet_ros.tools.models', 'list, show, check, fetch and complete model files'),
+    'models import': ('shufflenet_ros.zoo.cli_import', "turn somebody else's weights into a bundle"),
     'replay': ('shufflenet_ros.ros.replay', 'publish a bag over ROS 2 with its own timing'),
     'train': ('shufflenet_ros.zoo.cli_train', 'train a ShuffleNet on a tar of labelled pictures'),
+    'complexity': ('shufflenet_ros.zoo.cli_complexity', 'count parameters and multiply-adds of networks'),
     'export': ('shufflenet_ros.zoo.cli_export', 'turn a trained checkpoint into a bundle'),
 }
 
@@ -29,7 +32,7 @@ REMEDIES = {
 
 def usage() -> str:
     """The help text: every verb with one line, no verb loaded."""
-    lines = [f'  {verb:<10} {summary}' for verb, (_, summary) in VERBS.items()]
+    lines = [f'  {verb:<13} {summary}' for verb, (_, summary) in VERBS.items()]
     return '\n'.join([
         'usage: shufflenet-ros VERB [options]', '', 'ShuffleNet on camera topics, bags and files.', '',
         'verbs:', *lines, '',
@@ -65,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from shufflenet_ros import __version__
         print(__version__)
         return 0
+    if arguments and f'{verb} {arguments[0]}' in VERBS:
+        verb, arguments = f'{verb} {arguments[0]}', arguments[1:]
     if verb not in VERBS:
         return _fail(f'there is no verb {verb!r}; expected one of {", ".join(VERBS)}')
     try:

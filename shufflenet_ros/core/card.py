@@ -84,6 +84,8 @@ class Card:
         outputs: graph output names: `logits`, and `embedding` where the model gives one.
         embedding: `dim` and `layer` of the embedding; empty where there is none.
         training: `data`, `terms`, `recipe`.
+        network_config: the options that rebuild the network in the zoo; empty where nobody knows them.
+        cost: `params` and `macs` (multiply-adds) of this very model at its own input; empty likewise.
     """
 
     name: str
@@ -98,6 +100,8 @@ class Card:
     source: str = ''
     golden: Golden | None = None
     variants: tuple[Variant, ...] = ()
+    network_config: Mapping[str, Any] = field(default_factory=dict)
+    cost: Mapping[str, int] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -188,6 +192,14 @@ def _outputs(value: Any) -> dict[str, str]:
     return {key: _text(name, f'outputs.{key}') for key, name in v.items()}
 
 
+def _cost(value: Any) -> dict[str, int]:
+    v = _section(value, 'cost', {'params': False, 'macs': False})
+    for key, number in v.items():
+        if type(number) is not int or number <= 0:
+            raise _refuse(f'cost.{key}', number, 'a positive integer')
+    return v
+
+
 def _golden(value: Any) -> Golden | None:
     if value is None:
         return None
@@ -224,11 +236,12 @@ def parse_card(text: str | bytes) -> Card:
     except (ValueError, RecursionError) as error:
         raise CardError(f'card is not JSON: {error}') from error
     known = dict.fromkeys(('schema', 'name', 'network', 'labels', 'input', 'outputs'), True)
-    optional = ('embedding', 'training', 'metrics', 'license', 'source', 'golden', 'variants')
+    optional = ('embedding', 'training', 'metrics', 'license', 'source', 'golden', 'variants',
+                'network_config', 'cost')
     v = _section(values, 'card', known | dict.fromkeys(optional, False))
     if v['schema'] != SCHEMA:
         raise _refuse('schema', v['schema'], f'{SCHEMA}; a newer card needs a newer shufflenet_ros')
-    for key in ('embedding', 'training', 'metrics'):
+    for key in ('embedding', 'training', 'metrics', 'network_config'):
         if not isinstance(v.get(key, {}), dict):
             raise _refuse(key, v[key], 'an object')
     for key in ('license', 'source'):
@@ -246,4 +259,5 @@ def parse_card(text: str | bytes) -> Card:
         training=v.get('training', {}), metrics=v.get('metrics', {}), license=v.get('license', ''),
         source=v.get('source', ''), golden=_golden(v.get('golden')),
         variants=_variants(v.get('variants', [])),
+        network_config=v.get('network_config', {}), cost=_cost(v.get('cost', {})),
     )

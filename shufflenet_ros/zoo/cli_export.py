@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from shufflenet_ros.backends.index import write_index
     from shufflenet_ros.zoo.export import export, make_card
     from shufflenet_ros.zoo.recipe import Recipe
+    from shufflenet_ros.zoo.registry import build
     from shufflenet_ros.zoo.score import score_bundle
-    from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1
 
     checkpoint = args.run / 'checkpoint.pt'
     if not checkpoint.is_file():
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     values = json.loads(state['recipe'])
     recipe = Recipe(**{**values, 'crop_scale': tuple(values['crop_scale'])})
     labels = json.loads((args.run / 'labels.json').read_text())
-    model = ShuffleNetV1(recipe.config(len(labels)))
+    model = build(recipe.config(len(labels)))
     model.load_state_dict(state['model'])
     fields = _card_fields(args, recipe.name, state['epoch'])
     path = args.out / f'{recipe.name}.onnx'

@@ -17,9 +17,11 @@ from shufflenet_ros.backends.onnx_write import save_bundle
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.core.card import Card, CardInput, Golden
 from shufflenet_ros.core.golden import golden_picture
-from shufflenet_ros.zoo.augment import MEAN, STD, normalise
+from shufflenet_ros.zoo.augment import IMAGENET, Normalisation, normalise
+from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1
+from shufflenet_ros.zoo.macs import count
+from shufflenet_ros.zoo.registry import name_of, values_of
 
 OPSET = 17  # the newest that keeps IR version 8, which the oldest supported onnxruntime still reads
 PARITY = 1e-4
@@ -34,18 +36,16 @@ class ExportError(ZooError):
 class Deployed(nn.Module):
     """The network as a robot runs it: (1, H, W, 3) uint8 RGB -> logits (1, C), embedding (1, D).
 
-    1/(255 std) is folded into the stem's weights; the mean stays a subtraction, because the stem's zero
+    1/(255 std) is folded into the first weights; the mean stays a subtraction, because the stem's zero
     padding has to mean "an average pixel" as it did in training.
     """
 
-    def __init__(self, model: ShuffleNetV1):
+    def __init__(self, model: Backbone, by: Normalisation):
         super().__init__()
         self.model = copy.deepcopy(model).eval()
-        scale = 1 / (255 * torch.tensor(STD))
-        stem = self.model.stem[0]
-        assert isinstance(stem, nn.Conv2d)
-        stem.weight.data *= scale[None, :, None, None]
-        self.register_buffer('mean', (255 * torch.tensor(MEAN))[None, :, None, None])
+        scale = 1 / (255 * torch.tensor(by.std))
+        self.model.first_conv.weight.data *= scale[None, :, None, None]
+        self.register_buffer('mean', (255 * torch.tensor(by.mean))[None, :, None, None])
 
     def forward(self, frame: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(1, H, W, 3) uint8 -> ((1, C), (1, D)) float32."""
@@ -62,12 +62,12 @@ class Parity:
     samples: int
 
 
-def to_onnx(model: ShuffleNetV1, px: int) -> bytes:
+def to_onnx(model: Backbone, px: int, by: Normalisation = IMAGENET) -> bytes:
     """The deployed form of a network as ONNX, batch 1, input `frame`, outputs `logits`, `embedding`."""
     buffer = io.BytesIO()
     frame = torch.zeros(1, px, px, 3, dtype=torch.uint8)
     torch.onnx.export(
-        Deployed(model), (frame,), buffer, opset_version=OPSET, dynamo=False,
+        Deployed(model, by), (frame,), buffer, opset_version=OPSET, dynamo=False,
         input_names=['frame'], output_names=['logits', 'embedding'],
     )
     return buffer.getvalue()
@@ -78,7 +78,8 @@ def _relative(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def check_parity(model: ShuffleNetV1, backend: OnnxRuntimeBackend, px: int, samples: int = 64) -> Parity:
+def check_parity(model: Backbone, backend: OnnxRuntimeBackend, px: int, by: Normalisation = IMAGENET,
+                 samples: int = 64) -> Parity:
     """Compare the exported file with the network in torch on seeded frames.
 
     Raises:
@@ -88,7 +89,7 @@ def check_parity(model: ShuffleNetV1, backend: OnnxRuntimeBackend, px: int, samp
     worst_logits = worst_embedding = 0.0
     for _ in range(samples):
         frame = rng.integers(0, 256, (1, px, px, 3), np.uint8)
-        x = normalise(torch.from_numpy(frame))
+        x = normalise(torch.from_numpy(frame), by)
         outputs = backend.run(frame)
         assert outputs.embedding is not None
         worst_logits = max(worst_logits, _relative(outputs.logits, model.eval()(x)[0].numpy()))
@@ -101,29 +102,33 @@ def check_parity(model: ShuffleNetV1, backend: OnnxRuntimeBackend, px: int, samp
     return Parity(worst_logits, worst_embedding, samples)
 
 
-def make_card(model: ShuffleNetV1, name: str, labels: Sequence[str], px: int, **fields: Any) -> Card:
+def make_card(model: Backbone, name: str, labels: Sequence[str], px: int, crop: float = 1.0,
+              **fields: Any) -> Card:
     """The card of an exported network, without its golden sample."""
+    cost = count(model, (px, px))
     return Card(
-        name=name, network=model.config.name, labels=tuple(labels),
-        input=CardInput(layout='NHWC', dtype='uint8', size=(px, px), color='rgb'),
+        name=name, network=name_of(model.config), labels=tuple(labels),
+        input=CardInput(layout='NHWC', dtype='uint8', size=(px, px), color='rgb', crop=crop),
         outputs={'logits': 'logits', 'embedding': 'embedding'},
-        embedding={'dim': model.embedding_dim, 'layer': 'global average pool after stage 4'},
+        embedding={'dim': model.embedding_dim, 'layer': 'global average pool before the linear layer'},
+        network_config=values_of(model.config), cost={'params': cost.params, 'macs': cost.total_macs},
         **fields,
     )
 
 
-def export(model: ShuffleNetV1, card: Card, path: Path) -> Parity:
+def export(model: Backbone, card: Card, path: Path, by: Normalisation = IMAGENET) -> Parity:
     """Write one bundle: graph, card, parity check against torch, golden sample.
 
     Raises:
         ExportError: the graph differs from the network; nothing is written to path.
     """
-    graph = to_onnx(model, card.input.size[0])
+    px = card.input.size[0]
+    graph = to_onnx(model, px, by)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / path.name
         save_bundle(graph, card, draft)
         backend = OnnxRuntimeBackend(open_bundle(str(draft)))
-        parity = check_parity(model, backend, card.input.size[0])
+        parity = check_parity(model, backend, px, by)
         logits = backend.run(golden_picture(card.input.size).pixels[None]).logits
     golden = Golden(tuple(round(float(v), 5) for v in logits[:GOLDEN_LOGITS]))
     save_bundle(graph, replace(card, golden=golden), path)

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config
+from shufflenet_ros.zoo.registry import Config, config_of
 
 RECIPES = Path(__file__).parent / 'recipes'
 
@@ -18,7 +18,7 @@ class Recipe:
 
     Attributes:
         name: of the bundle it makes.
-        network: fields of ShuffleNetV1Config, without the number of classes.
+        network: a name of the registry, or fields of a configuration (`registry.config_of`).
         px: side of the network's input in training's end, validation and deployment.
         epochs, batch, learning_rate, warmup_epochs, weight_decay, momentum, label_smoothing: SGD with
             Nesterov momentum; the rate rises linearly over the warm-up and falls linearly to 0.
@@ -29,7 +29,7 @@ class Recipe:
     """
 
     name: str
-    network: dict[str, Any]
+    network: str | dict[str, Any]
     px: int
     epochs: int
     batch: int = 128
@@ -44,9 +44,9 @@ class Recipe:
     early_share: float = 0.0
     seed: int = 0
 
-    def config(self, classes: int) -> ShuffleNetV1Config:
+    def config(self, classes: int) -> Config:
         """The network for that many classes."""
-        return ShuffleNetV1Config(classes=classes, **self.network)
+        return config_of(self.network, classes)
 
     def px_at(self, epoch: int) -> int:
         """Side of the training input in an epoch, counted from 0."""

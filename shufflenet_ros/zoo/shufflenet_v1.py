@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from shufflenet_ros.zoo.backbone import Backbone, conv_stem
 from shufflenet_ros.zoo.channel_shuffle import channel_shuffle
 from shufflenet_ros.zoo.errors import ZooError
 
@@ -17,6 +18,7 @@ STAGE2_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 # Stem channels that reproduce the paper's complexities: 1.5x keeps 24 (292M), 0.25x needs about 12 (13M).
 DEFAULT_STEMS = {0.25: 12, 0.5: 12, 0.75: 18, 1.0: 24, 1.5: 24, 2.0: 48}
 STEM_025_MANY_GROUPS = 8
+SE_REDUCTION = 16
 
 
 def _round_up(value: float, multiple: int) -> int:
@@ -57,25 +59,53 @@ class ShuffleNetV1Config:
         width: the paper's scale factor s.
         classes: length of the logits.
         stem: output channels of the first convolution; 0 takes the default of `stem_channels`.
+        stages: output channels of stages 2, 3 and 4; empty takes those of `stage_channels`.
         repeats: units of stages 2, 3 and 4.
+        se: squeeze-and-excitation on the residual branch before it is added or concatenated. The paper
+            names the variant (Table 5) and not its place; a reduction of 16 gives its 527M at 2x.
         shuffle: False gives the paper's ablation (Table 3).
+        shuffle_inverse: shuffle with the inverse permutation, as Megvii's and tensorpack's codes do.
         shortcut_first: order of the concatenation in stride-2 units. False, (branch, shortcut), is
             pytorchcv's order; Megvii, jaxony and mmpretrain have the other one. Weights of the two are
             not permutations of each other, as the groups cut the channels in different places.
+        bare_stem: the first convolution has a bias and neither BN nor ReLU, as in jaxony's code.
     """
 
     groups: int = 3
     width: float = 1.0
     classes: int = 1000
     stem: int = 0
+    stages: tuple[int, ...] = ()
     repeats: tuple[int, int, int] = (4, 8, 4)
+    se: bool = False
     shuffle: bool = True
+    shuffle_inverse: bool = False
     shortcut_first: bool = False
+    bare_stem: bool = False
 
     @property
-    def name(self) -> str:
-        """Such as shufflenet_v1_x0_5_g3."""
-        return f'shufflenet_v1_x{str(float(self.width)).replace(".", "_")}_g{self.groups}'
+    def stem_channels(self) -> int:
+        """Output channels of the first convolution."""
+        return self.stem or stem_channels(self.groups, self.width)
+
+    @property
+    def stage_channels(self) -> tuple[int, ...]:
+        """Output channels of stages 2, 3 and 4."""
+        return self.stages or stage_channels(self.groups, self.width)
+
+
+class SqueezeExcite(nn.Module):
+    """Scale each channel by what the whole picture says of it (Hu et al., CVPR 2018), reduction 16."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.squeeze = nn.Conv2d(channels, max(1, channels // SE_REDUCTION), 1)
+        self.excite = nn.Conv2d(self.squeeze.out_channels, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        y = torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))
+        return x * torch.sigmoid(self.excite(y))
 
 
 class Unit(nn.Module):
@@ -88,15 +118,17 @@ class Unit(nn.Module):
     def __init__(self, c_in: int, c_out: int, stride: int, config: ShuffleNetV1Config, grouped_first: bool):
         super().__init__()
         mid, branch = c_out // 4, c_out - c_in if stride == 2 else c_out
-        self.stride, self.shortcut_first = stride, config.shortcut_first
+        self.shortcut_first = config.shortcut_first
         # One group needs no shuffle: it would be the identity, and a useless node in the exported graph.
-        self.shuffle_groups = config.groups if config.shuffle else 1
+        groups = config.groups if config.shuffle else 1
+        self.shuffle_groups = mid // groups if config.shuffle_inverse and groups > 1 else groups
         self.compress = nn.Conv2d(c_in, mid, 1, groups=config.groups if grouped_first else 1, bias=False)
         self.compress_bn = nn.BatchNorm2d(mid)
         self.depthwise = nn.Conv2d(mid, mid, 3, stride, 1, groups=mid, bias=False)
         self.depthwise_bn = nn.BatchNorm2d(mid)
         self.expand = nn.Conv2d(mid, branch, 1, groups=config.groups, bias=False)
         self.expand_bn = nn.BatchNorm2d(branch)
+        self.se = SqueezeExcite(branch) if config.se else nn.Identity()
         self.pool = nn.AvgPool2d(3, 2, 1) if stride == 2 else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -104,14 +136,14 @@ class Unit(nn.Module):
         y = torch.relu(self.compress_bn(self.compress(x)))
         y = channel_shuffle(y, self.shuffle_groups)
         y = self.depthwise_bn(self.depthwise(y))  # no ReLU here (section 3.2)
-        y = self.expand_bn(self.expand(y))
+        y = self.se(self.expand_bn(self.expand(y)))
         if self.pool is None:
             return torch.relu(x + y)
         shortcut = self.pool(x)
         return torch.relu(torch.cat((shortcut, y) if self.shortcut_first else (y, shortcut), 1))
 
 
-class ShuffleNetV1(nn.Module):
+class ShuffleNetV1(Backbone):
     """The whole network: stem, max-pool, stages 2 to 4, global pool, one linear layer.
 
     Raises:
@@ -119,17 +151,18 @@ class ShuffleNetV1(nn.Module):
     """
 
     def __init__(self, config: ShuffleNetV1Config):
-        super().__init__()
         self.config = config
-        stem = config.stem or stem_channels(config.groups, config.width)
-        if stem % config.groups:
-            raise ZooError(f'stem={stem}: expected a multiple of groups={config.groups}')
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
-        )
-        stages, c_in = [], stem
-        channels = stage_channels(config.groups, config.width)
-        for index, (c_out, units) in enumerate(zip(channels, config.repeats, strict=True)):
+        c_in = config.stem_channels
+        if c_in % config.groups:
+            raise ZooError(f'stem={c_in}: expected a multiple of groups={config.groups}')
+        stem = conv_stem(c_in)
+        if config.bare_stem:
+            stem = nn.Sequential(nn.Conv2d(3, c_in, 3, 2, 1), nn.MaxPool2d(3, 2, 1))
+        stages = []
+        for index, (c_out, units) in enumerate(zip(config.stage_channels, config.repeats, strict=True)):
+            if c_out % (4 * config.groups):
+                raise ZooError(f'a stage of {c_out} channels: expected a multiple of {4 * config.groups}, as '
+                               f'its bottleneck of a quarter is cut into {config.groups} groups')
             stage = []
             for unit in range(units):
                 # The very first pointwise convolution has too few input channels to be grouped (Table 1).
@@ -137,22 +170,4 @@ class ShuffleNetV1(nn.Module):
                 stage.append(Unit(c_in, c_out, 2 if unit == 0 else 1, config, grouped))
                 c_in = c_out
             stages.append(nn.Sequential(*stage))
-        self.stage2, self.stage3, self.stage4 = stages
-        self.embedding_dim = c_in
-        self.fc = nn.Linear(c_in, config.classes)
-        self._init_weights()
-
-    def _init_weights(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
-        nn.init.normal_(self.fc.weight, std=0.01)
-        nn.init.zeros_(self.fc.bias)
-
-    def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) normalised RGB -> (N, embedding_dim): the globally pooled output of stage 4."""
-        return self.stage4(self.stage3(self.stage2(self.stem(x)))).mean((2, 3))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) normalised RGB -> (N, classes) logits."""
-        return self.fc(self.embed(x))
+        super().__init__(stem, stages, c_in, config.classes)

@@ -17,6 +17,7 @@ from shufflenet_ros.core.classifier import Classifier  # noqa: E402
 from shufflenet_ros.core.frame import Options, Picture  # noqa: E402
 from shufflenet_ros.zoo.augment import normalise  # noqa: E402
 from shufflenet_ros.zoo.export import ExportError, check_parity, export, make_card  # noqa: E402
+from shufflenet_ros.zoo.registry import name_of  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
@@ -41,7 +42,7 @@ def test_bundle_equals_the_network(groups, width, tmp_path):
 
     loaded = load(str(path))
     card = loaded.bundle.card
-    assert card.network == model.config.name and card.labels == tuple(LABELS) and card.golden is not None
+    assert card.network == name_of(model.config) and card.labels == tuple(LABELS) and card.golden is not None
     frame = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
     options = Options(top_k=10, l2_normalize=False)
     answer = Classifier(card, loaded.backend).classify_picture(Picture(frame, 'rgb'), options)

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from shufflenet_ros.zoo.augment import MEAN, STD, colour_jitter, normalise, random_crop_flip  # noqa: E402
+from shufflenet_ros.zoo.augment import IMAGENET, colour_jitter, normalise, random_crop_flip  # noqa: E402
 from shufflenet_ros.zoo.datasets import load_tar  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.recipe import RECIPES, Recipe, load_recipe  # noqa: E402
@@ -109,7 +109,7 @@ def test_an_unknown_recipe_names_those_there_are():
 def test_normalise_is_imagenets():
     batch = torch.full((1, 2, 2, 3), 128, dtype=torch.uint8)
     assert normalise(batch)[0, :, 0, 0].tolist() == pytest.approx(
-        [(128 / 255 - m) / s for m, s in zip(MEAN, STD)], abs=1e-5)
+        [(128 / 255 - m) / s for m, s in zip(IMAGENET.mean, IMAGENET.std)], abs=1e-5)
 
 
 def test_a_full_crop_is_the_picture_or_its_mirror():

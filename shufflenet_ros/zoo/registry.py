@@ -1,0 +1,157 @@
+"""Every network of the zoo: one line a variant, and a name for each.
+
+The names are what recipes, cards, `models list` and `complexity` call a network.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeAlias
+
+from shufflenet_ros.zoo.backbone import Backbone
+from shufflenet_ros.zoo.errors import ZooError
+from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config
+from shufflenet_ros.zoo.shufflenet_v2 import ShuffleNetV2, ShuffleNetV2Config
+
+Config: TypeAlias = ShuffleNetV1Config | ShuffleNetV2Config
+
+# The class of a family's configuration, and what builds a network from it.
+FAMILIES: Mapping[str, tuple[type[Config], Callable[[Any], Backbone]]] = {
+    'shufflenet_v1': (ShuffleNetV1Config, ShuffleNetV1),
+    'shufflenet_v2': (ShuffleNetV2Config, ShuffleNetV2),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named network.
+
+    Attributes:
+        config: for 1000 classes.
+        error: published ImageNet top-1 error in %, single centre crop; None where nobody published one.
+        source: who published it.
+        note: what is our own choice, or why the variant exists.
+    """
+
+    config: Config
+    error: float | None = None
+    source: str = ''
+    note: str = ''
+
+
+PAPER = 'ShuffleNet, CVPR 2018, Table 2'
+TABLE_3 = 'ShuffleNet, CVPR 2018, Table 3'
+TABLE_5 = 'ShuffleNet, CVPR 2018, Table 5'
+V2_PAPER = 'ShuffleNet v2, ECCV 2018, Table 8'
+MEGVII = 're-training by Megvii (ShuffleNet-Series)'
+OSMR = 're-training by osmr (imgclsmob)'
+SHALLOW = (168, 336, 672)
+_V1, _V2 = ShuffleNetV1Config, ShuffleNetV2Config
+
+NETWORKS: Mapping[str, Variant] = {
+    'shufflenet_v1_x0_25_g1': Variant(_V1(1, 0.25), 57.1, PAPER),
+    'shufflenet_v1_x0_25_g2': Variant(_V1(2, 0.25), 56.8, PAPER),
+    'shufflenet_v1_x0_25_g3': Variant(_V1(3, 0.25), 55.0, PAPER),
+    'shufflenet_v1_x0_25_g4': Variant(_V1(4, 0.25), 54.2, PAPER),
+    'shufflenet_v1_x0_25_g8': Variant(_V1(8, 0.25), 52.7, PAPER),
+    'shufflenet_v1_x0_5_g1': Variant(_V1(1, 0.5), 45.1, PAPER),
+    'shufflenet_v1_x0_5_g2': Variant(_V1(2, 0.5), 44.4, PAPER),
+    'shufflenet_v1_x0_5_g3': Variant(_V1(3, 0.5), 43.2, PAPER),
+    'shufflenet_v1_x0_5_g4': Variant(_V1(4, 0.5), 41.6, PAPER),
+    'shufflenet_v1_x0_5_g8': Variant(_V1(8, 0.5), 42.3, PAPER),
+    'shufflenet_v1_x0_75_g1': Variant(_V1(1, 0.75), 39.25, OSMR),
+    'shufflenet_v1_x0_75_g2': Variant(_V1(2, 0.75)),
+    'shufflenet_v1_x0_75_g3': Variant(_V1(3, 0.75), 37.81, OSMR),
+    'shufflenet_v1_x0_75_g4': Variant(_V1(4, 0.75)),
+    'shufflenet_v1_x0_75_g8': Variant(_V1(8, 0.75)),
+    'shufflenet_v1_x1_0_g1': Variant(_V1(1, 1.0), 33.6, PAPER),
+    'shufflenet_v1_x1_0_g2': Variant(_V1(2, 1.0), 32.7, PAPER),
+    'shufflenet_v1_x1_0_g3': Variant(_V1(3, 1.0), 32.6, PAPER),
+    'shufflenet_v1_x1_0_g4': Variant(_V1(4, 1.0), 32.8, PAPER),
+    'shufflenet_v1_x1_0_g8': Variant(_V1(8, 1.0), 32.4, PAPER),
+    'shufflenet_v1_x1_5_g1': Variant(_V1(1, 1.5)),
+    'shufflenet_v1_x1_5_g2': Variant(_V1(2, 1.5)),
+    'shufflenet_v1_x1_5_g3': Variant(_V1(3, 1.5), 28.5, TABLE_5, 'stem of 24, which gives the 292M'),
+    'shufflenet_v1_x1_5_g4': Variant(_V1(4, 1.5)),
+    'shufflenet_v1_x1_5_g8': Variant(_V1(8, 1.5), 29.0, MEGVII),
+    'shufflenet_v1_x2_0_g1': Variant(_V1(1, 2.0)),
+    'shufflenet_v1_x2_0_g2': Variant(_V1(2, 2.0)),
+    'shufflenet_v1_x2_0_g3': Variant(_V1(3, 2.0), 26.3, TABLE_5),
+    'shufflenet_v1_x2_0_g4': Variant(_V1(4, 2.0)),
+    'shufflenet_v1_x2_0_g8': Variant(_V1(8, 2.0), 27.1, MEGVII),
+    # Table 3: what the shuffle is worth.
+    'shufflenet_v1_x0_25_g3_noshuffle': Variant(_V1(3, 0.25, shuffle=False), 56.3, TABLE_3),
+    'shufflenet_v1_x0_25_g8_noshuffle': Variant(_V1(8, 0.25, shuffle=False), 56.5, TABLE_3),
+    'shufflenet_v1_x0_5_g3_noshuffle': Variant(_V1(3, 0.5, shuffle=False), 45.7, TABLE_3),
+    'shufflenet_v1_x0_5_g8_noshuffle': Variant(_V1(8, 0.5, shuffle=False), 48.1, TABLE_3),
+    'shufflenet_v1_x1_0_g3_noshuffle': Variant(_V1(3, 1.0, shuffle=False), 34.5, TABLE_3),
+    'shufflenet_v1_x1_0_g8_noshuffle': Variant(_V1(8, 1.0, shuffle=False), 37.6, TABLE_3),
+    # Table 5's other two, where the paper gives no widths and no place for the squeeze.
+    'shufflenet_v1_x0_5_g3_shallow': Variant(
+        _V1(3, 0.5, stages=SHALLOW, repeats=(2, 4, 2)), 42.8, TABLE_5,
+        'our choice: 2/4/2 units at 168/336/672 channels, stem 12; the paper gives 40M and no widths'),
+    'shufflenet_v1_x2_0_g3_se': Variant(
+        _V1(3, 2.0, se=True), 24.7, TABLE_5,
+        'our choice: on the residual branch, reduction 16, which gives the 527M; the paper gives no place'),
+    # Other stems that published weights or other codes have.
+    'shufflenet_v1_x0_25_g1_stem6': Variant(_V1(1, 0.25, stem=6), 62.00, OSMR, "osmr's stem"),
+    'shufflenet_v1_x0_25_g3_stem6': Variant(_V1(3, 0.25, stem=6), 61.34, OSMR, "osmr's stem"),
+    'shufflenet_v1_x1_5_g3_stem36': Variant(
+        _V1(3, 1.5, stem=36), note='the stem scaled like the rest; matches no figure of the paper'),
+    'shufflenet_v2_x0_5': Variant(_V2(0.5), 39.7, V2_PAPER),
+    'shufflenet_v2_x1_0': Variant(_V2(1.0), 30.6, V2_PAPER),
+    'shufflenet_v2_x1_5': Variant(_V2(1.5), 27.4, V2_PAPER),
+    'shufflenet_v2_x2_0': Variant(_V2(2.0), 25.1, V2_PAPER),
+}
+
+
+def build(config: Config) -> Backbone:
+    """The network of a configuration, with random weights."""
+    for config_type, network in FAMILIES.values():
+        if isinstance(config, config_type):
+            return network(config)
+    raise ZooError(f'{type(config).__name__}: expected the configuration of one of {sorted(FAMILIES)}')
+
+
+def config_of(network: str | Mapping[str, Any], classes: int = 1000) -> Config:
+    """The configuration that a recipe or card means.
+
+    Args:
+        network: a name of the registry, or a mapping of a configuration's fields with its `family`
+            (shufflenet_v1 where it names none); without `classes`.
+
+    Raises:
+        ZooError: no such name, family or field.
+    """
+    if isinstance(network, str):
+        if network not in NETWORKS:
+            raise ZooError(f'there is no network {network!r}: expected one of {", ".join(NETWORKS)}')
+        return replace(NETWORKS[network].config, classes=classes)
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in network.items()}
+    family = values.pop('family', 'shufflenet_v1')
+    if family not in FAMILIES:
+        raise ZooError(f'there is no family {family!r}: expected one of {", ".join(FAMILIES)}')
+    config_type = FAMILIES[family][0]
+    known = {field.name for field in fields(config_type)} - {'classes'}
+    if unknown := sorted(set(values) - known):
+        raise ZooError(f'{family} has no field {unknown}: expected some of {sorted(known)}')
+    return config_type(classes=classes, **values)
+
+
+def values_of(config: Config) -> dict[str, Any]:
+    """A configuration as a card keeps it: the family, and each field that differs from its default.
+
+    `config_of` turns it back.
+    """
+    family = next(name for name, (kind, _) in FAMILIES.items() if isinstance(config, kind))
+    plain = asdict(type(config)())
+    changed = {key: value for key, value in asdict(config).items() if value != plain[key]}
+    changed.pop('classes', None)
+    return {'family': family, **changed}
+
+
+def name_of(config: Config) -> str:
+    """The registry's name of a network, or its family's with `_custom` where no line describes it."""
+    for name, variant in NETWORKS.items():
+        if replace(config, classes=variant.config.classes) == variant.config:
+            return name
+    return f'{values_of(config)["family"]}_custom'

@@ -1,0 +1,101 @@
+"""ShuffleNet v2 (Ma et al., ECCV 2018, section 3): ungrouped, half of the channels pass a unit untouched.
+
+Units and keys are laid out as torchvision's, whose published weights are the ones to be had.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from shufflenet_ros.zoo.backbone import Backbone, conv_stem
+from shufflenet_ros.zoo.channel_shuffle import channel_shuffle
+from shufflenet_ros.zoo.errors import ZooError
+
+# Table 5 of the paper: output channels of stages 2, 3, 4 and of the last convolution.
+CHANNELS = {
+    0.5: (48, 96, 192, 1024), 1.0: (116, 232, 464, 1024),
+    1.5: (176, 352, 704, 1024), 2.0: (244, 488, 976, 2048),
+}
+STEM = 24
+
+
+@dataclass(frozen=True)
+class ShuffleNetV2Config:
+    """One network of the family.
+
+    Attributes:
+        width: 0.5, 1, 1.5 or 2, the paper's; another one needs `channels`.
+        classes: length of the logits.
+        channels: of stages 2, 3, 4 and the last convolution; empty takes the paper's.
+        ceil_pool: the max-pool pads at the bottom and right alone, as in pytorchcv's code.
+    """
+
+    width: float = 1.0
+    classes: int = 1000
+    channels: tuple[int, ...] = ()
+    ceil_pool: bool = False
+
+
+def _branch(c_in: int, c_out: int, stride: int) -> nn.Sequential:
+    """1x1, depthwise 3x3 (no ReLU after it), 1x1."""
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(),
+        nn.Conv2d(c_out, c_out, 3, stride, 1, groups=c_out, bias=False), nn.BatchNorm2d(c_out),
+        nn.Conv2d(c_out, c_out, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(),
+    )
+
+
+class Unit(nn.Module):
+    """Figure 3 (c): split, transform one half, concatenate, shuffle. (N, C, H, W) -> (N, C, H, W)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.half = channels // 2
+        self.branch2 = _branch(self.half, self.half, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        # split, because chunk would leave shape arithmetic in the exported graph
+        kept, changed = x.split(self.half, 1)
+        return channel_shuffle(torch.cat((kept, self.branch2(changed)), 1), 2)
+
+
+class DownUnit(nn.Module):
+    """Figure 3 (d): both branches see all channels. (N, c_in, H, W) -> (N, c_out, H/2, W/2)."""
+
+    def __init__(self, c_in: int, c_out: int):
+        super().__init__()
+        half = c_out // 2
+        self.branch1 = nn.Sequential(
+            nn.Conv2d(c_in, c_in, 3, 2, 1, groups=c_in, bias=False), nn.BatchNorm2d(c_in),
+            nn.Conv2d(c_in, half, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU(),
+        )
+        self.branch2 = _branch(c_in, half, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, c_in, H, W) -> (N, c_out, H/2, W/2)."""
+        return channel_shuffle(torch.cat((self.branch1(x), self.branch2(x)), 1), 2)
+
+
+class ShuffleNetV2(Backbone):
+    """The whole network: stem, max-pool, stages of 4, 8 and 4 units, 1x1 convolution, pool, linear layer.
+
+    Raises:
+        ZooError: a width that the paper has no channels for, or channels that cannot be halved.
+    """
+
+    def __init__(self, config: ShuffleNetV2Config):
+        self.config = config
+        channels = config.channels or CHANNELS.get(config.width, ())
+        if len(channels) != 4 or any(c % 2 for c in channels):
+            raise ZooError(f'width={config.width}, channels={channels}: expected a width of '
+                           f'{sorted(CHANNELS)}, or four even channel counts')
+        c_in, stages = STEM, []
+        for c_out, units in zip(channels, (4, 8, 4), strict=False):
+            stages.append(nn.Sequential(DownUnit(c_in, c_out), *(Unit(c_out) for _ in range(units - 1))))
+            c_in = c_out
+        last = nn.Sequential(
+            nn.Conv2d(c_in, channels[-1], 1, bias=False), nn.BatchNorm2d(channels[-1]), nn.ReLU())
+        super().__init__(conv_stem(STEM, ceil_pool=config.ceil_pool), stages, channels[-1], config.classes,
+                         last)
