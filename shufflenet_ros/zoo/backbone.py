@@ -12,22 +12,20 @@ from torch import nn
 STAGES = ('stage2', 'stage3', 'stage4')
 
 
-def conv_stem(channels: int, *, ceil_pool: bool = False) -> nn.Sequential:
-    """3x3 convolution with stride 2, BN, ReLU, 3x3 max-pool with stride 2: (N, 3, H, W) -> (N, C, H/4, W/4).
+def conv_stem(channels: int, pool: nn.Module | None) -> nn.Sequential:
+    """3x3 convolution with stride 2, BN, ReLU, and a max-pool where there is one.
 
-    Args:
-        ceil_pool: pad the pooling at the bottom and right alone, as Caffe did and pytorchcv's v2 does.
+    (N, 3, H, W) -> (N, channels, H/4, W/4), or H/2, W/2 without the pool.
     """
-    pool = nn.MaxPool2d(3, 2, 0, ceil_mode=True) if ceil_pool else nn.MaxPool2d(3, 2, 1)
-    return nn.Sequential(
-        nn.Conv2d(3, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(), pool)
+    layers = [nn.Conv2d(3, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
+    return nn.Sequential(*layers, *([pool] if pool else []))
 
 
 class Backbone(nn.Module):
     """A network of the zoo, usable for its features, its embedding or its logits.
 
     Attributes:
-        stem: (N, 3, H, W) -> stride 4; its first module is the network's first convolution.
+        stem: (N, 3, H, W) -> stride 4 (2 where it does not pool); its first module is the network's first convolution.
         stage2, stage3, stage4: to strides 8, 16 and 32.
         last: after stage 4 and before pooling; nothing in v1, the 1x1 convolution of v2.
         embedding_dim: channels that are pooled.
@@ -59,7 +57,10 @@ class Backbone(nn.Module):
         return conv
 
     def features(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(N, 3, H, W) normalised RGB -> the stages' outputs (N, C, H/s, W/s) at strides s = 8, 16, 32."""
+        """(N, 3, H, W) normalised RGB -> the stages' outputs (N, C, H/s, W/s) at strides s = 8, 16, 32.
+
+        Half those strides for a network whose stem does not pool.
+        """
         stage2 = self.stage2(self.stem(x))
         stage3 = self.stage3(stage2)
         return stage2, stage3, self.stage4(stage3)

@@ -68,6 +68,8 @@ class ShuffleNetV1Config:
         shortcut_first: order of the concatenation in stride-2 units. False, (branch, shortcut), is
             pytorchcv's order; Megvii, jaxony and mmpretrain have the other one. Weights of the two are
             not permutations of each other, as the groups cut the channels in different places.
+        stem_pool: False leaves the max-pool out, for pictures of 64 pixels: every stage then works at twice
+            the resolution, and the network costs four times the multiply-adds of its size.
         bare_stem: the first convolution has a bias and neither BN nor ReLU, as in jaxony's code.
     """
 
@@ -81,6 +83,7 @@ class ShuffleNetV1Config:
     shuffle: bool = True
     shuffle_inverse: bool = False
     shortcut_first: bool = False
+    stem_pool: bool = True
     bare_stem: bool = False
 
     @property
@@ -155,9 +158,9 @@ class ShuffleNetV1(Backbone):
         c_in = config.stem_channels
         if c_in % config.groups:
             raise ZooError(f'stem={c_in}: expected a multiple of groups={config.groups}')
-        stem = conv_stem(c_in)
+        stem = conv_stem(c_in, nn.MaxPool2d(3, 2, 1) if config.stem_pool else None)
         if config.bare_stem:
-            stem = nn.Sequential(nn.Conv2d(3, c_in, 3, 2, 1), nn.MaxPool2d(3, 2, 1))
+            stem = nn.Sequential(nn.Conv2d(3, c_in, 3, 2, 1), *stem[3:])
         stages = []
         for index, (c_out, units) in enumerate(zip(config.stage_channels, config.repeats, strict=True)):
             if c_out % (4 * config.groups):

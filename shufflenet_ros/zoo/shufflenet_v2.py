@@ -97,5 +97,5 @@ class ShuffleNetV2(Backbone):
             c_in = c_out
         last = nn.Sequential(
             nn.Conv2d(c_in, channels[-1], 1, bias=False), nn.BatchNorm2d(channels[-1]), nn.ReLU())
-        super().__init__(conv_stem(STEM, ceil_pool=config.ceil_pool), stages, channels[-1], config.classes,
-                         last)
+        pool = nn.MaxPool2d(3, 2, 0, ceil_mode=True) if config.ceil_pool else nn.MaxPool2d(3, 2, 1)
+        super().__init__(conv_stem(STEM, pool), stages, channels[-1], config.classes, last)
