@@ -13,38 +13,16 @@ import numpy as np
 
 from shufflenet_ros.bags.errors import BagError
 from shufflenet_ros.bags.reader import IMAGE_TYPES, Bag, BagMessage, is_bag, stamp_ns
-from shufflenet_ros.core.frame import U8
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.sets.pictures import IMAGE_SUFFIXES, MAX_FILE_BYTES, FileImage, PixelImage, too_large
 
-IMAGE_SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEO_SUFFIXES = ('.avi', '.flv', '.m2ts', '.m4v', '.mjpeg', '.mjpg', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg',
                   '.ogv', '.ts', '.webm', '.wmv')
-MAX_FILE_BYTES = 256 << 20
 
 
 class SourceError(ValueError):
     """A source that does not exist or cannot be opened; the message says which, why and what to do."""
-
-
-@dataclass(frozen=True)
-class FileImage:
-    """An image file with the fields of a sensor_msgs/CompressedImage that decoding needs."""
-
-    data: bytes
-    format: str
-
-
-@dataclass(frozen=True)
-class VideoImage:
-    """A video's frame with the fields of a sensor_msgs/Image that decoding needs."""
-
-    data: U8
-    height: int
-    width: int
-    step: int
-    encoding: str = 'bgr8'
-    is_bigendian: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,12 +89,9 @@ def _open(path: Path, topics: Sequence[str]) -> list[Source]:
 
 def _image(path: Path) -> Source:
     def frames() -> Iterator[SourceFrame]:
-        message: FileImage | Dropped
         size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            message = Dropped(Reason.TOO_LARGE, f'file of {size} bytes: expected at most {MAX_FILE_BYTES}')
-        else:
-            message = FileImage(path.read_bytes(), path.suffix[1:])
+        huge = size > MAX_FILE_BYTES
+        message = too_large(size) if huge else FileImage(path.read_bytes(), path.suffix[1:])
         yield SourceFrame(str(path), None, 0, None, message)
     return Source(path, 1, None, frames)
 
@@ -139,7 +114,7 @@ def _video(path: Path) -> Source:
                 if not more:
                     return
                 height, width = pixels.shape[:2]
-                image = VideoImage(np.asarray(pixels, np.uint8).reshape(-1), height, width, 3 * width)
+                image = PixelImage(np.asarray(pixels, np.uint8).reshape(-1), height, width, 3 * width)
                 yield SourceFrame(str(path), None, number, None, image)
                 number += 1
         finally:

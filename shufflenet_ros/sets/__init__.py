@@ -1,0 +1,1 @@
+"""Labelled pictures behind one face: folders, tars and labelled bags; and a model's answers on them."""

@@ -1,0 +1,63 @@
+"""A labelled bag: its frames, and `<bag>.labels.yaml` beside it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from shufflenet_ros.bags.errors import BagError
+from shufflenet_ros.bags.reader import IMAGE_TYPES, Bag, BagMessage
+from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.sets.errors import SetError
+from shufflenet_ros.sets.label_file import label_file_of, read_label_file
+from shufflenet_ros.sets.sample import Sample, spread
+
+
+class BagSet:
+    """The frames of a bag that its label file names; those outside every range are counted."""
+
+    def __init__(self, path: Path, split: str = ''):
+        """Read the labels, and go through the bag once to count.
+
+        Raises:
+            SetError: a split was asked for, or the label file is missing or wrong.
+            BagError: the bag is damaged.
+        """
+        if split:
+            raise SetError(f'{path}: no split {split}: a labelled bag has none; leave the split out')
+        with Bag(path) as bag:
+            topics = {topic.name: topic.type in IMAGE_TYPES for topic in bag.topics}
+            label_file, duration_s = label_file_of(path), (bag.end_ns - bag.start_ns) / 1e9
+            self._timelines = read_label_file(label_file, topics, duration_s)
+            labels = [self._label(bag, item) for item in bag.messages(self._timelines)]
+        self.path, self.split = path, ''
+        self.labels = tuple(sorted(set().union(*(t.labels for t in self._timelines.values()))))
+        self.count = sum(label is not None for label in labels)
+        if not self.count:
+            raise SetError(f'{label_file}: none of the {len(labels)} frames lies in a range; expected seconds '
+                           f'from the start of the bag, which lasts {duration_s:.3f} s')
+        outside = len(labels) - self.count
+        self.left_out = {'frames outside every range': outside} if outside else {}
+
+    def _label(self, bag: Bag, item: BagMessage) -> str | None:
+        return self._timelines[item.topic].label_at(item.log_ns - bag.start_ns)
+
+    def samples(self, limit: int = 0) -> Iterator[Sample]:
+        """See LabelledSet."""
+        chosen = spread(self.count, limit)
+        index = {name: i for i, name in enumerate(self.labels)}
+        place = 0
+        with Bag(self.path) as bag:
+            for item in bag.messages(self._timelines):
+                label = self._label(bag, item)
+                if label is None:
+                    continue
+                if place in chosen:
+                    name = f'{item.topic} at {(item.log_ns - bag.start_ns) / 1e9:.3f} s'
+                    yield Sample(name, index[label], _message(item))
+                place += 1
+
+
+def _message(item: BagMessage) -> object:
+    try:
+        return item.message
+    except BagError as error:
+        return Dropped(Reason.BAD_FORMAT, str(error))

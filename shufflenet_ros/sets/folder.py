@@ -1,0 +1,57 @@
+"""A folder of labelled pictures."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.sets.pictures import MAX_FILE_BYTES, labelled_picture, too_large
+from shufflenet_ros.sets.sample import Sample, spread
+from shufflenet_ros.sets.tree import arrange
+
+_MAX_DEPTH = 4  # one below the deepest form, so that pictures too deep are noticed
+
+
+class FolderSet:
+    """`<class>/<image>` or `<split>/<class>/<image>` in a folder; links are followed."""
+
+    def __init__(self, path: Path, split: str = ''):
+        """List it.
+
+        Raises:
+            SetError: see `arrange`.
+        """
+        arranged = arrange(path, sorted(_files(path, '', _MAX_DEPTH)), split)
+        self.path, self.split, self.labels = path, arranged.split, arranged.labels
+        self.left_out, self._targets = arranged.left_out, arranged.targets
+        self.count = len(arranged.targets)
+
+    def samples(self, limit: int = 0) -> Iterator[Sample]:
+        """See LabelledSet."""
+        chosen = spread(self.count, limit)
+        for place, (file, target) in enumerate(self._targets.items()):
+            if place in chosen:
+                yield Sample(file, target, _read(self.path / file))
+
+
+def _files(folder: Path, inside: str, depth: int) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = f'{inside}{entry.name}'
+            if not entry.is_dir():
+                yield name
+            elif depth > 1:
+                yield from _files(folder / entry.name, f'{name}/', depth - 1)
+
+
+def _read(path: Path) -> object:
+    """A picture's message; anything but a readable regular file is Dropped."""
+    try:
+        if not path.is_file():
+            return Dropped(Reason.BAD_FORMAT, 'no regular file, or a link to nowhere')
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            return too_large(size)
+        return labelled_picture(path.read_bytes(), path.suffix[1:])
+    except OSError as error:
+        return Dropped(Reason.BAD_FORMAT, f'cannot be read: {error.strerror}')

@@ -1,0 +1,126 @@
+"""A tar of labelled pictures, plain or gzip. Nothing of it is ever written to disk."""
+
+import gzip
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.sets.errors import SetError
+from shufflenet_ros.sets.pictures import MAX_FILE_BYTES, labelled_picture, too_large
+from shufflenet_ros.sets.sample import Sample, spread
+from shufflenet_ros.sets.tree import arrange, is_picture
+
+TAR_SUFFIXES = ('.tar', '.tar.gz', '.tgz')
+_GZIP_MAGIC = b'\x1f\x8b'
+_MAX_READ = MAX_FILE_BYTES + (1 << 20)
+
+
+class TarSet:
+    """`<class>/<image>` or `<split>/<class>/<image>` in a tar.
+
+    Only regular files count. Links, devices and names with `..` are left out and counted; a picture above
+    the size limit is a sample without a message. Of members of one name the last counts, as in unpacking.
+    """
+
+    def __init__(self, path: Path, split: str = ''):
+        """List it, which reads a compressed one to its end.
+
+        Raises:
+            SetError: damaged or hostile, or see `arrange`.
+        """
+        members: dict[str, int] = {}
+        strange = 0
+        for number, (member, _) in enumerate(_members(path)):
+            name = member.name.removeprefix('./')
+            if member.isfile() and '..' not in name.split('/') and not name.startswith('/'):
+                members.pop(name, None)  # the later one of a name also takes the later place
+                members[name] = number
+            elif not member.isdir() and is_picture(name):
+                strange += 1
+        arranged = arrange(path, list(members), split)
+        self.path, self.split, self.labels = path, arranged.split, arranged.labels
+        self.left_out = dict(arranged.left_out)
+        if strange:
+            self.left_out['links and strange names'] = strange
+        self.count = len(arranged.targets)
+        self._wanted = {members[name]: (name, target) for name, target in arranged.targets.items()}
+
+    def samples(self, limit: int = 0) -> Iterator[Sample]:
+        """See LabelledSet."""
+        chosen = spread(self.count, limit)
+        wanted = {number: self._wanted[number] for place, number in enumerate(self._wanted) if place in chosen}
+        for number, (member, tar) in enumerate(_members(self.path)):
+            if number not in wanted:
+                continue
+            name, target = wanted.pop(number)
+            if member.name.removeprefix('./') != name:
+                raise SetError(f'{self.path}: member {number} was {name} when the tar was opened and is '
+                               'another now; leave it alone while it is read')
+            yield Sample(name, target, _read(tar, member))
+            if not wanted:
+                return
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> object:
+    if member.size > MAX_FILE_BYTES:
+        return too_large(member.size)
+    with _tar_errors(tar.name):
+        stream = tar.extractfile(member)
+        data = stream.read() if stream else b''
+    if len(data) != member.size:
+        return Dropped(Reason.TRUNCATED, f'{len(data)} of {member.size} bytes')
+    return labelled_picture(data, member.name.rsplit('.', 1)[-1])
+
+
+def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+    with _tar_errors(path), path.open('rb') as file:
+        packed = file.read(2) == _GZIP_MAGIC
+        file.seek(0)
+        stream = _Guarded(gzip.GzipFile(fileobj=file) if packed else file)
+        with tarfile.open(str(path), 'r:', fileobj=cast(IO[bytes], stream)) as tar:
+            count, end = 0, -1
+            while (member := tar.next()) is not None:
+                # A negative size would send tarfile backwards, for ever.
+                if member.size < 0 or member.offset_data <= end:
+                    raise SetError(f'{path}: member {count} claims {member.size} bytes; get the tar again')
+                count, end = count + 1, member.offset_data
+                yield member, tar
+                tar.members.clear()  # tarfile would keep every one
+            if stream.last.strip(b'\0') or not stream.last:
+                # tarfile takes whatever is no header for the end.
+                raise SetError(f'{path}: it is damaged or cut after member {count}: expected another, or the '
+                               'block of zeros that ends a tar; get it again')
+
+
+class _Guarded:
+    """A file for tarfile to read, which asks for as many bytes at once as a header claims.
+
+    Attributes:
+        last: what the last read gave.
+    """
+
+    def __init__(self, stream: IO[bytes] | gzip.GzipFile):
+        self._stream = stream
+        self.last = b''
+        self.tell, self.seek, self.close = stream.tell, stream.seek, stream.close
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MAX_READ:
+            raise SetError(f'a header of {size} bytes: expected at most {_MAX_READ}')
+        self.last = self._stream.read(size)
+        return self.last
+
+
+@contextmanager
+def _tar_errors(path: object) -> Iterator[None]:
+    """Hostile headers make tarfile and gzip raise some ten classes."""
+    try:
+        yield
+    except SetError as error:
+        raise error if str(path) in str(error) else SetError(f'{path}: {error}') from error
+    except Exception as error:
+        raise SetError(f'{path} cannot be read as a tar ({str(error)[:200] or type(error).__name__}); it is '
+                       f'damaged or none: expected {", ".join(TAR_SUFFIXES)}') from error
