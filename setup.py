@@ -18,7 +18,7 @@ setup(
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={
         NAME: ['py.typed'],
-        f'{NAME}.backends': ['cards/*.json'],
+        f'{NAME}.backends': ['cards/*.json', '*.yaml'],
         f'{NAME}.zoo': ['recipes/*.yaml'],
     },
     data_files=[

@@ -22,18 +22,29 @@ NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,199}')
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the folder: its plain name, its sha256 and its size in bytes."""
+    """A file of the folder: its plain name, its sha256 and its size in bytes.
+
+    Attributes:
+        check: for a fetched file, what it was held to when it first came (a key of
+            `backends.downloads.CHECKS`); hash and size are pinned since. '' for every other.
+    """
 
     file: str
     sha256: str
     size: int
+    check: str = ''
+
+    def values(self) -> dict[str, Any]:
+        """As in index.json, which names a check only where there was one."""
+        return {key: value for key, value in asdict(self).items() if key != 'check' or value}
 
 
 def _entry(where: str, value: Any) -> Entry:
-    good = (isinstance(value, dict) and set(value) == {'file', 'sha256', 'size'}
+    good = (isinstance(value, dict) and set(value) - {'check'} == {'file', 'sha256', 'size'}
             and isinstance(value['file'], str) and NAME.fullmatch(value['file'])
             and isinstance(value['sha256'], str) and SHA256.fullmatch(value['sha256'])
-            and type(value['size']) is int)
+            and type(value['size']) is int
+            and isinstance(value.get('check', ''), str))
     if not good:
         raise mismatch(where, '{"file": plain name, "sha256": 64 hex digits, "size": bytes}',
                        str(value)[:120], 'write the index again with the export command')
@@ -81,9 +92,14 @@ def write_index(folder: Path) -> dict[str, Entry]:
             raise mismatch(str(path), 'one file a name', f'{name!r}, which {entries[name].file} has too',
                            'rename one of the cards')
         entries[name] = Entry(path.name, sha256_of(data), len(data))
-    values = {'schema': INDEX_SCHEMA, 'models': {name: asdict(entry) for name, entry in entries.items()}}
-    write_whole(folder / INDEX_FILE, (json.dumps(values, indent=2) + '\n').encode())
+    write_entries(folder, entries)
     return entries
+
+
+def write_entries(folder: Path, entries: dict[str, Entry]) -> None:
+    """Replace a folder's index.json in one step."""
+    values = {'schema': INDEX_SCHEMA, 'models': {name: entry.values() for name, entry in entries.items()}}
+    write_whole(folder / INDEX_FILE, (json.dumps(values, indent=2) + '\n').encode())
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -35,6 +35,12 @@ class Found:
     entry: Entry | None = None
 
 
+def cache_root() -> Path:
+    """Where fetched files are kept: `models` for what runs, `weights` for what must be imported first."""
+    cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    return Path(cache, 'shufflenet_ros')
+
+
 def places() -> tuple[Place, ...]:
     """In the order in which they are searched, existing or not, each folder once.
 
@@ -50,8 +56,7 @@ def places() -> tuple[Place, ...]:
     # From <prefix>/lib/python3.x/site-packages/shufflenet_ros up to the prefix.
     prefixes = [Path(sysconfig.get_path('data')), Path(site.getuserbase()), *_PACKAGE.parents[3:4]]
     found += [Place('installed', prefix / _SHARE) for prefix in prefixes]
-    cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-    found.append(Place('cache', Path(cache, 'shufflenet_ros', 'models')))
+    found.append(Place('cache', cache_root() / 'models'))
     return tuple({place.folder: place for place in reversed(found)}.values())[::-1]
 
 
