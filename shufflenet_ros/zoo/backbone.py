@@ -25,7 +25,8 @@ class Backbone(nn.Module):
     """A network of the zoo, usable for its features, its embedding or its logits.
 
     Attributes:
-        stem: (N, 3, H, W) -> stride 4 (2 where it does not pool); its first module is the network's first convolution.
+        stem: (N, 3, H, W) -> stride 4 (2 where it does not pool); its first module is the first
+            convolution.
         stage2, stage3, stage4: to strides 8, 16 and 32.
         last: after stage 4 and before pooling; nothing in v1, the 1x1 convolution of v2.
         embedding_dim: channels that are pooled.
