@@ -32,8 +32,8 @@ class BagSet:
         self.labels = tuple(sorted(set().union(*(t.labels for t in self._timelines.values()))))
         self.count = sum(label is not None for label in labels)
         if not self.count:
-            raise SetError(f'{label_file}: none of the {len(labels)} frames lies in a range; expected seconds '
-                           f'from the start of the bag, which lasts {duration_s:.3f} s')
+            raise SetError(f'{label_file}: none of the {len(labels)} frames lies in a range; expected '
+                           f'seconds from the start of the bag, which lasts {duration_s:.3f} s')
         outside = len(labels) - self.count
         self.left_out = {'frames outside every range': outside} if outside else {}
 

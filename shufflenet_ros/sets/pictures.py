@@ -53,6 +53,7 @@ def labelled_picture(data: bytes, suffix: str) -> FileImage | PixelImage | Dropp
     except Dropped as dropped:
         return dropped
     if pixels is None:
-        return Dropped(Reason.BAD_FORMAT, f'{len(data)} bytes that OpenCV cannot decode: damaged, or no picture')
+        detail = f'{len(data)} bytes that OpenCV cannot decode; damaged, or no picture'
+        return Dropped(Reason.BAD_FORMAT, detail)
     height, width = pixels.shape[:2]
     return PixelImage(np.asarray(pixels, np.uint8).reshape(-1), height, width, 3 * width)

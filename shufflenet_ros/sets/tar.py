@@ -51,7 +51,8 @@ class TarSet:
     def samples(self, limit: int = 0) -> Iterator[Sample]:
         """See LabelledSet."""
         chosen = spread(self.count, limit)
-        wanted = {number: self._wanted[number] for place, number in enumerate(self._wanted) if place in chosen}
+        wanted = {number: item for place, (number, item) in enumerate(self._wanted.items())
+                  if place in chosen}
         for number, (member, tar) in enumerate(_members(self.path)):
             if number not in wanted:
                 continue
@@ -88,7 +89,6 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
                     raise SetError(f'{path}: member {count} claims {member.size} bytes; get the tar again')
                 count, end = count + 1, member.offset_data
                 yield member, tar
-                tar.members.clear()  # tarfile would keep every one
             if stream.last.strip(b'\0') or not stream.last:
                 # tarfile takes whatever is no header for the end.
                 raise SetError(f'{path}: it is damaged or cut after member {count}: expected another, or the '

@@ -1,18 +1,25 @@
-"""Training sets: an ImageFolder-like tar in, one uint8 array a split out.
+"""Training sets: a folder, tar or labelled bag in, one uint8 array a split out.
 
-The whole set is decoded once and kept as one array beside the tar, because at these sizes decoding
+The whole set is decoded once and, for a tar, kept as one array beside it, because at these sizes decoding
 costs more than the network's forward pass.
 """
 
 import json
-import tarfile
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from shufflenet_ros.core.opencv import cv2
-from shufflenet_ros.zoo.errors import ZooError
+from shufflenet_ros.core.card import CardInput
+from shufflenet_ros.core.classifier import DEFAULT_MAX_PIXELS
+from shufflenet_ros.core.decode import decode
+from shufflenet_ros.core.preprocess import prepare
+from shufflenet_ros.core.reasons import Dropped
+from shufflenet_ros.sets.errors import SetError
+from shufflenet_ros.sets.open import open_set
+from shufflenet_ros.sets.sample import LabelledSet
+from shufflenet_ros.sets.tar import TarSet
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class ImageSet:
     Attributes:
         images: (N, px, px, 3) uint8 RGB.
         targets: (N,) int64 indices into labels.
-        labels: class names, sorted.
+        labels: class names of all splits, sorted.
     """
 
     images: np.ndarray
@@ -30,56 +37,58 @@ class ImageSet:
     labels: tuple[str, ...]
 
 
-def _decode(data: bytes, px: int) -> np.ndarray:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ZooError('not an image that OpenCV can read')
-    side = min(image.shape[:2])
-    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    image = image[top:top + side, left:left + side]
-    if side != px:
-        image = cv2.resize(image, (px, px), interpolation=cv2.INTER_LINEAR)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+def load_set(path: str | Path, split: str, px: int) -> ImageSet:
+    """Read a set's pictures, each centre-cropped to a square and resized to px as on the robot.
 
+    A picture that cannot be decoded is left out and named on stderr. The array of a tar is cached as
+    <tar>.<split>.<px>.npz and taken from there while the tar keeps its size and time.
 
-def _read_tar(tar_path: Path, split: str, px: int) -> ImageSet:
-    images, names = [], []
-    with tarfile.open(tar_path) as tar:
-        for member in tar:
-            parts = member.name.split('/')
-            if not member.isfile() or len(parts) != 3 or parts[0] != split:
-                continue
-            stream = tar.extractfile(member)
-            assert stream is not None
-            try:
-                images.append(_decode(stream.read(), px))
-            except ZooError as error:
-                raise ZooError(f'{tar_path}: {member.name}: {error}') from error
-            names.append(parts[1])
-    if not images:
-        raise ZooError(f'{tar_path}: no image under {split}/<class>/; '
-                       'expected train/<class>/* and val/<class>/*')
-    labels = tuple(sorted(set(names)))
-    index = {name: i for i, name in enumerate(labels)}
-    return ImageSet(np.stack(images), np.array([index[n] for n in names], np.int64), labels)
-
-
-def load_tar(path: str | Path, split: str, px: int) -> ImageSet:
-    """Read split/<class>/<image> from a tar, shortest side centre-cropped and resized to px.
-
-    The decoded array is cached as <tar>.<split>.<px>.npz and taken from there the next time.
+    Args:
+        split: see `open_set`.
 
     Raises:
-        ZooError: no image of that split, or one that cannot be decoded.
-        FileNotFoundError: no such tar.
+        SetError, BagError: see `open_set`; or no picture can be decoded.
     """
     path = Path(path)
     cache = path.with_name(f'{path.name}.{split}.{px}.npz')
-    if cache.exists() and cache.stat().st_mtime >= path.stat().st_mtime:
-        with np.load(cache) as stored:
-            return ImageSet(stored['images'], stored['targets'], tuple(json.loads(str(stored['labels']))))
-    data = _read_tar(path, split, px)
-    partial = cache.with_suffix('.part.npz')
-    np.savez(partial, images=data.images, targets=data.targets, labels=json.dumps(data.labels))
-    partial.replace(cache)
+    if cache.exists() and (cached := _from_cache(cache, _key(path))):
+        return cached
+    dataset = open_set(path, split)
+    data = _decoded(dataset, px)
+    if isinstance(dataset, TarSet):
+        partial = cache.with_suffix('.part.npz')
+        np.savez(partial, images=data.images, targets=data.targets, labels=json.dumps(data.labels),
+                 key=_key(path))
+        partial.replace(cache)
     return data
+
+
+def _key(path: Path) -> str:
+    status = path.stat()
+    return f'{status.st_size} bytes, changed {status.st_mtime_ns}'
+
+
+def _from_cache(cache: Path, key: str) -> ImageSet | None:
+    with np.load(cache) as stored:
+        if 'key' not in stored or str(stored['key']) != key:
+            return None
+        return ImageSet(stored['images'], stored['targets'], tuple(json.loads(str(stored['labels']))))
+
+
+def _decoded(dataset: LabelledSet, px: int) -> ImageSet:
+    spec = CardInput('NHWC', 'uint8', (px, px), 'rgb')
+    images, targets = np.empty((dataset.count, px, px, 3), np.uint8), np.empty(dataset.count, np.int64)
+    good = 0
+    for sample in dataset.samples():
+        try:
+            if isinstance(sample.message, Dropped):
+                raise sample.message
+            images[good] = prepare(decode(sample.message, DEFAULT_MAX_PIXELS), spec)[0]
+        except Dropped as dropped:
+            print(f'{dataset.path}: {sample.name} left out: {dropped}', file=sys.stderr)
+            continue
+        targets[good] = sample.target
+        good += 1
+    if not good:
+        raise SetError(f'{dataset.path}: none of its {dataset.count} pictures can be decoded')
+    return ImageSet(images[:good], targets[:good], dataset.labels)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from shufflenet_ros.zoo.augment import colour_jitter, normalise, random_crop_flip
-from shufflenet_ros.zoo.datasets import ImageSet, load_tar
+from shufflenet_ros.zoo.datasets import ImageSet, load_set
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.recipe import Recipe
 from shufflenet_ros.zoo.registry import build
@@ -61,8 +61,8 @@ class Trainer:
         """Read the set and start from random weights, or from those of the run in the folder init."""
         torch.manual_seed(recipe.seed)
         self.recipe, self.out = recipe, out
-        self.train_set = load_tar(data_tar, 'train', recipe.px)
-        self.val_set = load_tar(data_tar, 'val', recipe.px)
+        self.train_set = load_set(data_tar, 'train', recipe.px)
+        self.val_set = load_set(data_tar, 'val', recipe.px)
         # Channels-last is 1.3 times faster here on a CPU, and what GPUs with tensor cores want.
         model = build(recipe.config(len(self.train_set.labels)))
         self.model = model.to(memory_format=torch.channels_last)

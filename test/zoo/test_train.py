@@ -10,8 +10,9 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from shufflenet_ros.sets.errors import SetError  # noqa: E402
 from shufflenet_ros.zoo.augment import IMAGENET, colour_jitter, normalise, random_crop_flip  # noqa: E402
-from shufflenet_ros.zoo.datasets import load_tar  # noqa: E402
+from shufflenet_ros.zoo.datasets import load_set  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.recipe import RECIPES, Recipe, load_recipe  # noqa: E402
 from shufflenet_ros.zoo.train import Trainer  # noqa: E402
@@ -61,18 +62,18 @@ def test_weight_decay_spares_norms_and_biases(tiny_tar, tmp_path):
 
 
 def test_the_set_is_read_once_and_then_from_its_cache(tiny_tar):
-    first = load_tar(tiny_tar, 'train', 32)
+    first = load_set(tiny_tar, 'train', 32)
     assert first.images.shape == (72, 32, 32, 3) and first.images.dtype == np.uint8
     assert first.labels == ('blue', 'green', 'red') and sorted(set(first.targets)) == [0, 1, 2]
     for channel, target in enumerate((2, 1, 0)):  # RGB: the red pictures come last
         assert first.images[first.targets == target].mean((0, 1, 2)).argmax() == channel
-    again = load_tar(tiny_tar, 'train', 32)
+    again = load_set(tiny_tar, 'train', 32)
     assert np.array_equal(first.images, again.images) and first.labels == again.labels
 
 
 def test_a_tar_without_the_split_is_refused(tiny_tar):
-    with pytest.raises(ZooError, match='no image under test/<class>/'):
-        load_tar(tiny_tar, 'test', 32)
+    with pytest.raises(SetError, match='no image under test/<class>/'):
+        load_set(tiny_tar, 'test', 32)
 
 
 def test_rate_rises_then_falls_to_zero():
