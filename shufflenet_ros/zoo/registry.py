@@ -140,7 +140,7 @@ def config_of(network: str | Mapping[str, Any], classes: int = 1000) -> Config:
 def values_of(config: Config) -> dict[str, Any]:
     """A configuration as a card keeps it: the family, and each field that differs from its default.
 
-    `config_of` turns it back.
+    `config_of` turns it back, so a default never changes: a new option's default is the old behaviour.
     """
     family = next(name for name, (kind, _) in FAMILIES.items() if isinstance(config, kind))
     plain = asdict(type(config)())

@@ -24,6 +24,7 @@ FULL: dict[str, Any] = {
     'metrics': {'top1': 0.4}, 'license': 'CC0', 'source': 'here',
     'golden': {'logits': [1, 2.5], 'tolerance': 0.01},
     'variants': [{'file': 'a.onnx', 'sha256': '0' * 64, 'precision': 'int8', 'target': 'arm'}],
+    'network_config': {'family': 'shufflenet_v1', 'width': 0.5}, 'cost': {'params': 718_324, 'macs': 37_589_856},
 }
 LEAST: dict[str, Any] = {
     'schema': 1, 'name': 'n', 'network': 'm', 'labels': ['a'], 'outputs': {'logits': 'out'},
@@ -54,6 +55,7 @@ def test_reads_every_field() -> None:
     assert card.variants == (Variant('a.onnx', '0' * 64, 'int8', 'arm', 'onnxruntime'),)
     assert card.outputs == FULL['outputs'] and card.embedding == FULL['embedding']
     assert (card.license, card.source) == ('CC0', 'here')
+    assert card.network_config == FULL['network_config'] and card.cost == FULL['cost']
 
 
 def test_what_may_be_missing_has_a_default() -> None:
@@ -80,7 +82,7 @@ def test_a_missing_field_is_named(path: str) -> None:
 
 
 @pytest.mark.parametrize('path', [
-    'surprise', 'input.channels', 'outputs.boxes', 'embedding.size', 'golden.seed',
+    'surprise', 'input.channels', 'outputs.boxes', 'embedding.size', 'golden.seed', 'cost.flops',
 ])
 def test_an_unknown_field_is_named(path: str) -> None:
     with pytest.raises(CardError, match=rf'card field (card\.)?{path}.*no such field'):
@@ -114,6 +116,8 @@ def test_an_unknown_field_is_named(path: str) -> None:
     ('variants', [{'file': 'a', 'sha256': 'b', 'precision': 'c', 'url': 'd'}]),
     ('embedding.dim', 0), ('embedding.dim', 240.0), ('embedding.dim', '240'), ('embedding.dim', True),
     ('embedding.layer', ''), ('embedding.layer', 5), ('license', {}), ('license', None), ('source', 3),
+    ('network_config', 'v1'), ('network_config', None), ('cost', []), ('cost.params', 0), ('cost.macs', 1.5),
+    ('cost.macs', True),
 ])
 def test_a_bad_value_is_named(path: str, value: Any) -> None:
     with pytest.raises(CardError) as caught:
