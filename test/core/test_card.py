@@ -24,7 +24,8 @@ FULL: dict[str, Any] = {
     'metrics': {'top1': 0.4}, 'license': 'CC0', 'source': 'here',
     'golden': {'logits': [1, 2.5], 'tolerance': 0.01},
     'variants': [{'file': 'a.onnx', 'sha256': '0' * 64, 'precision': 'int8', 'target': 'arm'}],
-    'network_config': {'family': 'shufflenet_v1', 'width': 0.5}, 'cost': {'params': 718_324, 'macs': 37_589_856},
+    'network_config': {'family': 'shufflenet_v1', 'width': 0.5},
+    'cost': {'params': 718_324, 'macs': 37_589_856},
 }
 LEAST: dict[str, Any] = {
     'schema': 1, 'name': 'n', 'network': 'm', 'labels': ['a'], 'outputs': {'logits': 'out'},
