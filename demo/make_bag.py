@@ -1,7 +1,8 @@
 """Make the demo's bag: real street video, then slow pans over real photos (`python -m demo.make_bag`).
 
 Beside the bag lies `<bag>.labels.yaml`, which says what is right when, so that the bag can also be
-scored: a list of {topic, from_s, to_s, label}, seconds from the bag's start, to_s not included.
+scored by `shufflenet-ros evaluate`: a list of {topic, from_s, to_s, label}, seconds from the bag's start,
+to_s not included. Pans that have more than one right label are not in it.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ def frames_of(segments: Sequence[Segment], photos: Sequence[Photo]) -> Iterator[
 
 
 def labels_of(segments: Sequence[Segment]) -> list[dict[str, object]]:
-    """The sidecar's content: one entry a right label and pan."""
-    return [{'topic': TOPIC, 'from_s': segment.from_s, 'to_s': segment.to_s, 'label': label}
-            for segment in segments for label in segment.right]
+    """The sidecar's content: one entry a pan with one right label."""
+    return [{'topic': TOPIC, 'from_s': segment.from_s, 'to_s': segment.to_s, 'label': segment.right[0]}
+            for segment in segments if len(segment.right) == 1]
 
 
 def make_bag(path: Path, seconds: float | None = None) -> tuple[Segment, ...]:

@@ -15,6 +15,8 @@ VERBS = {
     'classify': ('shufflenet_ros.tools.classify', 'name what images, folders, videos and bags show'),
     'models': ('shufflenet_ros.tools.models', 'list, show, check, fetch and complete model files'),
     'models import': ('shufflenet_ros.zoo.cli_import', "turn somebody else's weights into a bundle"),
+    'evaluate': ('shufflenet_ros.tools.evaluate',
+                 'score a bundle on labelled pictures: accuracy, calibration, retrieval'),
     'replay': ('shufflenet_ros.ros.replay', 'publish a bag over ROS 2 with its own timing'),
     'train': ('shufflenet_ros.zoo.cli_train', 'train a ShuffleNet on a tar of labelled pictures'),
     'complexity': ('shufflenet_ros.zoo.cli_complexity', 'count parameters and multiply-adds of networks'),

@@ -1,0 +1,101 @@
+"""Score a bundle on labelled pictures: accuracy, calibration, retrieval; or two bundles against each other.
+
+SET is a folder or tar of <class>/<image> or <split>/<class>/<image>, or a bag with <bag>.labels.yaml beside
+it. The exported file answers, through the very steps that the node takes. A picture without an answer is
+named and counted; the exit status is 1 where no picture has one.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from shufflenet_ros.backends.locate import DEFAULT_MODEL
+from shufflenet_ros.core.classifier import Classifier
+from shufflenet_ros.sets.open import open_set
+from shufflenet_ros.sets.sample import LabelledSet
+from shufflenet_ros.sets.score import Scores, score
+from shufflenet_ros.tools.confusion import check_target, draw_confusion, write_picture
+from shufflenet_ros.tools.evaluation import (
+    Evaluated,
+    comparison,
+    comparison_text,
+    describe_set,
+    report,
+    report_text,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the verb takes."""
+    add = parser.add_argument
+    add('set', metavar='SET', help='folder or tar of labelled pictures, or labelled bag')
+    add('--model', default=DEFAULT_MODEL, help='name or path of a bundle or ONNX file (default: %(default)s)')
+    add('--card', default='', metavar='FILE', help="card file for somebody else's ONNX file")
+    add('--against', default='', metavar='MODEL', help='a second model, compared picture by picture')
+    add('--split', default='', help='of a set that has splits (default: val)')
+    add('--limit', type=_count, default=0, metavar='N', help='at most N pictures, spread over the set')
+    add('--json', action='store_true', help='one JSON object a model, then one for the comparison')
+    add('--confusion', metavar='OUT.png', type=Path, help='draw who is taken for whom')
+    add('--progress', action='store_true', help='progress bar even where stderr is no terminal')
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 10**9:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected an integer of 1 or more')
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score one model or two; 0, or 1 where a model answered no picture.
+
+    Raises:
+        SetError, BagError, ModelError, ConfusionError: see there.
+    """
+    # Here, so that --help costs no onnxruntime.
+    from shufflenet_ros.backends.open import load
+
+    if args.confusion:
+        check_target(args.confusion)
+    dataset = open_set(args.set, args.split)
+    models = [load(args.model, card=args.card)]
+    if args.against:
+        models.append(load(args.against))
+    say = sys.stderr if args.json else sys.stdout
+    print(describe_set(dataset), file=say)
+    evaluated = []
+    for model in models:
+        print(model.terms, file=sys.stderr)
+        scores = _score(Classifier(model.card, model.backend), dataset, args)
+        evaluated.append(Evaluated(model.bundle, dataset, scores))
+    if any(not len(one.scores.targets) for one in evaluated):
+        print(f'none of the pictures of {dataset.path} could be scored', file=sys.stderr)
+        return 1
+    _write(evaluated, args.json)
+    if args.confusion:
+        write_picture(args.confusion, [draw_confusion(one) for one in evaluated])
+    return 0
+
+
+def _score(classifier: Classifier, dataset: LabelledSet, args: argparse.Namespace) -> Scores:
+    """Answers on the set; pictures without one are named on stderr."""
+    from tqdm import tqdm
+
+    total = min(args.limit or dataset.count, dataset.count)
+    shown = args.progress or sys.stderr.isatty()
+    with tqdm(total=total, unit='picture', file=sys.stderr, disable=not shown) as bar:
+        scores = score(classifier, dataset, args.limit, lambda sample: bar.update())
+    for name, dropped in scores.skipped:
+        print(f'{name}: not scored, {dropped}', file=sys.stderr)
+    return scores
+
+
+def _write(evaluated: list[Evaluated], as_json: bool) -> None:
+    paired = comparison(*evaluated) if len(evaluated) == 2 else None
+    if as_json:
+        for line in [report(one) for one in evaluated] + ([paired] if paired else []):
+            print(json.dumps(line, ensure_ascii=False))
+        return
+    print(report_text(evaluated))
+    if paired:
+        print(comparison_text(paired))
