@@ -10,7 +10,8 @@ import yaml
 
 from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.backends.files import read_regular
-from shufflenet_ros.backends.index import NAME
+from shufflenet_ros.backends.index import NAME, Entry, read_index
+from shufflenet_ros.backends.locate import cache_root
 
 SCHEMA = 1
 MAX_TABLE_BYTES = 1 << 20
@@ -138,6 +139,22 @@ def find_download(name: str) -> Download:
         raise mismatch('download', f'one of {", ".join(table)}', repr(name[:100]),
                        'see `shufflenet-ros models list --kind download`')
     return table[name]
+
+
+def folder_of(download: Download, cache: Path | None = None) -> Path:
+    """Where a download is kept: `models` for what runs, `weights` for what must be imported first."""
+    return (cache or cache_root()) / ('models' if download.runs else 'weights')
+
+
+def in_cache(download: Download) -> tuple[Path | None, Entry | None]:
+    """The file where it is there, unread, and the pin of its first fetch.
+
+    Raises:
+        ModelError: the cache's index cannot be read.
+    """
+    folder = folder_of(download)
+    path = folder / download.file
+    return path if path.is_file() else None, read_index(folder).get(download.name)
 
 
 def _row(path: Path, common: dict[str, Any], file: dict[str, Any]) -> Download:

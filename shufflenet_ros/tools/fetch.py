@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shufflenet_ros.backends.downloads import CHECKS, Download, file_hashes, find_download
+from shufflenet_ros.backends.downloads import CHECKS, Download, file_hashes, find_download, folder_of
 from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.backends.index import Entry, read_index, write_entries
-from shufflenet_ros.backends.locate import cache_root
 from shufflenet_ros.tools.download import receive
 from shufflenet_ros.tools.https import LIMITS, Limits
 from shufflenet_ros.tools.part import Part, writing
@@ -30,22 +29,6 @@ class Fetched:
     path: Path
     entry: Entry
     fresh: bool
-
-
-def folder_of(download: Download, cache: Path | None = None) -> Path:
-    """Where a download is kept: `models` for what runs, `weights` for what must be imported first."""
-    return (cache or cache_root()) / ('models' if download.runs else 'weights')
-
-
-def in_cache(download: Download, cache: Path | None = None) -> tuple[Path | None, Entry | None]:
-    """The file where it is there, unread, and the pin of its first fetch.
-
-    Raises:
-        ModelError: the cache's index cannot be read.
-    """
-    folder = folder_of(download, cache)
-    path = folder / download.file
-    return path if path.is_file() else None, read_index(folder).get(download.name)
 
 
 def fetch(download: Download, cache: Path | None = None, limits: Limits = LIMITS,

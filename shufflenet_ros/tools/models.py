@@ -1,7 +1,9 @@
-"""List, show, check and complete model files.
+"""List, show, check, fetch, import and complete model files.
 
-  list            the bundles at hand, and where they lie
-  show            one model's card in full
+  list            the networks, the bundles at hand and the downloads, with cost, figures and terms
+  show            one of them in full
+  fetch           bring a download into the cache, checked
+  import          turn somebody else's weights into a bundle (needs the extra train)
   check           everything the node does when it loads a model, in a child process first; status 1 says no
   add-card        write a card into an ONNX file
   add-embedding   give a classifier an embedding output: the tensor before its last linear layer
@@ -13,9 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from shufflenet_ros.backends.bundle import Bundle, open_bundle
+from shufflenet_ros.backends.bundle import Bundle
 from shufflenet_ros.backends.errors import ModelError
-from shufflenet_ros.backends.locate import Place, models_of, places
+from shufflenet_ros.tools import fetch
+from shufflenet_ros.tools.model_rows import KINDS, Row, describe, rows
+from shufflenet_ros.tools.model_show import show
+from shufflenet_ros.tools.model_table import table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def json_option(sub: argparse.ArgumentParser) -> None:
         sub.add_argument('--json', action='store_true', help='one JSON object a line')
 
-    json_option(add('list', _list, 'the bundles at hand'))
-    json_option(add('show', _show, "one model's card in full", model='NAME_OR_PATH'))
+    listing = add('list', _list, 'the networks, the bundles at hand and the downloads')
+    json_option(listing)
+    listing.add_argument('--kind', choices=KINDS, help='only these')
+    json_option(add('show', _show, 'a network, bundle or download in full', model='NAME_OR_PATH'))
+    fetch.add_arguments(add('fetch', fetch.run, 'bring a download into the cache, checked'))
     check = add('check', _check, 'load and prove a model as the node would', model='NAME_OR_PATH')
     json_option(check)
     check.add_argument('--sha256', default='', metavar='HEX', help='the hash the file must have')
@@ -59,47 +67,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    rows = [row for place in places() for row in _rows(place)]
-    for row in rows:
-        print(json.dumps(row, ensure_ascii=False) if args.json else _line(row))
-    if not rows:
-        looked = ', '.join(f'{place.folder} ({place.kind})' for place in places())
-        print(f'no models in {looked}', file=sys.stderr)
+    chosen = [row for row in rows() if args.kind in (None, row['kind'])]
+    for line in map(_json, chosen) if args.json else table(chosen):
+        print(line)
+    if not chosen:
+        print(f'there is no {args.kind or "model"} here', file=sys.stderr)
     return 0
 
 
-def _rows(place: Place) -> list[dict[str, Any]]:
-    try:
-        return [_row(place.kind, str(found.path)) for found in models_of(place).values()]
-    except ModelError as error:
-        return [{'place': place.kind, 'path': str(place.folder), 'error': str(error)}]
+def _json(row: Row) -> str:
+    return json.dumps(row, ensure_ascii=False)
 
 
-def _row(place: str, path: str) -> dict[str, Any]:
-    """What `list` says of a file; one that cannot be opened says why."""
-    try:
-        return {'place': place, **describe(open_bundle(path))}
-    except ModelError as error:
-        return {'place': place, 'path': path, 'error': str(error)}
-
-
-def describe(bundle: Bundle) -> dict[str, Any]:
-    """A bundle in a few values, for people and for JSON."""
-    card = bundle.card
-    dim = card.embedding.get('dim') if 'embedding' in card.outputs else None
-    return {
-        'name': card.name, 'path': str(bundle.path), 'sha256': bundle.sha256, 'size': len(bundle.data),
-        'trusted': bundle.trusted, 'card_from': bundle.card_from, 'network': card.network,
-        'input': f'{card.input.layout} {card.input.dtype} {card.input.size[0]}x{card.input.size[1]}',
-        'labels': len(card.labels), 'embedding_dim': dim,
-        'metrics': dict(card.metrics), 'terms': card.training.get('terms', ''), 'license': card.license,
-        'ir_version': bundle.facts.ir_version, 'opsets': dict(bundle.facts.opsets),
-    }
-
-
-def _line(row: dict[str, Any]) -> str:
-    if 'error' in row:
-        return f'{row["path"]}\n  cannot be used: {row["error"]}'
+def _line(row: Row) -> str:
     embedding = f'embedding of {row["embedding_dim"]}' if row['embedding_dim'] else 'no embedding'
     metrics = ', '.join(f'{key} {value}' for key, value in row['metrics'].items()) or 'no metrics'
     index = 'in an index' if row['trusted'] else 'in no index'
@@ -109,14 +89,13 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _show(args: argparse.Namespace) -> int:
-    bundle = open_bundle(args.model, args.card)
-    whole = describe(bundle) | {'card': json.loads(bundle.card.to_json())}
+    whole = show(args.model, args.card)
     if args.json:
-        print(json.dumps(whole, ensure_ascii=False))
+        print(_json(whole))
         return 0
-    for key, value in (whole | whole.pop('card')).items():
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        print(f'{key:<14} {shown}')
+    for key, value in (whole | (whole.pop('card') or {})).items():
+        if value is not None:
+            print(f'{key:<14} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}')
     return 0
 
 

@@ -1,0 +1,68 @@
+"""networks.json: what every network of the zoo costs, readable without torch."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from shufflenet_ros.backends.errors import ModelError, mismatch
+from shufflenet_ros.backends.files import read_regular
+from shufflenet_ros.backends.locate import places
+
+TABLE_FILE = 'networks.json'
+SCHEMA = 1
+MAX_TABLE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network at 1000 classes and 224x224.
+
+    Attributes:
+        params: of all layers.
+        macs: multiply-adds of convolutions and fully connected layers; conv_macs without the latter.
+        embedding_dim: length of the pooled embedding.
+        published: `top1_error` in percent, ImageNet validation, and its `source`; None where nobody did.
+        note: what is our choice in it, or ''.
+    """
+
+    name: str
+    family: str
+    params: int
+    macs: int
+    conv_macs: int
+    embedding_dim: int
+    published: Mapping[str, Any] | None
+    note: str
+
+
+def read_networks() -> dict[str, Network]:
+    """Name -> network, from the first models folder that has the table; empty where none has.
+
+    Raises:
+        ModelError: a table that cannot be used.
+    """
+    tables = (place.folder / TABLE_FILE for place in places())
+    path = next((table for table in tables if table.is_file()), None)
+    if path is None:
+        return {}
+    try:
+        values = json.loads(read_regular(path, MAX_TABLE_BYTES))
+        if values['schema'] != SCHEMA:
+            raise mismatch(str(path), f'schema {SCHEMA}', str(values['schema']), 'use a newer shufflenet_ros')
+        rows = [_network(row) for row in values['networks']]
+    except ModelError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise mismatch(str(path), 'a table of networks', f'something else ({error})',
+                       'restore the file') from error
+    return {row.name: row for row in rows}
+
+
+def _network(row: dict[str, Any]) -> Network:
+    network = Network(**row)
+    for field in fields(Network):
+        value = getattr(network, field.name)
+        if not (isinstance(value, dict | None) if field.name == 'published' else type(value) is field.type):
+            raise ValueError(f'{field.name} of {row.get("name")!r} is {str(value)[:80]!r}')
+    return network

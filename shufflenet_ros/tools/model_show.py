@@ -1,0 +1,49 @@
+"""What `models show` says of one network, bundle or download."""
+
+import json
+
+from shufflenet_ros.backends.bundle import open_bundle
+from shufflenet_ros.backends.downloads import CHECKS, read_downloads
+from shufflenet_ros.backends.errors import ModelError
+from shufflenet_ros.backends.locate import all_models, find, is_path
+from shufflenet_ros.backends.networks import read_networks
+from shufflenet_ros.tools.model_rows import Row, bundle_row, download_row, network_row, weight_rows
+
+
+def show(name_or_path: str, card_file: str = '') -> Row:
+    """Everything that is known: the row of `models list`, what its check means, and a bundle's card.
+
+    A name means a bundle at hand before a download of that name.
+
+    Raises:
+        ModelError: nothing has that name, or the bundle cannot be used.
+    """
+    row = _row(name_or_path, card_file)
+    check = f'held to {CHECKS[row["check"]]}' if row['check'] in CHECKS else None
+    if check and row['kind'] == 'download':
+        expected = read_downloads()[row['name']].check
+        check = f'{"" if row["fetched"] else "will be "}{check}: {expected}'
+    if check and row['fetched'] is not False:
+        check += '; sha256 and size are pinned since the first fetch'
+    return row | {'check_means': check}
+
+
+def _row(name_or_path: str, card_file: str) -> Row:
+    table, networks = read_downloads(), read_networks()
+    if is_path(name_or_path) or name_or_path in dict(all_models()):
+        return _bundle(name_or_path, card_file)
+    if network := networks.get(name_or_path):
+        return network_row(network, weight_rows()) | {'card': None}
+    if download := table.get(name_or_path):
+        return download_row(download, networks.get(download.network)) | {'card': None}
+    try:
+        return _bundle(name_or_path, card_file)
+    except ModelError as error:
+        raise ModelError(f'{error}. Networks and downloads have other names too: see '
+                         '`shufflenet-ros models list`') from error
+
+
+def _bundle(name_or_path: str, card_file: str) -> Row:
+    bundle = open_bundle(name_or_path, card_file)
+    row = bundle_row(bundle, find(name_or_path), read_downloads())
+    return row | {'card': json.loads(bundle.card.to_json())}
