@@ -1,10 +1,13 @@
 """Counting parameters and multiply-adds of a network by running it once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+
+KINDS = ('pointwise', 'depthwise', 'other_conv', 'linear')
 
 
 @dataclass(frozen=True)
@@ -22,28 +25,75 @@ class Cost:
     total_macs: int
 
 
-def _conv_macs(conv: nn.Conv2d, output: torch.Tensor) -> int:
-    kernel = conv.kernel_size[0] * conv.kernel_size[1]
-    return output[0].numel() * kernel * conv.in_channels // conv.groups
+@dataclass(frozen=True)
+class Layer:
+    """What one module did in one run.
+
+    Attributes:
+        name: as `named_modules` has it; '' for the network itself.
+        kind: one of `KINDS`; '' for everything that is not counted, such as BN and whole units.
+        macs: multiply-adds; 0 where nothing is counted.
+        shape: of its output, without the batch.
+    """
+
+    name: str
+    kind: str
+    macs: int
+    shape: tuple[int, ...]
+
+
+def _kind(module: nn.Module) -> str:
+    if isinstance(module, nn.Linear):
+        return 'linear'
+    if not isinstance(module, nn.Conv2d):
+        return ''
+    if module.kernel_size == (1, 1):
+        return 'pointwise'
+    return 'depthwise' if module.groups == module.in_channels > 1 else 'other_conv'
+
+
+def _macs(module: nn.Module, output: torch.Tensor) -> int:
+    if isinstance(module, nn.Linear):
+        return output.shape[1:].numel() * module.in_features
+    if isinstance(module, nn.Conv2d):
+        kernel = module.kernel_size[0] * module.kernel_size[1]
+        return output.shape[1:].numel() * kernel * module.in_channels // module.groups
+    return 0
 
 
 @torch.no_grad()
-def count(model: nn.Module, size: tuple[int, int] = (224, 224)) -> Cost:
-    """Cost of one (3, H, W) input."""
-    conv_macs = linear_macs = 0
+def trace(model: nn.Module, x: torch.Tensor) -> tuple[Layer, ...]:
+    """Run a network once on a batch of any length and note every module, each after those inside it."""
+    layers: list[Layer] = []
 
-    def note(module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-        nonlocal conv_macs, linear_macs
-        if isinstance(module, nn.Conv2d):
-            conv_macs += _conv_macs(module, output)
-        elif isinstance(module, nn.Linear):
-            linear_macs += module.in_features * module.out_features
+    def hook_of(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def note(module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor):
+                layers.append(Layer(name, _kind(module), _macs(module, output), tuple(output.shape[1:])))
+        return note
 
-    hooks = [module.register_forward_hook(note) for module in model.modules()]
+    hooks = [module.register_forward_hook(hook_of(name)) for name, module in model.named_modules()]
     try:
-        model.eval()(torch.zeros(1, 3, *size))
+        model.eval()(x)
     finally:
         for hook in hooks:
             hook.remove()
-    params = sum(p.numel() for p in model.parameters())
-    return Cost(params, conv_macs, conv_macs + linear_macs)
+    return tuple(layers)
+
+
+def params_of(module: nn.Module) -> int:
+    """All learnt parameters."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def count(model: nn.Module, size: tuple[int, int] = (224, 224), batch: int = 0) -> Cost:
+    """Cost of one (3, H, W) input.
+
+    Args:
+        batch: an empty one gives all shapes and computes nothing. A network that flattens with -1 cannot
+            take it: give 1, and build and count it on the meta device.
+    """
+    layers = trace(model, torch.zeros(batch, 3, *size))
+    linear = sum(layer.macs for layer in layers if layer.kind == 'linear')
+    total = sum(layer.macs for layer in layers)
+    return Cost(params_of(model), total - linear, total)

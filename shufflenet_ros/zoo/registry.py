@@ -8,16 +8,18 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeAlias
 
 from shufflenet_ros.zoo.backbone import Backbone
+from shufflenet_ros.zoo.comparison import ComparisonConfig, ComparisonNet
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config
 from shufflenet_ros.zoo.shufflenet_v2 import ShuffleNetV2, ShuffleNetV2Config
 
-Config: TypeAlias = ShuffleNetV1Config | ShuffleNetV2Config
+Config: TypeAlias = ShuffleNetV1Config | ShuffleNetV2Config | ComparisonConfig
 
 # The class of a family's configuration, and what builds a network from it.
 FAMILIES: Mapping[str, tuple[type[Config], Callable[[Any], Backbone]]] = {
     'shufflenet_v1': (ShuffleNetV1Config, ShuffleNetV1),
     'shufflenet_v2': (ShuffleNetV2Config, ShuffleNetV2),
+    'comparison': (ComparisonConfig, ComparisonNet),
 }
 
 
@@ -40,12 +42,16 @@ class Variant:
 
 PAPER = 'ShuffleNet, CVPR 2018, Table 2'
 TABLE_3 = 'ShuffleNet, CVPR 2018, Table 3'
+TABLE_4 = 'ShuffleNet, CVPR 2018, Table 4'
 TABLE_5 = 'ShuffleNet, CVPR 2018, Table 5'
 V2_PAPER = 'ShuffleNet v2, ECCV 2018, Table 8'
 MEGVII = 're-training by Megvii (ShuffleNet-Series)'
 OSMR = 're-training by osmr (imgclsmob)'
 SHALLOW = (168, 336, 672)
-_V1, _V2 = ShuffleNetV1Config, ShuffleNetV2Config
+OUR_WIDTHS = 'our choice: widths for this cost, stem, stride-2 units; the paper gives none of them'
+PAPER_WIDTH = "the paper's 192 in stage 4; our choice: stem and stride-2 units, with which it gives the 38M"
+CARDINAL = '; bottlenecks of the multiple of 16 nearest to half'
+_V1, _V2, _Comparison = ShuffleNetV1Config, ShuffleNetV2Config, ComparisonConfig
 
 NETWORKS: Mapping[str, Variant] = {
     'shufflenet_v1_x0_25_g1': Variant(_V1(1, 0.25), 57.1, PAPER),
@@ -101,6 +107,17 @@ NETWORKS: Mapping[str, Variant] = {
     'shufflenet_v2_x1_0': Variant(_V2(1.0), 30.6, V2_PAPER),
     'shufflenet_v2_x1_5': Variant(_V2(1.5), 27.4, V2_PAPER),
     'shufflenet_v2_x2_0': Variant(_V2(2.0), 25.1, V2_PAPER),
+    # Table 4: other units at the cost of ShuffleNet 1x, 0.5x and 0.25x; its Xception-like ones have g1 above.
+    'vgg_like_140m': Variant(_Comparison('vgg', (25, 49, 98), 24), 50.7, TABLE_4, OUR_WIDTHS),
+    'resnet_like_140m': Variant(_Comparison('resnet', (94, 188, 376), 24), 37.3, TABLE_4, OUR_WIDTHS),
+    'resnet_like_38m': Variant(_Comparison('resnet', (48, 96, 192), 12), 48.8, TABLE_4, PAPER_WIDTH),
+    'resnet_like_13m': Variant(_Comparison('resnet', (24, 48, 96), 12), 63.7, TABLE_4, OUR_WIDTHS),
+    'resnext_like_140m': Variant(
+        _Comparison('resnext', (89, 178, 356), 24), 33.3, TABLE_4, OUR_WIDTHS + CARDINAL),
+    'resnext_like_38m': Variant(
+        _Comparison('resnext', (48, 96, 192), 12), 46.0, TABLE_4, PAPER_WIDTH + CARDINAL),
+    'resnext_like_13m': Variant(
+        _Comparison('resnext', (24, 48, 96), 12), 65.2, TABLE_4, OUR_WIDTHS + CARDINAL),
 }
 
 

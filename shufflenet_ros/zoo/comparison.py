@@ -1,0 +1,137 @@
+"""Other units on ShuffleNet v1's skeleton, at its cost (Table 4 of the paper): why shuffle, to be run.
+
+The skeleton stays: stem, max-pool, stages of 4, 8 and 4 units whose first one halves the picture, pooling,
+one linear layer. ResNet's bottleneck, ResNeXt's, and two plain 3x3 convolutions (VGG) take the units' place.
+The paper's Xception-like network is ShuffleNet with one group: `shufflenet_v1_x1_0_g1` and its like.
+
+The paper says how wide Stage 4 is at 38 MFLOPs and nothing of the other widths, the stems and the stride-2
+units. With the stem of the ShuffleNet of equal width, the stride in the 3x3 convolution and a projection as
+the shortcut, its 192 (ResNet, ResNeXt) and 50 (VGG) are the widths that `best_stages` finds.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from shufflenet_ros.zoo.backbone import Backbone, conv_stem
+from shufflenet_ros.zoo.errors import ZooError
+from shufflenet_ros.zoo.macs import count
+
+REPEATS = (4, 8, 4)
+CARDINALITY = 16
+# What Stage 4's width is a multiple of: of 4, so that it halves twice; the paper's 50 for VGG is only even.
+WIDTH_STEPS = {'resnet': 4, 'resnext': 4, 'vgg': 2}
+
+
+@dataclass(frozen=True)
+class ComparisonConfig:
+    """One network of the family.
+
+    Attributes:
+        unit: what fills the stages: `resnet`, `resnext` or `vgg`.
+        stages: output channels of stages 2, 3 and 4.
+        stem: output channels of the first convolution.
+        classes: length of the logits.
+        stem_pool: False leaves the max-pool out, as in `ShuffleNetV1Config`.
+    """
+
+    unit: Literal['resnet', 'resnext', 'vgg'] = 'resnet'
+    stages: tuple[int, ...] = (48, 96, 192)
+    stem: int = 12
+    classes: int = 1000
+    stem_pool: bool = True
+
+
+def _conv_bn(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(c_out)]
+
+
+class Bottleneck(nn.Module):
+    """1x1, (grouped) 3x3, 1x1 around a shortcut; a projection where the shape changes.
+
+    ResNet's unit (He et al., CVPR 2016) with one group, ResNeXt's (Xie et al., CVPR 2017) with more.
+    (N, c_in, H, W) -> (N, c_out, H/stride, W/stride).
+    """
+
+    def __init__(self, c_in: int, c_out: int, mid: int, groups: int = 1, stride: int = 1):
+        super().__init__()
+        self.branch = nn.Sequential(
+            *_conv_bn(c_in, mid, 1), nn.ReLU(),
+            *_conv_bn(mid, mid, 3, stride, groups), nn.ReLU(),
+            *_conv_bn(mid, c_out, 1),
+        )
+        same = stride == 1 and c_in == c_out
+        self.shortcut = nn.Identity() if same else nn.Sequential(*_conv_bn(c_in, c_out, 1, stride))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, c_in, H, W) float -> (N, c_out, H/stride, W/stride) float."""
+        return torch.relu(self.branch(x) + self.shortcut(x))
+
+
+def vgg_unit(c_in: int, c_out: int, stride: int) -> nn.Sequential:
+    """Two 3x3 convolutions with BN and ReLU: (N, c_in, H, W) -> (N, c_out, H/stride, W/stride)."""
+    return nn.Sequential(*_conv_bn(c_in, c_out, 3, stride), nn.ReLU(), *_conv_bn(c_out, c_out, 3), nn.ReLU())
+
+
+def resnext_bottleneck(c_out: int) -> int:
+    """The multiple of the cardinality that is nearest to c_out/2, the smaller of two."""
+    return max(CARDINALITY, -(-(c_out - CARDINALITY) // (2 * CARDINALITY)) * CARDINALITY)
+
+
+def _unit(kind: str, c_in: int, c_out: int, stride: int) -> nn.Module:
+    if kind == 'vgg':
+        return vgg_unit(c_in, c_out, stride)
+    if kind == 'resnext':
+        return Bottleneck(c_in, c_out, resnext_bottleneck(c_out), CARDINALITY, stride)
+    return Bottleneck(c_in, c_out, -(-c_out // 4), 1, stride)
+
+
+class ComparisonNet(Backbone):
+    """ShuffleNet v1's skeleton with another unit.
+
+    Raises:
+        ZooError: an unknown unit, or other than three positive stage widths.
+    """
+
+    def __init__(self, config: ComparisonConfig):
+        self.config = config
+        if config.unit not in WIDTH_STEPS:
+            raise ZooError(f'unit={config.unit!r}: expected one of {sorted(WIDTH_STEPS)}')
+        if len(config.stages) != 3 or min(config.stages) < 1:
+            raise ZooError(f'stages={config.stages}: expected the widths of stages 2, 3 and 4')
+        c_in, stages = config.stem, []
+        for c_out, units in zip(config.stages, REPEATS, strict=True):
+            first = _unit(config.unit, c_in, c_out, 2)
+            rest = (_unit(config.unit, c_out, c_out, 1) for _ in range(units - 1))
+            stages.append(nn.Sequential(first, *rest))
+            c_in = c_out
+        stem = conv_stem(config.stem, nn.MaxPool2d(3, 2, 1) if config.stem_pool else None)
+        super().__init__(stem, stages, c_in, config.classes)
+
+
+def stages_of(stage4: int) -> tuple[int, int, int]:
+    """Widths that double from stage to stage, rounded up where they cannot."""
+    return -(-stage4 // 4), -(-stage4 // 2), stage4
+
+
+def best_stages(unit: Literal['resnet', 'resnext', 'vgg'], budget: int, stem: int) -> tuple[int, int, int]:
+    """The widths whose cost (convolutions and linear layer, 1000 classes, 224x224) is nearest to a budget.
+
+    Args:
+        budget: multiply-adds.
+        stem: output channels of the first convolution.
+    """
+    def cost(stage4: int) -> int:
+        return count(ComparisonNet(ComparisonConfig(unit, stages_of(stage4), stem))).total_macs
+
+    step = WIDTH_STEPS[unit]
+    low = high = step
+    while cost(high) < budget:  # the cost grows with the width: double, then halve the interval
+        low, high = high, 2 * high
+    while high - low > step:
+        middle = (low + high) // (2 * step) * step
+        low, high = (middle, high) if cost(middle) < budget else (low, middle)
+    return stages_of(min((low, high), key=lambda width: abs(cost(width) - budget)))
