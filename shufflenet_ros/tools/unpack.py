@@ -11,6 +11,7 @@ from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.tools.part import writing
 
 BLOCK = 1 << 20
+REFUSED = 'nothing was kept; try again, and if it stays so, tell the publisher'
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,16 @@ def unpack(archive: Path, target: Path, max_size: int, what: str) -> Unpacked:
     except ModelError:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise mismatch(what, 'a zip with a .pth', f'a damaged one ({error})', 'nothing was kept') from error
+        raise mismatch(what, 'a zip with a .pth', f'a damaged one ({error})', REFUSED) from error
 
 
 def _member(file: zipfile.ZipFile, what: str) -> zipfile.ZipInfo:
     members = [member for member in file.infolist() if member.filename.endswith('.pth')]
     if len(members) != 1:
-        raise mismatch(what, 'exactly one .pth in the zip', str(len(members)), 'nothing was kept')
+        raise mismatch(what, 'exactly one .pth in the zip', str(len(members)), REFUSED)
     member, = members
     if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise mismatch(what, 'a .pth that is stored or deflated', 'another packing', 'nothing was kept')
+        raise mismatch(what, 'a .pth that is stored or deflated', 'another packing', REFUSED)
     return member
 
 
@@ -59,7 +60,7 @@ def _copy(file: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, max_size
         while block := source.read(BLOCK):
             size += len(block)
             if size > max_size:
-                raise mismatch(what, f'at most {max_size} bytes in the zip', 'more', 'nothing was kept')
+                raise mismatch(what, f'at most {max_size} bytes in the zip', 'more', REFUSED)
             sha256.update(block)
             sha1.update(block)
             with writing(target.parent):

@@ -14,7 +14,7 @@ from shufflenet_ros.backends.errors import ModelError
 from shufflenet_ros.tools.fetch import fetch, folder_of
 from shufflenet_ros.tools.https import Limits
 
-QUICK = Limits(stall_s=0.4, total_s=3.0)
+PATIENT = Limits(stall_s=10.0, total_s=60.0)
 
 
 def attempt(download: Download, cache: Path, told: Path | None = None, file_bytes: int = 0) -> None:
@@ -22,7 +22,7 @@ def attempt(download: Download, cache: Path, told: Path | None = None, file_byte
     if file_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     try:
-        text = 'fresh' if fetch(download, cache, QUICK).fresh else 'there'
+        text = 'fresh' if fetch(download, cache, PATIENT).fresh else 'there'
     except ModelError as error:
         text = str(error)
     if told:

@@ -21,7 +21,8 @@ from onnx_models import card, classifier, good, write
 INT8 = 'shufflenet_v2_x1_0-imagenet-224-int8'
 NETWORKS = [
     {'name': 'test_network', 'family': 'test', 'params': 1_234_567, 'macs': 98_765_432,
-     'conv_macs': 98_000_000, 'embedding_dim': 6, 'published': {'top1_error': 41.6, 'source': 'a paper'}, 'note': 'ours'},
+     'conv_macs': 98_000_000, 'embedding_dim': 6, 'note': 'ours',
+     'published': {'top1_error': 41.6, 'source': 'a paper'}},
     {'name': 'shufflenet_v2_x1_0', 'family': 'shufflenet_v2', 'params': 2_278_604, 'macs': 144_907_992,
      'conv_macs': 143_883_992, 'embedding_dim': 1024, 'published': None, 'note': ''},
 ]
