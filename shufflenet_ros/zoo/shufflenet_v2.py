@@ -29,71 +29,82 @@ class ShuffleNetV2Config:
         classes: length of the logits.
         channels: of stages 2, 3, 4 and the last convolution; empty takes the paper's.
         ceil_pool: the max-pool pads at the bottom and right alone, as in pytorchcv's code.
+        megvii: units as in Megvii's code: stride 1 transforms every second channel instead of the second
+            half, nothing is shuffled, and a stride-2 unit's first branch keeps its input's channel count.
     """
 
     width: float = 1.0
     classes: int = 1000
     channels: tuple[int, ...] = ()
     ceil_pool: bool = False
+    megvii: bool = False
 
 
-def _branch(c_in: int, c_out: int, stride: int) -> nn.Sequential:
+def _branch(c_in: int, mid: int, c_out: int, stride: int) -> nn.Sequential:
     """1x1, depthwise 3x3 (no ReLU after it), 1x1."""
     return nn.Sequential(
-        nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(),
-        nn.Conv2d(c_out, c_out, 3, stride, 1, groups=c_out, bias=False), nn.BatchNorm2d(c_out),
-        nn.Conv2d(c_out, c_out, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(),
+        nn.Conv2d(c_in, mid, 1, bias=False), nn.BatchNorm2d(mid), nn.ReLU(),
+        nn.Conv2d(mid, mid, 3, stride, 1, groups=mid, bias=False), nn.BatchNorm2d(mid),
+        nn.Conv2d(mid, c_out, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(),
     )
 
 
 class Unit(nn.Module):
     """Figure 3 (c): split, transform one half, concatenate, shuffle. (N, C, H, W) -> (N, C, H, W)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, megvii: bool = False):
         super().__init__()
         self.half = channels // 2
-        self.branch2 = _branch(self.half, self.half, 1)
+        self.megvii = megvii
+        self.branch2 = _branch(self.half, self.half, self.half, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
+        if self.megvii:  # the inverse shuffle puts the odd channels behind the even ones
+            x = channel_shuffle(x, self.half)
         # split, because chunk would leave shape arithmetic in the exported graph
         kept, changed = x.split(self.half, 1)
-        return channel_shuffle(torch.cat((kept, self.branch2(changed)), 1), 2)
+        y = torch.cat((kept, self.branch2(changed)), 1)
+        return y if self.megvii else channel_shuffle(y, 2)
 
 
 class DownUnit(nn.Module):
     """Figure 3 (d): both branches see all channels. (N, c_in, H, W) -> (N, c_out, H/2, W/2)."""
 
-    def __init__(self, c_in: int, c_out: int):
+    def __init__(self, c_in: int, c_out: int, *, megvii: bool = False):
         super().__init__()
-        half = c_out // 2
+        self.megvii = megvii
+        first = c_in if megvii else c_out // 2
         self.branch1 = nn.Sequential(
             nn.Conv2d(c_in, c_in, 3, 2, 1, groups=c_in, bias=False), nn.BatchNorm2d(c_in),
-            nn.Conv2d(c_in, half, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU(),
+            nn.Conv2d(c_in, first, 1, bias=False), nn.BatchNorm2d(first), nn.ReLU(),
         )
-        self.branch2 = _branch(c_in, half, 2)
+        self.branch2 = _branch(c_in, c_out // 2, c_out - first, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, c_in, H, W) -> (N, c_out, H/2, W/2)."""
-        return channel_shuffle(torch.cat((self.branch1(x), self.branch2(x)), 1), 2)
+        y = torch.cat((self.branch1(x), self.branch2(x)), 1)
+        return y if self.megvii else channel_shuffle(y, 2)
 
 
 class ShuffleNetV2(Backbone):
     """The whole network: stem, max-pool, stages of 4, 8 and 4 units, 1x1 convolution, pool, linear layer.
 
     Raises:
-        ZooError: a width that the paper has no channels for, or channels that cannot be halved.
+        ZooError: a width that the paper has no channels for, or stages that cannot be halved.
     """
 
     def __init__(self, config: ShuffleNetV2Config):
         self.config = config
         channels = config.channels or CHANNELS.get(config.width, ())
-        if len(channels) != 4 or any(c % 2 for c in channels):
+        if len(channels) != 4 or any(c % 2 for c in channels[:3]):
             raise ZooError(f'width={config.width}, channels={channels}: expected a width of '
-                           f'{sorted(CHANNELS)}, or four even channel counts')
+                           f"{sorted(CHANNELS)}, or four channel counts, the stages' even")
         c_in, stages = STEM, []
         for c_out, units in zip(channels, (4, 8, 4), strict=False):
-            stages.append(nn.Sequential(DownUnit(c_in, c_out), *(Unit(c_out) for _ in range(units - 1))))
+            down = DownUnit(c_in, c_out, megvii=config.megvii)
+            stages.append(nn.Sequential(
+                down, *(Unit(c_out, megvii=config.megvii) for _ in range(units - 1))))
             c_in = c_out
         last = nn.Sequential(
             nn.Conv2d(c_in, channels[-1], 1, bias=False), nn.BatchNorm2d(channels[-1]), nn.ReLU())

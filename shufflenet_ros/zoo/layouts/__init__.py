@@ -1,0 +1,1 @@
+"""Other codes' state dicts into our networks, exactly: a table of layouts, permuted where orders differ."""
