@@ -1,6 +1,7 @@
 """The confusion matrix as a picture: rows are the right classes, columns what the model called them."""
 
 from collections.abc import Sequence
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +91,8 @@ def write_picture(path: Path, parts: Sequence[U8]) -> None:
 
 
 def _shade(share: F64) -> U8:
-    """(..., 3) from white at 0 to dark at 1."""
-    return np.asarray(255 + share[..., None] * (np.array(_DARK) - 255.0), np.uint8)
+    """(..., 3) from white at 0 to dark at 1, by the root, so that among 200 classes a 1 % can be seen."""
+    return np.asarray(255 + np.sqrt(share)[..., None] * (np.array(_DARK) - 255.0), np.uint8)
 
 
 def _cells(matrix: I64, cell: int) -> U8:
@@ -103,7 +104,7 @@ def _cells(matrix: I64, cell: int) -> U8:
         for row, column in np.argwhere(matrix):
             text = str(matrix[row, column])
             middle = (column * cell + (cell - _text_width(text)) // 2, row * cell + cell // 2 + 4)
-            _text(grid, text, *middle, _WHITE if share[row, column] > 0.5 else _BLACK)
+            _text(grid, text, *middle, _WHITE if share[row, column] > 0.25 else _BLACK)
     return grid
 
 
@@ -115,17 +116,18 @@ def _names(names: Sequence[str], cell: int) -> U8:
     every = -(-_LINE // cell)
     for place in range(0, len(names), every):
         x = width - _text_width(shown[place]) - _GAP // 2
-        # The first name must not stick out above, however low its row is.
-        _text(strip, shown[place], x, max(place * cell + cell // 2 + 4, _LINE - 4))
+        # The first and the last name must not stick out, however low their rows are.
+        y = np.clip(place * cell + cell // 2 + 4, _LINE - 4, max(_LINE - 4, len(names) * cell - 4))
+        _text(strip, shown[place], x, int(y))
     return strip
 
 
 def _scale(canvas: U8, x: int, y: int, height: int) -> None:
-    """What a shade means, as a bar with its ends and middle named."""
-    bar = np.linspace(1.0, 0.0, height)
-    canvas[y:y + height, x:x + 16] = _shade(bar)[:, None]
-    for share in (1.0, 0.5, 0.0):
-        _text(canvas, f'{share:.0%}', x + 22, y + 4 + round((1 - share) * (height - 1)))
+    """What a shade means, as a bar with its ends and middle (a quarter) named."""
+    root = np.linspace(1.0, 0.0, height)
+    canvas[y:y + height, x:x + 16] = _shade(root ** 2)[:, None]
+    for share in (1.0, 0.25, 0.0):
+        _text(canvas, f'{share:.0%}', x + 22, y + 4 + round((1 - sqrt(share)) * (height - 1)))
 
 
 def _text_width(text: str) -> int:

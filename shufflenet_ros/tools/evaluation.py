@@ -15,6 +15,7 @@ from shufflenet_ros.core.metrics import (
     per_class_accuracy,
     retrieval_map,
 )
+from shufflenet_ros.sets.classes import match_labels
 from shufflenet_ros.sets.sample import LabelledSet
 from shufflenet_ros.sets.score import Scores
 
@@ -40,17 +41,17 @@ class Evaluated:
 
     @cached_property
     def present(self) -> I64:
-        """(C,) labels that pictures of the set have, as indices into the model's labels, rising."""
-        return np.unique(self.scores.targets)
+        """(C,) labels that pictures of the set have, as indices into the model's labels, in the set's order."""
+        matched = np.array(match_labels(self.dataset.labels, self.labels, self.bundle.card.name))
+        return np.asarray(matched[np.isin(matched, self.scores.targets)], np.int64)
 
     @cached_property
     def confusion(self) -> I64:
         """(C + 1, C + 1) over the present classes; answers that are none of them share the last column."""
-        called = self.scores.ranked[:, 0]
-        place = np.minimum(np.searchsorted(self.present, called), len(self.present) - 1)
-        columns = np.where(self.present[place] == called, place, len(self.present))
-        rows = np.searchsorted(self.present, self.scores.targets)
-        return confusion_matrix(rows, columns, len(self.present) + 1)
+        count = len(self.present)
+        place = np.full(len(self.labels), count)
+        place[self.present] = np.arange(count)
+        return confusion_matrix(place[self.scores.targets], place[self.scores.ranked[:, 0]], count + 1)
 
 
 def describe_set(dataset: LabelledSet) -> str:
