@@ -3,7 +3,6 @@
 Libraries carry later, one-tower variants of other widths; the ShuffleNet paper compares with this one.
 """
 
-import torch
 from torch import nn
 
 PX = 227
