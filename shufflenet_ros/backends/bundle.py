@@ -79,13 +79,22 @@ def _find_card(path: Path, digest: str, facts: OnnxFacts, card_file: str) -> tup
     """Where the card is and its text: --card, sidecar, metadata, packaged, in this order."""
     if card_file:
         return card_file, read_regular(Path(card_file), MAX_CARD_BYTES)
-    sidecar = path.with_name(path.name + '.card.json')
-    if sidecar.exists():
-        return str(sidecar), read_regular(sidecar, MAX_CARD_BYTES)
+    if found := find_card(path, digest, facts):
+        return found
+    sidecar = _sidecar(path).name
+    raise mismatch(str(path), 'a card that tells its labels and preprocessing', 'none',
+                   f'write {sidecar} beside it (fields: docs/bundle.md), or give --card / model_card')
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + '.card.json')
+
+
+def find_card(path: Path, digest: str, facts: OnnxFacts) -> tuple[str, bytes | str] | None:
+    """Where a file's own card is and its text: sidecar, metadata, packaged; None where it has none."""
+    if _sidecar(path).exists():
+        return str(_sidecar(path)), read_regular(_sidecar(path), MAX_CARD_BYTES)
     if METADATA_KEY in facts.metadata:
         return 'in the file', facts.metadata[METADATA_KEY]
     packaged = json.loads((_PACKAGED / 'index.json').read_text('utf-8')).get(digest)
-    if packaged:
-        return f'packaged {packaged}', (_PACKAGED / packaged).read_bytes()
-    raise mismatch(str(path), 'a card that tells its labels and preprocessing', 'none',
-                   f'write {sidecar.name} beside it (fields: docs/bundle.md), or give --card / model_card')
+    return (f'packaged {packaged}', (_PACKAGED / packaged).read_bytes()) if packaged else None

@@ -17,6 +17,7 @@ from shufflenet_ros.backends.onnx_write import save_bundle
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.core.card import Card, CardInput, Golden
 from shufflenet_ros.core.golden import golden_picture
+from shufflenet_ros.core.preprocess import prepare
 from shufflenet_ros.zoo.augment import IMAGENET, Normalisation, normalise
 from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.errors import ZooError
@@ -129,7 +130,7 @@ def export(model: Backbone, card: Card, path: Path, by: Normalisation = IMAGENET
         save_bundle(graph, card, draft)
         backend = OnnxRuntimeBackend(open_bundle(str(draft)))
         parity = check_parity(model, backend, px, by)
-        logits = backend.run(golden_picture(card.input.size).pixels[None]).logits
+        logits = backend.run(prepare(golden_picture(card.input.size), card.input)).logits
     golden = Golden(tuple(round(float(v), 5) for v in logits[:GOLDEN_LOGITS]))
     save_bundle(graph, replace(card, golden=golden), path)
     return parity

@@ -21,18 +21,28 @@ _PREFIXES = ('module.', 'model.', 'backbone.', 'head.')
 def read_state(path: Path) -> Tensors:
     """The tensors of a .pth, .pt or of the one .pth inside a zip, by key without wrappers and prefixes.
 
-    Returns:
-        key -> float32 tensor on the CPU (BN's counters: int64).
-
     Raises:
         ModelError: the file cannot be read, or is larger than 1 GiB.
         ZooError: it holds something else than tensors; names what and where.
     """
-    return plain(_load(path, _unzipped(path, read_regular(path, MAX_BYTES))), str(path))
+    return state_of(unzipped(read_regular(path, MAX_BYTES), str(path)), str(path))
 
 
-def _unzipped(path: Path, data: bytes) -> bytes:
-    """The .pth inside, of a zip around one; PyTorch's own format is a zip too, and stays."""
+def state_of(data: bytes, what: str) -> Tensors:
+    """The tensors in a checkpoint's bytes: key -> float32 on the CPU (BN's counters: int64).
+
+    Raises:
+        ZooError: it holds something else than tensors; names what and where.
+    """
+    return plain(_load(data, what), what)
+
+
+def unzipped(data: bytes, what: str) -> bytes:
+    """The .pth inside, of a zip around one; PyTorch's own format is a zip too, and stays.
+
+    Raises:
+        ZooError: a damaged zip, one with several checkpoints, or too much inside.
+    """
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return data
     try:
@@ -41,24 +51,24 @@ def _unzipped(path: Path, data: bytes) -> bytes:
             if not inner:
                 return data
             if len(inner) > 1:
-                raise ZooError(f'{path}: holds {len(inner)} checkpoints, such as {inner[0].filename!r}: '
+                raise ZooError(f'{what}: holds {len(inner)} checkpoints, such as {inner[0].filename!r}: '
                                'expected one; unpack it and name the one to import')
             with archive.open(inner[0]) as file:
                 content = file.read(MAX_BYTES + 1)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise ZooError(f'{path}: a zip that cannot be unpacked ({error}); get it again') from error
+        raise ZooError(f'{what}: a zip that cannot be unpacked ({error}); get it again') from error
     if len(content) > MAX_BYTES:
-        raise ZooError(f'{path}: {inner[0].filename!r} unpacks to more than {MAX_BYTES} bytes: expected at '
+        raise ZooError(f'{what}: {inner[0].filename!r} unpacks to more than {MAX_BYTES} bytes: expected at '
                        'most that; check that this is the right file')
     return content
 
 
-def _load(path: Path, data: bytes) -> Any:
+def _load(data: bytes, what: str) -> Any:
     try:
         return torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
     except Exception as error:  # a hostile or damaged pickle can make the reader raise anything
         cause = ' '.join(str(error).split())[:300]
-        raise ZooError(f'{path}: is no checkpoint of plain tensors ({type(error).__name__}: {cause}); '
+        raise ZooError(f'{what}: is no checkpoint of plain tensors ({type(error).__name__}: {cause}); '
                        'expected a state dict saved with torch.save(model.state_dict(), ...): a pickle of '
                        'whole objects could run code and is never loaded') from error
 

@@ -1,0 +1,234 @@
+"""Weights out of an ONNX graph into one of our networks, proved by running both.
+
+The convolutions of the graph, in its order, are those of our network in the order of its execution; shape,
+stride and groups must agree one by one. That alone doesn't prove the wiring between them, so the original
+file and the network are then run on the same pictures.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from shufflenet_ros.backends.bundle import Bundle, open_bundle
+from shufflenet_ros.backends.ort import OnnxRuntimeBackend
+from shufflenet_ros.backends.probe import prove_apart
+from shufflenet_ros.core.card import Card
+from shufflenet_ros.core.frame import Picture
+from shufflenet_ros.core.preprocess import prepare
+from shufflenet_ros.zoo.augment import IMAGENET, Normalisation, normalise
+from shufflenet_ros.zoo.backbone import Backbone
+from shufflenet_ros.zoo.errors import ZooError
+from shufflenet_ros.zoo.layouts.convert import Imported
+from shufflenet_ros.zoo.layouts.infer import infer
+from shufflenet_ros.zoo.onnx_graph import Conv, Layers, read_layers
+from shufflenet_ros.zoo.registry import FAMILIES, NETWORKS, Config, build, config_of
+
+FLOAT_LIMIT = 1e-4
+SAMPLES = 32
+# An int8 graph rounds every activation, so its logits only resemble the float network's. Measured with the
+# ONNX zoo's: 0.993 when right, 0.95 with red and blue exchanged, at most 0.85 with a bias lost.
+INT8_CORRELATION = 0.97
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What running both on the same seeded pictures showed.
+
+    Attributes:
+        relative: largest difference of the logits, relative to the largest logit.
+        correlation: of all logits of all pictures.
+        top1: share of the pictures to which both give the same first class.
+    """
+
+    relative: float
+    correlation: float
+    top1: float
+    samples: int
+
+
+def network_of_bundle(name_or_path: str) -> tuple[Imported, Agreement]:
+    """The network inside a bundle in torch, to train on from it: one of ours, or somebody's that has a card.
+
+    Raises:
+        ModelError: there is no such bundle, or it cannot be run.
+        ZooError: as `import_onnx_weights`.
+    """
+    return import_onnx_weights(open_bundle(name_or_path))
+
+
+def import_onnx_weights(bundle: Bundle) -> tuple[Imported, Agreement]:
+    """Fill the network that the bundle's card or shapes tell, and prove it against the file.
+
+    Raises:
+        ModelError: the file cannot be run.
+        ZooError: no network of ours has these convolutions, or it doesn't compute what the file computes.
+    """
+    what = str(bundle.path)
+    if not bundle.trusted:
+        prove_apart(bundle)
+    layers = read_layers(bundle.data, what)
+    model = build(_config(bundle.card, layers, what))
+    by = _fill(model, layers, bundle.card, what)
+    backend = OnnxRuntimeBackend(bundle)
+    agreement = compare(model.eval(), by, backend, bundle.card)
+    _judge(agreement, layers.quantised, what)
+    return Imported(model, 'onnx', by, bundle.card.input.crop), agreement
+
+
+def _config(card: Card, layers: Layers, what: str) -> Config:
+    classes = len(layers.fc_weight)
+    if card.network_config:
+        return config_of(dict(card.network_config), classes)
+    if card.network in NETWORKS:
+        return config_of(card.network, classes)
+    return replace(_config_by_shapes(layers, what), classes=classes)
+
+
+def _config_by_shapes(layers: Layers, what: str) -> Config:
+    """The configuration of the family with as many convolutions, read from their shapes."""
+    counts = {}
+    for family, (config_type, _) in FAMILIES.items():
+        with torch.device('meta'):
+            order = _execution(build(config_type()))
+        counts[family] = len(order)
+        if len(order) == len(layers.convs):
+            tensors = {f'{name}.weight': torch.from_numpy(conv.weight)
+                       for (name, _, _), conv in zip(order, layers.convs)}
+            return infer(family, tensors | {'fc.weight': torch.from_numpy(layers.fc_weight)})
+    raise ZooError(f'{what}: has {len(layers.convs)} convolutions: expected as many as a network of ours has '
+                   f'({", ".join(f"{family} {count}" for family, count in counts.items())}), or a card with '
+                   'network_config')
+
+
+@torch.no_grad()
+def _execution(model: Backbone) -> list[tuple[str, nn.Conv2d, nn.BatchNorm2d | None]]:
+    """Name and module of each convolution in the order of execution, with the BN that runs after it."""
+    order: list[tuple[str, nn.Conv2d, nn.BatchNorm2d | None]] = []
+    names = {module: name for name, module in model.named_modules()}
+
+    def note(module: nn.Module, _inputs: Any, _output: Any) -> None:
+        if isinstance(module, nn.Conv2d):
+            order.append((names[module], module, None))
+        elif isinstance(module, nn.BatchNorm2d):
+            order[-1] = (*order[-1][:2], module)
+
+    kinds = (nn.Conv2d, nn.BatchNorm2d)
+    hooks = [module.register_forward_hook(note) for module in model.modules() if isinstance(module, kinds)]
+    try:
+        model.eval()(torch.zeros(1, 3, 64, 64, device=model.first_conv.weight.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return order
+
+
+@torch.no_grad()
+def _fill(model: Backbone, layers: Layers, card: Card, what: str) -> Normalisation:
+    """Copy all weights; what the network then takes."""
+    order = _execution(model)
+    if len(order) != len(layers.convs):
+        raise ZooError(f'{what}: has {len(layers.convs)} convolutions: expected {len(order)}, as '
+                       f'{card.network} has; correct the card')
+    for (name, conv, norm), source in zip(order, layers.convs):
+        ours = (tuple(conv.weight.shape), conv.stride[0], conv.groups)
+        theirs = (source.weight.shape, source.stride, source.groups)
+        if ours != theirs:
+            raise ZooError(f'{what}: the convolution for {name} has shape, stride and groups {theirs}: '
+                           f'expected {ours}; the graph is of another network or order, export it from '
+                           'the original')
+        _fill_conv(conv, norm, source, f'{what}: {name}')
+    if tuple(model.fc.weight.shape) != layers.fc_weight.shape or len(layers.fc_bias) != len(layers.fc_weight):
+        raise ZooError(f'{what}: its linear layer has shapes {layers.fc_weight.shape} and '
+                       f'{layers.fc_bias.shape}: expected {tuple(model.fc.weight.shape)} and a bias; use '
+                       'another network')
+    model.fc.weight.copy_(torch.from_numpy(layers.fc_weight))
+    model.fc.bias.copy_(torch.from_numpy(layers.fc_bias))
+    return _unfold_input(model.first_conv, layers, card)
+
+
+def _fill_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, source: Conv, what: str) -> None:
+    conv.weight.copy_(torch.from_numpy(source.weight))
+    bias = torch.from_numpy(source.bias)
+    if norm is None:
+        if conv.bias is None or source.norm is not None:
+            raise ZooError(f'{what} has a BN in one of the two networks alone: expected the same in both; '
+                           'the graph is of another network')
+        conv.bias.copy_(bias)
+    elif source.norm is None:
+        # BN that does nothing but add the bias: (x - 0) / sqrt(1 + eps) * sqrt(1 + eps) + bias
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1)
+        norm.weight.fill_((1 + norm.eps) ** 0.5)
+        norm.bias.copy_(bias)
+    else:
+        norm.weight.copy_(torch.from_numpy(source.norm.weight))
+        norm.bias.copy_(torch.from_numpy(source.norm.bias))
+        norm.running_mean.copy_(torch.from_numpy(source.norm.mean) - bias)
+        norm.running_var.copy_(torch.from_numpy(source.norm.var) + (source.norm.eps - norm.eps))
+
+
+def _unfold_input(stem: nn.Conv2d, layers: Layers, card: Card) -> Normalisation:
+    """Turn the first convolution's input into normalised RGB, and say what normalises it.
+
+    A graph that takes bytes has 1 / (255 std) in its first weights. Which std is not to be seen any more,
+    and any will do as long as weights and normalisation agree; ImageNet's is what training here uses.
+    """
+    spec = card.input
+    if spec.dtype == 'uint8':
+        mean = np.zeros(3) if layers.mean is None else layers.mean / 255
+        std = np.array(IMAGENET.std)
+        if spec.color == 'bgr':
+            std = std[::-1]
+        stem.weight.mul_(torch.tensor(255 * std.copy(), dtype=torch.float32)[None, :, None, None])
+    else:
+        mean, std = (np.array(values) / (255 * spec.scale) for values in (spec.mean, spec.std))
+    if spec.color == 'bgr':
+        stem.weight.copy_(stem.weight.flip(1))
+        mean, std = mean[::-1], std[::-1]
+    # a mean out of a graph is a float32: 0.485 comes back as 0.485000014
+    r, g, b = (float(f'{value:.7g}') for value in mean)
+    sr, sg, sb = (float(value) for value in std)
+    return Normalisation((r, g, b), (sr, sg, sb))
+
+
+def seeded_pictures(size: tuple[int, int], samples: int) -> Iterator[Picture]:
+    """(H, W, 3) uint8 RGB: soft blotches of random colours with a little noise, nearer to photos."""
+    rng = np.random.default_rng(0)
+    for index in range(samples):
+        grid = rng.uniform(0, 255, (3 + index % 14, 3 + index % 14, 3)).astype(np.float32)
+        soft = cv2.resize(grid, size[::-1], interpolation=cv2.INTER_CUBIC)
+        noisy = soft + rng.normal(0, 12, soft.shape)
+        yield Picture(np.clip(noisy, 0, 255).astype(np.uint8), 'rgb')
+
+
+@torch.no_grad()
+def compare(model: Backbone, by: Normalisation, backend: OnnxRuntimeBackend, card: Card) -> Agreement:
+    """Run the file with its own preprocessing, and the network with ours, on seeded pictures."""
+    whole = replace(card.input, crop=1.0)
+    theirs, ours = [], []
+    for picture in seeded_pictures(card.input.size, SAMPLES):
+        theirs.append(backend.run(prepare(picture, whole)).logits)
+        ours.append(model(normalise(torch.from_numpy(picture.pixels)[None], by))[0].numpy())
+    a, b = np.stack(theirs).astype(np.float64), np.stack(ours).astype(np.float64)
+    return Agreement(
+        relative=float(np.abs(a - b).max() / max(1e-12, np.abs(a).max())),
+        correlation=float(np.corrcoef(a.ravel(), b.ravel())[0, 1]),
+        top1=float(np.mean(a.argmax(1) == b.argmax(1))), samples=SAMPLES)
+
+
+def _judge(agreement: Agreement, quantised: bool, what: str) -> None:
+    if quantised and not agreement.correlation >= INT8_CORRELATION:
+        raise ZooError(f"{what}: the float network's logits correlate with the file's by "
+                       f'{agreement.correlation:.3f}: expected at least {INT8_CORRELATION}; the graph is '
+                       'wired in another way than any network of ours')
+    if not quantised and not agreement.relative <= FLOAT_LIMIT:
+        raise ZooError(f"{what}: the network's logits differ from the file's by {agreement.relative:.1e} of "
+                       f'the largest: expected at most {FLOAT_LIMIT:.0e}; the graph is wired in another way '
+                       'than any network of ours')
+
+
