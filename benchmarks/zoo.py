@@ -1,0 +1,66 @@
+"""What a network of the zoo costs in time on this machine: one thread, 224x224, interleaved rounds.
+
+    python -m benchmarks.zoo [NAME ...]
+
+Random weights, as time does not depend on them. Prints the median of each network's time relative to
+the first one's in the same round, beside the ratio of their multiply-adds: shared machines drift, ratios
+of one round hardly. Needs the extra `train`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from shufflenet_ros.backends.bundle import open_bundle
+from shufflenet_ros.backends.onnx_write import save_bundle
+from shufflenet_ros.backends.ort import OnnxRuntimeBackend
+from shufflenet_ros.zoo.export import make_card, to_onnx
+from shufflenet_ros.zoo.registry import build, config_of
+
+NAMES = (
+    'shufflenet_v1_x1_0_g1', 'shufflenet_v1_x1_0_g2', 'shufflenet_v1_x1_0_g3', 'shufflenet_v1_x1_0_g4',
+    'shufflenet_v1_x1_0_g8', 'shufflenet_v1_x0_5_g3', 'shufflenet_v1_x0_25_g3', 'shufflenet_v2_x0_5',
+    'shufflenet_v2_x1_0',
+)
+PX, ROUNDS = 224, 60
+
+
+def ready(name: str, folder: Path) -> tuple[int, OnnxRuntimeBackend]:
+    """(MACs, a warm session of one thread) of a network."""
+    torch.manual_seed(0)
+    model = build(config_of(name)).eval()
+    card = make_card(model, name, [f'class {i}' for i in range(1000)], PX)
+    path = folder / f'{name}.onnx'
+    save_bundle(to_onnx(model, PX), card, path)
+    return card.cost['macs'], OnnxRuntimeBackend(open_bundle(str(path)))
+
+
+def main(names: tuple[str, ...]) -> None:
+    """Measure and print."""
+    frame = np.random.default_rng(0).integers(0, 256, (1, PX, PX, 3), np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        networks = {name: ready(name, Path(folder)) for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(ROUNDS):
+        for name, (_, backend) in networks.items():
+            started = time.perf_counter()
+            backend.run(frame)
+            times[name].append(time.perf_counter() - started)
+    first = names[0]
+    print(f'{"network":<28}{"M MACs":>9}{"ms":>8}{"time":>8}{"MACs":>8}   (relative to {first})')
+    for name in names:
+        ratio = statistics.median(b / a for a, b in zip(times[first], times[name]))
+        macs = networks[name][0]
+        print(f'{name:<28}{macs / 1e6:>9.1f}{1e3 * statistics.median(times[name]):>8.2f}{ratio:>8.2f}'
+              f'{macs / networks[first][0]:>8.2f}')
+
+
+if __name__ == '__main__':
+    main(tuple(sys.argv[1:]) or NAMES)

@@ -1,0 +1,129 @@
+"""Every line of the registry: builds, has the strides it says, is found again from its card; docs/zoo.md."""
+
+import json
+import re
+import sys
+import types
+from dataclasses import replace
+
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from shufflenet_ros.zoo import registry  # noqa: E402
+from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
+from shufflenet_ros.zoo.macs import count  # noqa: E402
+from shufflenet_ros.zoo.recipe import RECIPES, load_recipe  # noqa: E402
+from shufflenet_ros.zoo.registry import NETWORKS, build, config_of, name_of, values_of  # noqa: E402
+from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config  # noqa: E402
+from shufflenet_ros.zoo.table import TABLE, table_text  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_every_network_has_features_embedding_and_logits(name):
+    with torch.no_grad(), torch.device('meta'):
+        network = build(config_of(name, classes=7)).eval()
+        x = torch.zeros(2, 3, 64, 96)
+        features = network.features(x)
+        assert [tuple(f.shape[2:]) for f in features] == [(8, 12), (4, 6), (2, 3)]
+        assert network.embed(x).shape == (2, network.embedding_dim) and network(x).shape == (2, 7)
+        assert network.first_conv.in_channels == 3
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_a_card_rebuilds_the_network_and_finds_its_name(name):
+    config = config_of(name, classes=7)
+    values = json.loads(json.dumps(values_of(config)))
+    assert 'classes' not in values and config_of(values, classes=7) == config
+    assert name_of(config) == name
+
+
+def test_a_network_that_no_line_describes_is_custom():
+    config = ShuffleNetV1Config(3, 0.5, shortcut_first=True)
+    assert name_of(config) == 'shufflenet_v1_custom' and config_of(values_of(config)) == config
+
+
+@pytest.mark.parametrize('network, message', [
+    ('shufflenet_v1_x9', 'there is no network'), ({'family': 'resnet'}, 'there is no family'),
+    ({'group': 3}, r"shufflenet_v1 has no field \['group'\]"), ({'classes': 5}, 'no field'),
+])
+def test_what_is_no_network_is_refused(network, message):
+    with pytest.raises(ZooError, match=message):
+        config_of(network)
+
+
+@pytest.mark.parametrize('recipe', sorted(path.stem for path in RECIPES.glob('*.yaml')))
+def test_every_recipe_names_a_network(recipe):
+    assert load_recipe(recipe).config(10).classes == 10
+
+
+def test_networks_json_is_the_counters():
+    assert TABLE.read_text() == table_text(), 'run: python -m shufflenet_ros.zoo.table'
+
+
+@pytest.mark.parametrize('name, option, more', [
+    ('shufflenet_v1_x0_5_g3', {'se': True}, True), ('shufflenet_v1_x0_5_g3', {'shuffle': False}, False),
+    ('shufflenet_v1_x0_5_g3', {'shortcut_first': True}, False),
+])
+def test_what_an_option_costs(name, option, more):
+    with torch.device('meta'):
+        plain, changed = count(build(config_of(name))), count(build(replace(config_of(name), **option)))
+    assert (changed.total_macs > plain.total_macs) is more and (changed.params > plain.params) is more
+
+
+def test_a_stem_without_its_pool_costs_four_times_the_stages():
+    pooled = config_of('shufflenet_v1_x0_5_g3')
+    config = replace(pooled, stem_pool=False)
+    with torch.device('meta'):
+        wide, plain = count(build(config), (64, 64)), count(build(pooled), (64, 64))
+        shapes = [tuple(f.shape[2:]) for f in build(config).eval().features(torch.zeros(1, 3, 64, 64))]
+    stem = 32 * 32 * 27 * 12
+    linear = 480 * 1000
+    assert wide.total_macs - stem - linear == 4 * (plain.total_macs - stem - linear)
+    assert shapes == [(16, 16), (8, 8), (4, 4)]
+
+
+def test_squeeze_excite_scales_the_branch_and_not_the_shortcut():
+    torch.manual_seed(0)
+    config = ShuffleNetV1Config(3, 0.25, se=True)
+    unit = build(config).eval().stage2[1]
+    x = torch.rand(1, 60, 8, 8)
+    with torch.no_grad():
+        unit.se.excite.weight.zero_()
+        unit.se.excite.bias.fill_(-1e4)  # sigmoid 0: the branch is silenced
+        assert torch.equal(unit(x), x)
+
+
+def python_blocks(repo_root):
+    text = (repo_root / 'docs' / 'zoo.md').read_text()
+    return re.findall(r'```python\n(.*?)```', text, re.S)
+
+
+def test_the_documented_backbone_runs_as_written(repo_root):
+    scope = {}
+    exec(python_blocks(repo_root)[0], scope)
+    shapes = re.findall(r'\((1, [^)]+)\)', python_blocks(repo_root)[0].split('features(picture)')[1])
+    got = [scope[name].shape for name in ('s8', 's16', 's32', 'embedding', 'logits')]
+    assert [', '.join(map(str, shape)) for shape in got] == shapes
+
+
+def test_the_documented_new_network_works_as_written(repo_root, monkeypatch, tmp_path):
+    pytest.importorskip('onnx')
+    from shufflenet_ros.zoo.export import export, make_card
+
+    _, source, lines = python_blocks(repo_root)
+    module = types.ModuleType('separable')
+    monkeypatch.setitem(sys.modules, 'separable', module)  # where dataclasses look for annotations
+    exec(source, module.__dict__)
+    scope = {**vars(registry), **vars(module)}
+    family, variant = (eval('{' + line + '}', scope) for line in lines.splitlines()[1:])
+    monkeypatch.setattr(registry, 'FAMILIES', {**registry.FAMILIES, **family})
+    monkeypatch.setattr(registry, 'NETWORKS', {**registry.NETWORKS, **variant})
+
+    torch.manual_seed(0)
+    model = build(config_of('separable_x1_0', classes=5)).eval()
+    card = make_card(model, 'separable', list('abcde'), 64)
+    assert card.network == 'separable_x1_0' and card.network_config == {'family': 'separable'}
+    assert export(model, card, tmp_path / 'separable.onnx').logits <= 1e-4
