@@ -16,6 +16,7 @@ F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 _Z95 = 1.959963984540054  # of the standard normal distribution, two-sided
+_EQUAL = 1e-6  # rounding of a float32 cosine
 _CHUNK_VALUES = 1 << 22  # of a block of similarities: about 150 MB with its sorting
 
 
@@ -63,8 +64,8 @@ def retrieval_map(embeddings: F32, targets: I64) -> float | None:
     """Mean average precision of finding pictures of the same class by cosine similarity.
 
     Each picture queries all others; those of its class are relevant; the mean is over the queries that have
-    any. Similarities that agree to six decimals are one rank, and the precision of a rank counts all of
-    it: so identical embeddings score the share of relevant pictures, whatever the pictures' order.
+    any. Neighbours in a ranking that differ by no more than 1e-6 share a rank, and the precision of a rank
+    counts all of it: so identical embeddings score the share of relevant pictures, whatever their order.
 
     Args:
         embeddings: (N, D) of any length; zeros are similar to nothing.
@@ -79,7 +80,7 @@ def retrieval_map(embeddings: F32, targets: I64) -> float | None:
     total, rows = 0.0, max(1, _CHUNK_VALUES // max(1, len(unit)))
     for start in range(0, len(unit), rows):
         block = np.arange(start, min(start + rows, len(unit)))
-        similar = np.round(unit[block] @ unit.T, 6)
+        similar = unit[block] @ unit.T
         same = targets[block][:, None] == targets
         similar[block - start, block], same[block - start, block] = -np.inf, False
         total += float(_average_precisions(similar, same, relevant[block]).sum())
@@ -92,9 +93,9 @@ def _average_precisions(similar: F32, same: Mask, relevant: I64) -> F64:
     order = np.argsort(-similar, axis=1)
     similar, same = np.take_along_axis(similar, order, 1), np.take_along_axis(same, order, 1)
     count = similar.shape[1]
-    # The end of the run of equal similarities that a place is in.
+    # Where the run of equal similarities ends that a place is in.
     ends = np.full(similar.shape, count - 1)
-    changes = similar[:, :-1] != similar[:, 1:]
+    changes = similar[:, :-1] - similar[:, 1:] > _EQUAL
     ends[:, :-1] = np.where(changes, np.arange(count - 1), count - 1)
     ends = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
     precision = np.take_along_axis(same.cumsum(axis=1), ends, 1) / (ends + 1)

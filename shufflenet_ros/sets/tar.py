@@ -89,10 +89,11 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
                     raise SetError(f'{path}: member {count} claims {member.size} bytes; get the tar again')
                 count, end = count + 1, member.offset_data
                 yield member, tar
-            if stream.last.strip(b'\0') or not stream.last:
-                # tarfile takes whatever is no header for the end.
+            if stream.last.strip(b'\0') or not stream.last:  # tarfile takes whatever is no header for the end
                 raise SetError(f'{path}: it is damaged or cut after member {count}: expected another, or the '
                                'block of zeros that ends a tar; get it again')
+            while stream.read(1 << 20):
+                pass  # gzip's checksum comes last
 
 
 class _Guarded:
