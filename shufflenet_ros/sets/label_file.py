@@ -7,7 +7,6 @@ from_s included, to_s not.
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from shufflenet_ros.sets.errors import SetError
 
 SUFFIX = '.labels.yaml'
 MAX_BYTES = 4 << 20
+_MAX_SECONDS = 1e12  # so that nanoseconds stay integers that a bag can have
 FIELDS = ('topic', 'from_s', 'to_s', 'label')
 
 
@@ -141,7 +141,7 @@ def _text(value: Any, where: str) -> str:
 
 def _seconds(value: Any, where: str) -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not isfinite(value) or not 0 <= value <= 1e9:
+    if not number or not 0 <= value <= _MAX_SECONDS:
         raise SetError(f"{where}: got {_shown(value)}, expected seconds from the bag's start, 0 or more")
     return float(value)
 
