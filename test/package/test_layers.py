@@ -13,9 +13,10 @@ ROOMS = {
     'core': set(),
     'backends': {'core', 'onnxruntime'},
     'bags': {'core', 'rosbags'},
-    'tools': {'core', 'backends', 'bags', 'onnxruntime', 'rosbags'},
+    'sets': {'core', 'bags', 'rosbags'},
+    'tools': {'core', 'backends', 'bags', 'sets', 'onnxruntime', 'rosbags'},
     'ros': {'core', 'backends', 'bags', 'onnxruntime', 'rosbags', 'rclpy'},
-    'zoo': {'core', 'backends', 'bags', 'onnxruntime', 'rosbags', 'onnx', 'torch'},
+    'zoo': {'core', 'backends', 'bags', 'sets', 'onnxruntime', 'rosbags', 'onnx', 'torch'},
 }
 WATCHED = {*ROOMS, 'onnx', 'onnxruntime', 'rclpy', 'rosbags', 'torch'}
 
