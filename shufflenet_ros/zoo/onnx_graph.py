@@ -118,7 +118,7 @@ def _conv(graph: _Graph, node: Any) -> Conv:
     norm_node = graph.only_user(node, ('BatchNormalization',))
     norm = None
     if norm_node is not None:
-        weight_bn, bias_bn, mean, var = (graph.constant(norm_node, i) for i in range(1, 5))
+        weight_bn, bias_bn, mean, var = (graph.constant(norm_node, i).copy() for i in range(1, 5))
         norm = Norm(weight_bn, bias_bn, mean, var, float(graph.attribute(norm_node, 'epsilon', 1e-5)))
     return _make(graph, node, weight, np.zeros(len(weight)) if bias is None else bias, norm)
 
