@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shufflenet_ros.backends.locate import DEFAULT_MODEL
 from shufflenet_ros.core.classifier import Classifier
+from shufflenet_ros.core.reasons import printable
 from shufflenet_ros.sets.open import open_set
 from shufflenet_ros.sets.sample import LabelledSet
 from shufflenet_ros.sets.score import Scores, score
@@ -86,7 +87,7 @@ def _score(classifier: Classifier, dataset: LabelledSet, args: argparse.Namespac
     with tqdm(total=total, unit='picture', file=sys.stderr, disable=not shown) as bar:
         scores = score(classifier, dataset, args.limit, lambda sample: bar.update())
     for name, dropped in scores.skipped:
-        print(f'{name}: not scored, {dropped}', file=sys.stderr)
+        print(f'{printable(name)}: not scored, {dropped}', file=sys.stderr)
     return scores
 
 

@@ -41,7 +41,7 @@ class Evaluated:
 
     @cached_property
     def present(self) -> I64:
-        """(C,) labels that the set's pictures have, as indices into the model's labels, in the set's order."""
+        """(C,) labels that the set's pictures have, in its order, as indices into the model's labels."""
         matched = np.array(match_labels(self.dataset.labels, self.labels, self.bundle.card.name))
         return np.asarray(matched[np.isin(matched, self.scores.targets)], np.int64)
 

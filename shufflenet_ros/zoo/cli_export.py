@@ -36,6 +36,7 @@ def _metrics(path: Path, data: Path) -> dict[str, Any]:
     """Top-1 and top-5 of the exported file, as shares of 1, and how many pictures they rest on."""
     from shufflenet_ros.backends.open import load
     from shufflenet_ros.core.classifier import Classifier
+    from shufflenet_ros.core.reasons import printable
     from shufflenet_ros.sets.errors import SetError
     from shufflenet_ros.sets.open import open_set
     from shufflenet_ros.sets.score import score
@@ -43,7 +44,7 @@ def _metrics(path: Path, data: Path) -> dict[str, Any]:
     loaded, dataset = load(str(path)), open_set(data)
     scores = score(Classifier(loaded.card, loaded.backend), dataset)
     for name, dropped in scores.skipped:
-        print(f'{data}: {name} not scored: {dropped}', file=sys.stderr)
+        print(f'{data}: {printable(name)} not scored: {dropped}', file=sys.stderr)
     if not len(scores.targets):
         raise SetError(f'{data}: none of its {dataset.count} pictures could be scored')
     return {'top1': round(scores.top(1), 4), 'top5': round(scores.top(5), 4), 'images': len(scores.targets),

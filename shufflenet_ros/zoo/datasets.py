@@ -15,7 +15,7 @@ from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.core.classifier import DEFAULT_MAX_PIXELS
 from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.preprocess import prepare
-from shufflenet_ros.core.reasons import Dropped
+from shufflenet_ros.core.reasons import Dropped, printable
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.open import open_set
 from shufflenet_ros.sets.sample import LabelledSet
@@ -85,7 +85,7 @@ def _decoded(dataset: LabelledSet, px: int) -> ImageSet:
                 raise sample.message
             images[good] = prepare(decode(sample.message, DEFAULT_MAX_PIXELS), spec)[0]
         except Dropped as dropped:
-            print(f'{dataset.path}: {sample.name} left out: {dropped}', file=sys.stderr)
+            print(f'{dataset.path}: {printable(sample.name)} left out: {dropped}', file=sys.stderr)
             continue
         targets[good] = sample.target
         good += 1

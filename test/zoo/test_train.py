@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from shufflenet_ros.bags.writer import BagWriter  # noqa: E402
 from shufflenet_ros.sets.errors import SetError  # noqa: E402
 from shufflenet_ros.zoo.augment import IMAGENET, colour_jitter, normalise, random_crop_flip  # noqa: E402
 from shufflenet_ros.zoo.datasets import load_set  # noqa: E402
@@ -69,6 +72,35 @@ def test_the_set_is_read_once_and_then_from_its_cache(tiny_tar):
         assert first.images[first.targets == target].mean((0, 1, 2)).argmax() == channel
     again = load_set(tiny_tar, 'train', 32)
     assert np.array_equal(first.images, again.images) and first.labels == again.labels
+
+
+def test_a_folder_and_a_labelled_bag_give_the_tars_pictures_and_no_cache(tiny_tar, tmp_path, capsys):
+    tar = load_set(tiny_tar, 'val', 32)
+    with tarfile.open(tiny_tar) as archive:
+        archive.extractall(tmp_path / 'folder', filter='data')
+    files = sorted((tmp_path / 'folder' / 'val').rglob('*.png'))
+    with BagWriter(tmp_path / 'bag') as bag:
+        for i, file in enumerate(files):
+            bag.compressed('/camera', file.read_bytes(), 'png', 10**18 + i * 10**8)
+    entries = [{'topic': '/camera', 'from_s': i / 10, 'to_s': (i + 1) / 10, 'label': file.parent.name}
+               for i, file in enumerate(files)]
+    (tmp_path / 'bag.labels.yaml').write_text(json.dumps(entries))
+    for other in (load_set(tmp_path / 'folder', 'val', 32), load_set(tmp_path / 'bag', '', 32)):
+        assert np.array_equal(other.images, tar.images) and np.array_equal(other.targets, tar.targets)
+        assert other.labels == tar.labels
+    files[0].write_bytes(b'')
+    fewer = load_set(tmp_path / 'folder', 'val', 32)
+    assert np.array_equal(fewer.images, tar.images[1:]) and np.array_equal(fewer.targets, tar.targets[1:])
+    assert 'val/blue/000.png left out: ' in capsys.readouterr().err
+    assert not list(tmp_path.rglob('*.npz'))
+
+
+def test_a_tar_that_changed_is_read_again_even_with_an_older_time(tmp_path):
+    path = sets.write_set(tmp_path / 'set.tar', train=2, val=2)
+    assert len(load_set(path, 'val', 32).targets) == 6
+    sets.write_set(path, train=2, val=3)
+    os.utime(path, (10**9, 10**9))
+    assert len(load_set(path, 'val', 32).targets) == 9
 
 
 def test_a_tar_without_the_split_is_refused(tiny_tar):
