@@ -83,7 +83,7 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
         stream = _Guarded(gzip.GzipFile(fileobj=file) if packed else file)
         with tarfile.open(str(path), 'r:', fileobj=cast(IO[bytes], stream)) as tar:
             count, end = 0, -1
-            while (member := tar.next()) is not None:
+            for member in tar:
                 # A negative size would send tarfile backwards, for ever.
                 if member.size < 0 or member.offset_data <= end:
                     raise SetError(f'{path}: member {count} claims {member.size} bytes; get the tar again')
