@@ -93,7 +93,7 @@ class ComparisonNet(Backbone):
     """ShuffleNet v1's skeleton with another unit.
 
     Raises:
-        ZooError: an unknown unit, or other than three positive stage widths.
+        ZooError: an unknown unit, other than three positive stage widths, or no stem.
     """
 
     def __init__(self, config: ComparisonConfig):
@@ -102,6 +102,8 @@ class ComparisonNet(Backbone):
             raise ZooError(f'unit={config.unit!r}: expected one of {sorted(WIDTH_STEPS)}')
         if len(config.stages) != 3 or min(config.stages) < 1:
             raise ZooError(f'stages={config.stages}: expected the widths of stages 2, 3 and 4')
+        if config.stem < 1:
+            raise ZooError(f'stem={config.stem}: expected at least 1 channel')
         c_in, stages = config.stem, []
         for c_out, units in zip(config.stages, REPEATS, strict=True):
             first = _unit(config.unit, c_in, c_out, 2)

@@ -131,6 +131,6 @@ def export(model: Backbone, card: Card, path: Path, by: Normalisation = IMAGENET
         backend = OnnxRuntimeBackend(open_bundle(str(draft)))
         parity = check_parity(model, backend, px, by)
         logits = backend.run(prepare(golden_picture(card.input.size), card.input)).logits
-    golden = Golden(tuple(round(float(v), 5) for v in logits[:GOLDEN_LOGITS]))
+    golden = Golden(tuple(float(f'{v:.6g}') for v in logits[:GOLDEN_LOGITS]))
     save_bundle(graph, replace(card, golden=golden), path)
     return parity

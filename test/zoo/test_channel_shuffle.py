@@ -4,7 +4,9 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from shufflenet_ros.zoo import shufflenet_v1, shufflenet_v2  # noqa: E402
 from shufflenet_ros.zoo.channel_shuffle import channel_shuffle  # noqa: E402
+from shufflenet_ros.zoo.registry import NETWORKS, build  # noqa: E402
 
 
 def shuffled_order(channels: int, groups: int) -> list[int]:
@@ -44,3 +46,48 @@ def test_moves_whole_planes():
 def test_channels_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match='10 channels cannot be shuffled in 3 groups'):
         channel_shuffle(torch.zeros(1, 10, 1, 1), 3)
+
+
+@pytest.fixture(scope='module')
+def shuffles_of_the_zoo():
+    """(g, C) of every shuffle that runs in any network of the registry."""
+    seen = set()
+
+    def noting(x, groups):
+        seen.add((groups, x.shape[1]))
+        return channel_shuffle(x, groups)
+
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        for family in (shufflenet_v1, shufflenet_v2):
+            patch.setattr(family, 'channel_shuffle', noting)
+        for variant in NETWORKS.values():
+            build(variant.config).eval()(torch.zeros(0, 3, 32, 32))
+    return sorted(seen)
+
+
+def test_shuffle_then_inverse_is_the_identity_everywhere_in_the_zoo(shuffles_of_the_zoo):
+    assert {groups for groups, _ in shuffles_of_the_zoo} == {1, 2, 3, 4, 8}
+    for groups, channels in [(3, 60), (8, 96), (2, 116)]:
+        assert (groups, channels) in shuffles_of_the_zoo
+    for groups, channels in shuffles_of_the_zoo:
+        x = torch.randn(1, channels, 2, 3)
+        there = channel_shuffle(x, groups)
+        assert torch.equal(channel_shuffle(there, channels // groups), x), (groups, channels)
+        assert torch.equal(there, x) == (groups == 1), (groups, channels)
+
+
+@pytest.mark.parametrize('channels, groups', [(12, 3), (20, 4), (16, 8), (10, 2)])
+def test_gradients_are_those_of_the_permutation(channels, groups):
+    x = torch.randn(2, channels, 2, 1, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: channel_shuffle(x, groups), (x,))
+
+
+def test_the_gradient_is_the_permutations_transpose_everywhere_in_the_zoo(shuffles_of_the_zoo):
+    for groups, channels in shuffles_of_the_zoo:
+        permutation = torch.zeros(channels, channels)
+        permutation[torch.arange(channels), torch.tensor(shuffled_order(channels, groups))] = 1
+        x, weight = torch.randn(1, channels, 1, 1, requires_grad=True), torch.randn(1, channels, 1, 1)
+        y = channel_shuffle(x, groups)
+        assert torch.equal(y.flatten(), permutation @ x.flatten())
+        y.backward(weight)
+        assert torch.equal(x.grad.flatten(), permutation.T @ weight.flatten()), (groups, channels)
