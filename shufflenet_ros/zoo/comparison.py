@@ -4,9 +4,11 @@ The skeleton stays: stem, max-pool, stages of 4, 8 and 4 units whose first one h
 one linear layer. ResNet's bottleneck, ResNeXt's, and two plain 3x3 convolutions (VGG) take the units' place.
 The paper's Xception-like network is ShuffleNet with one group: `shufflenet_v1_x1_0_g1` and its like.
 
-The paper says how wide Stage 4 is at 38 MFLOPs and nothing of the other widths, the stems and the stride-2
-units. With the stem of the ShuffleNet of equal width, the stride in the 3x3 convolution and a projection as
-the shortcut, its 192 (ResNet, ResNeXt) and 50 (VGG) are the widths that `best_stages` finds.
+The paper says how wide Stage 4 is at 38 MFLOPs (ResNet and ResNeXt 192, VGG 50) and nothing of the other
+widths, the stems, the stride-2 units and bottlenecks that 16 groups cannot share. Of the conventions tried
+(average-pooled, projected or padded shortcut; stride in the 3x3 or the first 1x1; stem of 12 or 24; ways to
+round) these were taken because `best_stages` then finds just those widths: a fit to them, no proof that the
+authors built it so. The other widths follow from it.
 """
 
 from dataclasses import dataclass
