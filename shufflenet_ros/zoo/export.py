@@ -3,6 +3,7 @@
 import copy
 import io
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,10 +68,13 @@ def to_onnx(model: Backbone, px: int, by: Normalisation = IMAGENET) -> bytes:
     """The deployed form of a network as ONNX, batch 1, input `frame`, outputs `logits`, `embedding`."""
     buffer = io.BytesIO()
     frame = torch.zeros(1, px, px, 3, dtype=torch.uint8)
-    torch.onnx.export(
-        Deployed(model, by), (frame,), buffer, opset_version=OPSET, dynamo=False,
-        input_names=['frame'], output_names=['logits', 'embedding'],
-    )
+    with warnings.catch_warnings():
+        # It asks whether the shuffle's channel counts may change; batch and size are fixed here.
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        torch.onnx.export(
+            Deployed(model, by), (frame,), buffer, opset_version=OPSET, dynamo=False,
+            input_names=['frame'], output_names=['logits', 'embedding'],
+        )
     return buffer.getvalue()
 
 
