@@ -19,7 +19,7 @@ setup(
     package_data={
         NAME: ['py.typed'],
         f'{NAME}.backends': ['cards/*.json', '*.yaml'],
-        f'{NAME}.zoo': ['recipes/*.yaml'],
+        f'{NAME}.zoo.training': ['recipes/*.yaml'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     from shufflenet_ros.backends.index import write_index
     from shufflenet_ros.zoo.export import export, make_card
-    from shufflenet_ros.zoo.recipe import Recipe
+    from shufflenet_ros.zoo.training.recipe import Recipe
     from shufflenet_ros.zoo.registry import build
 
     checkpoint = args.run / 'checkpoint.pt'

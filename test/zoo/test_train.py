@@ -14,11 +14,12 @@ torch = pytest.importorskip('torch')
 
 from shufflenet_ros.bags.writer import BagWriter  # noqa: E402
 from shufflenet_ros.sets.errors import SetError  # noqa: E402
-from shufflenet_ros.zoo.augment import IMAGENET, colour_jitter, normalise, random_crop_flip  # noqa: E402
-from shufflenet_ros.zoo.datasets import load_set  # noqa: E402
+from shufflenet_ros.zoo.normalisation import IMAGENET, normalise  # noqa: E402
+from shufflenet_ros.zoo.training.augment import colour_jitter, random_crop_flip  # noqa: E402
+from shufflenet_ros.zoo.training.data import load_set  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
-from shufflenet_ros.zoo.recipe import RECIPES, Recipe, load_recipe  # noqa: E402
-from shufflenet_ros.zoo.train import Trainer  # noqa: E402
+from shufflenet_ros.zoo.training.recipe import RECIPES, Recipe, load_recipe  # noqa: E402
+from shufflenet_ros.zoo.training.trainer import Trainer  # noqa: E402
 
 _spec = importlib.util.spec_from_file_location('zoo_sets', Path(__file__).with_name('sets.py'))
 sets = importlib.util.module_from_spec(_spec)

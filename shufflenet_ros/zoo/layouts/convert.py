@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from shufflenet_ros.zoo.augment import Normalisation
+from shufflenet_ros.zoo.normalisation import Normalisation
 from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.layouts.infer import infer

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from shufflenet_ros.zoo.recipe import load_recipe
+from shufflenet_ros.zoo.training.recipe import load_recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         raise FileNotFoundError(f'--data {args.data}: expected a tar with train/<class>/* and val/<class>/*')
     import torch
 
-    from shufflenet_ros.zoo.train import Trainer
+    from shufflenet_ros.zoo.training.trainer import Trainer
     if args.threads:
         torch.set_num_threads(args.threads)
     top1 = Trainer(recipe, args.data, args.out, args.init).run()

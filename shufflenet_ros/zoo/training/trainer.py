@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from shufflenet_ros.zoo.augment import colour_jitter, normalise, random_crop_flip
-from shufflenet_ros.zoo.datasets import ImageSet, load_set
+from shufflenet_ros.zoo.normalisation import normalise
+from shufflenet_ros.zoo.training.augment import colour_jitter, random_crop_flip
+from shufflenet_ros.zoo.training.data import ImageSet, load_set
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.recipe import Recipe
+from shufflenet_ros.zoo.training.recipe import Recipe
 from shufflenet_ros.zoo.registry import build
 
 

@@ -1,0 +1,23 @@
+"""From bytes to a network's input: what a network was trained to see."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What a network was trained to see: (pixel / 255 - mean) / std for each of the channels R, G, B."""
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+IMAGENET = Normalisation()
+
+
+def normalise(batch: torch.Tensor, by: Normalisation = IMAGENET) -> torch.Tensor:
+    """(N, H, W, 3) uint8 RGB -> (N, 3, H, W) float32."""
+    mean = torch.tensor(by.mean, device=batch.device) * 255
+    std = torch.tensor(by.std, device=batch.device) * 255
+    return ((batch.float() - mean) / std).permute(0, 3, 1, 2).contiguous()
