@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
     from shufflenet_ros.backends.index import write_index
     from shufflenet_ros.zoo.export import export, make_card
-    from shufflenet_ros.zoo.training.recipe import Recipe
     from shufflenet_ros.zoo.registry import build
+    from shufflenet_ros.zoo.training.recipe import Recipe
 
     checkpoint = args.run / 'checkpoint.pt'
     if not checkpoint.is_file():

@@ -124,8 +124,8 @@ def _bundle(args: argparse.Namespace) -> 'Bundle':
     from shufflenet_ros.backends.index import MAX_MODEL_BYTES
     from shufflenet_ros.backends.onnx_file import read_facts
     from shufflenet_ros.core.card import Card, CardInput
-    from shufflenet_ros.zoo.normalisation import IMAGENET
     from shufflenet_ros.zoo.errors import ZooError
+    from shufflenet_ros.zoo.normalisation import IMAGENET
     from shufflenet_ros.zoo.onnx_graph import read_layers
     from shufflenet_ros.zoo.provenance import labels_for
 

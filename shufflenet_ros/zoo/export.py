@@ -19,10 +19,10 @@ from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.core.card import Card, CardInput, Golden
 from shufflenet_ros.core.golden import golden_picture
 from shufflenet_ros.core.preprocess import prepare
-from shufflenet_ros.zoo.normalisation import IMAGENET, Normalisation, normalise
 from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.macs import count
+from shufflenet_ros.zoo.normalisation import IMAGENET, Normalisation, normalise
 from shufflenet_ros.zoo.registry import name_of, values_of
 
 OPSET = 17  # the newest that keeps IR version 8, which the oldest supported onnxruntime still reads

@@ -20,11 +20,11 @@ from shufflenet_ros.backends.probe import prove_apart
 from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import Picture
 from shufflenet_ros.core.preprocess import prepare
-from shufflenet_ros.zoo.normalisation import IMAGENET, Normalisation, normalise
 from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.layouts.convert import Imported
 from shufflenet_ros.zoo.layouts.infer import infer
+from shufflenet_ros.zoo.normalisation import IMAGENET, Normalisation, normalise
 from shufflenet_ros.zoo.onnx_graph import Conv, Layers, read_layers
 from shufflenet_ros.zoo.registry import FAMILIES, NETWORKS, Config, build, config_of
 

@@ -23,8 +23,8 @@ from shufflenet_ros.zoo.comparison import (  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.export import export, make_card  # noqa: E402
 from shufflenet_ros.zoo.macs import count  # noqa: E402
-from shufflenet_ros.zoo.training.recipe import Recipe  # noqa: E402
 from shufflenet_ros.zoo.registry import NETWORKS, build, config_of, name_of, values_of  # noqa: E402
+from shufflenet_ros.zoo.training.recipe import Recipe  # noqa: E402
 from shufflenet_ros.zoo.training.trainer import Trainer  # noqa: E402
 
 _spec = importlib.util.spec_from_file_location('zoo_sets', Path(__file__).with_name('sets.py'))

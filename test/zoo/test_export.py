@@ -15,8 +15,8 @@ from shufflenet_ros.backends.open import load  # noqa: E402
 from shufflenet_ros.cli import main  # noqa: E402
 from shufflenet_ros.core.classifier import Classifier  # noqa: E402
 from shufflenet_ros.core.frame import Options, Picture  # noqa: E402
-from shufflenet_ros.zoo.normalisation import normalise  # noqa: E402
 from shufflenet_ros.zoo.export import ExportError, check_parity, export, make_card  # noqa: E402
+from shufflenet_ros.zoo.normalisation import normalise  # noqa: E402
 from shufflenet_ros.zoo.registry import name_of  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config  # noqa: E402
 

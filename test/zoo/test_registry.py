@@ -13,10 +13,10 @@ torch = pytest.importorskip('torch')
 from shufflenet_ros.zoo import registry  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.macs import count  # noqa: E402
-from shufflenet_ros.zoo.training.recipe import RECIPES, load_recipe  # noqa: E402
 from shufflenet_ros.zoo.registry import NETWORKS, build, config_of, name_of, values_of  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config  # noqa: E402
 from shufflenet_ros.zoo.table import TABLE, table_text  # noqa: E402
+from shufflenet_ros.zoo.training.recipe import RECIPES, load_recipe  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
 

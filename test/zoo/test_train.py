@@ -14,10 +14,10 @@ torch = pytest.importorskip('torch')
 
 from shufflenet_ros.bags.writer import BagWriter  # noqa: E402
 from shufflenet_ros.sets.errors import SetError  # noqa: E402
+from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.normalisation import IMAGENET, normalise  # noqa: E402
 from shufflenet_ros.zoo.training.augment import colour_jitter, random_crop_flip  # noqa: E402
 from shufflenet_ros.zoo.training.data import load_set  # noqa: E402
-from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.training.recipe import RECIPES, Recipe, load_recipe  # noqa: E402
 from shufflenet_ros.zoo.training.trainer import Trainer  # noqa: E402
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from shufflenet_ros.zoo.normalisation import Normalisation
 from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.layouts.infer import infer
 from shufflenet_ros.zoo.layouts.table import LAYOUTS, Layout
 from shufflenet_ros.zoo.layouts.weights import Tensors, Weights
+from shufflenet_ros.zoo.normalisation import Normalisation
 from shufflenet_ros.zoo.registry import Config, build
 
 _REPEATS = (4, 8, 4)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shufflenet_ros.zoo.normalisation import IMAGENET, Normalisation
 from shufflenet_ros.zoo.layouts.v1_steps import fold_conv_biases, shuffle_after_depthwise, zero_fc_bias
 from shufflenet_ros.zoo.layouts.v2_steps import split_even_odd
 from shufflenet_ros.zoo.layouts.weights import Weights
+from shufflenet_ros.zoo.normalisation import IMAGENET, Normalisation
 
 BYTES = Normalisation((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
 """The network takes 0 to 255 as they are."""

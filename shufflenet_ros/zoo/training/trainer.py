@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.normalisation import normalise
+from shufflenet_ros.zoo.registry import build
 from shufflenet_ros.zoo.training.augment import colour_jitter, random_crop_flip
 from shufflenet_ros.zoo.training.data import ImageSet, load_set
-from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.training.recipe import Recipe
-from shufflenet_ros.zoo.registry import build
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
