@@ -1,0 +1,168 @@
+"""What a training starts from: weights of an earlier run, an import or a bundle, under the new labels."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from shufflenet_ros.zoo.backbone import Backbone
+from shufflenet_ros.zoo.errors import ZooError
+from shufflenet_ros.zoo.layouts.weights import BN_LEAVES, Tensors
+from shufflenet_ros.zoo.normalisation import Normalisation
+from shufflenet_ros.zoo.registry import Config, build, config_of, values_of
+from shufflenet_ros.zoo.training.weights import Found, find_weights
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to train, and what it brings along.
+
+    Attributes:
+        model: on the CPU, one logit a label, filled.
+        by: what its weights were trained to see.
+        new_head: whether the linear layer is random, and with it v2's last convolution where the file has
+            none.
+        recalibrate: whether its BN is folded into the convolutions, so that `recalibrate` must come before
+            training in which BN learns.
+        source: where the weights come from, for the card.
+        terms: under which terms; weights inherit them.
+    """
+
+    model: Backbone
+    by: Normalisation
+    new_head: bool
+    recalibrate: bool
+    source: str
+    terms: str
+
+
+def open_start(init: str, labels: tuple[str, ...], network: str | dict[str, Any] = '') -> Start:
+    """The weights of `init` in a network for these labels.
+
+    The linear layer is kept for the same labels, its rows in their order; for others it is new, from torch's
+    global generator.
+
+    Args:
+        init: a run folder (its averaged weights where it has some), a .pt of `models import`, or a bundle by
+            name or path.
+        network: what the recipe asks for, as for `config_of`; '' for the network that the weights have.
+            A wider ShuffleNet v1 is grown from them.
+
+    Raises:
+        ModelError: no such bundle, or a file that cannot be read.
+        ZooError: not an init, damaged, or of another network than asked for.
+    """
+    found = find_weights(init)
+    small, new_head = _fill(found, labels, init)
+    model = small if network == '' else _asked(small, config_of(network, len(labels)), new_head, init)
+    return Start(model, found.by, new_head, _folded(found.tensors), found.source, found.terms)
+
+
+def _fill(found: Found, labels: tuple[str, ...], init: str) -> tuple[Backbone, bool]:
+    """The network with the file's weights under these labels; whether its head is new."""
+    tensors = dict(found.tensors)
+    order = _order(found.labels, labels) if 'fc.weight' in tensors else None
+    random = [] if order else ['fc.']
+    if 'fc.weight' not in tensors and not any(key.startswith('last.') for key in tensors):
+        random.append('last.')
+    for key in ('fc.weight', 'fc.bias'):
+        tensor = tensors.pop(key, None)
+        if tensor is not None and len(tensor) != len(found.labels):
+            raise ZooError(f'--init {init}: {key} has {len(tensor)} rows for {len(found.labels)} labels: '
+                           'expected one a label; import the file again')
+        if tensor is not None and order:
+            tensors[key] = tensor[order]
+    try:
+        model = build(replace(found.config, classes=len(labels)))
+        report = model.load_state_dict(tensors, strict=False)
+    except (RuntimeError, TypeError) as error:
+        raise ZooError(f'--init {init}: its tensors are not of its network '
+                       f'({" ".join(str(error).split())[:300]}); import or train it again') from error
+    lacking = [key for key in report.missing_keys if not key.startswith(tuple(random))]
+    if lacking or report.unexpected_keys:
+        raise ZooError(f'--init {init}: lacks {lacking[:3]} and has {report.unexpected_keys[:3]} beside: '
+                       'expected every tensor of its network and no more; import or train it again')
+    return model.eval(), not order
+
+
+def _order(old: tuple[str, ...], new: tuple[str, ...]) -> list[int] | None:
+    """The row of each new label among the old ones; None where these are not the same labels."""
+    if old == new:
+        return list(range(len(new)))
+    if len(set(old)) == len(old) and sorted(old) == sorted(new):
+        return [old.index(label) for label in new]
+    return None
+
+
+def _asked(model: Backbone, config: Config, new_head: bool, init: str) -> Backbone:
+    """The model itself where it is what the recipe asks for."""
+    if config == model.config:
+        return model
+    raise ZooError(f'--init {init}: is {values_of(model.config)}, and the recipe asks for '
+                   f'{values_of(config)}: expected the same network; leave `network` out of the recipe, '
+                   'or start from other weights')
+
+
+def _folded(tensors: Tensors) -> bool:
+    """Whether a BN has the neutral statistics that a graph with folded BN gives."""
+    return any(not tensor.any() and bool((tensors[key.replace('_mean', '_var')] == 1).all())
+               for key, tensor in tensors.items() if key.endswith('running_mean'))
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
+    """Give every BN the statistics of what it sees, and change its scale and shift so that nothing else does.
+
+    In evaluation the network then computes what it computed before; in training, where BN normalises by the
+    batch, nearly the same. One pass in evaluation is enough, as no layer's answer changes.
+
+    Args:
+        batches: (N, 3, H, W) as training feeds them, on the model's device; some hundred pictures in all.
+
+    Raises:
+        ZooError: no batch.
+    """
+    moments: dict[nn.BatchNorm2d, list[tuple[int, torch.Tensor, torch.Tensor]]] = {
+        module: [] for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
+
+    def note(norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+        x = inputs[0]
+        variance, mean = torch.var_mean(x.float(), (0, 2, 3), correction=0)
+        moments[norm].append((x.numel() // x.shape[1], mean.double().cpu(), variance.double().cpu()))
+
+    training = model.training
+    hooks = [norm.register_forward_pre_hook(note) for norm in moments]
+    try:
+        model.eval()
+        for batch in batches:
+            model(batch)
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    for norm, noted in moments.items():
+        if not noted:
+            raise ZooError('no picture to take the statistics of BN from: expected at least one batch')
+        _restate(norm, *_pooled(noted))
+
+
+def _pooled(noted: list[tuple[int, torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance of all batches together, in double precision: their difference may be small."""
+    counts = torch.tensor([float(count) for count, _, _ in noted], dtype=torch.float64)
+    share = (counts / counts.sum())[:, None]
+    means = torch.stack([mean for _, mean, _ in noted])
+    variances = torch.stack([variance for _, _, variance in noted])
+    mean = (share * means).sum(0)
+    return mean, (share * (variances + (means - mean).square())).sum(0)
+
+
+def _restate(norm: nn.BatchNorm2d, mean: torch.Tensor, variance: torch.Tensor) -> None:
+    """The same straight line through other statistics; a channel that never changes gets sqrt(eps) of it."""
+    old = {key: getattr(norm, key).double().cpu() for key in BN_LEAVES}
+    slope = old['weight'] / (old['running_var'] + norm.eps).sqrt()
+    norm.bias.copy_(old['bias'] + slope * (mean - old['running_mean']))
+    norm.weight.copy_(slope * (variance + norm.eps).sqrt())
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
