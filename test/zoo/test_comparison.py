@@ -1,8 +1,6 @@
 """The comparison networks: as dear as ShuffleNet, as wide as the paper says, and good for training."""
 
-import importlib.util
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -24,12 +22,9 @@ from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.export import export, make_card  # noqa: E402
 from shufflenet_ros.zoo.macs import count  # noqa: E402
 from shufflenet_ros.zoo.registry import NETWORKS, build, config_of, name_of, values_of  # noqa: E402
+from shufflenet_ros.zoo.training.data import load_sets  # noqa: E402
 from shufflenet_ros.zoo.training.recipe import Recipe  # noqa: E402
 from shufflenet_ros.zoo.training.trainer import Trainer  # noqa: E402
-
-_spec = importlib.util.spec_from_file_location('zoo_sets', Path(__file__).with_name('sets.py'))
-sets = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(sets)
 
 NAMES = [name for name, variant in NETWORKS.items() if isinstance(variant.config, ComparisonConfig)]
 SHUFFLENET = {140: 'shufflenet_v1_x1_0_g8', 38: 'shufflenet_v1_x0_5_g4', 13: 'shufflenet_v1_x0_25_g8'}
@@ -124,9 +119,10 @@ def test_a_network_outside_the_family_is_refused(values, complaint):
 
 @pytest.mark.parametrize('name', ['vgg_like_140m', 'resnet_like_38m', 'resnext_like_13m'])
 @pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
-def test_a_recipe_trains_it_and_it_becomes_a_bundle(name, tmp_path):
+def test_a_recipe_trains_it_and_it_becomes_a_bundle(name, tmp_path, write_set):
     recipe = Recipe(name='tiny', network=name, px=32, epochs=1, batch=12, learning_rate=0.01)
-    trainer = Trainer(recipe, sets.write_set(tmp_path / 'tiny.tar', train=12, val=4), tmp_path / 'run')
+    sets = load_sets(write_set(tmp_path / 'tiny.tar', train=12, val=4), None, 32)
+    trainer = Trainer(recipe, *sets, tmp_path / 'run')
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
     trainer.run()
     assert not any(torch.equal(value, before[key]) for key, value in trainer.model.state_dict().items())

@@ -75,14 +75,8 @@ def test_a_graph_that_differs_is_refused(tmp_path):
         check_parity(model, backend, 64, samples=2)
 
 
-def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys):
-    import importlib.util
-    from pathlib import Path
-
-    spec = importlib.util.spec_from_file_location('zoo_sets', Path(__file__).with_name('sets.py'))
-    sets = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sets)
-    tar = sets.write_set(tmp_path / 'tiny.tar')
+def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys, write_set):
+    tar = write_set(tmp_path / 'tiny.tar')
     (tmp_path / 'tiny.yaml').write_text(
         'name: tiny\nnetwork: {groups: 3, width: 0.25}\npx: 32\nepochs: 2\nbatch: 12\nlearning_rate: 0.05\n'
         'warmup_epochs: 0.5\n')

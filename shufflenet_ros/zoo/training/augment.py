@@ -1,44 +1,93 @@
-"""Augmentation of a whole batch at once, on whatever device it is."""
+"""Augmentation of a whole batch at once, on whatever device it is.
+
+Every function takes the random numbers that it needs, so that a batch depends on seed, epoch and step alone:
+a run that goes on after an interruption, or on several devices, sees the same pictures.
+"""
 
 import math
 
 import torch
 import torch.nn.functional as F
 
+CROP_NUMBERS = 5
+COLOUR_NUMBERS = 2
 
-def random_crop_flip(
-    batch: torch.Tensor, px: int, scale: tuple[float, float], generator: torch.Generator | None = None
-) -> torch.Tensor:
+
+def crop_flip(batch: torch.Tensor, px: int, scale: tuple[float, float], rand: torch.Tensor) -> torch.Tensor:
     """Random resized crop and mirror as one affine resampling for the whole batch.
 
     Args:
         batch: (N, C, H, W) float32.
         px: side of the result.
         scale: range of the crop's share of the image's area; its aspect ratio lies in 3/4 .. 4/3.
-        generator: source of the random numbers.
+        rand: (N, 5) uniform in [0, 1).
 
     Returns:
         (N, C, px, px) float32.
     """
-    n = batch.shape[0]
-    rand = torch.rand(n, 5, generator=generator)
     area = scale[0] + (scale[1] - scale[0]) * rand[:, 0]
     ratio = torch.exp((rand[:, 1] * 2 - 1) * math.log(4 / 3))
     w, h = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
-    theta = torch.zeros(n, 2, 3)
+    theta = torch.zeros(len(batch), 2, 3)
     theta[:, 0, 0] = w * torch.where(rand[:, 4] < 0.5, -1.0, 1.0)
     theta[:, 1, 1] = h
     theta[:, 0, 2] = (1 - w) * (rand[:, 2] * 2 - 1)
     theta[:, 1, 2] = (1 - h) * (rand[:, 3] * 2 - 1)
-    grid = F.affine_grid(theta.to(batch.device), [n, batch.shape[1], px, px], align_corners=False)
+    grid = F.affine_grid(theta.to(batch.device), [len(batch), batch.shape[1], px, px], align_corners=False)
     return F.grid_sample(batch, grid, mode='bilinear', padding_mode='reflection', align_corners=False)
 
 
-def colour_jitter(
-    batch: torch.Tensor, strength: float, generator: torch.Generator | None = None
-) -> torch.Tensor:
-    """Scale brightness and contrast of each normalised image by 1 +- strength."""
-    rand = torch.rand(batch.shape[0], 2, 1, 1, 1, generator=generator).to(batch.device)
-    gain = 1 + strength * (rand * 2 - 1)
+def colour_jitter(batch: torch.Tensor, strength: float, rand: torch.Tensor) -> torch.Tensor:
+    """Scale brightness and contrast of each normalised image by 1 +- strength.
+
+    Args:
+        batch: (N, C, H, W) float32.
+        rand: (N, 2) uniform in [0, 1).
+    """
+    gain = (1 + strength * (rand * 2 - 1)).to(batch.device)[:, :, None, None, None]
     mean = batch.mean((1, 2, 3), keepdim=True)
     return (batch - mean) * gain[:, 0] + mean * gain[:, 1]
+
+
+def _partners(values: torch.Tensor) -> torch.Tensor:
+    """Each item's neighbour, two and two; with an odd number the last is its own.
+
+    As batches are in random order, neighbours are as good as any pairs, and pairs don't depend on how many
+    devices share a batch.
+    """
+    even = len(values) // 2 * 2
+    return torch.cat((values[:even].unflatten(0, (-1, 2)).flip(1).flatten(0, 1), values[even:]))
+
+
+def mixup(batch: torch.Tensor, targets: tuple[torch.Tensor, ...], share: float
+          ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Blend each picture and its targets with its partner's (Zhang et al. 2018).
+
+    Args:
+        batch: (N, C, H, W) float32.
+        targets: each (N, K), distributions over the classes.
+        share: of the picture itself.
+    """
+    return batch.lerp(_partners(batch), 1 - share), _blend(targets, share)
+
+
+def cutmix(batch: torch.Tensor, targets: tuple[torch.Tensor, ...], share: float, centre: tuple[float, float]
+           ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Put a box of the partner into each picture, and blend the targets by area (Yun et al. 2019).
+
+    Args:
+        share: of the picture's area that stays; less stays away where the box leaves the picture.
+        centre: of the box, as shares of height and width.
+    """
+    h, w = batch.shape[2:]
+    side = math.sqrt(1 - share)
+    (top, bottom), (left, right) = (
+        (max(0, round((at - side / 2) * n)), min(n, round((at + side / 2) * n)))
+        for at, n in zip(centre, (h, w)))
+    mixed = batch.clone(memory_format=torch.preserve_format)
+    mixed[:, :, top:bottom, left:right] = _partners(batch)[:, :, top:bottom, left:right]
+    return mixed, _blend(targets, 1 - (bottom - top) * (right - left) / (h * w))
+
+
+def _blend(targets: tuple[torch.Tensor, ...], share: float) -> tuple[torch.Tensor, ...]:
+    return tuple(target.lerp(_partners(target), 1 - share) for target in targets)

@@ -1,6 +1,12 @@
-"""`shufflenet-ros train`: a recipe and a set in, checkpoint, log and labels out."""
+"""`shufflenet-ros train`: a recipe and a labelled set in; checkpoint, log and curves out.
+
+The set is a folder or tar of <split>/<class>/* or <class>/*, or a bag with <bag>.labels.yaml beside it. A run
+that was interrupted goes on when the same command is given again. On several GPUs or machines:
+torchrun --nproc-per-node 4 -m shufflenet_ros.cli train ...
+"""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -10,24 +16,59 @@ from shufflenet_ros.zoo.training.recipe import load_recipe
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument('--recipe', required=True, help='name of a shipped recipe, or a YAML file')
-    parser.add_argument('--data', required=True, type=Path, help='tar with train/<class>/* and val/<class>/*')
-    parser.add_argument('--out', required=True, type=Path,
-                        help='folder for checkpoint and log; resumed when there')
-    parser.add_argument('--init', type=Path, help='folder of an earlier run whose weights to start from')
+    parser.add_argument('--data', required=True, type=Path, help='folder, tar or labelled bag to learn from')
+    parser.add_argument('--val', type=Path,
+                        help='another one to validate on (default: the split val, or the last fifth of each '
+                             'class)')
+    parser.add_argument('--init', default='', help='what to start from: a bundle by name or path, a .pt of '
+                                                   '`models import`, or the folder of a run')
+    parser.add_argument('--out', type=Path,
+                        help='folder of the run, which goes on when it is there (default: runs/<name of the '
+                             'recipe>)')
+    parser.add_argument('--set', action='append', default=[], metavar='FIELD=VALUE', dest='overrides',
+                        help='another value for a field of the recipe, such as epochs=5; may be repeated')
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--threads', type=int, default=0, help='CPU threads (default: torch decides)')
+    parser.add_argument('--compile', action='store_true',
+                        help="use torch.compile: a minute's wait, then faster; needs a C++ compiler on a CPU")
+    parser.add_argument('--dry-run', action='store_true',
+                        help='check data, shapes and one step, tell cost and time as JSON, and keep nothing')
 
 
 def run(args: argparse.Namespace) -> int:
     """Train to the recipe's end."""
-    recipe = load_recipe(args.recipe)
-    if not args.data.is_file():
-        raise FileNotFoundError(f'--data {args.data}: expected a tar with train/<class>/* and val/<class>/*')
+    recipe = load_recipe(args.recipe, args.overrides)
     import torch
 
-    from shufflenet_ros.zoo.training.trainer import Trainer
+    from shufflenet_ros.zoo.training.data import load_sets
+    from shufflenet_ros.zoo.training.trainer import Interrupted, Trainer, make_fabric
     if args.threads:
         torch.set_num_threads(args.threads)
-    top1 = Trainer(recipe, args.data, args.out, args.init).run()
-    print(f'{recipe.name}: validation top-1 {top1:.4f}; next: shufflenet-ros export --run {args.out}',
-          file=sys.stderr)
+    fabric = make_fabric(args.device)
+    with fabric.rank_zero_first():  # the others find what it kept
+        train, val = load_sets(args.data, args.val, recipe.px, recipe.store_px)
+    if args.dry_run:
+        from shufflenet_ros.zoo.training.dry_run import dry_run
+        report = dry_run(recipe, train, val, args.init, fabric)
+        if fabric.is_global_zero:
+            print(json.dumps(report))
+        return 0
+    teacher = None
+    if recipe.teacher:
+        from shufflenet_ros.backends.locate import cache_root
+        from shufflenet_ros.zoo.training.teacher import teacher_logits
+        with fabric.rank_zero_first():
+            answers = teacher_logits(recipe.teacher, train, val, recipe.teacher_px, cache_root() / 'teachers')
+        teacher = answers.logits
+        print(f'teacher {recipe.teacher}: validation top-1 {answers.val_top1:.4f}', file=sys.stderr)
+    out = args.out or Path('runs') / recipe.name
+    trainer = Trainer(recipe, train, val, out, init=args.init, teacher=teacher, fabric=fabric,
+                      compiled=args.compile)
+    try:
+        top1 = trainer.run()
+    except Interrupted as interrupted:
+        print(f'{interrupted}; the same command goes on from there', file=sys.stderr)
+        return 130
+    print(f'{recipe.name}: validation top-1 {top1:.4f}; next: shufflenet-ros export --run {out} '
+          f'--data {args.val or args.data}', file=sys.stderr)
     return 0

@@ -1,12 +1,13 @@
 """Training sets: a folder, tar or labelled bag in, one uint8 array a split out.
 
-The whole set is decoded once and, for a tar, kept as one array beside it, because at these sizes decoding
-costs more than the network's forward pass.
+The whole set is decoded once, because at these sizes decoding costs more than the network's forward pass. A
+tar's pictures are kept beside it and mapped into memory from there, so a set may be larger than the memory.
 """
 
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,14 @@ from shufflenet_ros.core.classifier import DEFAULT_MAX_PIXELS
 from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.preprocess import prepare
 from shufflenet_ros.core.reasons import Dropped, printable
+from shufflenet_ros.sets.classes import match_labels
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.open import open_set
 from shufflenet_ros.sets.sample import LabelledSet
 from shufflenet_ros.sets.tar import TarSet
+
+VALIDATION_SHARE = 5  # one in five
+_FEWEST = 2  # pictures of a class that training and validation can share
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class ImageSet:
     """Decoded images of one split.
 
     Attributes:
-        images: (N, px, px, 3) uint8 RGB.
+        images: (N, px, px, 3) uint8 RGB, perhaps mapped from a file.
         targets: (N,) int64 indices into labels.
         labels: class names of all splits, sorted.
     """
@@ -37,11 +42,71 @@ class ImageSet:
     labels: tuple[str, ...]
 
 
+def load_sets(path: str | Path, val_path: str | Path | None, px: int, store_px: int = 0
+              ) -> tuple[ImageSet, ImageSet]:
+    """Read a set for training and one for validation.
+
+    Validation is `val_path` where it is given, the split `val` where the set has splits, and otherwise the
+    last fifth of each class in the set's order: neighbouring frames of a video are nearly the same picture,
+    so a random fifth would be no test.
+
+    Args:
+        px: side of the validation pictures.
+        store_px: side of the training pictures, 0 for px.
+
+    Returns:
+        Training and validation, with the labels of the first.
+
+    Raises:
+        SetError, BagError: no set, no such split, less than two classes, or a class without pictures.
+    """
+    split = open_set(path).split
+    if val_path is not None:
+        train = load_set(path, 'train' if split else '', store_px or px)
+        val = _relabelled(load_set(val_path, '', px), train.labels, str(path))
+    elif split:
+        train, val = load_set(path, 'train', store_px or px), load_set(path, 'val', px)
+    else:
+        train, val = _cut(path, px, store_px)
+    _check(train, path)
+    return train, val
+
+
+def _cut(path: str | Path, px: int, store_px: int) -> tuple[ImageSet, ImageSet]:
+    whole = load_set(path, '', store_px or px)
+    held = np.zeros(len(whole.targets), bool)
+    for target, label in enumerate(whole.labels):
+        places = np.flatnonzero(whole.targets == target)
+        if len(places) < _FEWEST:
+            raise SetError(f'{path}: class {printable(label)!r} has {len(places)} pictures that can be '
+                           f'decoded: expected at least {_FEWEST}, as one is held back for validation; or '
+                           'give --val')
+        held[places[len(places) - max(1, len(places) // VALIDATION_SHARE):]] = True
+    val = whole if store_px in (0, px) else load_set(path, '', px)
+    return (replace(whole, images=whole.images[~held], targets=whole.targets[~held]),
+            replace(val, images=val.images[held], targets=val.targets[held]))
+
+
+def _relabelled(val: ImageSet, labels: tuple[str, ...], where: str) -> ImageSet:
+    places = np.array(match_labels(val.labels, labels, f'the training set {where}'))
+    return ImageSet(val.images, places[val.targets], labels)
+
+
+def _check(train: ImageSet, path: str | Path) -> None:
+    if len(train.labels) < 2:
+        raise SetError(f'{path}: has the one class {train.labels[0]!r}: expected at least two')
+    counts = np.bincount(train.targets, minlength=len(train.labels))
+    if not counts.all():
+        empty = [label for label, count in zip(train.labels, counts) if not count]
+        raise SetError(f'{path}: no training picture of {", ".join(map(repr, empty[:5]))}: expected some of '
+                       'each class; add them, or take the class out of validation')
+
+
 def load_set(path: str | Path, split: str, px: int) -> ImageSet:
     """Read a set's pictures, each centre-cropped to a square and resized to px as on the robot.
 
-    A picture that cannot be decoded is left out and named on stderr. The array of a tar is cached as
-    <tar>.<split>.<px>.npz and taken from there while the tar keeps its size and time.
+    A picture that cannot be decoded is left out and named on stderr. A tar's pictures are kept as
+    <tar>.<split>.<px>.npy, and taken from there while the tar keeps its size and time.
 
     Args:
         split: see `open_set`.
@@ -50,16 +115,18 @@ def load_set(path: str | Path, split: str, px: int) -> ImageSet:
         SetError, BagError: see `open_set`; or no picture can be decoded.
     """
     path = Path(path)
-    cache = path.with_name(f'{path.name}.{split}.{px}.npz')
-    if cache.exists() and (cached := _from_cache(cache, _key(path))):
+    kept = path.with_name(f'{path.name}.{split}.{px}.npy')
+    if kept.with_suffix('.npz').exists() and (cached := _from_kept(kept, _key(path))):
         return cached
     dataset = open_set(path, split)
-    data = _decoded(dataset, px)
-    if isinstance(dataset, TarSet):
-        partial = cache.with_suffix('.part.npz')
-        np.savez(partial, images=data.images, targets=data.targets, labels=json.dumps(data.labels),
-                 key=_key(path))
-        partial.replace(cache)
+    if not isinstance(dataset, TarSet):
+        return _decoded(dataset, px, np.empty)
+    part = kept.with_suffix('.part')
+    data = _decoded(dataset, px, lambda shape, dtype: np.lib.format.open_memmap(part, 'w+', dtype, shape))
+    part.replace(kept)
+    index = kept.with_suffix('.part.npz')
+    np.savez(index, targets=data.targets, labels=json.dumps(data.labels), key=_key(path))
+    index.replace(kept.with_suffix('.npz'))
     return data
 
 
@@ -68,16 +135,17 @@ def _key(path: Path) -> str:
     return f'{status.st_size} bytes, changed {status.st_mtime_ns}'
 
 
-def _from_cache(cache: Path, key: str) -> ImageSet | None:
-    with np.load(cache) as stored:
-        if 'key' not in stored or str(stored['key']) != key:
+def _from_kept(kept: Path, key: str) -> ImageSet | None:
+    with np.load(kept.with_suffix('.npz')) as index:
+        if 'key' not in index or str(index['key']) != key or not kept.exists():
             return None
-        return ImageSet(stored['images'], stored['targets'], tuple(json.loads(str(stored['labels']))))
+        targets, labels = index['targets'], tuple(json.loads(str(index['labels'])))
+    return ImageSet(np.load(kept, mmap_mode='r')[:len(targets)], targets, labels)
 
 
-def _decoded(dataset: LabelledSet, px: int) -> ImageSet:
+def _decoded(dataset: LabelledSet, px: int, allocate: Callable[..., np.ndarray]) -> ImageSet:
     spec = CardInput('NHWC', 'uint8', (px, px), 'rgb')
-    images, targets = np.empty((dataset.count, px, px, 3), np.uint8), np.empty(dataset.count, np.int64)
+    images, targets = allocate((dataset.count, px, px, 3), np.uint8), np.empty(dataset.count, np.int64)
     good = 0
     for sample in dataset.samples():
         try:

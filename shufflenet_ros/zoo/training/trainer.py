@@ -1,147 +1,296 @@
-"""The first trainer: one process, a set that fits in memory, resumable after any interruption."""
+"""The training loop: one device or many, resumable at every step."""
 
 import json
+import os
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from lightning_fabric import Fabric
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.normalisation import normalise
-from shufflenet_ros.zoo.registry import build
-from shufflenet_ros.zoo.training.augment import colour_jitter, random_crop_flip
-from shufflenet_ros.zoo.training.data import ImageSet, load_set
+from shufflenet_ros.zoo.normalisation import IMAGENET, Normalisation, normalise
+from shufflenet_ros.zoo.registry import build, config_of, values_of
+from shufflenet_ros.zoo.training.batches import Batches, loss_of
+from shufflenet_ros.zoo.training.checkpoint import read_checkpoint, write_checkpoint
+from shufflenet_ros.zoo.training.data import ImageSet
 from shufflenet_ros.zoo.training.recipe import Recipe
+from shufflenet_ros.zoo.training.report import Report
+from shufflenet_ros.zoo.training.start import Start, open_start, recalibrate
+
+SAVE_EVERY_S = 300
+_VALIDATION_BATCH = 250
+_RECALIBRATION_BATCHES = 8
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+class Interrupted(KeyboardInterrupt):
+    """The run was told to stop; its state is saved."""
+
+
+def make_fabric(device: str = 'auto') -> Fabric:
+    """The devices of this run: those that torchrun started a process for, else one.
+
+    On a GPU the arithmetic is mixed: bfloat16 where the GPU has it, else float16.
+
+    Args:
+        device: auto, cpu or cuda.
+
+    Raises:
+        ZooError: there is no such device here.
+    """
+    gpu = torch.cuda.is_available()
+    if device == 'cuda' and not gpu:
+        raise ZooError('--device cuda: no GPU that this PyTorch can use; expected --device cpu')
+    world = int(os.environ.get('WORLD_SIZE', '1'))
+    local = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
+    on_gpu = gpu and device != 'cpu'
+    precision = ('bf16-mixed' if torch.cuda.is_bf16_supported() else '16-mixed') if on_gpu else '32-true'
+    fabric = Fabric(accelerator='cuda' if on_gpu else 'cpu', devices=local, num_nodes=world // local,
+                    strategy='ddp' if world > 1 else 'auto', precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay on convolutions and the linear layer alone: none on BN and biases."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    return [{'params': decayed, 'weight_decay': weight_decay}, {'params': plain, 'weight_decay': 0.0}]
-
-
-def _batches(data: ImageSet, recipe: Recipe, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Augmented batches of one epoch; order and augmentation depend on seed and epoch alone."""
-    generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
-    order = torch.randperm(len(data.targets), generator=generator).numpy()
-    px = recipe.px_at(epoch)
-    for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
-        chosen = np.sort(order[start:start + recipe.batch])
-        x = normalise(torch.from_numpy(data.images[chosen]))
-        x = random_crop_flip(x, px, recipe.crop_scale, generator)
-        x = colour_jitter(x, recipe.colour, generator).contiguous(memory_format=torch.channels_last)
-        yield x, torch.from_numpy(data.targets[chosen])
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [{'params': [p for p in trained if p.ndim > 1], 'weight_decay': weight_decay},
+            {'params': [p for p in trained if p.ndim <= 1], 'weight_decay': 0.0}]
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, data: ImageSet, batch: int = 250) -> tuple[float, float]:
-    """(top-1, top-5) of the model on a set, as shares of 1."""
+def correct(model: nn.Module, data: ImageSet, by: Normalisation, device: torch.device,
+            rank: int = 0, world: int = 1) -> torch.Tensor:
+    """How many pictures of this process's share have their class first, and among the first five: (2,)."""
     model.eval()
-    top1 = top5 = 0
-    for start in range(0, len(data.targets), batch):
-        logits = model(normalise(torch.from_numpy(data.images[start:start + batch])))
-        target = torch.from_numpy(data.targets[start:start + batch])
+    hits = torch.zeros(2, dtype=torch.float64)
+    mine = np.arange(rank, len(data.targets), world)
+    for start in range(0, len(mine), _VALIDATION_BATCH):
+        chosen = mine[start:start + _VALIDATION_BATCH]
+        x = normalise(torch.from_numpy(data.images[chosen]).to(device), by)
+        logits = model(x.contiguous(memory_format=torch.channels_last))
+        target = torch.from_numpy(data.targets[chosen]).to(device)
         best = logits.topk(min(5, logits.shape[1]), 1).indices == target[:, None]
-        top1 += int(best[:, 0].sum())
-        top5 += int(best.any(1).sum())
-    return top1 / len(data.targets), top5 / len(data.targets)
+        hits += torch.stack((best[:, 0].sum(), best.any(1).sum())).cpu()
+    return hits
 
 
 class Trainer:
-    """Trains one recipe into a folder: checkpoint.pt (resumed when there), log.jsonl, labels.json."""
+    """Trains one recipe into a folder, from where the folder's checkpoint stands.
 
-    def __init__(self, recipe: Recipe, data_tar: Path, out: Path, init: Path | None = None):
-        """Read the set and start from random weights, or from those of the run in the folder init."""
-        torch.manual_seed(recipe.seed)
-        self.recipe, self.out = recipe, out
-        self.train_set = load_set(data_tar, 'train', recipe.px)
-        self.val_set = load_set(data_tar, 'val', recipe.px)
-        # Channels-last is 1.3 times faster here on a CPU, and what GPUs with tensor cores want.
-        model = build(recipe.config(len(self.train_set.labels)))
-        self.model = model.to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.SGD(
-            _parameter_groups(self.model, recipe.weight_decay),
-            lr=0.0, momentum=recipe.momentum, nesterov=True,
-        )
-        if init is not None:
-            self._start_from(init)
-        self.epoch = 0
-        out.mkdir(parents=True, exist_ok=True)
-        (out / 'labels.json').write_text(json.dumps(self.train_set.labels))
-        self._resume()
+    Attributes:
+        model: the network as it is trained.
+        epoch, step: what comes next.
+        history: the log's lines until now.
+    """
 
-    @property
-    def _checkpoint(self) -> Path:
-        return self.out / 'checkpoint.pt'
+    def __init__(self, recipe: Recipe, train: ImageSet, val: ImageSet, out: Path, *, init: str = '',
+                 teacher: np.ndarray | None = None, fabric: Fabric | None = None, compiled: bool = False):
+        """Build or resume.
 
-    def _start_from(self, run: Path) -> None:
-        if json.loads((run / 'labels.json').read_text()) != list(self.train_set.labels):
-            raise ZooError(f'{run}: its classes are not those of the set')
-        try:
-            self.model.load_state_dict(torch.load(run / 'checkpoint.pt', weights_only=True)['model'])
-        except RuntimeError as error:
-            raise ZooError(f"{run}: its network is not the recipe's: {error}") from error
+        Args:
+            init: what to start from, see `open_start`; '' for random weights.
+            teacher: (N, C) logits of the recipe's teacher for the training pictures.
+            compiled: let torch.compile make the network's code; needs a C++ compiler on a CPU.
 
-    def _resume(self) -> None:
-        if not self._checkpoint.exists():
-            return
-        state = torch.load(self._checkpoint, weights_only=True)
+        Raises:
+            ZooError: the checkpoint is damaged or of another recipe or set; or see `open_start`, `Batches`.
+        """
+        if bool(recipe.teacher) != (teacher is not None):
+            raise ZooError(f"the recipe's teacher is {recipe.teacher!r}: expected logits for a teacher, and "
+                           'none for none')
+        self.fabric = fabric or make_fabric('cpu')
+        self.recipe, self.out, self._val, self._labels = recipe, out, val, train.labels
+        self.epoch = self.step = 0
+        self.history: list[dict[str, Any]] = []
+        self._partial = {'loss': 0.0, 'seconds': 0.0, 'core_seconds': 0.0}
+        state = read_checkpoint(out)
+        start = self._from_checkpoint(state) if state else self._fresh(init)
+        self._by, self._origin = start.by, {'source': start.source, 'terms': start.terms}
+        # Channels-last is 1.3 times faster on a CPU, and what GPUs with tensor cores want.
+        self.model = start.model.to(self.fabric.device, memory_format=torch.channels_last)
+        self._freeze()
+        self._batches = Batches(train, recipe, self._by, self.fabric.device, teacher,
+                                self.fabric.global_rank, self.fabric.world_size)
+        if start.recalibrate and not state:
+            batches = min(_RECALIBRATION_BATCHES, self._batches.steps)
+            recalibrate(self.model, [self._batches.batch(0, step).x for step in range(batches)])
+        self.optimizer = torch.optim.SGD(parameter_groups(self.model, recipe.weight_decay), lr=0.0,
+                                         momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+        self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema),
+                                 use_buffers=True) if recipe.ema else None
+        if state:
+            self._restore(state)
+        network = torch.compile(self.model) if compiled else self.model
+        self._network, self._stepper = self.fabric.setup(network, self.optimizer)
+
+    def _fresh(self, init: str) -> Start:
+        torch.manual_seed(self.recipe.seed)
+        if init:
+            return open_start(init, self._labels, self.recipe.network)
+        if not self.recipe.network:
+            raise ZooError(f'recipe {self.recipe.name} has no network: expected --init with one to start '
+                           'from, or --set network=NAME')
+        model = build(self.recipe.config(len(self._labels)))
+        return Start(model, IMAGENET, new_head=True, recalibrate=False, source='', terms='')
+
+    def _from_checkpoint(self, state: dict[str, Any]) -> Start:
         if state['recipe'] != json.dumps(asdict(self.recipe)):
-            raise ZooError(f'{self._checkpoint} was made by another recipe: '
-                           'choose another --out or delete it')
+            theirs, ours = json.loads(state['recipe']), json.loads(json.dumps(asdict(self.recipe)))
+            other = ', '.join(f'{key} {theirs.get(key)!r} instead of {value!r}' for key, value in ours.items()
+                              if theirs.get(key) != value)
+            raise ZooError(f'{self.out} holds the run of another recipe ({other}): choose another --out, or '
+                           'delete it')
+        if state['labels'] != list(self._labels):
+            raise ZooError(f'{self.out} holds a run on other classes: choose another --out, or delete it')
+        by = Normalisation(*(tuple(state['normalisation'][key]) for key in ('mean', 'std')))
+        model = build(config_of(state['network'], len(self._labels)))
+        return Start(model, by, new_head=False, recalibrate=False, **state['start'])
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state['model'])
         self.optimizer.load_state_dict(state['optimizer'])
-        self.epoch = state['epoch']
+        if self.ema:
+            self.ema.module.load_state_dict(state['ema'])
+            self.ema.n_averaged.fill_(state['averaged'])
+        self.epoch, self.step, self.history = state['epoch'], state['step'], state['history']
+        self._partial = state['partial']
 
-    def _save(self) -> None:
-        state = {
-            'recipe': json.dumps(asdict(self.recipe)), 'epoch': self.epoch,
+    def save(self) -> None:
+        """Write the checkpoint."""
+        if not self.fabric.is_global_zero:
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(self.out, {
+            'recipe': json.dumps(asdict(self.recipe)), 'network': values_of(self.model.config),
+            'labels': list(self._labels), 'normalisation': asdict(self._by), 'start': self._origin,
             'model': self.model.state_dict(), 'optimizer': self.optimizer.state_dict(),
-        }
-        partial = self._checkpoint.with_suffix('.part')
-        torch.save(state, partial)
-        partial.replace(self._checkpoint)
+            'ema': self.ema.module.state_dict() if self.ema else None,
+            'averaged': int(self.ema.n_averaged) if self.ema else 0,
+            'epoch': self.epoch, 'step': self.step, 'partial': self._partial, 'history': self.history})
 
-    def _train_epoch(self) -> float:
-        self.model.train()
-        steps, total = len(self.train_set.targets) // self.recipe.batch, 0.0
-        for step, (x, target) in enumerate(_batches(self.train_set, self.recipe, self.epoch)):
-            for group in self.optimizer.param_groups:
-                group['lr'] = self.recipe.rate_at(self.epoch + step / steps)
-            loss = F.cross_entropy(self.model(x), target, label_smoothing=self.recipe.label_smoothing)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            total += loss.item()
-            if step % 50 == 0:
-                mean = total / (step + 1)
-                print(f'epoch {self.epoch} step {step}/{steps} loss {mean:.3f}', file=sys.stderr)
-        return total / max(1, steps)
+    def _freeze(self) -> None:
+        if self.recipe.frozen == 'backbone':
+            self.model.requires_grad_(False)
+            self.model.fc.requires_grad_(True)
+
+    def _train_mode(self) -> None:
+        """What is frozen stays in evaluation, where BN keeps its statistics."""
+        self._network.train(not self.recipe.frozen)
+
+    def learn(self) -> float:
+        """One step; its loss."""
+        for group in self.optimizer.param_groups:
+            group['lr'] = self.recipe.rate_at(self.epoch + self.step / self._batches.steps)
+        batch = self._batches.batch(self.epoch, self.step)
+        loss = loss_of(self._network(batch.x), batch, self.recipe)
+        self._stepper.zero_grad()
+        self.fabric.backward(loss)
+        self._stepper.step()
+        if self.ema:
+            self.ema.update_parameters(self.model)
+        self.step += 1
+        return float(loss.detach())
 
     def run(self) -> float:
-        """Train what is left of the recipe's epochs; the validation top-1 of the last."""
-        top1 = 0.0
-        while self.epoch < self.recipe.epochs:
-            started, cpu = time.monotonic(), time.process_time()
-            loss = self._train_epoch()
-            self.epoch += 1
-            self._save()
-            top1, top5 = accuracy(self.model, self.val_set)
-            line = {
-                'epoch': self.epoch, 'px': self.recipe.px_at(self.epoch - 1), 'loss': round(loss, 4),
-                'val_top1': round(top1, 4), 'val_top5': round(top5, 4),
-                'minutes': round((time.monotonic() - started) / 60, 2),
-                'core_minutes': round((time.process_time() - cpu) / 60, 2),
-            }
-            with (self.out / 'log.jsonl').open('a') as log:
-                log.write(json.dumps(line) + '\n')
-            print(json.dumps(line), file=sys.stderr)
-        return top1
+        """Train what is left of the recipe; the validation top-1 of the last epoch.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM came; the same call goes on from there.
+            ZooError: the loss is no number any more.
+        """
+        report = None
+        if self.fabric.is_global_zero:
+            self.out.mkdir(parents=True, exist_ok=True)
+            (self.out / 'labels.json').write_text(json.dumps(self._labels))
+            report = Report(self.out, self.recipe, self._batches.steps, self.epoch, self.step)
+        stop = _StopSignals()
+        try:
+            while self.epoch < self.recipe.epochs:
+                self._epoch(report, stop)
+        finally:
+            stop.restore()
+            if report:
+                report.close()
+        return float(self.history[-1]['val_top1'])
+
+    def _epoch(self, report: Report | None, stop: '_StopSignals') -> None:
+        started, cpu = time.monotonic(), time.process_time()
+        saved, before = started, dict(self._partial)
+
+        def spend() -> None:
+            self._partial['seconds'] = before['seconds'] + time.monotonic() - started
+            self._partial['core_seconds'] = before['core_seconds'] + time.process_time() - cpu
+
+        self._train_mode()
+        while self.step < self._batches.steps:
+            loss = self.learn()
+            if not np.isfinite(loss):
+                raise ZooError(f'epoch {self.epoch + 1}, step {self.step}: the loss is {loss}; expected a '
+                               f'number. Try --set learning_rate={self.recipe.learning_rate / 3:.3g}; '
+                               f'{self.out} keeps the state from before')
+            self._partial['loss'] += loss
+            if report:
+                report.step(self.epoch, self.step, loss, self._partial['loss'] / self.step,
+                            self.optimizer.param_groups[0]['lr'])
+            if stop.came or time.monotonic() - saved > SAVE_EVERY_S:
+                spend()
+                self.save()
+                saved = time.monotonic()
+            if stop.came:
+                raise Interrupted(f'stopped in epoch {self.epoch + 1} after step {self.step}')
+        spend()
+        self._close_epoch()
+        if report:
+            report.epoch(self.history)
+
+    def _close_epoch(self) -> None:
+        top1, top5 = self.validate()
+        spent, steps = self._partial, self._batches.steps
+        self.history.append({
+            'epoch': self.epoch + 1, 'px': self.recipe.px_at(self.epoch),
+            'loss': round(spent['loss'] / steps, 4), 'val_top1': round(top1, 4), 'val_top5': round(top5, 4),
+            'images_per_s': round(steps * self.recipe.batch / spent['seconds'], 1),
+            'minutes': round(spent['seconds'] / 60, 2), 'core_minutes': round(spent['core_seconds'] / 60, 2)})
+        self.epoch, self.step = self.epoch + 1, 0
+        self._partial = dict.fromkeys(self._partial, 0.0)
+        self.save()
+
+    def validate(self) -> tuple[float, float]:
+        """(top-1, top-5) on the validation set as shares of 1, of the averaged weights if there are some."""
+        model = self.ema.module if self.ema else self.model
+        fabric = self.fabric
+        hits = correct(model, self._val, self._by, fabric.device, fabric.global_rank, fabric.world_size)
+        if fabric.world_size > 1:
+            hits = fabric.all_reduce(hits.to(fabric.device), reduce_op='sum').cpu()
+        return float(hits[0]) / len(self._val.targets), float(hits[1]) / len(self._val.targets)
+
+
+class _StopSignals:
+    """SIGINT and SIGTERM set a flag, so that a step ends before the run does. In a thread they stay as is."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._before[number] = signal.signal(number, self._note)
+            except ValueError:  # only the main thread may
+                return
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.came = True
+        print('stopping after this step', file=sys.stderr)
+
+    def restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

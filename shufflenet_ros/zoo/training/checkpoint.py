@@ -1,0 +1,49 @@
+"""A run's state on disk: whole or not there, whatever interrupts the writing."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shufflenet_ros.zoo.errors import ZooError
+
+FILE = 'checkpoint.pt'
+_KEYS = {'recipe', 'network', 'labels', 'normalisation', 'start', 'model', 'ema', 'optimizer', 'epoch',
+         'step', 'partial', 'history'}
+
+
+def write_checkpoint(run: Path, state: dict[str, Any]) -> None:
+    """Replace the run's checkpoint, so that a power cut leaves the old one or the new one.
+
+    Args:
+        state: plain values and tensors alone, so that reading it runs no code.
+    """
+    part = run / f'{FILE}.part'
+    with part.open('wb') as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(run / FILE)
+
+
+def read_checkpoint(run: Path) -> dict[str, Any] | None:
+    """The run's state, None where it has none yet.
+
+    Raises:
+        ZooError: a file that is damaged or of another program.
+    """
+    path = run / FILE
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # torch raises some ten classes for a damaged file
+        reason = f'{type(error).__name__} {error}'.splitlines()[0][:120]
+        raise ZooError(f'{path} cannot be read ({reason}): expected a checkpoint of `shufflenet-ros train`; '
+                       'delete it, or choose another --out') from error
+    if not isinstance(state, dict) or (missing := _KEYS - set(state)):
+        found = f'has no {", ".join(sorted(missing))}' if isinstance(state, dict) else 'is no dictionary'
+        raise ZooError(f'{path} {found}: expected a checkpoint of this version of `shufflenet-ros train`; '
+                       'delete it, or choose another --out')
+    return state
