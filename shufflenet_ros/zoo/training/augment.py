@@ -9,18 +9,20 @@ import math
 import torch
 import torch.nn.functional as F
 
-CROP_NUMBERS = 5
+CROP_NUMBERS = 6
 COLOUR_NUMBERS = 2
 
 
-def crop_flip(batch: torch.Tensor, px: int, scale: tuple[float, float], rand: torch.Tensor) -> torch.Tensor:
-    """Random resized crop and mirror as one affine resampling for the whole batch.
+def crop_flip(batch: torch.Tensor, px: int, scale: tuple[float, float], turns: bool, rand: torch.Tensor
+              ) -> torch.Tensor:
+    """Random resized crop, mirror and quarter turn as one affine resampling for the whole batch.
 
     Args:
         batch: (N, C, H, W) float32.
         px: side of the result.
         scale: range of the crop's share of the image's area; its aspect ratio lies in 3/4 .. 4/3.
-        rand: (N, 5) uniform in [0, 1).
+        turns: also turn by 0, 90, 180 or 270 degrees.
+        rand: (N, 6) uniform in [0, 1).
 
     Returns:
         (N, C, px, px) float32.
@@ -29,8 +31,11 @@ def crop_flip(batch: torch.Tensor, px: int, scale: tuple[float, float], rand: to
     ratio = torch.exp((rand[:, 1] * 2 - 1) * math.log(4 / 3))
     w, h = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
     theta = torch.zeros(len(batch), 2, 3)
-    theta[:, 0, 0] = w * torch.where(rand[:, 4] < 0.5, -1.0, 1.0)
-    theta[:, 1, 1] = h
+    quarter = (rand[:, 5] * 4).floor() * (math.pi / 2) * turns
+    cos, sin = quarter.cos(), quarter.sin()
+    mirror = torch.where(rand[:, 4] < 0.5, -1.0, 1.0)
+    theta[:, 0, 0], theta[:, 0, 1] = w * mirror * cos, -w * sin
+    theta[:, 1, 0], theta[:, 1, 1] = h * mirror * sin, h * cos
     theta[:, 0, 2] = (1 - w) * (rand[:, 2] * 2 - 1)
     theta[:, 1, 2] = (1 - h) * (rand[:, 3] * 2 - 1)
     grid = F.affine_grid(theta.to(batch.device), [len(batch), batch.shape[1], px, px], align_corners=False)

@@ -104,7 +104,7 @@ class Batches:
         mine = slice(self._rank * recipe.batch // self._world, (self._rank + 1) * recipe.batch // self._world)
         chosen, rand = self._chosen(epoch, step)[mine], rand[mine]
         x = normalise(self._pixels(chosen), self._by)
-        x = crop_flip(x, recipe.px_at(epoch), recipe.crop_scale, rand[:, :CROP_NUMBERS])
+        x = crop_flip(x, recipe.px_at(epoch), recipe.crop_scale, recipe.turns, rand[:, :CROP_NUMBERS])
         x = colour_jitter(x, recipe.colour, rand[:, CROP_NUMBERS:])
         x, targets = self._mixed(x, self._targets(chosen), rng)
         x = x.contiguous(memory_format=torch.channels_last)

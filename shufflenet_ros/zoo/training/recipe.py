@@ -29,6 +29,7 @@ class Recipe:
         mixup, cutmix: alpha of the Beta distribution that a batch's share is drawn from; 0 for none. With
             both, each batch draws which.
         crop_scale: range of the random crop's share of the image's area.
+        turns: whether pictures are also turned by quarters, for cameras that look straight down.
         colour: strength of the brightness and contrast jitter.
         store_px: side at which training pictures are kept, so that crops of them stay sharp; 0 for px.
         early_px, early_share: side of the input during the first share of the epochs.
@@ -55,6 +56,7 @@ class Recipe:
     mixup: float = 0.0
     cutmix: float = 0.0
     crop_scale: tuple[float, float] = (0.35, 1.0)
+    turns: bool = False
     colour: float = 0.2
     store_px: int = 0
     early_px: int = 0
@@ -127,6 +129,10 @@ def _value(name: str, value: Any, where: str) -> Any:
         if low > high:
             raise ZooError(f'{where}: crop_scale is {value!r}; expected the smaller number first')
         return low, high
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ZooError(f'{where}: {name} is {value!r}; expected true or false')
+        return value
     if name in _RANGES:
         return _number(name, value, int if kind is int else float, where)
     if not isinstance(value, (str, dict) if name == 'network' else str) or (name == 'name' and not value):

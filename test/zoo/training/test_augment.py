@@ -21,17 +21,26 @@ def test_normalise_is_imagenets():
 def test_a_full_crop_is_the_picture_or_its_mirror():
     # Clamped to the picture, a crop of several times its area is the whole picture.
     x = torch.randn(64, 3, 24, 24)
-    crops = crop_flip(x, 24, (4.0, 4.0), rand(64, 5))
+    crops = crop_flip(x, 24, (4.0, 4.0), False, rand(64, 6))
     plain = (crops - x).abs().amax((1, 2, 3)) < 1e-4
     mirrored = (crops - x.flip(3)).abs().amax((1, 2, 3)) < 1e-4
     assert (plain ^ mirrored).all() and 10 < int(mirrored.sum()) < 54
     constant = torch.ones(4, 3, 24, 24)
-    assert torch.allclose(crop_flip(constant, 16, (0.3, 1.0), rand(4, 5)), torch.ones(4, 3, 16, 16))
+    assert torch.allclose(crop_flip(constant, 16, (0.3, 1.0), True, rand(4, 6)), torch.ones(4, 3, 16, 16))
+
+
+def test_turns_are_the_eight_symmetries_of_a_square():
+    x = torch.randn(1, 3, 16, 16)
+    ways = [y for k in range(4) for y in (x.rot90(k, (2, 3)), x.flip(3).rot90(k, (2, 3)))]
+    crops = crop_flip(x.expand(200, 3, 16, 16), 16, (4.0, 4.0), True, rand(200, 6))
+    which = [[i for i, way in enumerate(ways) if (crop - way[0]).abs().max() < 1e-3] for crop in crops]
+    assert all(len(match) == 1 for match in which)
+    assert {match[0] for match in which} == set(range(8))
 
 
 def test_a_crop_covers_its_share_and_lies_anywhere():
     ramp = torch.linspace(0, 1, 64).expand(200, 1, 64, 64)  # the value of a pixel is its place
-    crops = crop_flip(ramp, 16, (0.25, 0.25), rand(200, 5))
+    crops = crop_flip(ramp, 16, (0.25, 0.25), False, rand(200, 6))
     left, right = crops.amin((1, 2, 3)), crops.amax((1, 2, 3))
     assert float((right - left).mean()) == pytest.approx(0.5 * 15 / 16, abs=0.03)
     assert left.min() < 0.05 and right.max() > 0.95

@@ -44,6 +44,7 @@ def test_every_shipped_recipe_loads_and_says_paper_command_time_and_result(path)
     ('name: x\npx: 64\nepochs: 1\n', 'expected less than epochs'),
     ('name: x\npx: 64\nepochs: 5\nfrozen: fc\n', "frozen is 'fc'; expected one of"),
     ('name: 3\npx: 64\nepochs: 5\n', 'name is 3; expected a text'),
+    ('name: x\npx: 64\nepochs: 5\nturns: 1\n', 'turns is 1; expected true or false'),
     ('- 1\n', 'holds list'),
     ('name: [\n', 'no YAML that can be read'),
 ])
