@@ -12,7 +12,13 @@ from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.layouts.weights import BN_LEAVES, Tensors
 from shufflenet_ros.zoo.normalisation import Normalisation
 from shufflenet_ros.zoo.registry import Config, build, config_of, values_of
+from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config
+from shufflenet_ros.zoo.training.grow import grow, is_wider
 from shufflenet_ros.zoo.training.weights import Found, find_weights
+
+# Tells copies apart. The first model grown from 0.5x to 1x: its logits change by 5 % of their spread, its
+# top-1 on 1000 pictures from 35.4 to 35.6 %; with 0.1, to 27.0 %.
+GROWTH_NOISE = 0.01
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,18 @@ def _order(old: tuple[str, ...], new: tuple[str, ...]) -> list[int] | None:
 
 
 def _asked(model: Backbone, config: Config, new_head: bool, init: str) -> Backbone:
-    """The model itself where it is what the recipe asks for."""
+    """The model itself where it is what the recipe asks for, or grown to it."""
     if config == model.config:
         return model
+    if isinstance(model, ShuffleNetV1) and isinstance(config, ShuffleNetV1Config) \
+            and is_wider(model.config, config):
+        wide = grow(model, config, GROWTH_NOISE, int(torch.randint(2**31, ())))
+        if new_head:
+            nn.init.normal_(wide.fc.weight, std=0.01)
+        return wide
     raise ZooError(f'--init {init}: is {values_of(model.config)}, and the recipe asks for '
-                   f'{values_of(config)}: expected the same network; leave `network` out of the recipe, '
-                   'or start from other weights')
+                   f'{values_of(config)}: expected the same network, or a wider ShuffleNet v1 with the same '
+                   'options; leave `network` out of the recipe, or start from other weights')
 
 
 def _folded(tensors: Tensors) -> bool:

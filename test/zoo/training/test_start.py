@@ -182,6 +182,16 @@ def test_channels_that_never_change_stay_what_they_are():
     assert correlation(model.train()(x), before) > 0.99
 
 
+@torch.no_grad()
+def test_uneven_batches_give_the_statistics_of_all_pictures_together():
+    one, many = network(), network()
+    x = torch.randn(24, 3, 64, 64) + torch.arange(24)[:, None, None, None] / 8  # ever brighter
+    recalibrate(one, [x])
+    recalibrate(many, x.split((3, 20, 1)))
+    for whole, split in zip(one.state_dict().values(), many.state_dict().values()):
+        assert torch.allclose(whole, split, rtol=1e-3, atol=1e-5)
+
+
 def test_recalibration_without_pictures_is_refused():
     with pytest.raises(ZooError, match='at least one batch'):
         recalibrate(network(), [])
@@ -236,3 +246,35 @@ def test_the_network_that_the_recipe_asks_for_must_be_that_of_the_weights(tmp_pa
         open_start(init, LABELS, 'shufflenet_v2_x0_5')
     with pytest.raises(ZooError, match=r"recipe asks for.*'stem_pool': False"):
         open_start(init, LABELS, {'groups': 3, 'width': 0.25, 'stem_pool': False})
+
+
+@torch.no_grad()
+def test_a_wider_network_is_grown_from_the_weights(tmp_path):
+    model, x = network(), torch.randn(16, 3, 64, 64)
+    init = write_run(tmp_path / 'run', model)
+    torch.manual_seed(0)
+    start = open_start(init, LABELS, 'shufflenet_v1_x0_5_g3')
+    assert start.model.config == replace(SMALL, width=0.5) and not start.new_head and start.by == BY
+    assert correlation(logits(start.model, x), logits(model, x)) > 0.99
+    other = open_start(init, ('left', 'right'), 'shufflenet_v1_x0_5_g3')
+    assert other.new_head and 0.008 < float(other.model.fc.weight.std()) < 0.012
+    assert correlation(other.model.embed(x).mean(0), start.model.embed(x).mean(0)) > 0.99
+
+
+@torch.no_grad()
+def test_a_bundle_is_grown_and_then_recalibrated():
+    x = normalise(pictures(64))
+    before = open_start(DEFAULT_MODEL, LABELS).model.embed(x)
+    start = open_start(DEFAULT_MODEL, LABELS, 'shufflenet_v1_x1_0_g3')
+    assert start.recalibrate and start.model.embedding_dim == 960
+    wide = start.model.embed(x)
+    assert correlation(torch.cat((before, before), 1).sort().values, wide.sort().values) > 0.99
+    recalibrate(start.model, [x])
+    assert foreign.relative(start.model.embed(x), wide) <= 1e-4
+    assert correlation(start.model.train().embed(x), wide) > 0.99
+
+
+def test_a_growth_that_cannot_be_exact_is_refused(tmp_path):
+    init = write_run(tmp_path / 'run', network(config=ShuffleNetV1Config(8, 0.25, classes=3)))
+    with pytest.raises(ZooError, match='cannot be grown from 24 to 48'):
+        open_start(init, LABELS, 'shufflenet_v1_x0_5_g8')
