@@ -18,6 +18,7 @@ IMAGENET = Normalisation()
 
 def normalise(batch: torch.Tensor, by: Normalisation = IMAGENET) -> torch.Tensor:
     """(N, H, W, 3) uint8 RGB -> (N, 3, H, W) float32."""
-    mean = torch.tensor(by.mean, device=batch.device) * 255
-    std = torch.tensor(by.std, device=batch.device) * 255
-    return ((batch.float() - mean) / std).permute(0, 3, 1, 2).contiguous()
+    mean = 255 * torch.tensor(by.mean, device=batch.device)[:, None, None]
+    std = 255 * torch.tensor(by.std, device=batch.device)[:, None, None]
+    # The bytes are turned round before they become floats: a quarter of the memory to move.
+    return batch.permute(0, 3, 1, 2).contiguous().float().sub_(mean).div_(std)

@@ -30,16 +30,21 @@ def crop_flip(batch: torch.Tensor, px: int, scale: tuple[float, float], turns: b
     area = scale[0] + (scale[1] - scale[0]) * rand[:, 0]
     ratio = torch.exp((rand[:, 1] * 2 - 1) * math.log(4 / 3))
     w, h = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
-    theta = torch.zeros(len(batch), 2, 3)
     quarter = (rand[:, 5] * 4).floor() * (math.pi / 2) * turns
     cos, sin = quarter.cos(), quarter.sin()
     mirror = torch.where(rand[:, 4] < 0.5, -1.0, 1.0)
-    theta[:, 0, 0], theta[:, 0, 1] = w * mirror * cos, -w * sin
-    theta[:, 1, 0], theta[:, 1, 1] = h * mirror * sin, h * cos
-    theta[:, 0, 2] = (1 - w) * (rand[:, 2] * 2 - 1)
-    theta[:, 1, 2] = (1 - h) * (rand[:, 3] * 2 - 1)
-    grid = F.affine_grid(theta.to(batch.device), [len(batch), batch.shape[1], px, px], align_corners=False)
+    # The rows of each picture's matrix as (N, 1, 1, 2): what x, y and 1 add to (x, y).
+    by_x = _pairs(w * mirror * cos, h * mirror * sin).to(batch.device)
+    by_y = _pairs(-w * sin, h * cos).to(batch.device)
+    shift = _pairs((1 - w) * (rand[:, 2] * 2 - 1), (1 - h) * (rand[:, 3] * 2 - 1)).to(batch.device)
+    # F.affine_grid would take three times as long as the sampling itself.
+    at = (2 * torch.arange(px, device=batch.device) + 1) / px - 1
+    grid = torch.addcmul(torch.addcmul(shift, by_x, at[:, None]), by_y, at[:, None, None])
     return F.grid_sample(batch, grid, mode='bilinear', padding_mode='reflection', align_corners=False)
+
+
+def _pairs(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    return torch.stack((first, second), 1)[:, None, None]
 
 
 def colour_jitter(batch: torch.Tensor, strength: float, rand: torch.Tensor) -> torch.Tensor:
@@ -51,7 +56,7 @@ def colour_jitter(batch: torch.Tensor, strength: float, rand: torch.Tensor) -> t
     """
     gain = (1 + strength * (rand * 2 - 1)).to(batch.device)[:, :, None, None, None]
     mean = batch.mean((1, 2, 3), keepdim=True)
-    return (batch - mean) * gain[:, 0] + mean * gain[:, 1]
+    return torch.addcmul(mean * (gain[:, 1] - gain[:, 0]), batch, gain[:, 0])
 
 
 def _partners(values: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,84 @@
+"""What feeding costs in training: the trainer's own steps against bare forward and backward passes.
+
+    python -m benchmarks.training --data tiny-imagenet.tar [--recipe NAME] [--threads 1]
+
+Both run the same network, batch size and optimiser; the bare loop takes one batch that is ready in memory.
+They take turns (A B A B), as shared machines drift; the ratio is the median over the rounds. Needs the extra
+`train`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from shufflenet_ros.zoo.training.batches import loss_of
+from shufflenet_ros.zoo.training.data import load_sets
+from shufflenet_ros.zoo.training.recipe import load_recipe
+from shufflenet_ros.zoo.training.trainer import Trainer
+
+ROUNDS, STEPS = 6, 3
+
+
+def bare_step(trainer: Trainer) -> Callable[[], float]:
+    """Forward, backward and the optimiser's step on one batch that is there already."""
+    batch = trainer._batches.batch(trainer.recipe.epochs - 1, 0)
+
+    def step() -> float:
+        loss = loss_of(trainer._network(batch.x), batch, trainer.recipe)
+        trainer._stepper.zero_grad()
+        trainer.fabric.backward(loss)
+        trainer._stepper.step()
+        return float(loss.detach())
+
+    return step
+
+
+def seconds(step: Callable[[], float]) -> float:
+    """Of STEPS steps."""
+    started = time.perf_counter()
+    for _ in range(STEPS):
+        step()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.training', description=__doc__)
+    parser.add_argument('--data', type=Path, required=True)
+    parser.add_argument('--recipe', default='tiny_imagenet_x0_5_g3')
+    parser.add_argument('--init', default='')
+    parser.add_argument('--threads', type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    recipe = load_recipe(args.recipe, ['teacher='])
+    train, val = load_sets(args.data, None, recipe.px, recipe.store_px)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(recipe, train, val, Path(folder), init=args.init)
+        trainer.epoch = recipe.epochs - 1  # at the final size
+        trainer._train_mode()
+        steps = {'bare': bare_step(trainer), 'trainer': trainer.learn}
+        for step in steps.values():
+            step()
+        rounds = []
+        for number in range(ROUNDS):
+            rounds.append({name: seconds(step) for name, step in steps.items()})
+            print(f'round {number + 1} of {ROUNDS}: {rounds[-1]}', file=sys.stderr)
+    pictures = STEPS * recipe.batch
+    report = {f'{name}_images_per_s': round(pictures / statistics.median(r[name] for r in rounds), 1)
+              for name in steps}
+    ratio = statistics.median(r['bare'] / r['trainer'] for r in rounds)
+    print(json.dumps({'recipe': args.recipe, 'threads': args.threads, **report,
+                      'trainer_of_bare': round(ratio, 3)}))
+
+
+if __name__ == '__main__':
+    main()
