@@ -49,7 +49,9 @@ setup(
     ],
     extras_require={
         'export': ['onnx>=1.21'],
-        'train': ['torch>=2.10', 'onnx>=1.21'],
+        # lightning-fabric: devices, precision and processes of a training run
+        'train': ['torch>=2.10', 'onnx>=1.21', 'lightning-fabric>=2.5', 'tensorboard>=2.16',
+                  'matplotlib>=3.8'],
         'demo': ['matplotlib>=3.8'],
         'test': ['pytest>=8', 'hypothesis>=6.100'],
     },

@@ -18,7 +18,7 @@ VERBS = {
     'evaluate': ('shufflenet_ros.tools.evaluate',
                  'score a bundle on labelled pictures: accuracy, calibration, retrieval'),
     'replay': ('shufflenet_ros.ros.replay', 'publish a bag over ROS 2 with its own timing'),
-    'train': ('shufflenet_ros.zoo.training.cli', 'train a ShuffleNet on a tar of labelled pictures'),
+    'train': ('shufflenet_ros.zoo.training.cli', 'train a ShuffleNet on labelled pictures, on one device or many'),
     'complexity': ('shufflenet_ros.zoo.cli_complexity', 'count parameters and multiply-adds of networks'),
     'export': ('shufflenet_ros.zoo.cli_export', 'turn a trained checkpoint into a bundle'),
 }
@@ -26,6 +26,7 @@ VERBS = {
 REMEDIES = {
     'onnx': "pip install 'shufflenet_ros[export]'",
     'torch': "pip install 'shufflenet_ros[train]'",
+    'lightning_fabric': "pip install 'shufflenet_ros[train]'",
     'rosbags': 'pip install rosbags',
     'tqdm': 'pip install tqdm',
     'rclpy': 'source a ROS 2 distribution, or run make setup in the clone',

@@ -122,8 +122,10 @@ class Trainer:
         self._batches = Batches(train, recipe, self._by, self.fabric.device, teacher,
                                 self.fabric.global_rank, self.fabric.world_size)
         if start.recalibrate and not state:
-            batches = min(_RECALIBRATION_BATCHES, self._batches.steps)
-            recalibrate(self.model, [self._batches.batch(0, step).x for step in range(batches)])
+            # On whole batches, so that every process comes to the same statistics.
+            whole = Batches(train, recipe, self._by, self.fabric.device)
+            recalibrate(self.model, [whole.batch(0, step).x
+                                     for step in range(min(_RECALIBRATION_BATCHES, whole.steps))])
         self.optimizer = torch.optim.SGD(parameter_groups(self.model, recipe.weight_decay), lr=0.0,
                                          momentum=recipe.momentum, nesterov=recipe.momentum > 0)
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema),
