@@ -113,7 +113,7 @@ def download_wheels(venv: Path, wheels: Path) -> None:
 def set_up_test() -> None:
     """Test tools and torch in .venv, and the environments that tests run in besides."""
     set_up_demo()
-    files, bare = places.lists('test'), places.lists('compare')
+    files, bare = places.lists('test'), places.lists('compare', 'teacher')
 
     def fill(venv: Path) -> None:
         with step('test tools and torch'):
