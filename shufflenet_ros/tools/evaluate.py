@@ -13,17 +13,20 @@ from pathlib import Path
 from shufflenet_ros.backends.locate import DEFAULT_MODEL
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.open import open_set
 from shufflenet_ros.sets.sample import LabelledSet
 from shufflenet_ros.sets.score import Scores, score
 from shufflenet_ros.tools.confusion import check_target, draw_confusion, write_picture
 from shufflenet_ros.tools.evaluation import (
     Evaluated,
+    Figures,
     comparison,
     comparison_text,
     describe_set,
     report,
     report_text,
+    verdict,
 )
 
 
@@ -34,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--model', default=DEFAULT_MODEL, help='name or path of a bundle or ONNX file (default: %(default)s)')
     add('--card', default='', metavar='FILE', help="card file for somebody else's ONNX file")
     add('--against', default='', metavar='MODEL', help='a second model, compared picture by picture')
+    add('--within', type=_points, metavar='POINTS',
+        help='with --against: status 1 where --model is more than this many points of top-1 below it')
     add('--split', default='', help='of a set that has splits (default: val)')
     add('--limit', type=_count, default=0, metavar='N', help='at most N pictures, spread over the set')
     add('--json', action='store_true', help='one JSON object a model, then one for the comparison')
@@ -47,12 +52,24 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _points(text: str) -> float:
+    try:
+        points = float(text)
+    except ValueError:
+        points = -1.0
+    if not 0 <= points <= 100:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected percentage points from 0 to 100, such as 1.0')
+    return points
+
+
 def run(args: argparse.Namespace) -> int:
-    """Score one model or two; 0, or 1 where a model answered no picture.
+    """Score one model or two; 0, or 1 where a model answered no picture or is not within the limit.
 
     Raises:
         SetError, BagError, ModelError, ConfusionError: see there.
     """
+    if args.within is not None and not args.against:
+        raise SetError(f'--within {args.within}: expected --against MODEL, which --model is held to')
     # Here, so that --help costs no onnxruntime.
     from shufflenet_ros.backends.open import load
 
@@ -72,10 +89,13 @@ def run(args: argparse.Namespace) -> int:
     if any(not len(one.scores.targets) for one in evaluated):
         print(f'none of the pictures of {dataset.path} could be scored', file=sys.stderr)
         return 1
-    _write(evaluated, args.json)
+    paired = comparison(*evaluated) if args.against else None
+    if paired and args.within is not None:
+        paired |= verdict(paired, args.within)
+    _write(evaluated, paired, args.json)
     if args.confusion:
         write_picture(args.confusion, [draw_confusion(one) for one in evaluated])
-    return 0
+    return 0 if not paired or paired.get('passed', True) else 1
 
 
 def _score(classifier: Classifier, dataset: LabelledSet, args: argparse.Namespace) -> Scores:
@@ -91,8 +111,7 @@ def _score(classifier: Classifier, dataset: LabelledSet, args: argparse.Namespac
     return scores
 
 
-def _write(evaluated: list[Evaluated], as_json: bool) -> None:
-    paired = comparison(*evaluated) if len(evaluated) == 2 else None
+def _write(evaluated: list[Evaluated], paired: Figures | None, as_json: bool) -> None:
     if as_json:
         for line in [report(one) for one in evaluated] + ([paired] if paired else []):
             print(json.dumps(line, ensure_ascii=False))

@@ -112,6 +112,17 @@ def comparison(a: Evaluated, b: Evaluated) -> Figures:
     return {'comparison': names, 'images': len(in_a), **figures, 'better': better}
 
 
+def verdict(compared: Figures, points: float) -> Figures:
+    """Whether the first model is at most so many percentage points of top-1 below the second.
+
+    Args:
+        compared: of `comparison`; with no picture in common the first model does not pass.
+    """
+    behind = compared['only_b'] - compared['only_a'] if compared['images'] else 0
+    passed = compared['images'] > 0 and 100 * behind <= points * compared['images'] + 1e-9
+    return {'within_points': points, 'passed': passed}
+
+
 def report_text(evaluated: list[Evaluated]) -> str:
     """The figures side by side, then the worst classes and the commonest mistakes of each model."""
     reports = [report(one) for one in evaluated]
@@ -150,7 +161,7 @@ def comparison_text(figures: Figures) -> str:
     """The comparison as counts and one sentence."""
     a, b = figures['comparison']
     if not figures['images']:
-        return f'\n{a} and {b} have no answered picture in common'
+        return f'\n{a} and {b} have no answered picture in common{_verdict_text(figures)}'
     only_a, only_b, p = figures['only_a'], figures['only_b'], figures['p_value']
     low, high = 100 * figures['low'], 100 * figures['high']
     counts = (f'both right {figures["both"]}, only {a} {only_a}, only {b} {only_b}, '
@@ -163,4 +174,12 @@ def comparison_text(figures: Figures) -> str:
         said = 'Neither is better on this set'
     else:
         said = f'{a if only_a > only_b else b} is ahead, but the difference may be chance'
-    return f'\n{counts}\n{gap}\n{said}.'
+    return f'\n{counts}\n{gap}\n{said}.{_verdict_text(figures)}'
+
+
+def _verdict_text(figures: Figures) -> str:
+    if 'passed' not in figures:
+        return ''
+    a, b = figures['comparison']
+    word = 'is' if figures['passed'] else 'is NOT'
+    return f'\n{a} {word} within {figures["within_points"]:g} points of {b}.'

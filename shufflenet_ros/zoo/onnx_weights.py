@@ -5,11 +5,9 @@ stride and groups must agree one by one. That alone doesn't prove the wiring bet
 file and the network are then run on the same pictures.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -18,8 +16,8 @@ from shufflenet_ros.backends.bundle import Bundle, open_bundle
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.backends.probe import prove_apart
 from shufflenet_ros.core.card import Card
-from shufflenet_ros.core.frame import Picture
 from shufflenet_ros.core.preprocess import prepare
+from shufflenet_ros.sets.calibration import seeded_pictures
 from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.layouts.convert import Imported
@@ -195,16 +193,6 @@ def _unfold_input(stem: nn.Conv2d, layers: Layers, card: Card) -> Normalisation:
     r, g, b = (float(f'{value:.7g}') for value in mean)
     sr, sg, sb = (float(value) for value in std)
     return Normalisation((r, g, b), (sr, sg, sb))
-
-
-def seeded_pictures(size: tuple[int, int], samples: int) -> Iterator[Picture]:
-    """(H, W, 3) uint8 RGB: soft blotches of random colours with a little noise, nearer to photos."""
-    rng = np.random.default_rng(0)
-    for index in range(samples):
-        grid = rng.uniform(0, 255, (3 + index % 14, 3 + index % 14, 3)).astype(np.float32)
-        soft = cv2.resize(grid, size[::-1], interpolation=cv2.INTER_CUBIC)
-        noisy = soft + rng.normal(0, 12, soft.shape)
-        yield Picture(np.clip(noisy, 0, 255).astype(np.uint8), 'rgb')
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -25,6 +26,7 @@ from shufflenet_ros.core.frame import Options
 from shufflenet_ros.core.metrics import calibration_error, retrieval_map
 from shufflenet_ros.sets.open import open_set
 from shufflenet_ros.tools.confusion import draw
+from shufflenet_ros.tools.evaluation import verdict
 
 INT8 = 'shufflenet_v2_x1_0_int8.onnx'
 BGR = {'red': (0, 0, 255), 'green': (0, 255, 0), 'blue': (255, 0, 0)}
@@ -192,6 +194,43 @@ def test_a_model_against_itself_is_not_better(evaluate: Evaluate, tiny: Path, co
     assert text.rstrip().endswith('Neither is better on this set.')
 
 
+def test_within_is_judged_by_the_pictures_and_told_by_the_status(
+        evaluate: Evaluate, tiny: Path, colours: Path, tmp_path: Path) -> None:
+    """A red bundle and one whose labels are exchanged: 5 of 6 right against 1 of 6, 66.7 points apart."""
+    worse = tmp_path / 'worse.onnx'
+    shutil.copy(tiny, worse)
+    card = json.loads(load(str(tiny)).card.to_json())
+    for key in ('golden', 'variants'):
+        card.pop(key, None)
+    red, green = (card['labels'].index(name) for name in ('red', 'green'))
+    card['labels'][red], card['labels'][green] = 'green', 'red'
+    (tmp_path / 'card.json').write_text(json.dumps(card | {'name': 'worse'}))
+
+    def judge(first: Path, second: Path, points: str, *more: str) -> tuple[int, str, str]:
+        extra = ('--card', tmp_path / 'card.json') if first == worse else ()
+        return evaluate(colours, '--model', first, '--against', second, '--within', points, *extra, *more)
+
+    status, out, _ = judge(worse, tiny, '60', '--json')
+    a, b, paired = map(json.loads, out.splitlines())
+    gap = 100 * (b['top1'] - a['top1'])
+    assert status == 1 and gap > 60 and (paired['within_points'], paired['passed']) == (60.0, False)
+    assert judge(worse, tiny, str(gap + 0.01))[0] == 0
+    status, text, _ = judge(worse, tiny, '60')
+    assert status == 1 and text.rstrip().endswith('worse is NOT within 60 points of tiny.')
+    status, text, _ = judge(tiny, tiny, '0')
+    assert status == 0 and ' is within 0 points of ' in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize(('only_a', 'only_b', 'images', 'points', 'passed'), [
+    (0, 1, 100, 1.0, True), (0, 2, 100, 1.0, False), (9, 0, 100, 0.0, True), (0, 0, 0, 5.0, False),
+    (3, 8, 1000, 0.5, True),
+])
+def test_a_verdict_counts_pictures(
+        only_a: int, only_b: int, images: int, points: float, passed: bool) -> None:
+    compared = {'only_a': only_a, 'only_b': only_b, 'images': images}
+    assert verdict(compared, points) == {'within_points': points, 'passed': passed}
+
+
 def test_people_read_a_table(evaluate: Evaluate, tiny: Path, colours: Path) -> None:
     status, text, err = evaluate(colours, '--model', tiny)
     assert status == 0
@@ -221,6 +260,9 @@ def test_no_answer_at_all_is_status_1(evaluate: Evaluate, tiny: Path, tmp_path: 
     (['{set}', '--confusion', 'out.jpg'], 'out.jpg cannot be written: expected a name that ends in .png'),
     (['{set}', '--limit', '0'], "'0': expected an integer of 1 or more"),
     (['{set}', '--against', 'nothing'], 'nothing'),
+    (['{set}', '--within', '1'], '--within 1.0: expected --against MODEL'),
+    (['{set}', '--within', 'nan'], "'nan': expected percentage points from 0 to 100"),
+    (['{set}', '--within', '-1'], 'expected percentage points from 0 to 100'),
     (['{strange}'], "1 of the set's classes are no labels of tiny: 'reds' (like 'red'?); rename"),
     ([], 'the following arguments are required: SET'),
 ])

@@ -22,7 +22,8 @@ from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.export import make_card, to_onnx  # noqa: E402
 from shufflenet_ros.zoo.layouts.table import BYTES  # noqa: E402
 from shufflenet_ros.zoo.normalisation import IMAGENET, normalise  # noqa: E402
-from shufflenet_ros.zoo.onnx_weights import network_of_bundle, seeded_pictures  # noqa: E402
+from shufflenet_ros.sets.calibration import seeded_pictures  # noqa: E402
+from shufflenet_ros.zoo.onnx_weights import network_of_bundle  # noqa: E402
 from shufflenet_ros.zoo.registry import build  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v2 import DownUnit, ShuffleNetV2Config, Unit  # noqa: E402

@@ -1,0 +1,116 @@
+"""The calibration sampler: balanced, the same everywhere, and what the bundle is really fed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from shufflenet_ros.bags.writer import BagWriter
+from shufflenet_ros.core.card import CardInput
+from shufflenet_ros.core.decode import decode
+from shufflenet_ros.core.preprocess import prepare
+from shufflenet_ros.sets.calibration import calibration_inputs, reference_inputs
+from shufflenet_ros.sets.errors import SetError
+from shufflenet_ros.sets.open import open_set
+
+BYTES = CardInput('NHWC', 'uint8', (32, 32), 'rgb')
+FLOATS = CardInput('NCHW', 'float32', (32, 32), 'rgb', scale=1 / 255, mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def pictures(counts: dict[str, int], split: str = '') -> dict[str, bytes]:
+    rng = np.random.default_rng(0)
+    names = [f'{split}{name}/{i:03}.png' for name, count in counts.items() for i in range(count)]
+    return {name: cv2.imencode('.png', rng.integers(0, 256, (40, 60, 3), np.uint8))[1].tobytes()
+            for name in names}
+
+
+@pytest.fixture
+def files() -> dict[str, bytes]:
+    return pictures({'blue': 30, 'green': 10, 'red': 20})
+
+
+def test_classes_are_balanced_and_the_choice_is_the_same_for_a_folder_and_a_tar(
+        making: SimpleNamespace, tmp_path: Path, files: dict[str, bytes]) -> None:
+    folder = making.write_folder(tmp_path / 'set', files)
+    tar = making.write_tar(tmp_path / 'set.tar', dict(reversed(files.items())))
+    one, other = calibration_inputs(folder, BYTES, 12), calibration_inputs(tar, BYTES, 12)
+    assert Counter(one.targets.tolist()) == {0: 4, 1: 4, 2: 4} and one.names == other.names
+    assert one.digest == other.digest == hashlib.sha256(one.inputs.tobytes()).hexdigest()
+    # the same on every machine and in every release: a card names this choice by its seed
+    assert one.names[:3] == ('blue/019.png', 'green/008.png', 'red/015.png')
+    assert set(calibration_inputs(folder, BYTES, 12, seed=1).names) != set(one.names)
+    assert set(calibration_inputs(folder, BYTES, 6).names) < set(one.names), 'more is the same and some'
+
+
+@pytest.mark.parametrize('spec', [BYTES, FLOATS], ids=['bytes', 'floats'])
+def test_the_tensors_are_those_of_the_robot(
+        making: SimpleNamespace, tmp_path: Path, files: dict[str, bytes], spec: CardInput) -> None:
+    folder = making.write_folder(tmp_path / 'set', files)
+    chosen = calibration_inputs(folder, spec, 9)
+    fed = {sample.name: prepare(decode(sample.message, 10**6), spec) for sample in open_set(folder).samples()}
+    assert chosen.inputs.shape == (9, *spec.shape[1:]) and chosen.inputs.dtype == spec.dtype
+    for name, tensor in zip(chosen.names, chosen.inputs):
+        assert np.array_equal(fed[name][0], tensor)
+
+
+def test_training_pictures_alone_are_taken(making: SimpleNamespace, tmp_path: Path) -> None:
+    files = pictures({'a': 5, 'b': 5}, 'train/') | pictures({'a': 5, 'b': 5}, 'val/')
+    folder = making.write_folder(tmp_path / 'set', files)
+    assert all(name.startswith('train/') for name in calibration_inputs(folder, BYTES, 100).names)
+    (tmp_path / 'set' / 'train').rename(tmp_path / 'set' / 'test')
+    with pytest.raises(SetError, match='no image under train/'):
+        calibration_inputs(folder, BYTES, 10)
+
+
+def test_a_small_class_is_made_up_for_by_others_and_a_small_set_gives_what_it_has(
+        making: SimpleNamespace, tmp_path: Path) -> None:
+    folder = making.write_folder(tmp_path / 'set', pictures({'a': 2, 'b': 30}))
+    assert Counter(calibration_inputs(folder, BYTES, 10).targets.tolist()) == {0: 2, 1: 8}
+    few = calibration_inputs(folder, BYTES, 1000)
+    assert len(few.names) == len(few.inputs) == 32
+
+
+def test_bad_pictures_are_counted_and_replaced(
+        making: SimpleNamespace, tmp_path: Path, files: dict[str, bytes]) -> None:
+    folder = making.write_folder(tmp_path / 'set', files)
+    best = calibration_inputs(folder, BYTES, 3)
+    for name in best.names:
+        (folder / name).write_bytes(b'')
+    second = calibration_inputs(folder, BYTES, 3)
+    assert second.bad == 3 and Counter(second.targets.tolist()) == {0: 1, 1: 1, 2: 1}
+    assert not set(second.names) & set(best.names)
+    for file in folder.rglob('*.png'):
+        file.write_bytes(b'no picture')
+    with pytest.raises(SetError, match='none of its 60 pictures can be used'):
+        calibration_inputs(folder, BYTES, 3)
+
+
+def test_a_labelled_bag_calibrates_too(tmp_path: Path, files: dict[str, bytes]) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        for i, data in enumerate(files.values()):
+            bag.compressed('/camera', data, 'png', 10**18 + (i // 2) * 10**8)  # two frames a moment
+    entries = [{'topic': '/camera', 'from_s': 0, 'to_s': 1.5, 'label': 'a'},
+               {'topic': '/camera', 'from_s': 1.5, 'to_s': 3, 'label': 'b'}]
+    (tmp_path / 'bag.labels.yaml').write_text(json.dumps(entries))
+    chosen = calibration_inputs(tmp_path / 'bag', BYTES, 20)
+    assert Counter(chosen.targets.tolist()) == {0: 10, 1: 10}
+    assert chosen.digest == calibration_inputs(tmp_path / 'bag', BYTES, 20).digest
+
+
+def test_no_count_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SetError, match='0 calibration pictures: expected at least 1'):
+        calibration_inputs(tmp_path, BYTES, 0)
+
+
+def test_without_a_set_there_are_seeded_pictures() -> None:
+    one = reference_inputs(FLOATS, 8)
+    assert one.inputs.shape == (8, 3, 32, 32) and one.digest == reference_inputs(FLOATS, 8).digest
+    assert one.digest != reference_inputs(FLOATS, 8, seed=1).digest
+    assert one.inputs.std() > 0.3 and one.inputs.min() >= -2 and one.inputs.max() <= 2
