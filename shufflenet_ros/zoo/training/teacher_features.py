@@ -1,4 +1,4 @@
-"""Teachers from pip, and the features they see in pictures: hours of torch are minutes of onnxruntime."""
+"""Teachers from pip and the features they see in pictures: torch builds them, onnxruntime runs them."""
 
 import contextlib
 import importlib
