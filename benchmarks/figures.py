@@ -69,10 +69,10 @@ def _version(distribution: str) -> str:
 
 
 def commit() -> str:
-    """Of the tree that was measured; + behind it where the tree differs from it."""
+    """Of the tree that was measured; + behind it where the tree, docs/ aside, differs from it."""
     def git(*words: str) -> str:
         return subprocess.run(['git', *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    changed = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!docs/figures.json')
+    changed = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!docs')
     return git('rev-parse', 'HEAD') + ('+' if changed else '')
 
 

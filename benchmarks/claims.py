@@ -1,0 +1,147 @@
+"""The paper's claims at small scale: more groups at equal cost, and shuffle against none.
+
+    python -m benchmarks.claims --data cifar10.tar [--out runs/claims] [--seeds 3]
+
+Trains five networks with each seed, seed by seed, so that what is there after any round is balanced. A run
+that is finished is not run again, and one that was interrupted goes on. After each round docs/claims.json,
+the tables in docs/claims.md and docs/claims.svg are written anew. Needs the extra `train`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.claims_report import write_report
+from benchmarks.figures import ROOT, commit, machine, versions
+from shufflenet_ros.zoo.errors import ZooError
+from shufflenet_ros.zoo.macs import count
+from shufflenet_ros.zoo.registry import NETWORKS, build, name_of
+from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config
+from shufflenet_ros.zoo.training.data import ImageSet, load_sets
+from shufflenet_ros.zoo.training.recipe import Recipe, load_recipe
+from shufflenet_ros.zoo.training.trainer import Interrupted, Trainer
+
+# What a run sets in the recipe's network.
+COMPARED = {
+    'g1': {'groups': 1},
+    'g3': {'groups': 3},
+    'g8': {'groups': 8},
+    'g3_noshuffle': {'groups': 3, 'shuffle': False},
+    'g8_noshuffle': {'groups': 8, 'shuffle': False},
+}
+
+
+def recipe_of(base: Recipe, name: str, seed: int) -> Recipe:
+    """The recipe of one run."""
+    if not isinstance(base.network, dict):
+        raise ZooError(f'recipe {base.name}: network is {base.network!r}; expected fields such as '
+                       'width: 0.25')
+    return dataclasses.replace(base, name=f'{base.name}-{name}-seed{seed}', seed=seed,
+                               network={**base.network, **COMPARED[name]})
+
+
+def describe(base: Recipe, name: str, classes: int) -> dict[str, Any]:
+    """A network's channels and cost at the recipe's size, and the paper's error of its full-depth original.
+
+    Raises:
+        ZooError: the recipe's network is no ShuffleNet v1.
+    """
+    config = recipe_of(base, name, 0).config(classes)
+    if not isinstance(config, ShuffleNetV1Config):
+        raise ZooError(f'recipe {base.name}: network is {base.network!r}; expected a ShuffleNet v1')
+    cost = count(build(config), (base.px, base.px))
+    original = ShuffleNetV1Config(config.groups, config.width, shuffle=config.shuffle)
+    variant = NETWORKS.get(name_of(original))
+    return {'stem': config.stem_channels, 'stages': list(config.stage_channels), 'macs': cost.total_macs,
+            'params': cost.params, 'paper_error': variant.error if variant else None}
+
+
+def finished(recipe: Recipe, out: Path) -> dict[str, Any] | None:
+    """The result of a run that is through, None for one that is not.
+
+    Raises:
+        ZooError: it is of another recipe.
+    """
+    path = out / 'result.json'
+    if not path.exists():
+        return None
+    stored = json.loads(path.read_text(encoding='utf-8'))
+    if stored['recipe'] != json.loads(json.dumps(dataclasses.asdict(recipe))):
+        raise ZooError(f'{out} holds a run of another recipe: choose another --out, or delete it')
+    result: dict[str, Any] = stored['result']
+    return result
+
+
+def train(recipe: Recipe, sets: tuple[ImageSet, ImageSet], out: Path) -> dict[str, Any]:
+    """One run to its end: the last epoch's validation accuracy in %, and what training cost."""
+    trainer = Trainer(recipe, *sets, out)
+    accuracy = trainer.run()
+    result = {'accuracy': round(100 * accuracy, 2), 'seed': recipe.seed,
+              'loss': trainer.history[-1]['loss'],
+              'core_minutes': round(sum(line['core_minutes'] for line in trainer.history), 2)}
+    part = out / 'result.json.part'
+    part.write_text(json.dumps({'recipe': dataclasses.asdict(recipe), 'result': result}), encoding='utf-8')
+    part.replace(out / 'result.json')
+    return result
+
+
+def heading(base: Recipe, data: Path, sets: tuple[ImageSet, ImageSet], seeds: int) -> dict[str, Any]:
+    """What claims.json says beside the runs."""
+    train_set, val_set = sets
+    classes = len(train_set.labels)
+    return {'commit': commit(), 'machine': machine(), 'versions': {**versions(), 'torch': torch.__version__},
+            'recipe': dataclasses.asdict(base),
+            'set': {'file': data.name, 'train': len(train_set.targets), 'val': len(val_set.targets),
+                    'classes': classes},
+            'networks': {name: describe(base, name, classes) for name in COMPARED}, 'seeds': seeds}
+
+
+def run(base: Recipe, data: Path, out: Path, docs: Path, seeds: int) -> None:
+    """All rounds, a report after each."""
+    sets = load_sets(data, None, base.px, base.store_px)
+    head, runs = heading(base, data, sets, seeds), []
+    for seed in range(seeds):
+        for name in COMPARED:
+            recipe, folder = recipe_of(base, name, seed), out / f'{name}-seed{seed}'
+            result = finished(recipe, folder) or train(recipe, sets, folder)
+            runs.append({'network': name, **result})
+            print(f'{name} seed {seed}: {result["accuracy"]:.2f} %, '
+                  f'{result["core_minutes"]:.1f} core-minutes', flush=True)
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds')
+        write_report({'date': now, **head, 'runs': runs}, docs)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what is missing and report; 130 when interrupted."""
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.claims', description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', type=Path, required=True, help='folder or tar to learn from')
+    parser.add_argument('--recipe', default='claims')
+    parser.add_argument('--out', type=Path, default=Path('runs') / 'claims', help='folder of the runs')
+    parser.add_argument('--docs', type=Path, default=ROOT / 'docs', help='folder of the report')
+    parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--threads', type=int, default=1)
+    args = parser.parse_args(arguments)
+    if args.seeds < 1:
+        parser.error(f'--seeds {args.seeds}: expected at least 1')
+    torch.set_num_threads(args.threads)
+    try:
+        run(load_recipe(args.recipe), args.data, args.out, args.docs, args.seeds)
+    except Interrupted as interrupted:
+        print(f'{interrupted}; the same command goes on from there', file=sys.stderr)
+        return 130
+    print(f'written to {args.docs / "claims.md"}, .json and .svg')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

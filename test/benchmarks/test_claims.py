@@ -1,0 +1,151 @@
+"""The claims' page is made of their runs, the rule judges as it says, and the driver resumes."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import claims_report
+from benchmarks.claims_report import (
+    BEGIN,
+    END,
+    GROUPS,
+    NOT_REPRODUCED,
+    OPPOSITE,
+    REPRODUCED,
+    SHUFFLE,
+    UNJUDGED,
+    judge,
+    tables,
+    verdict,
+)
+
+RECIPE = """
+name: claims
+network: {width: 0.25, repeats: [1, 1, 1], stem_pool: false}
+px: 16
+epochs: 1
+batch: 24
+learning_rate: 0.05
+warmup_epochs: 0.3
+"""
+
+
+@pytest.mark.parametrize(('gains', 'expected'), [
+    ((2.0, 2.4, 1.6), REPRODUCED),  # mean 2.0, standard error 0.23
+    ((0.5, 0.5, 0.5), REPRODUCED),
+    ((3.0, 0.0, 0.0), NOT_REPRODUCED),  # mean 1.0 = its standard error
+    ((2.0, 0.0, 1.0), NOT_REPRODUCED),  # mean 1.0, standard error 0.577
+    ((0.0, 0.0, 0.0), NOT_REPRODUCED),
+    ((-2.0, -2.4, -1.6), OPPOSITE),
+    ((5.0,), UNJUDGED),
+    ((), UNJUDGED),
+])
+def test_the_rule(gains, expected):
+    assert verdict(gains) == expected
+
+
+def made_up():
+    errors = {'g1': (50.0, 51.0), 'g3': (48.0, 48.6), 'g8': (49.0, 47.0),
+              'g3_noshuffle': (47.0, 47.4), 'g8_noshuffle': (52.0, 50.5)}
+    network = {'stages': [36, 72, 144], 'macs': 1_000_000, 'params': 1000, 'paper_error': 55.0}
+    return {'machine': {'cpu': 'abacus'}, 'versions': {'torch': '0'}, 'recipe': {'px': 32, 'epochs': 3},
+            'set': {'file': 'some.tar', 'train': 9, 'val': 5, 'classes': 2}, 'seeds': 2,
+            'networks': dict.fromkeys(errors, network),
+            'runs': [{'network': name, 'seed': seed, 'accuracy': 100 - error, 'core_minutes': 1.0}
+                     for name, pair in errors.items() for seed, error in enumerate(pair)]}
+
+
+def test_gains_are_paired_by_seed_whatever_the_order_of_the_runs():
+    report = made_up()
+    report['runs'].reverse()
+    judged = judge(GROUPS[0], report)
+    assert judged.gains == (2.0, 2.4)
+    assert judged.mean == pytest.approx(2.2)
+    assert judged.sd == pytest.approx(0.2 * 2**0.5) and judged.error == pytest.approx(0.2)
+    assert [judge(claim, report).text for claim in GROUPS + SHUFFLE] == [
+        REPRODUCED, NOT_REPRODUCED, NOT_REPRODUCED, OPPOSITE, REPRODUCED]
+    line = '| shuffle helps g = 8 | +3.00, +3.50 | +3.25 | 0.35 | 0.25 | +0.0 | reproduced |'
+    assert line in tables(report)
+
+
+def test_a_claim_misses_no_network_of_a_round():
+    report = made_up()
+    report['runs'].pop(0)
+    with pytest.raises(ValueError, match='zip'):
+        judge(GROUPS[0], report)
+
+
+def test_the_page_and_the_plot_are_made_of_the_runs(repo_root):
+    docs = repo_root / 'docs'
+    report = json.loads((docs / 'claims.json').read_text())
+    page, plot = (docs / 'claims.md').read_text(), (docs / 'claims.svg').read_text()
+    assert page.partition(BEGIN)[2].partition(END)[0].strip('\n') == tables(report)
+    means = [judge(claim, report).mean for claim in GROUPS + SHUFFLE]
+    assert all(claim.text in plot for claim in GROUPS + SHUFFLE)
+    assert all(f'>{mean:+.2f}<'.replace('-', '\N{MINUS SIGN}') in plot or f'>{mean:+.2f}<' in plot
+               for mean in means if mean is not None)
+
+
+def test_claims_are_told_of_the_papers_own_networks(repo_root):
+    networks = json.loads((repo_root / 'docs' / 'claims.json').read_text())['networks']
+    errors = {name: network['paper_error'] for name, network in networks.items()}
+    assert errors == {'g1': 57.1, 'g3': 55.0, 'g8': 52.7, 'g3_noshuffle': 56.3, 'g8_noshuffle': 56.5}
+    macs = [network['macs'] for network in networks.values()]
+    assert max(macs) < 1.1 * min(macs)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    pytest.importorskip('torch')
+    pytest.importorskip('lightning_fabric')
+    spec = importlib.util.spec_from_file_location(
+        'zoo_sets', Path(__file__).parents[1] / 'zoo' / 'sets.py')
+    sets = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sets)
+    (tmp_path / 'small.yaml').write_text(RECIPE)
+    sets.write_set(tmp_path / 'tiny.tar')
+    return tmp_path
+
+
+def test_the_driver_trains_each_network_with_each_seed_and_nothing_twice(tiny, monkeypatch, capsys):
+    from benchmarks import claims
+    docs = tiny / 'docs'
+    docs.mkdir()
+    (docs / 'claims.md').write_text(f'before\n{BEGIN}\nold\n{END}\nafter\n')
+    command = ['--data', str(tiny / 'tiny.tar'), '--recipe', str(tiny / 'small.yaml'),
+               '--out', str(tiny / 'runs'), '--docs', str(docs), '--seeds']
+    trained, rounds, train, write = [], [], claims.train, claims_report.write_report
+    monkeypatch.setattr(claims, 'train', lambda recipe, *rest: trained.append(recipe) or train(recipe, *rest))
+    monkeypatch.setattr(claims, 'write_report', lambda report, to: rounds.append(
+        [run['network'] for run in report['runs']]) or write(report, to))
+    assert claims.main([*command, '1']) == 0
+    assert claims.main([*command, '2']) == 0
+
+    names = list(claims.COMPARED)
+    assert [recipe.seed for recipe in trained] == [0] * 5 + [1] * 5
+    assert [recipe.name for recipe in trained[:5]] == [f'claims-{name}-seed0' for name in names]
+    assert [recipe.network.get('shuffle', True) for recipe in trained[:5]] == [True, True, True, False, False]
+    assert [recipe.network['groups'] for recipe in trained[:5]] == [1, 3, 8, 3, 8]
+    assert rounds == [names, names, names * 2]
+
+    report = json.loads((docs / 'claims.json').read_text())
+    logs = [json.loads((tiny / 'runs' / f'{run["network"]}-seed{run["seed"]}' / 'log.jsonl').read_text())
+            for run in report['runs']]
+    assert [run['accuracy'] for run in report['runs']] == [round(100 * log['val_top1'], 2) for log in logs]
+    page = (docs / 'claims.md').read_text()
+    assert page == f'before\n{BEGIN}\n{tables(report)}\n{END}\nafter\n'
+    assert page.count('10 of 10 runs are finished') == 1
+    assert (docs / 'claims.svg').read_text().startswith('<?xml')
+
+
+def test_runs_of_another_recipe_are_refused(tiny):
+    from benchmarks import claims
+    from shufflenet_ros.zoo.errors import ZooError
+    from shufflenet_ros.zoo.training.recipe import load_recipe
+    recipe = claims.recipe_of(load_recipe(str(tiny / 'small.yaml')), 'g8', 1)
+    (tiny / 'result.json').write_text(json.dumps({'recipe': {'name': 'other'}, 'result': {}}))
+    assert claims.finished(recipe, tiny / 'none') is None
+    with pytest.raises(ZooError, match='another recipe: choose another --out'):
+        claims.finished(recipe, tiny)
