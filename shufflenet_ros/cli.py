@@ -18,7 +18,7 @@ VERBS = {
     'evaluate': ('shufflenet_ros.tools.evaluate',
                  'score a bundle on labelled pictures: accuracy, calibration, retrieval'),
     'replay': ('shufflenet_ros.ros.replay', 'publish a bag over ROS 2 with its own timing'),
-    'train': ('shufflenet_ros.zoo.training.cli', 'train a ShuffleNet on labelled pictures, on one device or many'),
+    'train': ('shufflenet_ros.zoo.training.cli', 'train a ShuffleNet on labelled pictures, on any devices'),
     'complexity': ('shufflenet_ros.zoo.cli_complexity', 'count parameters and multiply-adds of networks'),
     'export': ('shufflenet_ros.zoo.cli_export', 'turn a trained checkpoint into a bundle'),
 }

@@ -30,7 +30,9 @@ class BagSet:
             labels = [self._label(bag, item) for item in bag.messages(self._timelines)]
         self.path, self.split = path, ''
         self.labels = tuple(sorted(set().union(*(t.labels for t in self._timelines.values()))))
-        self.count = sum(label is not None for label in labels)
+        index = {name: i for i, name in enumerate(self.labels)}
+        self.targets = tuple(index[label] for label in labels if label is not None)
+        self.count = len(self.targets)
         if not self.count:
             raise SetError(f'{label_file}: none of the {len(labels)} frames lies in a range; expected '
                            f'seconds from the start of the bag, which lasts {duration_s:.3f} s')
@@ -43,7 +45,6 @@ class BagSet:
     def samples(self, limit: int = 0) -> Iterator[Sample]:
         """See LabelledSet."""
         chosen = spread(self.count, limit)
-        index = {name: i for i, name in enumerate(self.labels)}
         place = 0
         with Bag(self.path) as bag:
             for item in bag.messages(self._timelines):
@@ -52,7 +53,7 @@ class BagSet:
                     continue
                 if place in chosen:
                     name = f'{item.topic} at {(item.log_ns - bag.start_ns) / 1e9:.3f} s'
-                    yield Sample(name, index[label], _message(item))
+                    yield Sample(name, self.targets[place], _message(item))
                 place += 1
 
 

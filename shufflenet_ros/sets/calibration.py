@@ -81,7 +81,8 @@ _Chosen = tuple[str, int, npt.NDArray[Any]]
 
 def _lot(seed: int, name: str) -> int:
     """A number that decides who is chosen; the smallest are."""
-    return int.from_bytes(hashlib.sha256(f'{seed} {name}'.encode('utf-8', 'surrogateescape')).digest()[:8], 'big')
+    text = f'{seed} {name}'.encode('utf-8', 'surrogateescape')
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], 'big')
 
 
 def _best_of_each_class(dataset: LabelledSet, spec: CardInput, keep: int, seed: int
@@ -106,7 +107,8 @@ def _best_of_each_class(dataset: LabelledSet, spec: CardInput, keep: int, seed: 
             heapq.heappush(heap, item)
         else:
             heapq.heapreplace(heap, item)
-    return [[chosen for *_, chosen in sorted(heap, key=lambda item: (-item[0], -item[1]))] for heap in heaps], bad
+    best = [sorted(heap, key=lambda item: (-item[0], -item[1])) for heap in heaps]
+    return [[chosen for *_, chosen in items] for items in best], bad
 
 
 def _tensor(sample: Sample, spec: CardInput) -> npt.NDArray[Any] | None:

@@ -23,13 +23,13 @@ class FolderSet:
         """
         arranged = arrange(path, sorted(_files(path, '', _MAX_DEPTH)), split)
         self.path, self.split, self.labels = path, arranged.split, arranged.labels
-        self.left_out, self._targets = arranged.left_out, arranged.targets
-        self.count = len(arranged.targets)
+        self.left_out, self._files = arranged.left_out, tuple(arranged.targets)
+        self.count, self.targets = len(self._files), tuple(arranged.targets.values())
 
     def samples(self, limit: int = 0) -> Iterator[Sample]:
         """See LabelledSet."""
         chosen = spread(self.count, limit)
-        for place, (file, target) in enumerate(self._targets.items()):
+        for place, (file, target) in enumerate(zip(self._files, self.targets)):
             if place in chosen:
                 yield Sample(file, target, _read(self.path / file))
 

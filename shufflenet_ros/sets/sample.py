@@ -31,6 +31,7 @@ class LabelledSet(Protocol):
         split: the part that was asked for, '' where there are none.
         labels: class names, sorted; those of all splits, so that train and val count alike.
         count: its samples.
+        targets: (count,) the class of each, as an index into labels.
         left_out: what of the set is no sample, by cause; empty where nothing is.
     """
 
@@ -42,6 +43,8 @@ class LabelledSet(Protocol):
     def labels(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def count(self) -> int: ...  # noqa: D102
+    @property
+    def targets(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
     def left_out(self) -> Mapping[str, int]: ...  # noqa: D102
 

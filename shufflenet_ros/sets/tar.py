@@ -45,7 +45,7 @@ class TarSet:
         self.left_out = dict(arranged.left_out)
         if strange:
             self.left_out['links and strange names'] = strange
-        self.count = len(arranged.targets)
+        self.count, self.targets = len(arranged.targets), tuple(arranged.targets.values())
         self._wanted = {members[name]: (name, target) for name, target in arranged.targets.items()}
 
     def samples(self, limit: int = 0) -> Iterator[Sample]:

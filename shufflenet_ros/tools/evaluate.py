@@ -13,6 +13,7 @@ from pathlib import Path
 from shufflenet_ros.backends.locate import DEFAULT_MODEL
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.sets.cut import cut
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.open import open_set
 from shufflenet_ros.sets.sample import LabelledSet
@@ -40,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--within', type=_points, metavar='POINTS',
         help='with --against: status 1 where --model is more than this many points of top-1 below it')
     add('--split', default='', help='of a set that has splits (default: val)')
+    add('--held-out', action='store_true',
+        help='of a set without splits only what `train` holds out: the last fifth of each class')
     add('--limit', type=_count, default=0, metavar='N', help='at most N pictures, spread over the set')
     add('--json', action='store_true', help='one JSON object a model, then one for the comparison')
     add('--confusion', metavar='OUT.png', type=Path, help='draw who is taken for whom')
@@ -75,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.confusion:
         check_target(args.confusion)
-    dataset = open_set(args.set, args.split)
+    dataset: LabelledSet = open_set(args.set, args.split)
+    if args.held_out:
+        dataset = cut(dataset)[1]
     models = [load(args.model, card=args.card)]
     if args.against:
         models.append(load(args.against))

@@ -6,11 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TINY_IMAGENET_TERMS = (
-    'Trained on Tiny-ImageNet, a subset of ImageNet: for non-commercial research and education only '
-    '(ImageNet terms). The weights are not under the licence of the code.'
-)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
@@ -18,69 +13,85 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, default=Path('models'),
                         help='folder for <name>.onnx (default: %(default)s)')
     parser.add_argument('--data', type=Path,
-                        help='the set; its validation split is scored through the exported file')
-    parser.add_argument('--data-name', default='Tiny-ImageNet (200 classes, 64 px)',
-                        help='name of the set, for the card')
-    parser.add_argument('--terms', default=TINY_IMAGENET_TERMS,
-                        help='terms of the set, for the card')
+                        help='the set; what of it validated the run is scored through the exported file')
+    parser.add_argument('--val', type=Path,
+                        help='the other set that validated the run, where `train` had one')
+    parser.add_argument('--data-name', default='',
+                        help="name of the set, for the card (default: the recipe's)")
+    parser.add_argument('--terms', default='', help="terms of the set, for the card (default: the recipe's)")
+    parser.add_argument('--crop', type=float, default=1.0,
+                        help='fraction of the short side that the robot looks at (default: %(default)s)')
 
 
-def _card_fields(args: argparse.Namespace, recipe_name: str, epoch: int) -> dict[str, Any]:
-    return {
-        'training': {'data': args.data_name, 'terms': args.terms, 'recipe': f'{recipe_name}, {epoch} epochs'},
-        'license': args.terms, 'source': 'trained by shufflenet_ros from random weights',
-    }
+def _card_fields(args: argparse.Namespace, state: dict[str, Any], recipe: Any) -> dict[str, Any]:
+    """Data, terms and origin. Weights inherit terms, so those of what the run started from come along."""
+    data = args.data_name or recipe.data or (args.data.name if args.data else 'not stated')
+    terms, before = args.terms or recipe.terms or 'not stated', state['start']
+    if before['terms'] and before['terms'] not in terms:
+        terms += f'. Started from {before["source"]}, whose terms also hold: {before["terms"]}'
+    origin = f'weights of {before["source"]}' if before['source'] else 'random weights'
+    return {'training': {'data': data, 'terms': terms, 'recipe': f'{recipe.name}, {state["epoch"]} epochs'},
+            'license': terms, 'source': f'trained by shufflenet_ros from {origin}'}
 
 
-def _metrics(path: Path, data: Path) -> dict[str, Any]:
-    """Top-1 and top-5 of the exported file, as shares of 1, and how many pictures they rest on."""
+def _metrics(path: Path, data: Path | None, val: Path | None) -> dict[str, Any]:
+    """Top-1 and top-5 of the exported file, as shares of 1, and how many pictures they rest on.
+
+    On what validated the run, nothing of which it learnt from.
+    """
     from shufflenet_ros.backends.open import load
     from shufflenet_ros.core.classifier import Classifier
     from shufflenet_ros.core.reasons import printable
+    from shufflenet_ros.sets.cut import cut
     from shufflenet_ros.sets.errors import SetError
     from shufflenet_ros.sets.open import open_set
     from shufflenet_ros.sets.score import score
 
-    loaded, dataset = load(str(path)), open_set(data)
+    loaded, dataset = load(str(path)), open_set(val or data)
+    if not val and not dataset.split:
+        dataset = cut(dataset)[1]
     scores = score(Classifier(loaded.card, loaded.backend), dataset)
     for name, dropped in scores.skipped:
-        print(f'{data}: {printable(name)} not scored: {dropped}', file=sys.stderr)
+        print(f'{dataset.path}: {printable(name)} not scored: {dropped}', file=sys.stderr)
     if not len(scores.targets):
-        raise SetError(f'{data}: none of its {dataset.count} pictures could be scored')
+        raise SetError(f'{dataset.path}: none of its {dataset.count} pictures could be scored')
     return {'top1': round(scores.top(1), 4), 'top5': round(scores.top(5), 4), 'images': len(scores.targets),
-            'set': 'validation' if dataset.split == 'val' else dataset.split or 'all of it'}
+            'set': 'validation' if dataset.split == 'val' else dataset.split or 'another set'}
 
 
 def run(args: argparse.Namespace) -> int:
     """Export, check parity, score, index."""
-    import torch
-
     from shufflenet_ros.backends.index import write_index
+    from shufflenet_ros.zoo.errors import ZooError
     from shufflenet_ros.zoo.export import export, make_card
-    from shufflenet_ros.zoo.registry import build
-    from shufflenet_ros.zoo.training.recipe import Recipe
+    from shufflenet_ros.zoo.normalisation import Normalisation
+    from shufflenet_ros.zoo.registry import build, config_of
+    from shufflenet_ros.zoo.training.checkpoint import FILE, read_checkpoint
+    from shufflenet_ros.zoo.training.recipe import make_recipe
 
-    checkpoint = args.run / 'checkpoint.pt'
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f'{checkpoint}: expected the folder that `shufflenet-ros train --out` filled')
-    state = torch.load(checkpoint, weights_only=True)
-    values = json.loads(state['recipe'])
-    recipe = Recipe(**{**values, 'crop_scale': tuple(values['crop_scale'])})
-    labels = json.loads((args.run / 'labels.json').read_text())
-    model = build(recipe.config(len(labels)))
-    model.load_state_dict(state['model'])
-    fields = _card_fields(args, recipe.name, state['epoch'])
+    if not 0 < args.crop <= 1:
+        raise ZooError(f'--crop {args.crop}: expected a number above 0 and up to 1')
+    state = read_checkpoint(args.run)
+    if state is None:
+        raise FileNotFoundError(f'{args.run / FILE}: expected the folder that `shufflenet-ros train --out` '
+                                'filled')
+    recipe = make_recipe(json.loads(state['recipe']), str(args.run))
+    labels = state['labels']
+    model = build(config_of(state['network'], len(labels)))
+    model.load_state_dict(state['ema'] or state['model'])
+    by = Normalisation(*(tuple(state['normalisation'][key]) for key in ('mean', 'std')))
+    fields = _card_fields(args, state, recipe)
     path = args.out / f'{recipe.name}.onnx'
     args.out.mkdir(parents=True, exist_ok=True)
-    parity = export(model, make_card(model, recipe.name, labels, recipe.px, **fields), path)
+    parity = export(model, make_card(model, recipe.name, labels, recipe.px, args.crop, **fields), path, by)
     report: dict[str, Any] = {
         'bundle': str(path), 'parity_logits': parity.logits, 'parity_embedding': parity.embedding,
     }
     write_index(args.out)  # a file of ours is held to its index as soon as it is opened
-    if args.data:
-        fields['metrics'] = _metrics(path, args.data)
+    if args.data or args.val:
+        fields['metrics'] = _metrics(path, args.data, args.val)
         report |= fields['metrics']
-        export(model, make_card(model, recipe.name, labels, recipe.px, **fields), path)
+        export(model, make_card(model, recipe.name, labels, recipe.px, args.crop, **fields), path, by)
     write_index(args.out)
     print(json.dumps(report))
     print(f'wrote {path} and {args.out / "index.json"}', file=sys.stderr)

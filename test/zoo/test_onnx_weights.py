@@ -18,11 +18,11 @@ from shufflenet_ros.cli import main  # noqa: E402
 from shufflenet_ros.core.card import Card, CardInput  # noqa: E402
 from shufflenet_ros.core.classifier import Classifier  # noqa: E402
 from shufflenet_ros.core.frame import Options, Picture  # noqa: E402
+from shufflenet_ros.sets.calibration import seeded_pictures  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.export import make_card, to_onnx  # noqa: E402
 from shufflenet_ros.zoo.layouts.table import BYTES  # noqa: E402
 from shufflenet_ros.zoo.normalisation import IMAGENET, normalise  # noqa: E402
-from shufflenet_ros.sets.calibration import seeded_pictures  # noqa: E402
 from shufflenet_ros.zoo.onnx_weights import network_of_bundle  # noqa: E402
 from shufflenet_ros.zoo.registry import build  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config  # noqa: E402

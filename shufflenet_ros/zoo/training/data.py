@@ -7,7 +7,7 @@ tar's pictures are kept beside it and mapped into memory from there, so a set ma
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,11 @@ from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.preprocess import prepare
 from shufflenet_ros.core.reasons import Dropped, printable
 from shufflenet_ros.sets.classes import match_labels
+from shufflenet_ros.sets.cut import cut
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.open import open_set
 from shufflenet_ros.sets.sample import LabelledSet
 from shufflenet_ros.sets.tar import TarSet
-
-VALIDATION_SHARE = 5  # one in five
-_FEWEST = 2  # pictures of a class that training and validation can share
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,8 @@ def load_sets(path: str | Path, val_path: str | Path | None, px: int, store_px: 
               ) -> tuple[ImageSet, ImageSet]:
     """Read a set for training and one for validation.
 
-    Validation is `val_path` where it is given, the split `val` where the set has splits, and otherwise the
-    last fifth of each class in the set's order: neighbouring frames of a video are nearly the same picture,
-    so a random fifth would be no test.
+    Validation is `val_path` where it is given, the split `val` where the set has splits, and otherwise what
+    `sets.cut` holds out.
 
     Args:
         px: side of the validation pictures.
@@ -67,24 +64,10 @@ def load_sets(path: str | Path, val_path: str | Path | None, px: int, store_px: 
     elif split:
         train, val = load_set(path, 'train', store_px or px), load_set(path, 'val', px)
     else:
-        train, val = _cut(path, px, store_px)
+        learnt, held_out = cut(open_set(path))
+        train, val = _decoded(learnt, store_px or px, np.empty), _decoded(held_out, px, np.empty)
     _check(train, path)
     return train, val
-
-
-def _cut(path: str | Path, px: int, store_px: int) -> tuple[ImageSet, ImageSet]:
-    whole = load_set(path, '', store_px or px)
-    held = np.zeros(len(whole.targets), bool)
-    for target, label in enumerate(whole.labels):
-        places = np.flatnonzero(whole.targets == target)
-        if len(places) < _FEWEST:
-            raise SetError(f'{path}: class {printable(label)!r} has {len(places)} pictures that can be '
-                           f'decoded: expected at least {_FEWEST}, as one is held back for validation; or '
-                           'give --val')
-        held[places[len(places) - max(1, len(places) // VALIDATION_SHARE):]] = True
-    val = whole if store_px in (0, px) else load_set(path, '', px)
-    return (replace(whole, images=whole.images[~held], targets=whole.targets[~held]),
-            replace(val, images=val.images[held], targets=val.targets[held]))
 
 
 def _relabelled(val: ImageSet, labels: tuple[str, ...], where: str) -> ImageSet:

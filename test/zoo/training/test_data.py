@@ -106,7 +106,7 @@ def test_another_set_validates_by_the_names_of_its_classes(folder, tiny_tar):
     train, val = load_sets(folder / 'train', folder / 'val', 32)
     assert train.labels == val.labels == ('azure', 'green', 'red')
     assert Counter(val.targets.tolist()) == {0: 8, 2: 8} and len(train.targets) == 72
-    with pytest.raises(SetError, match="'blue'.*are no labels of the training set|no labels of the training set"):
+    with pytest.raises(SetError, match='are no labels of the training set'):
         load_sets(folder / 'train', tiny_tar, 32)
 
 
@@ -124,5 +124,5 @@ def test_one_class_and_an_empty_class_are_refused(folder):
 def test_a_class_of_one_picture_cannot_be_cut(folder):
     for file in sorted((folder / 'train' / 'red').iterdir())[1:]:
         file.unlink()
-    with pytest.raises(SetError, match=r"class 'red' has 1 pictures.*--val"):
+    with pytest.raises(SetError, match=r"class 'red' has 1 picture: .*another set"):
         load_sets(folder / 'train', None, 32)

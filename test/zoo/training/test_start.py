@@ -14,10 +14,10 @@ from shufflenet_ros.backends.errors import ModelError  # noqa: E402
 from shufflenet_ros.backends.locate import DEFAULT_MODEL  # noqa: E402
 from shufflenet_ros.backends.onnx_write import save_bundle  # noqa: E402
 from shufflenet_ros.cli import main  # noqa: E402
+from shufflenet_ros.sets.calibration import seeded_pictures  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.export import make_card, to_onnx  # noqa: E402
 from shufflenet_ros.zoo.normalisation import IMAGENET, Normalisation, normalise  # noqa: E402
-from shufflenet_ros.sets.calibration import seeded_pictures  # noqa: E402
 from shufflenet_ros.zoo.registry import build, values_of  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config  # noqa: E402
 from shufflenet_ros.zoo.training.start import open_start, recalibrate  # noqa: E402

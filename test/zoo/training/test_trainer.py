@@ -1,4 +1,4 @@
-"""The trainer on a set that is learnt in seconds: it learns, resumes, shares its work, and says what it did."""
+"""The trainer on a set that is learnt in seconds: it learns, resumes, shares its work, tells."""
 
 import json
 import os
@@ -161,8 +161,8 @@ def test_shares_of_a_batch_are_the_batch(sets, logits):
 
 def test_an_epoch_sees_each_picture_once_with_its_own_label(sets):
     plain = replace(TINY, colour=0.0, crop_scale=(1.0, 1.0))
-    numbered = ImageSet(np.arange(72, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 3), np.uint8),
-                        sets[0].targets, sets[0].labels)
+    pixels = np.arange(72, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 3), np.uint8)
+    numbered = ImageSet(pixels, sets[0].targets, sets[0].labels)
     batches = Batches(numbered, plain, IMAGENET, CPU)
     seen = []
     for step in range(batches.steps):
@@ -178,7 +178,8 @@ def test_what_is_frozen_stays(sets, tmp_path, frozen):
     trainer = Trainer(replace(TINY, epochs=1, warmup_epochs=0.1, frozen=frozen), *sets, tmp_path)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.run()
-    moved = {name for name, value in trainer.model.state_dict().items() if not torch.equal(value, before[name])}
+    after = trainer.model.state_dict()
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert {'fc.weight', 'fc.bias'} <= moved
     if frozen == 'backbone':
         assert moved == {'fc.weight', 'fc.bias'}

@@ -1,0 +1,87 @@
+"""A set without splits, cut into a part to learn from and a part to be judged on.
+
+The judge is the last fifth of each class, in the set's order: neighbouring frames of a video are nearly the
+same picture, so a random fifth would be no test.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.sets.errors import SetError
+from shufflenet_ros.sets.sample import LabelledSet, Sample, spread
+
+ONE_IN = 5
+HELD_OUT = 'held out'
+_FEWEST = 2  # samples of a class that both parts can have some of
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some samples of a set; see LabelledSet.
+
+    Attributes:
+        whole: the set they are of.
+        places: which of its samples.
+        split: what the part is.
+    """
+
+    whole: LabelledSet
+    places: tuple[int, ...]
+    split: str
+
+    @property
+    def path(self) -> Path:
+        """Of the whole."""
+        return self.whole.path
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the whole."""
+        return self.whole.labels
+
+    @property
+    def count(self) -> int:
+        """Of the part."""
+        return len(self.places)
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """Of the part."""
+        return tuple(self.whole.targets[place] for place in self.places)
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """Of the whole."""
+        return self.whole.left_out
+
+    def samples(self, limit: int = 0) -> Iterator[Sample]:
+        """See LabelledSet."""
+        wanted = {self.places[i] for i in spread(self.count, limit)}
+        for place, sample in enumerate(self.whole.samples()):
+            if place in wanted:
+                yield sample
+
+
+def cut(dataset: LabelledSet) -> tuple[Part, Part]:
+    """The part to learn from, and the part that is held out.
+
+    Raises:
+        SetError: the set has splits of its own, or a class has less than two samples.
+    """
+    if dataset.split:
+        raise SetError(f'{dataset.path}: has splits of its own: expected a set without, or its split val')
+    by_class: dict[int, list[int]] = defaultdict(list)
+    for place, target in enumerate(dataset.targets):
+        by_class[target].append(place)
+    held: set[int] = set()
+    for target, places in by_class.items():
+        if len(places) < _FEWEST:
+            raise SetError(f'{dataset.path}: class {printable(dataset.labels[target])!r} has {len(places)} '
+                           f'picture: expected at least {_FEWEST}, as one is held out to validate on; add '
+                           'some, or give another set for validation')
+        held.update(places[len(places) - max(1, len(places) // ONE_IN):])
+    learnt = tuple(place for place in range(dataset.count) if place not in held)
+    return Part(dataset, learnt, 'all but what is held out'), Part(dataset, tuple(sorted(held)), HELD_OUT)

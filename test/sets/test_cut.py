@@ -1,0 +1,60 @@
+"""What is held out of a set without splits: the end of each class, never a part of what is learnt."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from shufflenet_ros.bags.writer import BagWriter
+from shufflenet_ros.sets.cut import HELD_OUT, cut
+from shufflenet_ros.sets.errors import SetError
+from shufflenet_ros.sets.open import open_set
+
+
+@pytest.fixture
+def files(making: SimpleNamespace) -> dict[str, bytes]:
+    counts = {'red': 10, 'green': 4, 'blue': 2}
+    return {f'{name}/{i:03}.png': making.encoded(name) for name, count in counts.items() for i in range(count)}
+
+
+@pytest.mark.parametrize('kind', ['folder', 'tar', 'bag'])
+def test_the_last_fifth_of_each_class_at_least_one(
+        making: SimpleNamespace, tmp_path: Path, files: dict[str, bytes], kind: str) -> None:
+    path = tmp_path / f'set.{kind}'
+    if kind == 'bag':
+        with BagWriter(path) as bag:
+            for i, data in enumerate(files.values()):
+                bag.compressed('/camera', data, 'png', 10**18 + i * 10**8)
+        entries = [{'topic': '/camera', 'from_s': i / 10, 'to_s': (i + 1) / 10, 'label': name.split('/')[0]}
+                   for i, name in enumerate(files)]
+        path.with_name('set.bag.labels.yaml').write_text(json.dumps(entries))
+    else:
+        (making.write_folder if kind == 'folder' else making.write_tar)(path, files)
+    whole = open_set(path)
+    learnt, held_out = cut(whole)
+    names = [sample.name for sample in whole.samples()]
+    assert whole.targets == tuple(sample.target for sample in whole.samples())
+    last = {'red': 2, 'green': 1, 'blue': 1}
+    expected = []
+    for label, count in last.items():
+        places = [i for i, target in enumerate(whole.targets) if whole.labels[target] == label]
+        expected += places[-count:]
+    assert [s.name for s in held_out.samples()] == [names[i] for i in sorted(expected)]
+    assert sorted([s.name for s in learnt.samples()] + [s.name for s in held_out.samples()]) == sorted(names)
+    assert held_out.split == HELD_OUT and held_out.count == 4 and learnt.count == 12
+    assert Counter(held_out.targets) == Counter(s.target for s in held_out.samples())
+    assert len(list(held_out.samples(limit=2))) == 2 and held_out.labels == whole.labels
+
+
+def test_a_class_of_one_and_a_set_with_splits_are_refused(
+        making: SimpleNamespace, tmp_path: Path, files: dict[str, bytes]) -> None:
+    del files['blue/000.png']
+    with pytest.raises(SetError, match="class 'blue' has 1 picture: expected at least 2"):
+        cut(open_set(making.write_folder(tmp_path / 'one', files)))
+    split = {f'{part}/{name}': data for name, data in files.items() for part in ('train', 'val')}
+    with pytest.raises(SetError, match='has splits of its own'):
+        cut(open_set(making.write_folder(tmp_path / 'split', split)))
