@@ -18,7 +18,8 @@ from shufflenet_ros.sets.open import open_set
 @pytest.fixture
 def files(making: SimpleNamespace) -> dict[str, bytes]:
     counts = {'red': 10, 'green': 4, 'blue': 2}
-    return {f'{name}/{i:03}.png': making.encoded(name) for name, count in counts.items() for i in range(count)}
+    return {f'{name}/{i:03}.png': making.encoded(name)
+            for name, count in counts.items() for i in range(count)}
 
 
 @pytest.mark.parametrize('kind', ['folder', 'tar', 'bag'])

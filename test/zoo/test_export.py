@@ -1,6 +1,7 @@
 """Export: the bundle computes what the network computes, and tells everything about itself."""
 
 import json
+import tarfile
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ onnx = pytest.importorskip('onnx')
 
 from shufflenet_ros.backends.bundle import open_bundle  # noqa: E402
 from shufflenet_ros.backends.index import read_index  # noqa: E402
+from shufflenet_ros.backends.locate import DEFAULT_MODEL  # noqa: E402
 from shufflenet_ros.backends.open import load  # noqa: E402
 from shufflenet_ros.cli import main  # noqa: E402
 from shufflenet_ros.core.classifier import Classifier  # noqa: E402
@@ -79,7 +81,7 @@ def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys, write_set)
     tar = write_set(tmp_path / 'tiny.tar')
     (tmp_path / 'tiny.yaml').write_text(
         'name: tiny\nnetwork: {groups: 3, width: 0.25}\npx: 32\nepochs: 2\nbatch: 12\nlearning_rate: 0.05\n'
-        'warmup_epochs: 0.5\n')
+        'warmup_epochs: 0.5\nema: 0.5\ndata: three colours\nterms: none needed\n')
     run, out = tmp_path / 'run', tmp_path / 'models'
     recipe = str(tmp_path / 'tiny.yaml')
     assert main(['train', '--recipe', recipe, '--data', str(tar), '--out', str(run)]) == 0
@@ -90,7 +92,36 @@ def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys, write_set)
     trained = json.loads((run / 'log.jsonl').read_text().splitlines()[-1])
     assert report['top1'] == pytest.approx(trained['val_top1'], abs=0.05) and report['images'] == 24
     card = open_bundle(str(out / 'tiny.onnx')).card
-    assert card.metrics['top1'] == report['top1'] and 'research' in card.training['terms']
+    assert card.metrics['top1'] == report['top1'] and card.training['terms'] == card.license == 'none needed'
+    assert card.training['data'] == 'three colours'
+    assert card.source == 'trained by shufflenet_ros from random weights'
     assert set(read_index(out)) == {'tiny'}
     assert main(['export', '--run', str(tmp_path / 'nowhere'), '--out', str(out)]) == 2
     assert 'expected the folder that' in capsys.readouterr().err
+
+
+def test_weights_inherit_terms_and_a_folder_is_judged_on_what_was_held_out(tmp_path, capsys, write_set):
+    tar = write_set(tmp_path / 'tiny.tar', train=20, val=2)
+    with tarfile.open(tar) as archive:
+        archive.extractall(tmp_path, filter='data')
+    (tmp_path / 'tiny.yaml').write_text('name: tiny\npx: 64\nepochs: 1\nbatch: 12\nwarmup_epochs: 0.5\n'
+                                        'learning_rate: 0.01\n')
+    out, common = tmp_path / 'models', ['--data', str(tmp_path / 'train')]
+    train = ['train', '--recipe', str(tmp_path / 'tiny.yaml'), *common, '--out', str(tmp_path / 'run'),
+             '--init', DEFAULT_MODEL]
+    assert main(train) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        assert main(['export', '--run', str(tmp_path / 'run'), '--out', str(out), *common, '--terms', 'mine',
+                     '--crop', '0.9']) == 0
+        assert main(['export', '--run', str(tmp_path / 'run'), '--crop', '0', '--out', str(out)]) == 2
+    card = open_bundle(str(out / 'tiny.onnx')).card
+    assert card.metrics['images'] == 12 and card.metrics['set'] == 'held out'  # a fifth of 60
+    assert card.training['terms'].startswith('mine. Started from ') and 'research' in card.training['terms']
+    assert card.training['data'] == 'train' and DEFAULT_MODEL in card.source and card.input.crop == 0.9
+    assert card.network == open_bundle(DEFAULT_MODEL).card.network
+    capsys.readouterr()
+    assert main(['evaluate', str(tmp_path / 'train'), '--held-out', '--model', str(out / 'tiny.onnx'),
+                 '--json']) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert (report['images'], report['top1']) == (12, card.metrics['top1'])
