@@ -31,7 +31,8 @@ def _card_fields(args: argparse.Namespace, state: dict[str, Any], recipe: Any) -
         terms += f'. Started from {before["source"]}, whose terms also hold: {before["terms"]}'
     origin = f'weights of {before["source"]}' if before['source'] else 'random weights'
     return {'training': {'data': data, 'terms': terms, 'recipe': f'{recipe.name}, {state["epoch"]} epochs'},
-            'license': terms, 'source': f'trained by shufflenet_ros from {origin}'}
+            'license': 'none of their own: the terms of their data hold',
+            'source': f'trained by shufflenet_ros from {origin}'}
 
 
 def _metrics(path: Path, data: Path | None, val: Path | None) -> dict[str, Any]:
