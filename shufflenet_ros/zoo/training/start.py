@@ -28,8 +28,8 @@ class Start:
     Attributes:
         model: on the CPU, one logit a label, filled.
         by: what its weights were trained to see.
-        new_head: whether the linear layer is random, and with it v2's last convolution where the file has
-            none.
+        random: the parts that the weights have nothing for: none, `fc`, or with it v2's last convolution
+            `last`.
         recalibrate: whether its BN is folded into the convolutions, so that `recalibrate` must come before
             training in which BN learns.
         source: where the weights come from, for the card.
@@ -38,10 +38,15 @@ class Start:
 
     model: Backbone
     by: Normalisation
-    new_head: bool
+    random: tuple[str, ...]
     recalibrate: bool
     source: str
     terms: str
+
+    @property
+    def new_head(self) -> bool:
+        """Whether the linear layer is random."""
+        return bool(self.random)
 
 
 def open_start(init: str, labels: tuple[str, ...], network: str | dict[str, Any] = '') -> Start:
@@ -61,18 +66,18 @@ def open_start(init: str, labels: tuple[str, ...], network: str | dict[str, Any]
         ZooError: not an init, damaged, or of another network than asked for.
     """
     found = find_weights(init)
-    small, new_head = _fill(found, labels, init)
-    model = small if network == '' else _asked(small, config_of(network, len(labels)), new_head, init)
-    return Start(model, found.by, new_head, _folded(found.tensors), found.source, found.terms)
+    small, random = _fill(found, labels, init)
+    model = small if network == '' else _asked(small, config_of(network, len(labels)), bool(random), init)
+    return Start(model, found.by, random, _folded(found.tensors), found.source, found.terms)
 
 
-def _fill(found: Found, labels: tuple[str, ...], init: str) -> tuple[Backbone, bool]:
-    """The network with the file's weights under these labels; whether its head is new."""
+def _fill(found: Found, labels: tuple[str, ...], init: str) -> tuple[Backbone, tuple[str, ...]]:
+    """The network with the file's weights under these labels; the parts that stay random."""
     tensors = dict(found.tensors)
     order = _order(found.labels, labels) if 'fc.weight' in tensors else None
-    random = [] if order else ['fc.']
+    random = [] if order else ['fc']
     if 'fc.weight' not in tensors and not any(key.startswith('last.') for key in tensors):
-        random.append('last.')
+        random.append('last')
     for key in ('fc.weight', 'fc.bias'):
         tensor = tensors.pop(key, None)
         if tensor is not None and len(tensor) != len(found.labels):
@@ -86,11 +91,11 @@ def _fill(found: Found, labels: tuple[str, ...], init: str) -> tuple[Backbone, b
     except (RuntimeError, TypeError) as error:
         raise ZooError(f'--init {init}: its tensors are not of its network '
                        f'({" ".join(str(error).split())[:300]}); import or train it again') from error
-    lacking = [key for key in report.missing_keys if not key.startswith(tuple(random))]
+    lacking = [key for key in report.missing_keys if key.split('.')[0] not in random]
     if lacking or report.unexpected_keys:
         raise ZooError(f'--init {init}: lacks {lacking[:3]} and has {report.unexpected_keys[:3]} beside: '
                        'expected every tensor of its network and no more; import or train it again')
-    return model.eval(), not order
+    return model.eval(), tuple(random)
 
 
 def _order(old: tuple[str, ...], new: tuple[str, ...]) -> list[int] | None:

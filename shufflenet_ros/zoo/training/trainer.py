@@ -138,12 +138,19 @@ class Trainer:
     def _fresh(self, init: str) -> Start:
         torch.manual_seed(self.recipe.seed)
         if init:
-            return open_start(init, self._labels, self.recipe.network)
+            start = open_start(init, self._labels, self.recipe.network)
+            if self.recipe.frozen == 'backbone' and 'last' in start.random:
+                raise ZooError(f'frozen is backbone, and --init {init} has nothing for the last convolution: '
+                               'expected a whole classifier, or --set frozen=')
+            return start
+        if self.recipe.frozen == 'backbone':
+            raise ZooError('frozen is backbone, and there is no --init: expected weights that are worth '
+                           'keeping')
         if not self.recipe.network:
             raise ZooError(f'recipe {self.recipe.name} has no network: expected --init with one to start '
                            'from, or --set network=NAME')
         model = build(self.recipe.config(len(self._labels)))
-        return Start(model, IMAGENET, new_head=True, recalibrate=False, source='', terms='')
+        return Start(model, IMAGENET, ('fc', 'last'), recalibrate=False, source='', terms='')
 
     def _from_checkpoint(self, state: dict[str, Any]) -> Start:
         if state['recipe'] != json.dumps(asdict(self.recipe)):
@@ -156,7 +163,7 @@ class Trainer:
             raise ZooError(f'{self.out} holds a run on other classes: choose another --out, or delete it')
         by = Normalisation(*(tuple(state['normalisation'][key]) for key in ('mean', 'std')))
         model = build(config_of(state['network'], len(self._labels)))
-        return Start(model, by, new_head=False, recalibrate=False, **state['start'])
+        return Start(model, by, (), recalibrate=False, **state['start'])
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state['model'])

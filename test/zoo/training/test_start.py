@@ -265,7 +265,7 @@ def test_a_wider_network_is_grown_from_the_weights(tmp_path):
 def test_a_bundle_is_grown_and_then_recalibrated():
     x = normalise(pictures(64))
     before = open_start(DEFAULT_MODEL, LABELS).model.embed(x)
-    start = open_start(DEFAULT_MODEL, LABELS, 'shufflenet_v1_x1_0_g3')
+    start = open_start(DEFAULT_MODEL, LABELS, {'groups': 3, 'width': 1.0, 'stem_pool': False})
     assert start.recalibrate and start.model.embedding_dim == 960
     wide = start.model.embed(x)
     assert correlation(torch.cat((before, before), 1).sort().values, wide.sort().values) > 0.99

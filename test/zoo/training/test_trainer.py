@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ torch = pytest.importorskip('torch')
 from shufflenet_ros.cli import main  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.normalisation import IMAGENET  # noqa: E402
+from shufflenet_ros.zoo.registry import build, config_of, values_of  # noqa: E402
 from shufflenet_ros.zoo.training.batches import Batches  # noqa: E402
 from shufflenet_ros.zoo.training.checkpoint import read_checkpoint  # noqa: E402
 from shufflenet_ros.zoo.training.data import ImageSet, load_sets  # noqa: E402
@@ -175,7 +176,9 @@ def test_an_epoch_sees_each_picture_once_with_its_own_label(sets):
 
 @pytest.mark.parametrize('frozen', ['backbone', 'norms'])
 def test_what_is_frozen_stays(sets, tmp_path, frozen):
-    trainer = Trainer(replace(TINY, epochs=1, warmup_epochs=0.1, frozen=frozen), *sets, tmp_path)
+    Trainer(TINY, *sets, tmp_path / 'before').save()
+    recipe = replace(TINY, epochs=1, warmup_epochs=0.1, frozen=frozen)
+    trainer = Trainer(recipe, *sets, tmp_path / 'run', init=str(tmp_path / 'before'))
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.run()
     after = trainer.model.state_dict()
@@ -184,6 +187,19 @@ def test_what_is_frozen_stays(sets, tmp_path, frozen):
     if frozen == 'backbone':
         assert moved == {'fc.weight', 'fc.bias'}
     assert not any('running' in name or 'tracked' in name for name in moved)
+
+
+def test_nothing_random_is_frozen(sets, tmp_path):
+    frozen = replace(TINY, frozen='backbone', network='')
+    with pytest.raises(ZooError, match='no --init: expected weights'):
+        Trainer(frozen, *sets, tmp_path)
+    config = config_of('shufflenet_v2_x0_5', 1000)
+    body = {key: value for key, value in build(config).state_dict().items() if key[:3] not in ('fc.', 'las')}
+    card = {'training': {}, 'source': '', 'license': ''}
+    torch.save({'network': values_of(config), 'model': body, 'labels': [], 'card': card,
+                'normalisation': asdict(IMAGENET)}, tmp_path / 'body.pt')
+    with pytest.raises(ZooError, match='nothing for the last convolution'):
+        Trainer(frozen, *sets, tmp_path, init=str(tmp_path / 'body.pt'))
 
 
 def test_averaged_weights_are_what_is_validated(sets, tmp_path):
