@@ -1,6 +1,6 @@
 """A labelled bag: its frames, and `<bag>.labels.yaml` beside it."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from shufflenet_ros.bags.errors import BagError
@@ -27,16 +27,17 @@ class BagSet:
             topics = {topic.name: topic.type in IMAGE_TYPES for topic in bag.topics}
             label_file, duration_s = label_file_of(path), (bag.end_ns - bag.start_ns) / 1e9
             self._timelines = read_label_file(label_file, topics, duration_s)
-            labels = [self._label(bag, item) for item in bag.messages(self._timelines)]
+            frames = [(self._label(bag, item), _name(bag, item)) for item in bag.messages(self._timelines)]
         self.path, self.split = path, ''
         self.labels = tuple(sorted(set().union(*(t.labels for t in self._timelines.values()))))
         index = {name: i for i, name in enumerate(self.labels)}
-        self.targets = tuple(index[label] for label in labels if label is not None)
+        self.targets = tuple(index[label] for label, _ in frames if label is not None)
+        self.names = tuple(name for label, name in frames if label is not None)
         self.count = len(self.targets)
         if not self.count:
-            raise SetError(f'{label_file}: none of the {len(labels)} frames lies in a range; expected '
+            raise SetError(f'{label_file}: none of the {len(frames)} frames lies in a range; expected '
                            f'seconds from the start of the bag, which lasts {duration_s:.3f} s')
-        outside = len(labels) - self.count
+        outside = len(frames) - self.count
         self.left_out = {'frames outside every range': outside} if outside else {}
 
     def _label(self, bag: Bag, item: BagMessage) -> str | None:
@@ -44,17 +45,23 @@ class BagSet:
 
     def samples(self, limit: int = 0) -> Iterator[Sample]:
         """See LabelledSet."""
-        chosen = spread(self.count, limit)
+        return self.at(spread(self.count, limit))
+
+    def at(self, places: Container[int]) -> Iterator[Sample]:
+        """See LabelledSet."""
         place = 0
         with Bag(self.path) as bag:
             for item in bag.messages(self._timelines):
                 label = self._label(bag, item)
                 if label is None:
                     continue
-                if place in chosen:
-                    name = f'{item.topic} at {(item.log_ns - bag.start_ns) / 1e9:.3f} s'
-                    yield Sample(name, self.targets[place], _message(item))
+                if place in places:
+                    yield Sample(self.names[place], self.targets[place], _message(item))
                 place += 1
+
+
+def _name(bag: Bag, item: BagMessage) -> str:
+    return f'{item.topic} at {(item.log_ns - bag.start_ns) / 1e9:.3f} s'
 
 
 def _message(item: BagMessage) -> object:

@@ -4,8 +4,8 @@ Ranges of activations go into a card, pictures nowhere; the digest says what the
 """
 
 import hashlib
-import heapq
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.frame import Picture
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.preprocess import prepare
-from shufflenet_ros.core.reasons import Dropped
+from shufflenet_ros.core.reasons import Dropped, printable
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.open import open_set
 from shufflenet_ros.sets.sample import LabelledSet, Sample
 
 DEFAULT_COUNT = 256
-_SPARE = 2  # a class keeps this many times its share, for classes that have fewer
+TRAIN = 'train'
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class Calibration:
         inputs: (N, *spec.shape[1:]), of the card's dtype.
         names: where in the set each comes from.
         targets: (N,) index of its class in the set's labels.
+        source: what they are of.
+        seed: of the choice.
+        asked: how many were wanted; N is smaller where the set has fewer.
         bad: pictures that were met and could not be used.
         digest: sha256 of the inputs' bytes.
     """
@@ -43,40 +46,85 @@ class Calibration:
     inputs: npt.NDArray[Any]
     names: tuple[str, ...]
     targets: npt.NDArray[np.int64]
+    source: str
+    seed: int
+    asked: int
     bad: int
     digest: str
 
+    @property
+    def summary(self) -> str:
+        """What a card says of them, in one line."""
+        count = len(self.names)
+        fewer = f' ({self.asked} were asked for)' if count < self.asked else ''
+        bad = f', {self.bad} bad ones left out' if self.bad else ''
+        return (f'{self.source}: {count} pictures of {len(np.unique(self.targets))} classes{fewer}{bad}, '
+                f'seed {self.seed}, sha256 {self.digest}')
 
-def calibration_inputs(path: str | Path, spec: CardInput, count: int = DEFAULT_COUNT, seed: int = 0
-                       ) -> Calibration:
+
+def calibration_inputs(path: str | Path, spec: CardInput, count: int = DEFAULT_COUNT, seed: int = 0,
+                       split: str = '') -> Calibration:
     """Choose training pictures, the same number of each class as far as there are enough.
 
     A picture's chance hangs on seed and name alone: the choice is the same on every machine, and the same
     for a folder and a tar of it. Fewer than `count` come back where the set has fewer.
 
     Args:
-        path: folder, tar or labelled bag; of one with splits `train` is taken.
+        path: folder, tar or labelled bag.
+        split: such as train; '' takes `train` where the set has splits, everything where it has none.
 
     Raises:
-        SetError: no set, a count below 1, or no picture that can be used.
+        SetError: no set, no such split, a count below 1, or no picture that can be used.
         BagError: a damaged bag.
     """
+    _check(count)
+    dataset = _training_part(path, split)
+    places, tensors, bad = _usable(dataset, spec, count, seed)
+    if not places:
+        raise SetError(f'{dataset.path}: none of its {dataset.count} pictures can be used for calibration')
+    inputs = np.concatenate([tensors[place] for place in places])
+    part = f' ({dataset.split})' if dataset.split else ''
+    return Calibration(
+        inputs, tuple(dataset.names[place] for place in places),
+        np.array([dataset.targets[place] for place in places], np.int64),
+        f'{printable(dataset.path.name)}{part}', seed, count, bad, _digest(inputs))
+
+
+def _check(count: int) -> None:
     if count < 1:
         raise SetError(f'{count} calibration pictures: expected at least 1, or better {DEFAULT_COUNT}')
-    dataset = open_set(path)
-    if dataset.split:
-        dataset = open_set(path, 'train')
-    kept, bad = _best_of_each_class(dataset, spec, -(-count // len(dataset.labels)) * _SPARE, seed)
-    chosen = _in_turns(kept, count)
-    if not chosen:
-        raise SetError(f'{dataset.path}: none of its {dataset.count} pictures can be used for calibration')
-    inputs = np.concatenate([tensor for _, _, tensor in chosen])
-    return Calibration(inputs, tuple(name for name, _, _ in chosen),
-                       np.array([target for _, target, _ in chosen], np.int64), bad, _digest(inputs))
 
 
-# name, target, tensor
-_Chosen = tuple[str, int, npt.NDArray[Any]]
+def _training_part(path: str | Path, split: str) -> LabelledSet:
+    try:
+        return open_set(path, split or TRAIN)
+    except SetError:
+        if split or (whole := open_set(path)).split:
+            raise
+        return whole
+
+
+def _usable(dataset: LabelledSet, spec: CardInput, count: int, seed: int
+            ) -> tuple[list[int], dict[int, npt.NDArray[Any]], int]:
+    """The places of the first `count` usable pictures, tensors of these and perhaps more, and the bad ones.
+
+    Each pass decodes as many spare ones as bad ones were met, so that a set full of bad ones is gone
+    through in few passes, and a good one in one.
+    """
+    lots = [_lot(seed, name) for name in dataset.names]
+    tensors: dict[int, npt.NDArray[Any]] = {}
+    bad: set[int] = set()
+    while True:
+        places = _in_turns(dataset.targets, lots, bad)
+        unseen = sorted(set(places[:count + len(bad)]) - set(tensors))
+        if not set(places[:count]) - set(tensors):
+            return places[:count], tensors, len(bad)
+        for place, sample in zip(unseen, dataset.at(set(unseen)), strict=True):
+            tensor = _tensor(sample, spec)
+            if tensor is None:
+                bad.add(place)
+            else:
+                tensors[place] = tensor
 
 
 def _lot(seed: int, name: str) -> int:
@@ -85,30 +133,14 @@ def _lot(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], 'big')
 
 
-def _best_of_each_class(dataset: LabelledSet, spec: CardInput, keep: int, seed: int
-                        ) -> tuple[list[list[_Chosen]], int]:
-    """Each class's pictures with the smallest lots, smallest first; how many could not be used.
-
-    One pass, in which a picture is decoded only when its lot is among the smallest until then.
-    """
-    # with the place, as two frames of a bag may have one name
-    heaps: list[list[tuple[int, int, _Chosen]]] = [[] for _ in dataset.labels]
-    bad = 0
-    for place, sample in enumerate(dataset.samples()):
-        heap, lot = heaps[sample.target], _lot(seed, sample.name)
-        if len(heap) == keep and -heap[0][0] < lot:
-            continue
-        tensor = _tensor(sample, spec)
-        if tensor is None:
-            bad += 1
-            continue
-        item = (-lot, -place, (sample.name, sample.target, tensor))
-        if len(heap) < keep:
-            heapq.heappush(heap, item)
-        else:
-            heapq.heapreplace(heap, item)
-    best = [sorted(heap, key=lambda item: (-item[0], -item[1])) for heap in heaps]
-    return [[chosen for *_, chosen in items] for items in best], bad
+def _in_turns(targets: tuple[int, ...], lots: list[int], without: Container[int]) -> list[int]:
+    """The best place of each class, then the second of each, ...; within a turn by lot, not by alphabet."""
+    turns: Counter[int] = Counter()
+    order = []
+    for lot, place in sorted((lot, place) for place, lot in enumerate(lots) if place not in without):
+        order.append((turns[targets[place]], lot, place))
+        turns[targets[place]] += 1
+    return [place for _, _, place in sorted(order)]
 
 
 def _tensor(sample: Sample, spec: CardInput) -> npt.NDArray[Any] | None:
@@ -119,19 +151,18 @@ def _tensor(sample: Sample, spec: CardInput) -> npt.NDArray[Any] | None:
         return None
 
 
-def _in_turns(kept: list[list[_Chosen]], count: int) -> list[_Chosen]:
-    """The first of each class, then the second of each, ... up to count."""
-    rounds = max(map(len, kept), default=0)
-    turns = [items[i] for i in range(rounds) for items in kept if i < len(items)]
-    return turns[:count]
-
-
 def reference_inputs(spec: CardInput, count: int = DEFAULT_COUNT, seed: int = 0) -> Calibration:
-    """Seeded synthetic pictures, for a reference network that no set belongs to."""
+    """Seeded synthetic pictures, for a reference network that no set belongs to.
+
+    Raises:
+        SetError: a count below 1.
+    """
+    _check(count)
     pictures = seeded_pictures(spec.size, count, seed)
     inputs = np.concatenate([prepare(picture, spec) for picture in pictures])
     names = tuple(f'synthetic {index} of seed {seed}' for index in range(count))
-    return Calibration(inputs, names, np.zeros(count, np.int64), 0, _digest(inputs))
+    return Calibration(inputs, names, np.zeros(count, np.int64), 'synthetic pictures', seed, count, 0,
+                       _digest(inputs))
 
 
 def seeded_pictures(size: tuple[int, int], samples: int, seed: int = 0) -> Iterator[Picture]:

@@ -5,7 +5,7 @@ same picture, so a random fifth would be no test.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,16 +53,22 @@ class Part:
         return tuple(self.whole.targets[place] for place in self.places)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of the part."""
+        return tuple(self.whole.names[place] for place in self.places)
+
+    @property
     def left_out(self) -> Mapping[str, int]:
         """Of the whole."""
         return self.whole.left_out
 
     def samples(self, limit: int = 0) -> Iterator[Sample]:
         """See LabelledSet."""
-        wanted = {self.places[i] for i in spread(self.count, limit)}
-        for place, sample in enumerate(self.whole.samples()):
-            if place in wanted:
-                yield sample
+        return self.at(spread(self.count, limit))
+
+    def at(self, places: Container[int]) -> Iterator[Sample]:
+        """See LabelledSet."""
+        return self.whole.at({whole for place, whole in enumerate(self.places) if place in places})
 
 
 def cut(dataset: LabelledSet) -> tuple[Part, Part]:

@@ -1,7 +1,7 @@
 """A folder of labelled pictures."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from shufflenet_ros.core.reasons import Dropped, Reason
@@ -23,14 +23,17 @@ class FolderSet:
         """
         arranged = arrange(path, sorted(_files(path, '', _MAX_DEPTH)), split)
         self.path, self.split, self.labels = path, arranged.split, arranged.labels
-        self.left_out, self._files = arranged.left_out, tuple(arranged.targets)
-        self.count, self.targets = len(self._files), tuple(arranged.targets.values())
+        self.left_out, self.names = arranged.left_out, tuple(arranged.targets)
+        self.count, self.targets = len(self.names), tuple(arranged.targets.values())
 
     def samples(self, limit: int = 0) -> Iterator[Sample]:
         """See LabelledSet."""
-        chosen = spread(self.count, limit)
-        for place, (file, target) in enumerate(zip(self._files, self.targets)):
-            if place in chosen:
+        return self.at(spread(self.count, limit))
+
+    def at(self, places: Container[int]) -> Iterator[Sample]:
+        """See LabelledSet."""
+        for place, (file, target) in enumerate(zip(self.names, self.targets)):
+            if place in places:
                 yield Sample(file, target, _read(self.path / file))
 
 

@@ -1,6 +1,6 @@
 """The values of every labelled set."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,7 @@ class LabelledSet(Protocol):
         labels: class names, sorted; those of all splits, so that train and val count alike.
         count: its samples.
         targets: (count,) the class of each, as an index into labels.
+        names: (count,) where each is in the set.
         left_out: what of the set is no sample, by cause; empty where nothing is.
     """
 
@@ -46,6 +47,8 @@ class LabelledSet(Protocol):
     @property
     def targets(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
+    def names(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
     def left_out(self) -> Mapping[str, int]: ...  # noqa: D102
 
     def samples(self, limit: int = 0) -> Iterator[Sample]:
@@ -53,6 +56,13 @@ class LabelledSet(Protocol):
 
         Raises:
             SetError, BagError: damage on the way, or a set that changed after it was opened.
+        """
+
+    def at(self, places: Container[int]) -> Iterator[Sample]:
+        """The samples at these places, in the set's order; the others are not read.
+
+        Raises:
+            SetError, BagError: see `samples`.
         """
 
 

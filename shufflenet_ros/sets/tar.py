@@ -2,7 +2,7 @@
 
 import gzip
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
@@ -45,14 +45,18 @@ class TarSet:
         self.left_out = dict(arranged.left_out)
         if strange:
             self.left_out['links and strange names'] = strange
-        self.count, self.targets = len(arranged.targets), tuple(arranged.targets.values())
+        self.count, self.names = len(arranged.targets), tuple(arranged.targets)
+        self.targets = tuple(arranged.targets.values())
         self._wanted = {members[name]: (name, target) for name, target in arranged.targets.items()}
 
     def samples(self, limit: int = 0) -> Iterator[Sample]:
         """See LabelledSet."""
-        chosen = spread(self.count, limit)
+        return self.at(spread(self.count, limit))
+
+    def at(self, places: Container[int]) -> Iterator[Sample]:
+        """See LabelledSet."""
         wanted = {number: item for place, (number, item) in enumerate(self._wanted.items())
-                  if place in chosen}
+                  if place in places}
         for number, (member, tar) in enumerate(_members(self.path)):
             if number not in wanted:
                 continue

@@ -44,7 +44,8 @@ def test_classes_are_balanced_and_the_choice_is_the_same_for_a_folder_and_a_tar(
     assert Counter(one.targets.tolist()) == {0: 4, 1: 4, 2: 4} and one.names == other.names
     assert one.digest == other.digest == hashlib.sha256(one.inputs.tobytes()).hexdigest()
     # the same on every machine and in every release: a card names this choice by its seed
-    assert one.names[:3] == ('blue/019.png', 'green/008.png', 'red/015.png')
+    assert one.names[:3] == ('blue/019.png', 'red/015.png', 'green/008.png')
+    assert hashlib.sha256('\n'.join(one.names).encode()).hexdigest()[:16] == '1ffaba8a2a66be0f'
     assert set(calibration_inputs(folder, BYTES, 12, seed=1).names) != set(one.names)
     assert set(calibration_inputs(folder, BYTES, 6).names) < set(one.names), 'more is the same and some'
 
@@ -63,10 +64,17 @@ def test_the_tensors_are_those_of_the_robot(
 def test_training_pictures_alone_are_taken(making: SimpleNamespace, tmp_path: Path) -> None:
     files = pictures({'a': 5, 'b': 5}, 'train/') | pictures({'a': 5, 'b': 5}, 'val/')
     folder = making.write_folder(tmp_path / 'set', files)
-    assert all(name.startswith('train/') for name in calibration_inputs(folder, BYTES, 100).names)
-    (tmp_path / 'set' / 'train').rename(tmp_path / 'set' / 'test')
+    chosen = calibration_inputs(folder, BYTES, 100)
+    assert len(chosen.names) == 10 and all(name.startswith('train/') for name in chosen.names)
+    other = calibration_inputs(folder, BYTES, 100, split='val')
+    assert len(other.names) == 10 and all(name.startswith('val/') for name in other.names)
+    (tmp_path / 'set' / 'val').rename(tmp_path / 'set' / 'test')
+    assert calibration_inputs(folder, BYTES, 100).digest == chosen.digest, 'no split val is needed'
+    (tmp_path / 'set' / 'train').rename(tmp_path / 'set' / 'val')
     with pytest.raises(SetError, match='no image under train/'):
         calibration_inputs(folder, BYTES, 10)
+    with pytest.raises(SetError, match='no image under dev/'):
+        calibration_inputs(folder, BYTES, 10, split='dev')
 
 
 def test_a_small_class_is_made_up_for_by_others_and_a_small_set_gives_what_it_has(
@@ -74,7 +82,27 @@ def test_a_small_class_is_made_up_for_by_others_and_a_small_set_gives_what_it_ha
     folder = making.write_folder(tmp_path / 'set', pictures({'a': 2, 'b': 30}))
     assert Counter(calibration_inputs(folder, BYTES, 10).targets.tolist()) == {0: 2, 1: 8}
     few = calibration_inputs(folder, BYTES, 1000)
-    assert len(few.names) == len(few.inputs) == 32
+    assert len(few.names) == len(few.inputs) == 32 and few.asked == 1000
+    assert few.summary == ('set: 32 pictures of 2 classes (1000 were asked for), seed 0, '
+                           f'sha256 {few.digest}')
+
+
+def test_many_small_classes_leave_nothing_out_that_was_asked_for(
+        making: SimpleNamespace, tmp_path: Path) -> None:
+    counts = {f'{i:02}': 1 for i in range(16)} | {'y': 20, 'z': 20}
+    chosen = calibration_inputs(making.write_folder(tmp_path / 'set', pictures(counts)), BYTES, 50)
+    assert Counter(chosen.targets.tolist()) == dict.fromkeys(range(16), 1) | {16: 17, 17: 17}
+
+
+def test_of_more_classes_than_pictures_the_alphabet_does_not_choose(
+        making: SimpleNamespace, tmp_path: Path) -> None:
+    folder = making.write_folder(tmp_path / 'set', pictures({f'{i:02}': 2 for i in range(40)}))
+    seen: set[int] = set()
+    for seed in range(8):
+        chosen = calibration_inputs(folder, BYTES, 10, seed).targets.tolist()
+        assert len(set(chosen)) == 10 and max(chosen) >= 20
+        seen.update(chosen)
+    assert len(seen) > 30
 
 
 def test_bad_pictures_are_counted_and_replaced(
@@ -85,7 +113,7 @@ def test_bad_pictures_are_counted_and_replaced(
         (folder / name).write_bytes(b'')
     second = calibration_inputs(folder, BYTES, 3)
     assert second.bad == 3 and Counter(second.targets.tolist()) == {0: 1, 1: 1, 2: 1}
-    assert not set(second.names) & set(best.names)
+    assert not set(second.names) & set(best.names) and '3 bad ones left out' in second.summary
     for file in folder.rglob('*.png'):
         file.write_bytes(b'no picture')
     with pytest.raises(SetError, match='none of its 60 pictures can be used'):
@@ -107,6 +135,8 @@ def test_a_labelled_bag_calibrates_too(tmp_path: Path, files: dict[str, bytes]) 
 def test_no_count_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SetError, match='0 calibration pictures: expected at least 1'):
         calibration_inputs(tmp_path, BYTES, 0)
+    with pytest.raises(SetError, match='-1 calibration pictures: expected at least 1'):
+        reference_inputs(BYTES, -1)
 
 
 def test_without_a_set_there_are_seeded_pictures() -> None:

@@ -38,7 +38,8 @@ def test_the_last_fifth_of_each_class_at_least_one(
     whole = open_set(path)
     learnt, held_out = cut(whole)
     names = [sample.name for sample in whole.samples()]
-    assert whole.targets == tuple(sample.target for sample in whole.samples())
+    assert whole.targets == tuple(sample.target for sample in whole.samples()) and whole.names == tuple(names)
+    assert [sample.name for sample in whole.at({0, 5})] == [names[0], names[5]]
     last = {'red': 2, 'green': 1, 'blue': 1}
     expected = []
     for label, count in last.items():
@@ -48,7 +49,9 @@ def test_the_last_fifth_of_each_class_at_least_one(
     assert sorted([s.name for s in learnt.samples()] + [s.name for s in held_out.samples()]) == sorted(names)
     assert held_out.split == HELD_OUT and held_out.count == 4 and learnt.count == 12
     assert Counter(held_out.targets) == Counter(s.target for s in held_out.samples())
-    assert len(list(held_out.samples(limit=2))) == 2 and held_out.labels == whole.labels
+    assert held_out.names == tuple(s.name for s in held_out.samples())
+    assert [s.name for s in held_out.samples(limit=2)] == [held_out.names[0], held_out.names[2]]
+    assert held_out.labels == whole.labels
 
 
 def test_a_class_of_one_and_a_set_with_splits_are_refused(
