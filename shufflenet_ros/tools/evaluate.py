@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     paired = comparison(*evaluated) if args.against else None
     if paired and args.within is not None:
-        paired |= verdict(paired, args.within)
+        paired |= verdict(evaluated[0].scores, evaluated[1].scores, args.within)
     _write(evaluated, paired, args.json)
     if args.confusion:
         write_picture(args.confusion, [draw_confusion(one) for one in evaluated])

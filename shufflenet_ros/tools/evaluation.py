@@ -112,15 +112,16 @@ def comparison(a: Evaluated, b: Evaluated) -> Figures:
     return {'comparison': names, 'images': len(in_a), **figures, 'better': better}
 
 
-def verdict(compared: Figures, points: float) -> Figures:
+def verdict(a: Scores, b: Scores, points: float) -> Figures:
     """Whether the first model is at most so many percentage points of top-1 below the second.
 
-    Args:
-        compared: of `comparison`; with no picture in common the first model does not pass.
+    The pictures are those that the second answered, at least one. Where the first gives no answer, say NaN,
+    it is wrong: a variant that fails on hard pictures must not be judged on the easy ones alone.
     """
-    behind = compared['only_b'] - compared['only_a'] if compared['images'] else 0
-    passed = compared['images'] > 0 and 100 * behind <= points * compared['images'] + 1e-9
-    return {'within_points': points, 'passed': passed}
+    images, shared = len(b.places), np.isin(a.places, b.places)
+    behind = int(b.right.sum()) - int(a.right[shared].sum())
+    return {'within_points': points, 'behind_points': round(100 * behind / images, 4),
+            'unanswered': images - int(shared.sum()), 'passed': 100 * behind <= points * images + 1e-9}
 
 
 def report_text(evaluated: list[Evaluated]) -> str:
@@ -181,5 +182,9 @@ def _verdict_text(figures: Figures) -> str:
     if 'passed' not in figures:
         return ''
     a, b = figures['comparison']
+    behind, unanswered = figures['behind_points'], figures['unanswered']
+    side = 'below' if behind > 0 else 'above'
+    gap = f'{abs(behind):.2f} points of top-1 {side}' if behind else 'level with'
+    wrong = f', {unanswered} pictures without an answer taken as wrong' if unanswered else ''
     word = 'is' if figures['passed'] else 'is NOT'
-    return f'\n{a} {word} within {figures["within_points"]:g} points of {b}.'
+    return f'\n{a} is {gap} {b}{wrong}: it {word} within {figures["within_points"]:g}.'

@@ -25,6 +25,7 @@ from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.frame import Options
 from shufflenet_ros.core.metrics import calibration_error, retrieval_map
 from shufflenet_ros.sets.open import open_set
+from shufflenet_ros.sets.score import Scores
 from shufflenet_ros.tools.confusion import draw
 from shufflenet_ros.tools.evaluation import verdict
 
@@ -214,21 +215,62 @@ def test_within_is_judged_by_the_pictures_and_told_by_the_status(
     a, b, paired = map(json.loads, out.splitlines())
     gap = 100 * (b['top1'] - a['top1'])
     assert status == 1 and gap > 60 and (paired['within_points'], paired['passed']) == (60.0, False)
+    assert paired['behind_points'] == pytest.approx(gap, abs=0.01) and paired['unanswered'] == 0
     assert judge(worse, tiny, str(gap + 0.01))[0] == 0
     status, text, _ = judge(worse, tiny, '60')
-    assert status == 1 and text.rstrip().endswith('worse is NOT within 60 points of tiny.')
+    assert status == 1 and text.rstrip().endswith(
+        '\nworse is 66.67 points of top-1 below tiny: it is NOT within 60.')
     status, text, _ = judge(tiny, tiny, '0')
-    assert status == 0 and ' is within 0 points of ' in text.splitlines()[-1]
+    assert status == 0 and ' is level with tiny@' in text and text.rstrip().endswith(': it is within 0.')
 
 
-@pytest.mark.parametrize(('only_a', 'only_b', 'images', 'points', 'passed'), [
-    (0, 1, 100, 1.0, True), (0, 2, 100, 1.0, False), (9, 0, 100, 0.0, True), (0, 0, 0, 5.0, False),
-    (3, 8, 1000, 0.5, True),
+def test_a_variant_is_not_judged_on_the_pictures_alone_that_it_can_answer(
+        evaluate: Evaluate, tiny: Path, colours: Path) -> None:
+    """A half-precision overflow, say: any red picture gives NaN, all others what the original gives."""
+    helper, numpy_helper = pytest.importorskip('onnx.helper'), pytest.importorskip('onnx.numpy_helper')
+    model = pytest.importorskip('onnx').load(str(tiny))
+    model.graph.node[-1].output[0] = 'whole'
+    model.graph.node.extend([
+        helper.make_node('MatMul', ['mean', 'to_red'], ['redness']),
+        helper.make_node('Sqrt', ['redness'], ['root']),
+        helper.make_node('Mul', ['root', 'nothing'], ['poison']),
+        helper.make_node('Add', ['whole', 'poison'], ['logits'])])
+    model.graph.initializer.extend([
+        numpy_helper.from_array(np.array([[-1], [1], [1]], np.float32), 'to_red'),
+        numpy_helper.from_array(np.array(0, np.float32), 'nothing')])
+    broken = colours.parent / 'broken.onnx'
+    card = json.loads(load(str(tiny)).card.to_json()) | {'name': 'broken', 'golden': None}
+    del model.metadata_props[:]
+    broken.write_bytes(model.SerializeToString())
+    broken.with_name('broken.onnx.card.json').write_text(json.dumps(card))
+    arguments = (colours, '--model', broken, '--against', tiny, '--within')
+    status, out, err = evaluate(*arguments, '20', '--json')
+    a, b, paired = map(json.loads, out.splitlines())
+    assert (a['images'], b['images'], err.count('non_finite')) == (3, 6, 3)
+    assert (paired['images'], paired['difference']) == (3, 0), 'level on what both answered'
+    assert (paired['behind_points'], paired['unanswered'], paired['passed'], status) == (50, 3, False, 1)
+    text = evaluate(*arguments, '20')[1]
+    assert 'tiny, 3 pictures without an answer taken as wrong: it is NOT within 20.' in text
+
+
+def scores(right: str) -> Scores:
+    """+ right, - wrong, blank without an answer."""
+    answered = [(place, mark == '+') for place, mark in enumerate(right) if mark != ' ']
+    places, hit = (np.array(column, np.int64) for column in zip(*answered))
+    return Scores(places, np.zeros_like(places), 1 - hit[:, None], np.ones(len(places), np.float32), None, ())
+
+
+@pytest.mark.parametrize(('first', 'second', 'points', 'behind', 'passed'), [
+    ('+' * 99 + '-', '+' * 100, 1.0, 1.0, True), ('+' * 98 + '--', '+' * 100, 1.0, 2.0, False),
+    ('+' * 98 + '--', '+' * 100, 1.99, 2.0, False), ('+++', '+--', 0.0, -66.6667, True),
+    ('+-+-', '-+-+', 0.0, 0.0, True), ('+  -', '++ -', 30.0, 33.3333, False),
+    ('+++ ', ' +++', 0.0, 33.3333, False),
+    ('++++', '  ++', 0.0, 0.0, True),
 ])
 def test_a_verdict_counts_pictures(
-        only_a: int, only_b: int, images: int, points: float, passed: bool) -> None:
-    compared = {'only_a': only_a, 'only_b': only_b, 'images': images}
-    assert verdict(compared, points) == {'within_points': points, 'passed': passed}
+        first: str, second: str, points: float, behind: float, passed: bool) -> None:
+    judged = verdict(scores(first), scores(second), points)
+    assert (judged['behind_points'], judged['passed']) == (behind, passed)
 
 
 def test_people_read_a_table(evaluate: Evaluate, tiny: Path, colours: Path) -> None:
