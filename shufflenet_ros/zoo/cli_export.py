@@ -28,7 +28,8 @@ def _card_fields(args: argparse.Namespace, state: dict[str, Any], recipe: Any) -
     data = args.data_name or recipe.data or (args.data.name if args.data else 'not stated')
     terms, before = args.terms or recipe.terms or 'not stated', state['start']
     if before['terms'] and before['terms'] not in terms:
-        terms += f'. Started from {before["source"]}, whose terms also hold: {before["terms"]}'
+        terms = (f'{terms.rstrip(".")}. Started from {before["source"]}, whose terms also hold: '
+                 f'{before["terms"]}')
     origin = f'weights of {before["source"]}' if before['source'] else 'random weights'
     return {'training': {'data': data, 'terms': terms, 'recipe': f'{recipe.name}, {state["epoch"]} epochs'},
             'license': 'none of their own: the terms of their data hold',

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from shufflenet_ros.backends.bundle import open_bundle
+from shufflenet_ros.backends.index import read_index
 from shufflenet_ros.backends.locate import DEFAULT_MODEL
+
+MODELS = Path(__file__).resolve().parents[2] / 'models'
 
 
 def test_readme_quotes_docs_figures(repo_root):
@@ -21,13 +28,33 @@ def test_readme_quotes_docs_figures(repo_root):
     assert quoted in (repo_root / 'README.md').read_text()
 
 
-def test_models_readme_quotes_card_and_log(repo_root):
-    metrics = open_bundle(DEFAULT_MODEL).card.metrics
-    log = (repo_root / 'models' / f'{DEFAULT_MODEL}.log.jsonl').read_text().splitlines()
-    epochs = [json.loads(line) for line in log]
-    text = (repo_root / 'models' / 'README.md').read_text()
-    assert f'{100 * metrics["top1"]:.1f} % top-1, {100 * metrics["top5"]:.1f} % top-5' in text
-    ends = re.search(r'first 16 epochs end at ([0-9.]+) % top-1, the tail of 4 at ([0-9.]+) %', text)
-    assert ends is not None
-    assert [float(end) for end in ends.groups()] == [round(100 * epochs[i]['val_top1'], 1) for i in (15, -1)]
-    assert len(epochs) == 20 and epochs[-1]['val_top1'] == metrics['top1']
+def log_of(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / f'{name}.log.jsonl').read_text().splitlines()]
+
+
+@pytest.mark.parametrize('name', sorted(read_index(MODELS)))
+def test_models_readme_quotes_card_and_log(name: str) -> None:
+    card, log = open_bundle(str(MODELS / f'{name}.onnx')).card, log_of(MODELS, name)
+    _, _, section = (MODELS / 'README.md').read_text().partition(f'\n## {name}')
+    section = section.partition('\n## ')[0]
+    metrics = card.metrics
+    assert f'{100 * metrics["top1"]:.1f} % top-1, {100 * metrics["top5"]:.1f} % top-5' in section
+    assert f'{sum(line["core_minutes"] for line in log):.0f} core-minutes' in section
+    assert f'{card.cost["macs"] / 1e6:.1f} M multiply-adds' in section
+    assert metrics['top1'] == pytest.approx(log[-1]['val_top1'], abs=2e-3), 'the last epoch, not the best'
+    assert 'research' in card.training['terms'] and 'the terms of their data' in card.license
+
+
+def test_the_default_models_run_and_what_its_teacher_gave() -> None:
+    log, without = log_of(MODELS, DEFAULT_MODEL), log_of(MODELS, f'{DEFAULT_MODEL}.no_teacher')
+    text = (MODELS / 'README.md').read_text()
+    said = re.search(
+        r'The first 14 epochs end at ([0-9.]+) % top-1, the tail of 4 at ([0-9.]+) %; the same tail without '
+        r'the teacher at ([0-9.]+) %', ' '.join(text.split()))
+    assert said is not None and len(log) == 18 and len(without) == 4
+    assert [float(end) for end in said.groups()] == [
+        round(100 * line['val_top1'], 1) for line in (log[13], log[-1], without[-1])]
+
+
+def test_models_stay_small() -> None:
+    assert sum(file.stat().st_size for file in MODELS.iterdir()) < 25e6
