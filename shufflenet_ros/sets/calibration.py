@@ -55,11 +55,11 @@ class Calibration:
     @property
     def summary(self) -> str:
         """What a card says of them, in one line."""
-        count = len(self.names)
+        count, classes = len(self.names), len(np.unique(self.targets))
+        of = f' of {classes} classes' if classes > 1 else ''
         fewer = f' ({self.asked} were asked for)' if count < self.asked else ''
         bad = f', {self.bad} bad ones left out' if self.bad else ''
-        return (f'{self.source}: {count} pictures of {len(np.unique(self.targets))} classes{fewer}{bad}, '
-                f'seed {self.seed}, sha256 {self.digest}')
+        return f'{self.source}: {count} pictures{of}{fewer}{bad}, seed {self.seed}, sha256 {self.digest}'
 
 
 def calibration_inputs(path: str | Path, spec: CardInput, count: int = DEFAULT_COUNT, seed: int = 0,
@@ -161,7 +161,7 @@ def reference_inputs(spec: CardInput, count: int = DEFAULT_COUNT, seed: int = 0)
     pictures = seeded_pictures(spec.size, count, seed)
     inputs = np.concatenate([prepare(picture, spec) for picture in pictures])
     names = tuple(f'synthetic {index} of seed {seed}' for index in range(count))
-    return Calibration(inputs, names, np.zeros(count, np.int64), 'synthetic pictures', seed, count, 0,
+    return Calibration(inputs, names, np.zeros(count, np.int64), 'synthetic', seed, count, 0,
                        _digest(inputs))
 
 

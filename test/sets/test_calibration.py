@@ -143,4 +143,5 @@ def test_without_a_set_there_are_seeded_pictures() -> None:
     one = reference_inputs(FLOATS, 8)
     assert one.inputs.shape == (8, 3, 32, 32) and one.digest == reference_inputs(FLOATS, 8).digest
     assert one.digest != reference_inputs(FLOATS, 8, seed=1).digest
+    assert one.summary == f'synthetic: 8 pictures, seed 0, sha256 {one.digest}'
     assert one.inputs.std() > 0.3 and one.inputs.min() >= -2 and one.inputs.max() <= 2
