@@ -37,7 +37,7 @@ class Recipe:
             layer).
         teacher, teacher_px: network whose answers are learnt beside the labels, and the side it looks at.
         distill_weight, temperature: share of the teacher in the loss, and how soft its answers are made
-            (Hinton et al. 2015).
+            (Hinton et al. 2015); 1 suits a teacher whose head is fitted, as it is calibrated.
         seed: of weights, order and augmentation.
         data, terms: name and terms of the set, for the card.
     """
@@ -65,7 +65,7 @@ class Recipe:
     teacher: str = ''
     teacher_px: int = 160
     distill_weight: float = 0.5
-    temperature: float = 2.0
+    temperature: float = 1.0
     seed: int = 0
     data: str = ''
     terms: str = ''
@@ -81,7 +81,7 @@ class Recipe:
     def rate_at(self, epoch: float) -> float:
         """Learning rate at a moment of the run, in epochs from 0."""
         if epoch < self.warmup_epochs:
-            return self.learning_rate * (epoch + 0.01) / self.warmup_epochs
+            return self.learning_rate * min(1.0, (epoch + 0.01) / self.warmup_epochs)
         return self.learning_rate * max(0.0, (self.epochs - epoch) / (self.epochs - self.warmup_epochs))
 
 
@@ -104,7 +104,7 @@ def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     Raises:
         ZooError: a field that is unknown, missing, of another type or out of range.
     """
-    if unknown := sorted(set(values) - set(_NAMES)):
+    if unknown := sorted(map(str, set(values) - set(_NAMES))):
         raise ZooError(f'{where}: unknown fields {unknown}; expected some of {list(_NAMES)}')
     if missing := [name for name in _REQUIRED if name not in values]:
         raise ZooError(f'{where}: {missing} missing; expected at least {list(_REQUIRED)}')
@@ -112,6 +112,9 @@ def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     if recipe.early_share > 0 and recipe.early_px == 0:
         raise ZooError(f'{where}: early_share is {recipe.early_share} without early_px; give the side of the '
                        'early epochs, or early_share: 0')
+    if 0 < recipe.early_px < _RANGES['px'][0]:
+        raise ZooError(f'{where}: early_px is {recipe.early_px}; expected 0 for none, or at least '
+                       f'{_RANGES["px"][0]}')
     if recipe.warmup_epochs >= recipe.epochs:
         raise ZooError(f'{where}: warmup_epochs is {recipe.warmup_epochs}; expected less than epochs '
                        f'({recipe.epochs})')
@@ -135,9 +138,16 @@ def _value(name: str, value: Any, where: str) -> Any:
         return value
     if name in _RANGES:
         return _number(name, value, int if kind is int else float, where)
-    if not isinstance(value, (str, dict) if name == 'network' else str) or (name == 'name' and not value):
+    if not isinstance(value, (str, dict) if name == 'network' else str):
         raise ZooError(f'{where}: {name} is {value!r}; expected a text')
+    if name == 'name' and not _names_a_file(value):
+        raise ZooError(f'{where}: name is {value!r}; expected a text that can be the name of a file, without '
+                       'slashes and not with a dot first')
     return value
+
+
+def _names_a_file(text: str) -> bool:
+    return bool(text) and text.isprintable() and not set(text) & {'/', '\\'} and text[0] != '.'
 
 
 def _number(name: str, value: Any, kind: type, where: str) -> float:
@@ -173,9 +183,9 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     if not path.is_file():
         known = ', '.join(sorted(p.stem for p in RECIPES.glob('*.yaml')))
         raise ZooError(f'no recipe {name_or_path!r}: expected a YAML file or one of {known}')
+    given = dict(map(_override, overrides))
     try:
         values = yaml.safe_load(path.read_text(encoding='utf-8'))
-        given = dict(_override(item) for item in overrides)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ZooError(f'{path}: no YAML that can be read: {error}') from error
     if not isinstance(values, dict):
@@ -187,7 +197,9 @@ def _override(item: str) -> tuple[str, Any]:
     name, equals, value = item.partition('=')
     if not equals:
         raise ZooError(f'--set {item}: expected FIELD=VALUE, such as epochs=5')
-    parsed = yaml.safe_load(value)
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ZooError(f'--set {item}: no YAML that can be read ({error}); expected a value as it would stand '
+                       "in the recipe, such as 'crop_scale=[0.5, 1]'") from error
     return name.strip(), value if parsed is None or name == 'name' else parsed
-
-

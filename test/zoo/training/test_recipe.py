@@ -16,6 +16,7 @@ TINY = Recipe(name='tiny', px=32, epochs=6, learning_rate=0.01, warmup_epochs=0.
 def test_rate_rises_then_falls_to_zero():
     rates = [replace(TINY, warmup_epochs=1.0).rate_at(e) for e in (0.0, 0.25, 0.5, 1.0, 2.0, 6.0)]
     assert rates[0] < rates[1] < rates[2] < rates[3] == pytest.approx(0.01)
+    assert max(replace(TINY, warmup_epochs=0.001).rate_at(e / 5000) for e in range(10)) <= 0.01
     assert rates[3:] == sorted(rates[3:], reverse=True) and rates[-1] == 0
     assert [replace(TINY, epochs=5, early_px=24).px_at(e) for e in range(5)] == [24, 24, 32, 32, 32]
 
@@ -45,6 +46,10 @@ def test_every_shipped_recipe_loads_and_says_paper_command_time_and_result(path)
     ('name: x\npx: 64\nepochs: 5\nfrozen: fc\n', "frozen is 'fc'; expected one of"),
     ('name: 3\npx: 64\nepochs: 5\n', 'name is 3; expected a text'),
     ('name: x\npx: 64\nepochs: 5\nturns: 1\n', 'turns is 1; expected true or false'),
+    ('name: a/b\npx: 64\nepochs: 5\n', "name is 'a/b'; expected a text that can be the name of a file"),
+    ('name: ..\npx: 64\nepochs: 5\n', 'can be the name of a file'),
+    ('name: x\npx: 64\nepochs: 5\nearly_px: 3\n', 'early_px is 3; expected 0 for none, or at least 16'),
+    ('name: x\npx: 64\nepochs: 5\n1: 2\nlr: 3\n', r"unknown fields \['1', 'lr'\]"),
     ('- 1\n', 'holds list'),
     ('name: [\n', 'no YAML that can be read'),
 ])
@@ -67,6 +72,6 @@ def test_a_command_line_sets_fields(tmp_path):
     assert (recipe.epochs, recipe.crop_scale, recipe.name) == (7, (0.5, 1.0), '2024')
     assert recipe.config(10).groups == 8
     for wrong, complaint in (('epochs', 'expected FIELD=VALUE'), ('epoch=7', 'unknown fields'),
-                             ('epochs=many', "epochs is 'many'")):
+                             ('epochs=many', "epochs is 'many'"), ('epochs=[', r'--set epochs=\[: no YAML')):
         with pytest.raises(ZooError, match=complaint):
             load_recipe(str(path), [wrong])
