@@ -125,7 +125,12 @@ def build(config: Config) -> Backbone:
     """The network of a configuration, with random weights."""
     for config_type, network in FAMILIES.values():
         if isinstance(config, config_type):
-            return network(config)
+            try:
+                return network(config)
+            except ZooError:
+                raise
+            except (TypeError, ValueError, RuntimeError) as error:  # a field of another type
+                raise ZooError(f'{config}: no network can be built of it ({error}); mend its fields') from error
     raise ZooError(f'{type(config).__name__}: expected the configuration of one of {sorted(FAMILIES)}')
 
 
@@ -149,7 +154,7 @@ def config_of(network: str | Mapping[str, Any], classes: int = 1000) -> Config:
         raise ZooError(f'there is no family {family!r}: expected one of {", ".join(FAMILIES)}')
     config_type = FAMILIES[family][0]
     known = {field.name for field in fields(config_type)} - {'classes'}
-    if unknown := sorted(set(values) - known):
+    if unknown := sorted(map(str, set(values) - known)):
         raise ZooError(f'{family} has no field {unknown}: expected some of {sorted(known)}')
     return config_type(classes=classes, **values)
 

@@ -7,9 +7,11 @@ torchrun --nproc-per-node 4 -m shufflenet_ros.cli train ...
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 
+from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.training.recipe import load_recipe
 
 
@@ -42,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
     from shufflenet_ros.zoo.training.data import load_sets
     from shufflenet_ros.zoo.training.trainer import Interrupted, Trainer, make_fabric
+    if args.threads < 0:
+        raise ZooError(f'--threads {args.threads}: expected 1 or more, or 0 to let torch decide')
     if args.threads:
         torch.set_num_threads(args.threads)
     fabric = make_fabric(args.device)
@@ -69,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     except Interrupted as interrupted:
         print(f'{interrupted}; the same command goes on from there', file=sys.stderr)
         return 130
-    print(f'{recipe.name}: validation top-1 {top1:.4f}; next: shufflenet-ros export --run {out} '
-          f'--data {args.val or args.data}', file=sys.stderr)
+    following = ['shufflenet-ros', 'export', '--run', str(out), '--data', str(args.data)]
+    if args.val:
+        following += ['--val', str(args.val)]
+    print(f'{recipe.name}: validation top-1 {top1:.4f}; next: {shlex.join(following)}', file=sys.stderr)
     return 0

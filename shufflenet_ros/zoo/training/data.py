@@ -5,12 +5,17 @@ tar's pictures are kept beside it and mapped into memory from there, so a set ma
 """
 
 import json
+import math
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.core.classifier import DEFAULT_MAX_PIXELS
@@ -59,6 +64,9 @@ def load_sets(path: str | Path, val_path: str | Path | None, px: int, store_px: 
     """
     split = open_set(path).split
     if val_path is not None:
+        if not split and Path(val_path).resolve() == Path(path).resolve():
+            raise SetError(f'{val_path}: would validate what was learnt from it: expected another set, or '
+                           'none, and the last fifth of each class is held out')
         train = load_set(path, 'train' if split else '', store_px or px)
         val = _relabelled(load_set(val_path, '', px), train.labels, str(path))
     elif split:
@@ -104,13 +112,31 @@ def load_set(path: str | Path, split: str, px: int) -> ImageSet:
     dataset = open_set(path, split)
     if not isinstance(dataset, TarSet):
         return _decoded(dataset, px, np.empty)
-    part = kept.with_suffix('.part')
-    data = _decoded(dataset, px, lambda shape, dtype: np.lib.format.open_memmap(part, 'w+', dtype, shape))
-    part.replace(kept)
-    index = kept.with_suffix('.part.npz')
-    np.savez(index, targets=data.targets, labels=json.dumps(data.labels), key=_key(path))
-    index.replace(kept.with_suffix('.npz'))
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f'{path.name}.', dir=path.parent)  # of this process alone
+    except OSError as error:
+        print(f'{kept}: not kept ({error.strerror}); the pictures are held in memory', file=sys.stderr)
+        return _decoded(dataset, px, np.empty)
+    with folder as own:
+        part, index = Path(own) / kept.name, Path(own) / kept.with_suffix('.npz').name
+        data = _decoded(dataset, px, lambda shape, dtype: _mapped(part, shape, dtype))
+        np.savez(index, targets=data.targets, labels=json.dumps(data.labels), key=_key(path))
+        part.replace(kept)
+        index.replace(kept.with_suffix('.npz'))
     return data
+
+
+def _mapped(part: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """An array in a file whose room is taken at once: on a full disk, writing into a hole would kill us."""
+    try:
+        array = np.lib.format.open_memmap(part, 'w+', dtype, shape)
+        with part.open('r+b') as file:
+            os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+    except OSError as error:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        raise SetError(f'{part.parent.parent}: no room to keep {size} bytes of decoded pictures '
+                       f'({error.strerror}): make some, or move the tar to another disk') from error
+    return array
 
 
 def _key(path: Path) -> str:

@@ -200,6 +200,6 @@ def _override(item: str) -> tuple[str, Any]:
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ZooError(f'--set {item}: no YAML that can be read ({error}); expected a value as it would stand '
-                       "in the recipe, such as 'crop_scale=[0.5, 1]'") from error
+        raise ZooError(f'--set {item}: no YAML that can be read ({error}); expected a value as it stands in '
+                       "a recipe, such as 'crop_scale=[0.5, 1]'") from error
     return name.strip(), value if parsed is None or name == 'name' else parsed

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import tarfile
 from collections import Counter
 
@@ -119,6 +120,28 @@ def test_one_class_and_an_empty_class_are_refused(folder):
     (folder.parent / 'val_red').rename(folder / 'val' / 'red')
     with pytest.raises(SetError, match="no training picture of 'red'"):
         load_sets(folder, None, 32)
+
+
+def test_the_training_set_does_not_validate_itself(folder):
+    with pytest.raises(SetError, match='would validate what was learnt'):
+        load_sets(folder / 'train', folder / 'val' / '..' / 'train', 32)
+
+
+def test_a_tar_whose_pictures_cannot_be_kept(tmp_path, write_set, monkeypatch):
+    path = write_set(tmp_path / 'set.tar', train=2, val=2)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(SetError, match='no room to keep 18432 bytes.*move the tar'):
+            load_set(path, 'val', 32)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == [path]
+
+    def refuse(**_):
+        raise PermissionError(13, 'Permission denied')  # root may write anywhere
+    monkeypatch.setattr('tempfile.TemporaryDirectory', refuse)
+    assert load_set(path, 'val', 32).images.shape == (6, 32, 32, 3) and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_class_of_one_picture_cannot_be_cut(folder):

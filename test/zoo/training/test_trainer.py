@@ -275,6 +275,10 @@ def test_a_run_without_a_network_or_set_is_one_line(tiny_tar, recipe_file, tmp_p
     common = ['train', '--recipe', str(recipe_file), '--out', str(tmp_path / 'run'), '--device', 'cpu']
     assert main([*common, '--data', str(tmp_path / 'nothing.tar')]) == 2
     assert 'does not exist' in capsys.readouterr().err
+    assert main([*common, '--data', str(tiny_tar), '--threads', '-1']) == 2
+    assert '--threads -1: expected' in capsys.readouterr().err
+    assert main([*common, '--data', str(tiny_tar), '--set', 'network={repeats: 3}']) == 2
+    assert 'no network can be built of it' in capsys.readouterr().err
     assert main([*common, '--data', str(tiny_tar), '--set', 'network=']) == 2
     assert 'tiny has no network: expected --init' in capsys.readouterr().err
     if not torch.cuda.is_available():
