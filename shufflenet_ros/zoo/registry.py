@@ -130,7 +130,8 @@ def build(config: Config) -> Backbone:
             except ZooError:
                 raise
             except (TypeError, ValueError, RuntimeError) as error:  # a field of another type
-                raise ZooError(f'{config}: no network can be built of it ({error}); mend its fields') from error
+                raise ZooError(f'{config}: no network can be built of it ({error}); mend its '
+                                'fields') from error
     raise ZooError(f'{type(config).__name__}: expected the configuration of one of {sorted(FAMILIES)}')
 
 

@@ -1,6 +1,9 @@
 """A run's state on disk: whole or not there, whatever interrupts the writing."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +12,31 @@ import torch
 from shufflenet_ros.zoo.errors import ZooError
 
 FILE = 'checkpoint.pt'
+_LOCK = '.lock'
 _KEYS = {'recipe', 'network', 'labels', 'normalisation', 'start', 'model', 'ema', 'optimizer', 'epoch',
          'step', 'partial', 'history'}
+
+
+@contextmanager
+def hold(run: Path) -> Iterator[None]:
+    """Make the folder of a run and keep other processes from it; the end of this one frees it, too.
+
+    Raises:
+        ZooError: it is no folder, cannot be written, or another process trains into it.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = (run / _LOCK).open('w')
+    except OSError as error:
+        raise ZooError(f'--out {run}: {error.strerror}; expected a folder that can be made and written; '
+                       'choose another') from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ZooError(f'--out {run}: another process trains into it; wait for it, or choose another '
+                           '--out') from error
+        yield
 
 
 def write_checkpoint(run: Path, state: dict[str, Any]) -> None:

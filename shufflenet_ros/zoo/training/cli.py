@@ -6,13 +6,18 @@ torchrun --nproc-per-node 4 -m shufflenet_ros.cli train ...
 """
 
 import argparse
+import contextlib
 import json
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.training.recipe import load_recipe
+from shufflenet_ros.zoo.training.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +47,22 @@ def run(args: argparse.Namespace) -> int:
     recipe = load_recipe(args.recipe, args.overrides)
     import torch
 
-    from shufflenet_ros.zoo.training.data import load_sets
-    from shufflenet_ros.zoo.training.trainer import Interrupted, Trainer, make_fabric
+    from shufflenet_ros.zoo.training.checkpoint import hold
+    from shufflenet_ros.zoo.training.trainer import make_fabric
     if args.threads < 0:
         raise ZooError(f'--threads {args.threads}: expected 1 or more, or 0 to let torch decide')
     if args.threads:
         torch.set_num_threads(args.threads)
     fabric = make_fabric(args.device)
+    out = args.out or Path('runs') / recipe.name
+    alone = fabric.is_global_zero and not args.dry_run
+    with hold(out) if alone else contextlib.nullcontext():
+        return _run(args, recipe, out, fabric)
+
+
+def _run(args: argparse.Namespace, recipe: Recipe, out: Path, fabric: 'Fabric') -> int:
+    from shufflenet_ros.zoo.training.data import load_sets
+    from shufflenet_ros.zoo.training.trainer import Interrupted, Trainer
     with fabric.rank_zero_first():  # the others find what it kept
         train, val = load_sets(args.data, args.val, recipe.px, recipe.store_px)
     if args.dry_run:
@@ -65,7 +79,6 @@ def run(args: argparse.Namespace) -> int:
             answers = teacher_logits(recipe.teacher, train, val, recipe.teacher_px, cache_root() / 'teachers')
         teacher = answers.logits
         print(f'teacher {recipe.teacher}: validation top-1 {answers.val_top1:.4f}', file=sys.stderr)
-    out = args.out or Path('runs') / recipe.name
     trainer = Trainer(recipe, train, val, out, init=args.init, teacher=teacher, fabric=fabric,
                       compiled=args.compile)
     try:

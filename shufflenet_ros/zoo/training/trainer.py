@@ -1,14 +1,11 @@
 """The training loop: one device or many, resumable at every step."""
 
+import hashlib
 import json
 import os
-import signal
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -26,6 +23,7 @@ from shufflenet_ros.zoo.training.data import ImageSet
 from shufflenet_ros.zoo.training.recipe import Recipe
 from shufflenet_ros.zoo.training.report import Report
 from shufflenet_ros.zoo.training.start import Start, open_start, recalibrate
+from shufflenet_ros.zoo.training.stop import StopSignals
 
 SAVE_EVERY_S = 300
 _VALIDATION_BATCH = 250
@@ -113,8 +111,10 @@ class Trainer:
         self.epoch = self.step = 0
         self.history: list[dict[str, Any]] = []
         self._partial = {'loss': 0.0, 'seconds': 0.0, 'core_seconds': 0.0}
+        self._sets = _described(train, val)
+        self._init = init
         state = read_checkpoint(out)
-        start = self._from_checkpoint(state) if state else self._fresh(init)
+        start = self._from_checkpoint(state, init) if state else self._fresh(init)
         self._by, self._origin = start.by, {'source': start.source, 'terms': start.terms}
         # Channels-last is 1.3 times faster on a CPU, and what GPUs with tensor cores want.
         self.model = start.model.to(self.fabric.device, memory_format=torch.channels_last)
@@ -152,7 +152,7 @@ class Trainer:
         model = build(self.recipe.config(len(self._labels)))
         return Start(model, IMAGENET, ('fc', 'last'), recalibrate=False, source='', terms='')
 
-    def _from_checkpoint(self, state: dict[str, Any]) -> Start:
+    def _from_checkpoint(self, state: dict[str, Any], init: str) -> Start:
         if state['recipe'] != json.dumps(asdict(self.recipe)):
             theirs, ours = json.loads(state['recipe']), json.loads(json.dumps(asdict(self.recipe)))
             other = ', '.join(f'{key} {theirs.get(key)!r} instead of {value!r}' for key, value in ours.items()
@@ -161,6 +161,14 @@ class Trainer:
                            'delete it')
         if state['labels'] != list(self._labels):
             raise ZooError(f'{self.out} holds a run on other classes: choose another --out, or delete it')
+        # A set that grew is cut elsewhere, and what was learnt would validate.
+        if (was := state.get('sets', self._sets)) != self._sets:
+            raise ZooError(f'{self.out} holds a run on other pictures ({was} instead of {self._sets}): give '
+                           'it the same set, choose another --out, or delete it')
+        if init and (was := state.get('init', init)) != init:
+            raise ZooError(f'{self.out} holds a run that started from {was!r} instead of {init!r}: choose '
+                           'another --out, or delete it')
+        self._init = state.get('init', init)
         by = Normalisation(*(tuple(state['normalisation'][key]) for key in ('mean', 'std')))
         model = build(config_of(state['network'], len(self._labels)))
         return Start(model, by, (), recalibrate=False, **state['start'])
@@ -181,6 +189,7 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         write_checkpoint(self.out, {
             'recipe': json.dumps(asdict(self.recipe)), 'network': values_of(self.model.config),
+            'init': self._init, 'sets': self._sets,
             'labels': list(self._labels), 'normalisation': asdict(self._by), 'start': self._origin,
             'model': self.model.state_dict(), 'optimizer': self.optimizer.state_dict(),
             'ema': self.ema.module.state_dict() if self.ema else None,
@@ -222,7 +231,7 @@ class Trainer:
             self.out.mkdir(parents=True, exist_ok=True)
             (self.out / 'labels.json').write_text(json.dumps(self._labels))
             report = Report(self.out, self.recipe, self._batches.steps, self.epoch, self.step)
-        stop = _StopSignals()
+        stop = StopSignals()
         try:
             while self.epoch < self.recipe.epochs:
                 self._epoch(report, stop)
@@ -232,7 +241,7 @@ class Trainer:
                 report.close()
         return float(self.history[-1]['val_top1'])
 
-    def _epoch(self, report: Report | None, stop: '_StopSignals') -> None:
+    def _epoch(self, report: Report | None, stop: StopSignals) -> None:
         started, cpu = time.monotonic(), time.process_time()
         saved, before = started, dict(self._partial)
 
@@ -284,22 +293,7 @@ class Trainer:
         return float(hits[0]) / len(self._val.targets), float(hits[1]) / len(self._val.targets)
 
 
-class _StopSignals:
-    """SIGINT and SIGTERM set a flag, so that a step ends before the run does. In a thread they stay as is."""
-
-    def __init__(self) -> None:
-        self.came = False
-        self._before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._before[number] = signal.signal(number, self._note)
-            except ValueError:  # only the main thread may
-                return
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.came = True
-        print('stopping after this step', file=sys.stderr)
-
-    def restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+def _described(train: ImageSet, val: ImageSet) -> str:
+    """How many pictures, and a digest of their classes in order."""
+    digest = hashlib.sha256(train.targets.tobytes() + val.targets.tobytes()).hexdigest()[:8]
+    return f'{len(train.targets)} and {len(val.targets)} of classes {digest}'

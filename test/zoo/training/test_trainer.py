@@ -18,7 +18,7 @@ from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.normalisation import IMAGENET  # noqa: E402
 from shufflenet_ros.zoo.registry import build, config_of, values_of  # noqa: E402
 from shufflenet_ros.zoo.training.batches import Batches  # noqa: E402
-from shufflenet_ros.zoo.training.checkpoint import read_checkpoint  # noqa: E402
+from shufflenet_ros.zoo.training.checkpoint import hold, read_checkpoint  # noqa: E402
 from shufflenet_ros.zoo.training.data import ImageSet, load_sets  # noqa: E402
 from shufflenet_ros.zoo.training.recipe import Recipe  # noqa: E402
 from shufflenet_ros.zoo.training.trainer import Trainer  # noqa: E402
@@ -237,6 +237,11 @@ def test_checkpoints_that_do_not_fit_are_refused(sets, tmp_path):
     renamed = [replace(part, labels=('a', 'b', 'c')) for part in sets]
     with pytest.raises(ZooError, match='other classes'):
         Trainer(TINY, *renamed, tmp_path)
+    fewer = replace(sets[1], images=sets[1].images[1:], targets=sets[1].targets[1:])
+    with pytest.raises(ZooError, match='on other pictures .72 and 24 of .* instead of 72 and 23 of'):
+        Trainer(TINY, sets[0], fewer, tmp_path)
+    with pytest.raises(ZooError, match="started from '' instead of 'some'"):
+        Trainer(TINY, *sets, tmp_path, init='some')
     whole = (tmp_path / 'checkpoint.pt').read_bytes()
     for damaged, complaint in ((whole[:1000], 'cannot be read'), (b'', 'cannot be read')):
         (tmp_path / 'checkpoint.pt').write_bytes(damaged)
@@ -269,6 +274,15 @@ def test_a_dry_run_tells_and_keeps_nothing(tiny_tar, recipe_file, tmp_path, caps
     assert report['classes'] == 3 and report['training_pictures'] == 72 and report['fewest_of_a_class'] == 24
     assert report['network'] == 'shufflenet_v1_x0_25_g3' and report['input'] == [8, 3, 32, 32]
     assert report['images_per_s'] > 0 and report['minutes_for_the_run'] >= 0
+
+
+def test_a_run_belongs_to_one_process(tiny_tar, recipe_file, tmp_path, capsys):
+    command = ['train', '--recipe', str(recipe_file), '--data', str(tiny_tar), '--device', 'cpu', '--out']
+    with hold(tmp_path / 'run'):
+        assert main([*command, str(tmp_path / 'run')]) == 2
+    assert 'another process trains into it' in capsys.readouterr().err
+    assert main([*command, str(recipe_file)]) == 2
+    assert 'File exists; expected a folder' in capsys.readouterr().err
 
 
 def test_a_run_without_a_network_or_set_is_one_line(tiny_tar, recipe_file, tmp_path, capsys):
