@@ -60,6 +60,9 @@ class Batches:
         if count < recipe.batch:
             raise ZooError(f'batch is {recipe.batch}: expected at most the {count} pictures of the training '
                            f'set; --set batch={max(1, count // 4)}')
+        if recipe.batch == world and not recipe.frozen:
+            raise ZooError(f'batch is {recipe.batch} for {world} processes: expected at least two pictures '
+                           'each, as BN learns from their spread; --set frozen=norms learns from one')
         if recipe.batch % world:
             raise ZooError(f'batch is {recipe.batch}: expected a multiple of the {world} processes that '
                            'share it')

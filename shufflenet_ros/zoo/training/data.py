@@ -86,6 +86,8 @@ def _relabelled(val: ImageSet, labels: tuple[str, ...], where: str) -> ImageSet:
 def _check(train: ImageSet, path: str | Path) -> None:
     if len(train.labels) < 2:
         raise SetError(f'{path}: has the one class {train.labels[0]!r}: expected at least two')
+    if strange := [label for label in train.labels if not label.isprintable()]:
+        raise SetError(f'{path}: class {strange[0]!r} has control characters, which no card takes: rename it')
     counts = np.bincount(train.targets, minlength=len(train.labels))
     if not counts.all():
         empty = [label for label, count in zip(train.labels, counts) if not count]

@@ -31,6 +31,7 @@ def dry_run(recipe: Recipe, train: ImageSet, val: ImageSet, init: str, fabric: F
         trainer.epoch = recipe.epochs - 1  # at its final size
         started = time.monotonic()
         for _ in range(_TIMED_STEPS):
+            trainer.step = 0  # as a small set may have one alone
             trainer.learn()
         seconds = (time.monotonic() - started) / _TIMED_STEPS
     per_class = np.bincount(train.targets, minlength=len(train.labels))

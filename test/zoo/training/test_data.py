@@ -117,6 +117,10 @@ def test_one_class_and_an_empty_class_are_refused(folder):
             (folder / split / name).rename(folder.parent / f'{split}_{name}')
     with pytest.raises(SetError, match="one class 'blue'"):
         load_sets(folder, None, 32)
+    (folder / 'train' / 'a\nb').symlink_to(folder / 'train' / 'blue')
+    with pytest.raises(SetError, match=r"class 'a\\nb' has control characters.*rename"):
+        load_sets(folder, None, 32)
+    (folder / 'train' / 'a\nb').unlink()
     (folder.parent / 'val_red').rename(folder / 'val' / 'red')
     with pytest.raises(SetError, match="no training picture of 'red'"):
         load_sets(folder, None, 32)

@@ -255,6 +255,8 @@ def test_checkpoints_that_do_not_fit_are_refused(sets, tmp_path):
 def test_batches_that_cannot_be_are_refused(sets):
     with pytest.raises(ZooError, match='at most the 72 pictures.*--set batch=18'):
         Batches(sets[0], replace(TINY, batch=100), IMAGENET, CPU)
+    with pytest.raises(ZooError, match='at least two pictures each'):
+        Batches(sets[0], replace(TINY, batch=1), IMAGENET, CPU)
     with pytest.raises(ZooError, match='multiple of the 3 processes'):
         Batches(sets[0], TINY, IMAGENET, CPU, world=3)
 
@@ -268,11 +270,11 @@ def test_a_loss_that_explodes_ends_the_run_and_keeps_the_state(sets, tmp_path):
 def test_a_dry_run_tells_and_keeps_nothing(tiny_tar, recipe_file, tmp_path, capsys):
     run = tmp_path / 'run'
     status = main(['train', '--recipe', str(recipe_file), '--data', str(tiny_tar), '--out', str(run),
-                   '--device', 'cpu', '--dry-run'])
+                   '--device', 'cpu', '--set', 'batch=72', '--dry-run'])  # one step is the whole epoch
     report = json.loads(capsys.readouterr().out)
     assert status == 0 and not run.exists()
     assert report['classes'] == 3 and report['training_pictures'] == 72 and report['fewest_of_a_class'] == 24
-    assert report['network'] == 'shufflenet_v1_x0_25_g3' and report['input'] == [8, 3, 32, 32]
+    assert report['network'] == 'shufflenet_v1_x0_25_g3' and report['input'] == [72, 3, 32, 32]
     assert report['images_per_s'] > 0 and report['minutes_for_the_run'] >= 0
 
 
