@@ -1,14 +1,16 @@
 """A set without splits, cut into a part to learn from and a part to be judged on.
 
-The judge is the last fifth of each class, in the set's order: neighbouring frames of a video are nearly the
-same picture, so a random fifth would be no test.
+The judge is the last fifth of each class, in the order of names (2 before 10) or, in a bag, of time:
+neighbouring frames of a video are nearly the same picture, so a random fifth would be no test.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from shufflenet_ros.bags.reader import is_bag
 from shufflenet_ros.core.reasons import printable
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.sample import LabelledSet, Sample, spread
@@ -71,6 +73,11 @@ class Part:
         return self.whole.at({whole for place, whole in enumerate(self.places) if place in places})
 
 
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that puts frame_2 before frame_10."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r'(\d+)', name)]
+
+
 def cut(dataset: LabelledSet) -> tuple[Part, Part]:
     """The part to learn from, and the part that is held out.
 
@@ -80,8 +87,11 @@ def cut(dataset: LabelledSet) -> tuple[Part, Part]:
     if dataset.split:
         raise SetError(f'{dataset.path}: has splits of its own: expected a set without, or its split val')
     by_class: dict[int, list[int]] = defaultdict(list)
-    for place, target in enumerate(dataset.targets):
-        by_class[target].append(place)
+    # A tar has its files in whatever order they were packed; a bag's frames come in time.
+    order = range(dataset.count) if is_bag(dataset.path) else sorted(
+        range(dataset.count), key=lambda place: _natural(dataset.names[place]))
+    for place in order:
+        by_class[dataset.targets[place]].append(place)
     held: set[int] = set()
     for target, places in by_class.items():
         if len(places) < _FEWEST:

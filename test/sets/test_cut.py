@@ -62,3 +62,12 @@ def test_a_class_of_one_and_a_set_with_splits_are_refused(
     split = {f'{part}/{name}': data for name, data in files.items() for part in ('train', 'val')}
     with pytest.raises(SetError, match='has splits of its own'):
         cut(open_set(making.write_folder(tmp_path / 'split', split)))
+
+
+def test_a_tar_is_cut_by_name_however_it_was_packed(making: SimpleNamespace, tmp_path: Path) -> None:
+    names = [f'red/frame_{i}.png' for i in range(1, 13)]
+    packed = {name: making.encoded('red') for name in sorted(names, reverse=True)}
+    tar, folder = making.write_tar(tmp_path / 's.tar', packed), making.write_folder(tmp_path / 's', packed)
+    for path in (tar, folder):
+        held = {sample.name for sample in cut(open_set(path))[1].samples()}
+        assert held == {'red/frame_11.png', 'red/frame_12.png'}
