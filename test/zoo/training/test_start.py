@@ -208,7 +208,7 @@ def damaged(folder, **changes):
     ({'labels': ['cup']}, '3 rows for 1 labels'),
     ({'model': {'stem.0.weight': torch.zeros(12, 3, 3, 3)}}, 'lacks'),
     ({'network': {'groups': 3, 'width': 0.5}}, 'not of its network'),
-    ({'network': {'groups': 'three'}}, 'not of its network'),
+    ({'network': {'groups': 'three'}}, 'no network can be built of it'),
     ({'normalisation': {'mean': [0, 0, 0]}}, "KeyError 'std'"),
 ])
 def test_damaged_checkpoints_are_refused(changes, expected, tmp_path):
