@@ -36,10 +36,13 @@ def _card_fields(args: argparse.Namespace, state: dict[str, Any], recipe: Any) -
             'source': f'trained by shufflenet_ros from {origin}'}
 
 
-def _metrics(path: Path, data: Path | None, val: Path | None) -> dict[str, Any]:
+def _metrics(path: Path, data: Path | None, val: Path | None, learnt: int) -> dict[str, Any]:
     """Top-1 and top-5 of the exported file, as shares of 1, and how many pictures they rest on.
 
     On what validated the run, nothing of which it learnt from.
+
+    Args:
+        learnt: how many pictures the run learnt from.
     """
     from shufflenet_ros.backends.open import load
     from shufflenet_ros.core.classifier import Classifier
@@ -51,7 +54,10 @@ def _metrics(path: Path, data: Path | None, val: Path | None) -> dict[str, Any]:
 
     loaded, dataset = load(str(path)), open_set(val or data)
     if not val and not dataset.split:
-        dataset = cut(dataset)[1]
+        rest, dataset = cut(dataset)
+        if learnt > rest.count:
+            raise SetError(f'--data {data}: the run learnt from {learnt} pictures, and only {rest.count} of '
+                           'these are not held out: expected --val with the set that validated the run')
     scores = score(Classifier(loaded.card, loaded.backend), dataset)
     for name, dropped in scores.skipped:
         print(f'{dataset.path}: {printable(name)} not scored: {dropped}', file=sys.stderr)
@@ -91,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     }
     write_index(args.out)  # a file of ours is held to its index as soon as it is opened
     if args.data or args.val:
-        fields['metrics'] = _metrics(path, args.data, args.val)
+        fields['metrics'] = _metrics(path, args.data, args.val, state['sets']['learnt'])
         report |= fields['metrics']
         export(model, make_card(model, recipe.name, labels, recipe.px, args.crop, **fields), path, by)
     write_index(args.out)

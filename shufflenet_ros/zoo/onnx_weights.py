@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from shufflenet_ros.backends.bundle import Bundle, open_bundle
+from shufflenet_ros.backends.bundle import Bundle
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.backends.probe import prove_apart
 from shufflenet_ros.core.card import Card
@@ -47,16 +47,6 @@ class Agreement:
     correlation: float
     top1: float
     samples: int
-
-
-def network_of_bundle(name_or_path: str) -> tuple[Imported, Agreement]:
-    """The network inside a bundle in torch, to train on from it: one of ours, or somebody's that has a card.
-
-    Raises:
-        ModelError: there is no such bundle, or it cannot be run.
-        ZooError: as `import_onnx_weights`.
-    """
-    return import_onnx_weights(open_bundle(name_or_path))
 
 
 def import_onnx_weights(bundle: Bundle) -> tuple[Imported, Agreement]:

@@ -120,6 +120,10 @@ def test_weights_inherit_terms_and_a_folder_is_judged_on_what_was_held_out(tmp_p
     assert card.training['terms'].startswith('mine. Started from ') and 'research' in card.training['terms']
     assert card.training['data'] == 'train' and DEFAULT_MODEL in card.source and card.input.crop == 0.9
     assert card.network == open_bundle(DEFAULT_MODEL).card.network
+    whole = [*train, '--val', str(tmp_path / 'val'), '--out', str(tmp_path / 'whole')]
+    assert main(whole) == 0
+    assert main(['export', '--run', str(tmp_path / 'whole'), '--out', str(tmp_path / 'other'), *common]) == 2
+    assert 'learnt from 60 pictures, and only 48 of these are not held out' in capsys.readouterr().err
     capsys.readouterr()
     assert main(['evaluate', str(tmp_path / 'train'), '--held-out', '--model', str(out / 'tiny.onnx'),
                  '--json']) == 0

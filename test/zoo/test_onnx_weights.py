@@ -23,7 +23,7 @@ from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.export import make_card, to_onnx  # noqa: E402
 from shufflenet_ros.zoo.layouts.table import BYTES  # noqa: E402
 from shufflenet_ros.zoo.normalisation import IMAGENET, normalise  # noqa: E402
-from shufflenet_ros.zoo.onnx_weights import network_of_bundle  # noqa: E402
+from shufflenet_ros.zoo.onnx_weights import import_onnx_weights  # noqa: E402
 from shufflenet_ros.zoo.registry import build  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v2 import DownUnit, ShuffleNetV2Config, Unit  # noqa: E402
@@ -56,7 +56,7 @@ def network(config):
 def test_a_bundle_of_ours_gives_its_network_back(config, by, tmp_path):
     model, path = network(config), tmp_path / 'm.onnx'
     save_bundle(to_onnx(model, 64, by), make_card(model, 'm', LABELS, 64), path)
-    imported, agreement = network_of_bundle(str(path))
+    imported, agreement = import_onnx_weights(bundles.open_bundle(str(path)))
     assert imported.model.config == model.config and agreement.relative <= 1e-4 and agreement.top1 == 1
     for picture in seeded_pictures((64, 64), 8):
         frame = torch.from_numpy(picture.pixels)[None]
@@ -101,7 +101,7 @@ def test_a_float_export_is_read_with_and_without_batch_norms(folded, style, opse
                      mean=(0.1, 0.2, 0.3), std=(0.2, 0.3, 0.4))
     card = Card('theirs', 'unknown', tuple(LABELS), spec, {'logits': proto.graph.output[0].name})
     (tmp_path / 'theirs.onnx.card.json').write_text(card.to_json())
-    imported, agreement = network_of_bundle(str(path))
+    imported, agreement = import_onnx_weights(bundles.open_bundle(str(path)))
     assert agreement.relative <= 1e-4 and imported.model.config == model.config
     # their blue comes first, ours last
     assert imported.by.mean == pytest.approx((0.3, 0.2, 0.1))
@@ -179,7 +179,7 @@ def test_an_int8_graph_that_no_network_computes_is_refused(shared_data, tmp_path
     onnx.save(proto, path)
     (tmp_path / 'm.onnx.card.json').write_text(replace(card, golden=None).to_json())
     with pytest.raises(ZooError, match='logits correlate.*wired in another way'):
-        network_of_bundle(str(path))
+        import_onnx_weights(bundles.open_bundle(str(path)))
 
 
 def test_another_network_than_the_cards_is_refused(tmp_path):
@@ -187,10 +187,10 @@ def test_another_network_than_the_cards_is_refused(tmp_path):
     card, graph = make_card(model, 'm', LABELS, 64), to_onnx(model, 64)
     save_bundle(graph, replace(card, network_config={'family': 'shufflenet_v2', 'width': 1.0}), path)
     with pytest.raises(ZooError, match='has shape, stride and groups'):
-        network_of_bundle(str(path))
+        import_onnx_weights(bundles.open_bundle(str(path)))
     save_bundle(graph, replace(card, network_config={'family': 'shufflenet_v1'}), path)
     with pytest.raises(ZooError, match='has 56 convolutions: expected 49'):
-        network_of_bundle(str(path))
+        import_onnx_weights(bundles.open_bundle(str(path)))
 
 
 def test_what_is_no_onnx_is_refused(tmp_path, capsys):

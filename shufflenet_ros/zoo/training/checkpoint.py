@@ -13,8 +13,8 @@ from shufflenet_ros.zoo.errors import ZooError
 
 FILE = 'checkpoint.pt'
 _LOCK = '.lock'
-_KEYS = {'recipe', 'network', 'labels', 'normalisation', 'start', 'model', 'ema', 'optimizer', 'epoch',
-         'step', 'partial', 'history'}
+_KEYS = {'recipe', 'network', 'labels', 'normalisation', 'init', 'sets', 'start', 'model', 'ema',
+         'optimizer', 'epoch', 'step', 'partial', 'history'}
 
 
 @contextmanager

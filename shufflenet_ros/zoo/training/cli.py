@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--threads', type=int, default=0, help='CPU threads (default: torch decides)')
     parser.add_argument('--compile', action='store_true',
-                        help="use torch.compile: a minute's wait, then faster; needs a C++ compiler on a CPU")
+                        help="use torch.compile: a minute's wait, perhaps faster then; on a CPU it needs g++")
     parser.add_argument('--dry-run', action='store_true',
                         help='check data, shapes and one step, tell cost and time as JSON, and keep nothing')
 

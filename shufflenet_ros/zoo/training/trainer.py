@@ -162,13 +162,13 @@ class Trainer:
         if state['labels'] != list(self._labels):
             raise ZooError(f'{self.out} holds a run on other classes: choose another --out, or delete it')
         # A set that grew is cut elsewhere, and what was learnt would validate.
-        if (was := state.get('sets', self._sets)) != self._sets:
-            raise ZooError(f'{self.out} holds a run on other pictures ({was} instead of {self._sets}): give '
+        if (was := state['sets']) != self._sets:
+            raise ZooError(f'{self.out} holds a run on other pictures ({_told(was)} instead of {_told(self._sets)}): give '
                            'it the same set, choose another --out, or delete it')
-        if init and (was := state.get('init', init)) != init:
+        if init and (was := state['init']) != init:
             raise ZooError(f'{self.out} holds a run that started from {was!r} instead of {init!r}: choose '
                            'another --out, or delete it')
-        self._init = state.get('init', init)
+        self._init = state['init']
         by = Normalisation(*(tuple(state['normalisation'][key]) for key in ('mean', 'std')))
         model = build(config_of(state['network'], len(self._labels)))
         return Start(model, by, (), recalibrate=False, **state['start'])
@@ -293,7 +293,11 @@ class Trainer:
         return float(hits[0]) / len(self._val.targets), float(hits[1]) / len(self._val.targets)
 
 
-def _described(train: ImageSet, val: ImageSet) -> str:
+def _described(train: ImageSet, val: ImageSet) -> dict[str, Any]:
     """How many pictures, and a digest of their classes in order."""
     digest = hashlib.sha256(train.targets.tobytes() + val.targets.tobytes()).hexdigest()[:8]
-    return f'{len(train.targets)} and {len(val.targets)} of classes {digest}'
+    return {'learnt': len(train.targets), 'validated': len(val.targets), 'classes': digest}
+
+
+def _told(sets: dict[str, Any]) -> str:
+    return f'{sets["learnt"]} and {sets["validated"]} of classes {sets["classes"]}'
