@@ -163,8 +163,8 @@ class Trainer:
             raise ZooError(f'{self.out} holds a run on other classes: choose another --out, or delete it')
         # A set that grew is cut elsewhere, and what was learnt would validate.
         if (was := state['sets']) != self._sets:
-            raise ZooError(f'{self.out} holds a run on other pictures ({_told(was)} instead of {_told(self._sets)}): give '
-                           'it the same set, choose another --out, or delete it')
+            raise ZooError(f'{self.out} holds a run on other pictures ({_told(was)} instead of '
+                           f'{_told(self._sets)}): give it the same set, choose another --out, or delete it')
         if init and (was := state['init']) != init:
             raise ZooError(f'{self.out} holds a run that started from {was!r} instead of {init!r}: choose '
                            'another --out, or delete it')
