@@ -1,0 +1,94 @@
+/* The blob: a network as a list of operations on maps of planes, little-endian, weights in plain order.
+ *
+ * header, maps, operations, then the tensors, each aligned to 64 bytes. shufflenet_ros/zoo/native/blob.py writes it;
+ * docs/native.md has the drawing. A map is a stack of `channels` planes of height x width. Every operation reads one
+ * map (the stem: the frame) and writes one. Channel shuffle, split and concatenation are no operations: they are the
+ * destinations in an operation's table. */
+#ifndef SN_BLOB_H
+#define SN_BLOB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SN_MAGIC "SNNB"
+#define SN_BLOB_VERSION 1
+#define SN_NO_MAP 0xffffffffu
+#define SN_MAX_MAPS 64
+#define SN_MAX_OPS 256
+#define SN_MAX_SIDE 512
+#define SN_MAX_CHANNELS 4096
+#define SN_MAX_CLASSES 100000
+
+typedef struct sn_blob_header {
+    char magic[4];
+    uint32_t version;
+    uint32_t precision; /* enum sn_precision */
+    uint32_t crc32;     /* zlib's, of the whole blob with this field 0 */
+    uint64_t bytes;     /* of the whole blob */
+    uint32_t height, width;
+    uint32_t classes, embedding;
+    uint32_t maps, ops;
+    float logit_scale;     /* fp16: the network runs on values that are smaller by this power of two */
+    float embedding_scale; /* likewise; int8: of one step of the last map */
+    uint8_t graph_sha256[32];
+    uint8_t zero[40];
+} sn_blob_header; /* 128 bytes */
+
+typedef struct sn_blob_map {
+    uint32_t channels, height, width, zero;
+} sn_blob_map; /* 16 bytes */
+
+/* Where a tensor lies in the blob. Absent: both 0. */
+typedef struct sn_blob_span {
+    uint64_t offset, bytes;
+} sn_blob_span;
+
+/* x is the value of a map's element; in fp32 and fp16 that of the network, in int8 the stored step.
+ *
+ * STEM       3x3 convolution, stride 2, padding 1 of (pixel - 128), ReLU; with a pool flag a 3x3 max-pool of stride 2
+ *            follows. weights [out][3 rows][3 columns][3 channels of the frame], pad[3] the value outside the frame.
+ * POINTWISE  1x1 convolution of in_count channels from in_first on, in groups. weights [out_count][in_count / groups].
+ *            Output channel o goes to map channel table[o].
+ * DEPTHWISE  3x3, stride 1 or 2, padding 1. weights [in_count][3][3]; channel i goes to map channel table[i]. In int8
+ *            the padding is the step of the value 0: -128 with SN_FLAG_UNSIGNED_IN, else 0.
+ * COPY       channel in_first + i goes to map channel table[i]. No weights.
+ * HEAD       mean over each plane of the whole map, then a linear layer. weights [classes][channels].
+ */
+enum sn_op_kind { SN_STEM = 0, SN_POINTWISE = 1, SN_DEPTHWISE = 2, SN_COPY = 3, SN_HEAD = 4, SN_KINDS = 5 };
+
+enum sn_op_flag {
+    SN_FLAG_RELU = 1,        /* fp32 and fp16: max(0, y). int8: the saturation at -128 does it, no flag */
+    SN_FLAG_RESIDUAL = 2,    /* POINTWISE: what the destination held is added before the ReLU */
+    SN_FLAG_POOL = 4,        /* STEM: windows of the pool begin at 2 y - 1 */
+    SN_FLAG_POOL_END = 8,    /* STEM: they begin at 2 y: the pool pads at the bottom and right alone */
+    SN_FLAG_UNSIGNED_IN = 16 /* int8 DEPTHWISE: the input map's step -128 means 0 */
+};
+
+typedef struct sn_blob_op {
+    uint32_t kind, flags;
+    uint32_t in_map, out_map; /* SN_NO_MAP: the frame; the outputs */
+    uint32_t in_first, in_count, out_count, groups, stride;
+    int32_t residual; /* int8 RESIDUAL: 15-bit multiplier of what the destination held */
+    float scale;      /* int8 HEAD: sum of a plane's steps (from -128 up) -> steps of the pooled value */
+    float pad[3];     /* STEM */
+    uint32_t zero[2];
+    sn_blob_span weights;    /* fp32: float; fp16: half; int8: int8 */
+    sn_blob_span bias;       /* fp32, fp16: float [out]; int8: int32 [out], HEAD: float [classes] */
+    sn_blob_span multiplier; /* int8: int16 [out], HEAD: float [classes]; else absent */
+    sn_blob_span table;      /* POINTWISE, DEPTHWISE, COPY: uint32 [out] */
+} sn_blob_op; /* 128 bytes */
+
+/* Whether the bytes are a blob whose every number fits every other, so that nothing has to be checked afterwards.
+ *
+ * data: aligned to 8 bytes. Gives an enum sn_status; reason gets one line. */
+int sn_blob_check(const uint8_t *data, size_t bytes, char *reason, size_t reason_bytes);
+
+static inline const sn_blob_header *sn_blob_head(const uint8_t *data) { return (const sn_blob_header *)data; }
+static inline const sn_blob_map *sn_blob_maps(const uint8_t *data) {
+    return (const sn_blob_map *)(data + sizeof(sn_blob_header));
+}
+static inline const sn_blob_op *sn_blob_ops(const uint8_t *data) {
+    return (const sn_blob_op *)(data + sizeof(sn_blob_header) + sn_blob_head(data)->maps * sizeof(sn_blob_map));
+}
+
+#endif
