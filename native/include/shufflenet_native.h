@@ -62,8 +62,8 @@ SN_API uint32_t sn_abi_version(void);
 /* enum sn_feature bits of this CPU. */
 SN_API uint32_t sn_features(void);
 
-/* The names of the kernels built into this library, one a line, best first for each precision. */
-SN_API const char *sn_kernels(void);
+/* Name of the i-th set of kernels in this library, best first for each precision; NULL behind the last. */
+SN_API const char *sn_kernels(uint32_t i);
 
 /* Make a context from a blob's bytes, which are not needed afterwards.
  *

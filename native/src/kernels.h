@@ -26,6 +26,7 @@ typedef struct sn_call {
 typedef struct sn_op {
     sn_blob_op spec;
     const sn_map *in, *out; /* NULL for the frame and for the outputs */
+    uint32_t precision; /* enum sn_precision, of the blob */
     uint32_t frame_height, frame_width;
     float logit_scale, embedding_scale;
     const void *weights, *bias, *multiplier; /* while packing only */

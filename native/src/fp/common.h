@@ -1,0 +1,44 @@
+/* What the floating-point kernels share. */
+#ifndef SN_FP_COMMON_H
+#define SN_FP_COMMON_H
+
+#define SN_INLINE static inline __attribute__((always_inline))
+#define SN_APART static __attribute__((noinline))
+#ifdef __clang__
+#define SN_UNROLL _Pragma("unroll")
+#else
+#define SN_UNROLL _Pragma("GCC unroll 64")
+#endif
+
+#define TILE 5                        /* most outputs of a pointwise tile; vec_*.h counts the registers */
+#define VECTORS(n) (((n) + VL - 1) / VL)
+#define QUADS(k) (((k) + 3) / 4 * 4) /* weights come four inputs at a time */
+
+static inline float half_to_float(uint16_t half) {
+    const uint32_t exponent = half >> 10 & 31, mantissa = half & 1023;
+    union {
+        uint32_t bits;
+        float value;
+    } u = {(uint32_t)(half & 0x8000) << 16};
+    if (exponent == 31) u.bits |= 0x7f800000u | mantissa << 13;
+    else if (exponent) u.bits |= (exponent + 112) << 23 | mantissa << 13;
+    else return (half & 0x8000 ? -1.0f : 1.0f) * (float)mantissa * 0x1p-24f;
+    return u.value;
+}
+
+/* Weight i of an operation, whatever the blob keeps. */
+static inline T weight_at(const sn_op *op, size_t i) {
+    if (op->precision == SN_FP16) return (T)half_to_float(((const uint16_t *)op->weights)[i]);
+    return (T)((const float *)op->weights)[i];
+}
+
+static inline T bias_at(const sn_op *op, size_t i) { return (T)((const float *)op->bias)[i]; }
+
+/* How many outputs the i-th of n nearly equal tiles has. */
+static inline uint32_t share_of(uint32_t outputs, uint32_t n, uint32_t i) {
+    return outputs / n + (i < outputs % n);
+}
+
+static inline uint32_t tiles_of(uint32_t outputs, uint32_t most) { return (outputs + most - 1) / most; }
+
+#endif

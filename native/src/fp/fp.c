@@ -1,0 +1,45 @@
+/* The floating-point kernels, compiled once for each CPU level: SN_LEVEL names it, SN_VECTORS is its vec_*.h. */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "../kernels.h"
+
+#include SN_VECTORS
+
+#include "common.h"
+#include "copy.h"
+#include "depthwise.h"
+#include "head.h"
+#include "pointwise.h"
+#include "stem.h"
+
+static size_t none(const sn_op *op) {
+    (void)op;
+    return 0;
+}
+
+#define KINDS { \
+    [SN_STEM] = {stem_packed_bytes, stem_scratch_bytes, stem_pack, stem_run}, \
+    [SN_POINTWISE] = {pointwise_packed_bytes, none, pointwise_pack, pointwise_run}, \
+    [SN_DEPTHWISE] = {depthwise_packed_bytes, depthwise_scratch_bytes, depthwise_pack, depthwise_run}, \
+    [SN_COPY] = {copy_packed_bytes, none, copy_pack, copy_run}, \
+    [SN_HEAD] = {head_packed_bytes, head_scratch_bytes, head_pack, head_run}, \
+}
+#define SN_TEXT_(x) #x
+#define SN_TEXT(x) SN_TEXT_(x)
+#define SN_JOIN_(a, b) a##b
+#define SN_JOIN(a, b) SN_JOIN_(a, b)
+#define SET(prefix, text, of) \
+    const sn_kernel_set SN_JOIN(prefix, SN_LEVEL) = { \
+        .name = text SN_TEXT(SN_LEVEL), .precision = of, .features = SN_FEATURES, .element = sizeof(T), \
+        .block = VL, .slack = VL, .kinds = KINDS}
+
+#ifdef SN_HALF
+SET(sn_fp16_, "fp16-", SN_FP16);
+#else
+SET(sn_fp32_, "fp32-", SN_FP32);
+/* Half-precision files where the CPU has no such arithmetic: their weights are widened when packed. */
+SET(sn_fp16_as_fp32_, "fp16-as-fp32-", SN_FP16);
+#endif

@@ -1,0 +1,69 @@
+/* The mean of each plane, which is the embedding, and the linear layer: eight classes at once, a weight vector for
+ * each input, four accumulators deep so that no addition waits for the one before. */
+
+#define CLASSES 8
+
+static size_t head_inputs(const sn_op *op) { return QUADS(op->spec.in_count); }
+
+static size_t head_tiles(const sn_op *op) { return tiles_of(op->spec.out_count, CLASSES); }
+
+/* [tile][input][8] weights, then the biases in single precision. */
+static size_t head_packed_bytes(const sn_op *op) {
+    return head_tiles(op) * CLASSES * (head_inputs(op) * sizeof(T) + sizeof(float));
+}
+
+static size_t head_scratch_bytes(const sn_op *op) { return head_inputs(op) * sizeof(T) + 64; }
+
+static void head_pack(const sn_op *op) {
+    const size_t inputs = head_inputs(op), tiles = head_tiles(op), classes = op->spec.out_count;
+    T *to = op->packed;
+    for (size_t t = 0; t < tiles; t++)
+        for (size_t k = 0; k < inputs; k++)
+            for (size_t o = CLASSES * t; o < CLASSES * (t + 1); o++)
+                *to++ = o < classes && k < op->spec.in_count ? weight_at(op, o * op->spec.in_count + k) : (T)0;
+    float *bias = (float *)to;
+    for (size_t o = 0; o < CLASSES * tiles; o++) bias[o] = o < classes ? ((const float *)op->bias)[o] : 0;
+}
+
+/* out[0..7] = (out[0..7] + weights x pooled) * scale */
+SN_INLINE void eight_classes(const T *weights, const T *pooled, size_t inputs, float *out, float scale) {
+    V acc[4][CLASSES / VL];
+    SN_UNROLL for (int i = 0; i < 4; i++)
+        SN_UNROLL for (int v = 0; v < CLASSES / VL; v++) acc[i][v] = v_dup(0);
+    for (size_t k = 0; k < inputs; k += 4) {
+        const W four = w_load(pooled + k);
+#define HEAD_STEP(lane) \
+    SN_UNROLL for (int v = 0; v < CLASSES / VL; v++) \
+        acc[lane][v] = v_fma_lane(acc[lane][v], v_load(weights + CLASSES * (lane) + v * VL), four, lane)
+        HEAD_STEP(0);
+        HEAD_STEP(1);
+        HEAD_STEP(2);
+        HEAD_STEP(3);
+#undef HEAD_STEP
+        weights += 4 * CLASSES;
+    }
+    SN_UNROLL for (int v = 0; v < CLASSES / VL; v++)
+        acc[0][v] = v_add(v_add(acc[0][v], acc[1][v]), v_add(acc[2][v], acc[3][v]));
+    v_store8_scaled(out, acc[0], scale);
+}
+
+static void head_run(const sn_op *op, const sn_call *call) {
+    const uint32_t values = op->in->height * op->in->width;
+    const size_t inputs = head_inputs(op), tiles = head_tiles(op), classes = op->spec.out_count;
+    T *pooled = call->scratch;
+    const T *plane = op->in->data;
+    for (uint32_t c = 0; c < op->spec.in_count; c++, plane += op->in->stride) {
+        const float mean = sum_of(plane, values) / (float)values;
+        call->embedding[c] = mean * op->embedding_scale;
+        pooled[c] = (T)mean;
+    }
+    for (size_t c = op->spec.in_count; c < inputs; c++) pooled[c] = 0;
+    const T *weights = op->packed;
+    const float *bias = (const float *)(weights + tiles * CLASSES * inputs);
+    for (size_t o = 0; o < classes; o += CLASSES, bias += CLASSES, weights += CLASSES * inputs) {
+        float eight[CLASSES];
+        memcpy(eight, bias, sizeof eight);
+        eight_classes(weights, pooled, inputs, eight, op->logit_scale);
+        memcpy(call->logits + o, eight, (classes - o < CLASSES ? classes - o : CLASSES) * sizeof *eight);
+    }
+}

@@ -1,0 +1,49 @@
+/* Any CPU: single precision in vectors of four that the compiler makes of what it has. */
+#include <string.h>
+
+typedef float T;
+typedef float V __attribute__((vector_size(16)));
+typedef float V_anywhere __attribute__((vector_size(16), aligned(4), may_alias));
+typedef struct V2 {
+    V val[2];
+} V2;
+typedef const float *W;
+
+#define VL 4
+#define PV 2
+#define v_load(p) ((V)(*(const V_anywhere *)(p)))
+#define v_store(p, v) ((void)(*(V_anywhere *)(p) = (v)))
+#define v_add(a, b) ((a) + (b))
+#define w_load(p) (p)
+#define w_keep(w)
+#define v_fma_lane(a, x, w, lane) ((a) + (x) * (w)[lane])
+
+static inline V v_dup(float x) { return (V){x, x, x, x}; }
+
+static inline V v_max(V a, V b) {
+    typedef int32_t M __attribute__((vector_size(16)));
+    const M take = (M)(a > b);
+    return (V)((take & (M)a) | (~take & (M)b));
+}
+
+static inline V2 v_load2(const T *p) {
+    return (V2){{(V){p[0], p[2], p[4], p[6]}, (V){p[1], p[3], p[5], p[7]}}};
+}
+
+static inline float sum_of(const T *p, uint32_t n) {
+    float sum = 0;
+    for (uint32_t i = 0; i < n; i++) sum += p[i];
+    return sum;
+}
+
+static inline void v_store8_scaled(float *to, const V *v, float scale) {
+    for (int i = 0; i < 8; i++) to[i] = (to[i] + v[i / 4][i % 4]) * scale;
+}
+
+static inline void split_pixels(const uint8_t *pixels, T *const even[3], T *const odd[3], size_t at) {
+    for (int i = 0; i < 16; i++, pixels += 6)
+        for (int c = 0; c < 3; c++) {
+            even[c][at + i] = (float)(pixels[c] - 128);
+            odd[c][at + i] = (float)(pixels[c + 3] - 128);
+        }
+}

@@ -1,0 +1,113 @@
+/* NEON, single or (SN_HALF) half precision: 4 or 8 values a vector, weights as lanes of a register. */
+#include <arm_neon.h>
+
+#define PV 4 /* vectors of a tile: 5 outputs x 4 vectors, 4 inputs and 5 weights fill 29 of 32 registers */
+
+#ifdef SN_HALF
+typedef float16_t T;
+typedef float16x8_t V;
+typedef float16x8x4_t V4;
+typedef float16x8x2_t V2;
+typedef float16x4_t W;
+#define VL 8
+#define v_load vld1q_f16
+#define v_store vst1q_f16
+#define v_load2 vld2q_f16
+#define v_load4 vld1q_f16_x4
+#define v_dup vdupq_n_f16
+#define v_add vaddq_f16
+#define v_max vmaxq_f16
+#define w_load vld1_f16
+#ifdef __clang__
+#define w_keep(w)
+#define v_fma_lane(a, x, w, lane) vfmaq_lane_f16(a, x, w, lane)
+#else
+/* GCC 12 spends a dup on each lane of a half-precision multiplication; by element they reach registers 0 to 15. */
+#define w_keep(w) __asm__("" : "+x"(w))
+#define v_fma_lane(a, x, w, lane) ({ \
+    V sum_ = (a); \
+    __asm__("fmla %0.8h, %1.8h, %2.h[%3]" : "+w"(sum_) : "w"(x), "x"(w), "i"(lane)); \
+    sum_; \
+})
+#endif
+#else
+typedef float T;
+typedef float32x4_t V;
+typedef float32x4x4_t V4;
+typedef float32x4x2_t V2;
+typedef float32x4_t W;
+#define VL 4
+#define v_load vld1q_f32
+#define v_store vst1q_f32
+#define v_load2 vld2q_f32
+#define v_load4 vld1q_f32_x4
+#define v_dup vdupq_n_f32
+#define v_add vaddq_f32
+#define v_max vmaxq_f32
+#define w_load vld1q_f32
+#define w_keep(w)
+#define v_fma_lane(a, x, w, lane) vfmaq_laneq_f32(a, x, w, lane)
+#endif
+
+/* Four vectors from p, and p moves on: one instruction, which neither compiler makes of the intrinsic. */
+#if defined(__clang__) || defined(SN_NO_ASM)
+#define v_load4_step(v, p, step) do { (v) = v_load4(p); (p) += (step); } while (0)
+#else
+#define v_load4_step(v, p, step) \
+    __asm__("ld1 {%S0.16b-%V0.16b}, [%1], %2" \
+            : "=w"(v), "+r"(p) : "r"((step) * sizeof(T)), "m"(*(const T(*)[4 * VL])(p)))
+#endif
+
+static inline float sum_of(const T *p, uint32_t n) {
+    float32x4_t a = vdupq_n_f32(0), b = a;
+    uint32_t i = 0;
+#ifdef SN_HALF
+    for (; i + 8 <= n; i += 8) {
+        const V v = v_load(p + i);
+        a = vaddq_f32(a, vcvt_f32_f16(vget_low_f16(v)));
+        b = vaddq_f32(b, vcvt_high_f32_f16(v));
+    }
+#else
+    for (; i + 8 <= n; i += 8) {
+        a = vaddq_f32(a, v_load(p + i));
+        b = vaddq_f32(b, v_load(p + i + 4));
+    }
+#endif
+    float sum = vaddvq_f32(vaddq_f32(a, b));
+    for (; i < n; i++) sum += (float)p[i];
+    return sum;
+}
+
+/* to[0..7] += v, or the sum of 4-wide a and b halves: what the head does with its accumulators. */
+static inline void v_store8_scaled(float *to, const V *v, float scale) {
+#ifdef SN_HALF
+    vst1q_f32(to, vmulq_n_f32(vaddq_f32(vld1q_f32(to), vcvt_f32_f16(vget_low_f16(v[0]))), scale));
+    vst1q_f32(to + 4, vmulq_n_f32(vaddq_f32(vld1q_f32(to + 4), vcvt_high_f32_f16(v[0])), scale));
+#else
+    vst1q_f32(to, vmulq_n_f32(vaddq_f32(vld1q_f32(to), v[0]), scale));
+    vst1q_f32(to + 4, vmulq_n_f32(vaddq_f32(vld1q_f32(to + 4), v[1]), scale));
+#endif
+}
+
+static inline void store_signed(T *to, int8x16_t v) {
+    const int16x8_t low = vmovl_s8(vget_low_s8(v)), high = vmovl_high_s8(v);
+#ifdef SN_HALF
+    v_store(to, vcvtq_f16_s16(low));
+    v_store(to + 8, vcvtq_f16_s16(high));
+#else
+    v_store(to, vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))));
+    v_store(to + 4, vcvtq_f32_s32(vmovl_high_s16(low)));
+    v_store(to + 8, vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))));
+    v_store(to + 12, vcvtq_f32_s32(vmovl_high_s16(high)));
+#endif
+}
+
+/* 32 pixels of three channels to (value - 128): 16 of even and 16 of odd columns for each channel. */
+static inline void split_pixels(const uint8_t *pixels, T *const even[3], T *const odd[3], size_t at) {
+    const uint8x16x3_t a = vld3q_u8(pixels), b = vld3q_u8(pixels + 48);
+    const uint8x16_t middle = vdupq_n_u8(128);
+    for (int c = 0; c < 3; c++) {
+        store_signed(even[c] + at, vreinterpretq_s8_u8(veorq_u8(vuzp1q_u8(a.val[c], b.val[c]), middle)));
+        store_signed(odd[c] + at, vreinterpretq_s8_u8(veorq_u8(vuzp2q_u8(a.val[c], b.val[c]), middle)));
+    }
+}

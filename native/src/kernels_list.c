@@ -1,0 +1,15 @@
+/* The sets of kernels in this library, best first for each precision; native/build.py says which there are. */
+#include "kernels.h"
+
+#include <stddef.h>
+
+#define SN_SET(name) extern const sn_kernel_set name;
+SN_SETS
+#undef SN_SET
+
+const sn_kernel_set *const sn_kernel_sets[] = {
+#define SN_SET(name) &name,
+    SN_SETS
+#undef SN_SET
+    NULL,
+};
