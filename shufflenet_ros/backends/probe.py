@@ -1,7 +1,8 @@
 """Prove an untrusted model in a child process with limits: a runtime can abort on a malformed file.
 
-The child is `python -m shufflenet_ros.backends.probe`; it gets the card as one line of JSON and then the
-file's bytes on its standard input, so that what is proved is what the parent goes on to use.
+The child is `python -m shufflenet_ros.backends.probe`; on its standard input it gets the card as one line of
+JSON, then the file's bytes, then those of a native variant where one is to be proved, so that what is proved
+is what the parent goes on to use.
 """
 
 import os
@@ -16,10 +17,11 @@ from shufflenet_ros.backends.bundle import Bundle
 from shufflenet_ros.backends.errors import ModelError
 from shufflenet_ros.backends.files import sha256_of
 from shufflenet_ros.backends.onnx_file import read_facts
+from shufflenet_ros.backends.variants import CannotRunHere, VariantFile, find_variant
 from shufflenet_ros.core.card import parse_card
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
-_REFUSED = 3
+_REFUSED, _CANNOT_RUN = 3, 4
 
 
 @dataclass(frozen=True)
@@ -34,35 +36,40 @@ class Limits:
     wall_s: float = 12.0
 
 
-def prove_apart(bundle: Bundle, limits: Limits = Limits()) -> None:
-    """Load and run the bundle in a child process, on the CPU.
+def prove_apart(bundle: Bundle, limits: Limits = Limits(), native: VariantFile | None = None) -> None:
+    """Load and run the bundle, or a native variant of it, in a child process, on the CPU.
 
     Raises:
+        CannotRunHere: a native variant that no kernel of this library and CPU runs.
         ModelError: the child refused it, died, or reached a limit.
     """
-    command = [sys.executable, '-m', 'shufflenet_ros.backends.probe',
-               str(limits.memory), str(limits.cpu_s), str(bundle.path)]
+    path, precision = (native.path, native.variant.precision) if native else (bundle.path, '')
+    command = [sys.executable, '-m', 'shufflenet_ros.backends.probe', str(limits.memory), str(limits.cpu_s),
+               str(bundle.path), str(len(bundle.data)), precision]
+    sent = b'\n'.join((bundle.card.to_json().encode(), bundle.data)) + (native.data if native else b'')
     # One thread: OpenBLAS reserves tens of MB of address space for each.
     environment = os.environ | {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'}
     try:
         # In the package's own folder, `-m` finds this very package and nothing of the user's folder.
-        done = subprocess.run(command, input=bundle.card.to_json().encode() + b'\n' + bundle.data,
-                              cwd=_PACKAGE_PARENT, env=environment, capture_output=True,
+        done = subprocess.run(command, input=sent, cwd=_PACKAGE_PARENT, env=environment, capture_output=True,
                               timeout=limits.wall_s)
     except subprocess.TimeoutExpired as error:
-        raise _rejected(bundle, f'took longer than {limits.wall_s:g} s') from error
+        raise _rejected(path, f'took longer than {limits.wall_s:g} s') from error
+    said = done.stdout.decode('utf-8', 'replace').strip()
+    if done.returncode == _CANNOT_RUN:
+        raise CannotRunHere(said)
     if done.returncode == _REFUSED:
-        raise ModelError(f'model rejected: {done.stdout.decode("utf-8", "replace").strip()}')
+        raise ModelError(f'model rejected: {said}')
     if done.returncode == -signal.SIGXCPU:
-        raise _rejected(bundle, f'used more than {limits.cpu_s} s of processor time')
+        raise _rejected(path, f'used more than {limits.cpu_s} s of processor time')
     if done.returncode:
         last = done.stderr.decode('utf-8', 'replace').strip().splitlines()[-1:]
         ending = f'signal {-done.returncode}' if done.returncode < 0 else f'exit status {done.returncode}'
-        raise _rejected(bundle, f'ended with {ending}' + ''.join(f' ({line[:200]})' for line in last))
+        raise _rejected(path, f'ended with {ending}' + ''.join(f' ({line[:200]})' for line in last))
 
 
-def _rejected(bundle: Bundle, ending: str) -> ModelError:
-    return ModelError(f'model rejected: probe {ending}: {bundle.path}; '
+def _rejected(path: Path, ending: str) -> ModelError:
+    return ModelError(f'model rejected: probe {ending}: {path}; '
                       'expected a model that loads and answers three pictures; export it again')
 
 
@@ -82,28 +89,37 @@ def limit(memory: int, cpu_s: int) -> None:
     _limit(resource.RLIMIT_CPU, cpu_s)
 
 
-def prove_here(path: Path, card_text: bytes, data: bytes) -> None:
-    """What the child does: load and run the model in this process.
+def prove_here(path: Path, card_text: bytes, data: bytes, native: bytes = b'', precision: str = '') -> None:
+    """What the child does: load and run the model, or its native variant of a precision, in this process.
 
     Raises:
         ModelError, CardError: the model is refused.
     """
-    # The runtime is loaded under the limits, in the child alone.
-    from shufflenet_ros.backends.ort import OnnxRuntimeBackend
-    from shufflenet_ros.backends.prove import prove
+    # The runtimes are loaded under the limits, in the child alone.
+    from shufflenet_ros.backends.prove import prove, prove_variant
     card = parse_card(card_text)
     bundle = Bundle(path, data, sha256_of(data), card, 'parent', read_facts(data), trusted=False)
-    prove(OnnxRuntimeBackend(bundle), card, str(path))
+    if not precision:
+        from shufflenet_ros.backends.ort import OnnxRuntimeBackend
+        prove(OnnxRuntimeBackend(bundle), card, str(path))
+        return
+    from shufflenet_ros.backends.native import NativeBackend
+    variant = find_variant(card, 'native', precision)
+    assert variant is not None, 'the parent found it in this card'
+    file = VariantFile(variant, path.with_name(variant.file), native, trusted=False)
+    prove_variant(NativeBackend(bundle, precision, file=file), bundle, precision, str(file.path))
 
 
 def main() -> int:
-    """The child: 0 for a good model, 3 with the cause on stdout for a bad one."""
+    """The child: 0 for a good model, 3 with the cause on stdout for a bad one, 4 where it cannot run here."""
     try:
-        limit(int(sys.argv[1]), int(sys.argv[2]))
-        prove_here(Path(sys.argv[3]), sys.stdin.buffer.readline(), sys.stdin.buffer.read())
+        memory, cpu_s, path, length, precision = sys.argv[1:]
+        limit(int(memory), int(cpu_s))
+        card, data = sys.stdin.buffer.readline(), sys.stdin.buffer.read(int(length))
+        prove_here(Path(path), card, data, sys.stdin.buffer.read(), precision)
     except Exception as error:
         print(' '.join((str(error) or type(error).__name__).split()))
-        return _REFUSED
+        return _CANNOT_RUN if isinstance(error, CannotRunHere) else _REFUSED
     return 0
 
 

@@ -1,12 +1,21 @@
 """Prove that a backend does what its card says: the golden sample, and finite answers to any picture."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 
+from shufflenet_ros.backends.bundle import Bundle
 from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import Backend, Picture
 from shufflenet_ros.core.golden import golden_picture
 from shufflenet_ros.core.preprocess import prepare
+
+DISTANCES: Mapping[str, float] = {'fp32': 1e-3, 'fp16': 0.05, 'int8': 0.5}
+"""How far a variant's logits for the golden picture may be from those of the bundle's own graph: the length
+of the difference, relative to the length of the graph's. Broken kernels are 1 and more away. It is no measure
+of accuracy, which only pictures with labels give (`shufflenet-ros evaluate`)."""
 
 
 def prove(backend: Backend, card: Card, what: str) -> None:
@@ -52,3 +61,31 @@ def golden_error(backend: Backend, card: Card) -> float:
     if logits.shape != expected.shape:
         return float('inf')
     return float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1e-12))
+
+
+def prove_variant(backend: Backend, bundle: Bundle, precision: str, what: str) -> None:
+    """Prove a backend that runs a variant of the bundle's graph.
+
+    In fp32 the golden logits must come out as they must of the graph itself. A lower precision gives others,
+    so that it is held to DISTANCES, and so is a card without a golden sample.
+
+    Raises:
+        ModelError: as `prove`; or the answers are too far from those of the graph in onnxruntime.
+    """
+    if precision == 'fp32' and bundle.card.golden is not None:
+        prove(backend, bundle.card, what)
+        return
+    prove(backend, replace(bundle.card, golden=None), what)
+    if (off := distance(backend, bundle)) > DISTANCES[precision]:
+        raise mismatch(what, f"logits within {DISTANCES[precision]:g} of the graph's for the golden picture",
+                       f'{off:.3g} on {backend.provider}', f'export {bundle.path.name} again')
+
+
+def distance(backend: Backend, bundle: Bundle) -> float:
+    """Of a variant's logits for the golden picture from the graph's in onnxruntime; see DISTANCES."""
+    # Only here, because a robot that runs the variant alone needs no onnxruntime in memory.
+    from shufflenet_ros.backends.ort import OnnxRuntimeBackend
+    tensor = prepare(golden_picture(bundle.card.input.size), bundle.card.input)
+    expected = OnnxRuntimeBackend(bundle).run(tensor).logits.astype(np.float64)
+    difference = np.linalg.norm(backend.run(tensor).logits - expected)
+    return float(difference / max(float(np.linalg.norm(expected)), 1e-12))

@@ -260,5 +260,6 @@ def test_d21_a_provider_that_silently_falls_back_is_an_error(
 
 
 def test_an_unknown_backend_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"backend: expected one of \['onnxruntime'\], got 'tflite'"):
+    expected = r"backend: expected one of \['auto', 'native', 'onnxruntime'\], got 'tflite'"
+    with pytest.raises(ModelError, match=expected):
         load(str(good(tmp_path)), backend='tflite')

@@ -1,0 +1,87 @@
+"""Find and load our C library; native/include/shufflenet_native.h is its interface."""
+
+import ctypes
+import functools
+import os
+from pathlib import Path
+
+from shufflenet_ros.backends.errors import mismatch
+from shufflenet_ros.backends.variants import CannotRunHere
+
+ABI_VERSION = 1
+FILE = 'libshufflenet_native.so'
+VARIABLE = 'SHUFFLENET_NATIVE_LIBRARY'
+"""Environment variable with the path of another library, for tests and cross checks."""
+
+OK, UNSUPPORTED = 0, 3
+ANY_FEATURES = 0xFFFFFFFF
+"""Allows every kernel that the CPU can run."""
+
+_BUILD = 'install a C compiler such as gcc, then install shufflenet_ros again'
+
+
+class Info(ctypes.Structure):
+    """sn_info: what a context runs."""
+
+    _fields_ = (
+        ('height', ctypes.c_uint32), ('width', ctypes.c_uint32),
+        ('classes', ctypes.c_uint32), ('embedding', ctypes.c_uint32),
+        ('precision', ctypes.c_uint32), ('features', ctypes.c_uint32),
+        ('memory', ctypes.c_uint64),
+        ('graph_sha256', ctypes.c_uint8 * 32),
+        ('kernels', ctypes.c_char * 24),
+    )
+
+
+def library_path() -> Path:
+    """Where the library is looked for; it need not be there."""
+    return Path(os.environ.get(VARIABLE) or Path(__file__).with_name(FILE))
+
+
+def load_library() -> ctypes.CDLL:
+    """The library, with every function's types set; its calls leave the GIL free.
+
+    Raises:
+        CannotRunHere: it was not built, does not load, or has another interface.
+    """
+    return _load(library_path())
+
+
+def kernels(library: ctypes.CDLL) -> tuple[str, ...]:
+    """The names of the kernels in the library, best first for each precision."""
+    return tuple(library.sn_kernels().decode().split())
+
+
+@functools.cache
+def _load(path: Path) -> ctypes.CDLL:
+    if not path.is_file():
+        if os.environ.get(VARIABLE):
+            raise CannotRunHere(f'{path}: no such file; correct {VARIABLE}, or unset it')
+        raise CannotRunHere('the native kernels are not built: no C compiler was found when the package was '
+                            f'built; {_BUILD}')
+    try:
+        library = ctypes.CDLL(str(path))
+        version = library.sn_abi_version
+    except OSError as error:
+        raise CannotRunHere(f'{path}: cannot be loaded: {error}; {_BUILD}') from error
+    except AttributeError as error:
+        raise CannotRunHere(f'{path}: is no {FILE}: it has no sn_abi_version; {_BUILD}') from error
+    version.argtypes, version.restype = (), ctypes.c_uint32
+    if (got := version()) != ABI_VERSION:
+        raise CannotRunHere(str(mismatch(str(path), f'interface version {ABI_VERSION}', str(got), _BUILD)))
+    _declare(library)
+    return library
+
+
+def _declare(library: ctypes.CDLL) -> None:
+    """Types of arguments and results; pointers are plain addresses, which cost the least to hand over."""
+    address = ctypes.c_void_p
+    library.sn_features.argtypes, library.sn_features.restype = (), ctypes.c_uint32
+    library.sn_kernels.argtypes, library.sn_kernels.restype = (), ctypes.c_char_p
+    library.sn_create.argtypes = (address, ctypes.c_size_t, ctypes.c_uint32, ctypes.POINTER(ctypes.c_void_p),
+                                  ctypes.c_char_p, ctypes.c_size_t)
+    library.sn_describe.argtypes = (address, ctypes.POINTER(Info))
+    library.sn_run.argtypes = (address, address, ctypes.c_ssize_t, address, address)
+    for function in (library.sn_create, library.sn_describe, library.sn_run):
+        function.restype = ctypes.c_int
+    library.sn_destroy.argtypes, library.sn_destroy.restype = (address,), None
