@@ -28,6 +28,8 @@ ARGUMENTS = (
                                  '<name>/image_raw -> <name>/<image_topic> where this is a relative name.'),
     ('image_transport', '', 'raw or compressed (subscribes to <image topic>/compressed). '
                             'Empty: that of params_file.'),
+    ('backend', '', 'auto, native or onnxruntime. Empty: that of params_file.'),
+    ('precision', '', 'fp32, fp16 or int8, where the bundle has it. Empty: that of params_file.'),
     ('params_file', in_share('config', 'classify.yaml'), 'Parameter file.'),
     ('namespace', '', 'Namespace of the node and of relative topics.'),
     ('use_sim_time', 'false', 'Take the time from /clock: true for a replayed bag or a simulator.'),
@@ -56,7 +58,7 @@ def make_node(context):
 
     cameras = [name.strip() for name in argument('cameras').split(',') if name.strip()]
     given = {name: ParameterValue(argument(name), value_type=str)
-             for name in ('model', 'image_transport') if argument(name)}
+             for name in ('model', 'image_transport', 'backend', 'precision') if argument(name)}
     if cameras:
         given['cameras'] = cameras
     for name in ('autostart', 'use_sim_time'):

@@ -6,6 +6,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from shufflenet_ros.backends.open import Loaded
 from shufflenet_ros.core.engine import Counts
 from shufflenet_ros.core.reasons import Reason, printable
 from shufflenet_ros.core.stats import StageStats
@@ -23,6 +24,12 @@ def status(name: str, hardware_id: str, level: Level, message: str,
     pairs = [KeyValue(key=key, value=printable(str(value), 1000)) for key, value in values.items()]
     return DiagnosticStatus(name=name, hardware_id=hardware_id, level=_LEVEL_BYTES[level],
                             message=printable(message, 1000), values=pairs)
+
+
+def model_values(loaded: Loaded) -> dict[str, str]:
+    """Which file runs, on what, and why on that."""
+    return {'model': loaded.card.name, 'sha256': loaded.sha256, 'backend': loaded.backend.name,
+            'provider': loaded.backend.provider, 'precision': loaded.precision, 'why': loaded.why}
 
 
 def count_values(counts: Counts) -> dict[str, int]:

@@ -23,7 +23,7 @@ from shufflenet_ros.core.reasons import printable
 from shufflenet_ros.core.throttle import LogThrottle
 from shufflenet_ros.core.watch import Level, RateWatch, WatchState
 from shufflenet_ros.ros.cameras import CameraTopics
-from shufflenet_ros.ros.diagnostics import camera_status, count_values, lost_since, status
+from shufflenet_ros.ros.diagnostics import camera_status, count_values, lost_since, model_values, status
 from shufflenet_ros.ros.messages import label_info, vision_info
 from shufflenet_ros.ros.parameters import CheckedParameters, Refusal
 from shufflenet_ros.ros.responder import Camera, Responder, Settings
@@ -144,11 +144,12 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         started = time.monotonic()
         cv2.setNumThreads(value('threads'))  # left alone, OpenCV wakes every core for one small resize
         loaded = load(value('model'), card=value('model_card'), sha256=value('model_sha256').lower(),
-                      backend=value('backend'), provider=value('provider'), threads=value('threads'))
+                      backend=value('backend'), precision=value('precision'), provider=value('provider'),
+                      threads=value('threads'))
         classifier = Classifier(loaded.card, loaded.backend, value('max_pixels'))
         self._loaded = loaded
         self._make_cameras()
-        self._responder = Responder(classifier, loaded.bundle.sha256, self._cameras, self._settings(),
+        self._responder = Responder(classifier, loaded.sha256, self._cameras, self._settings(),
                                     lambda: self.get_clock().now().nanoseconds, self.get_logger())
         self._engine = Engine(list(self._cameras), self._responder.handle, policy=value('frame_policy'),
                               queue_size=value('queue_size'), on_drop=self._responder.note_drop)
@@ -156,8 +157,16 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         self._configured += 1
         self._publish_infos()
         self.get_logger().info(
-            f'{printable(loaded.terms, 1000)}; ready on {loaded.backend.name} {loaded.backend.provider} '
-            f'after {time.monotonic() - started:.2f} s')
+            f'{printable(loaded.terms, 1000)}; ready after {time.monotonic() - started:.2f} s')
+        self._log_choice(loaded)
+
+    def _log_choice(self, loaded: Loaded) -> None:
+        """What runs and why; a native variant that could not be used is worth a warning."""
+        text = f'runs on {printable(loaded.choice, 1000)}'
+        if loaded.fallback:
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().info(text)
 
     def _make_cameras(self) -> None:
         value = self.value_of
@@ -284,9 +293,7 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         level, message, model = Level.OK, self.state, self.value_of('model')
         values: dict[str, Any] = {'state': self.state, 'model': model}
         if self._loaded is not None and self._engine is not None:
-            bundle, backend = self._loaded.bundle, self._loaded.backend
-            values |= {'model': self._loaded.card.name, 'sha256': bundle.sha256, 'backend': backend.name,
-                       'provider': backend.provider} | count_values(self._engine.total())
+            values |= model_values(self._loaded) | count_values(self._engine.total())
         values |= {'callback_errors': self._errors, 'last_callback_error': self._last_error}
         if self.failure:
             level, message = Level.ERROR, f'{self.state}: {self.failure}'

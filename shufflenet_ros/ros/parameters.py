@@ -20,6 +20,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from shufflenet_ros.backends.locate import DEFAULT_MODEL
+from shufflenet_ros.backends.variants import BACKENDS, PRECISIONS
 from shufflenet_ros.core.opencv import IO_MAX_PIXELS
 from shufflenet_ros.core.reasons import printable
 
@@ -61,10 +62,15 @@ class Spec:
         return type(self.default)
 
     @property
+    def choice_names(self) -> tuple[str, ...]:
+        """The choices as people read them."""
+        return tuple(choice or "''" for choice in self.choices)
+
+    @property
     def expectation(self) -> str:
         """What the parameter takes, in words."""
         if self.choices:
-            return ' or '.join(self.choices)
+            return ' or '.join(self.choice_names)
         words = _TYPE_NAMES[self.kind]
         if not self.limits:
             return words
@@ -76,10 +82,14 @@ SPECS = (
     Spec('model', DEFAULT_MODEL, 'Bundle to run: a name that `shufflenet-ros models list` shows, or a path.'),
     Spec('model_card', '', "Card file for somebody else's ONNX; empty: the card inside or beside the model."),
     Spec('model_sha256', '', 'Expected SHA-256 of the model file, 64 hex digits; empty: not checked.'),
-    Spec('backend', 'onnxruntime', 'What runs the model.', choices=('onnxruntime',)),
+    Spec('backend', 'auto', 'What runs the model; auto: native kernels where they can, else onnxruntime.',
+         choices=BACKENDS),
+    Spec('precision', '', "Which variant of the bundle runs; empty: the bundle's own precision.",
+         choices=('', *PRECISIONS)),
     Spec('provider', 'cpu',
-         'Where the backend runs it, such as cpu or cuda; auto: the best that works here.'),
-    Spec('threads', 1, 'Threads for one inference.', limits=(1, 64)),
+         'Where onnxruntime runs it, such as cpu or cuda; auto: the best that works here.'),
+    Spec('threads', 1, 'Threads for one inference; with more than 1, backend auto means onnxruntime.',
+         limits=(1, 64)),
     Spec('cameras', [''], "Camera names: each is read from NAME/image_raw; ['']: one camera on image_raw."),
     Spec('image_transport', 'raw', 'Which topics to read: image_raw, or image_raw/compressed.',
          choices=('raw', 'compressed')),
@@ -192,7 +202,7 @@ def descriptor(spec: Spec) -> ParameterDescriptor:
     result = ParameterDescriptor(name=spec.name, type=_TYPES[spec.kind].value, description=spec.description,
                                  read_only=not spec.live)
     if spec.choices:
-        result.additional_constraints = f'one of: {", ".join(spec.choices)}'
+        result.additional_constraints = f'one of: {", ".join(spec.choice_names)}'
     if spec.limits and spec.kind is int:
         low, high = (int(limit) for limit in spec.limits)
         result.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]

@@ -31,7 +31,7 @@ from tiny_bundle import tiny_bundle
 from shufflenet_ros.ros.parameters import TABLE, accept
 
 ARGUMENTS = {'model', 'cameras', 'image_topic', 'image_transport', 'params_file', 'namespace', 'use_sim_time',
-             'log_level', 'autostart', 'respawn'}
+             'log_level', 'autostart', 'respawn', 'backend', 'precision'}
 PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')  # Fast DDS 3 and 2
 
 
@@ -73,7 +73,8 @@ def test_every_argument_is_there_and_described(no_profiles: None) -> None:
 
 
 def test_what_it_names_exists(repo_root: Path, no_profiles: None) -> None:
-    context = launch_stand_in.run(model='m', cameras='a,b', image_transport='raw')
+    context = launch_stand_in.run(model='m', cameras='a,b', image_transport='raw', backend='native',
+                                  precision='int8')
     node = only_node(context)
     assert {node.package} | context.packages == {ET.parse(repo_root / 'package.xml').findtext('name')}
     lines = setup_arguments(repo_root)['entry_points']['console_scripts']
@@ -87,7 +88,8 @@ def test_what_it_names_exists(repo_root: Path, no_profiles: None) -> None:
         assert file.is_file() and file.parent == repo_root / 'config'
         assert f"glob('{file.parent.name}/*" in (repo_root / 'setup.py').read_text(), 'it gets installed'
     own = node.own_parameters(context)
-    assert set(own) == {'model', 'cameras', 'image_transport', 'autostart', 'use_sim_time'}
+    assert set(own) == {'model', 'cameras', 'image_transport', 'backend', 'precision', 'autostart',
+                        'use_sim_time'}
     for name, value in own.items():
         assert name == 'use_sim_time' or accept(name, value) == value
 
