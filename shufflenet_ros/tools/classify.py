@@ -19,6 +19,7 @@ from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.frame import Answer, Options, Picture
 from shufflenet_ros.core.reasons import Dropped, Reason
 from shufflenet_ros.tools.annotate import AnnotatedVideo
+from shufflenet_ros.tools.backend_options import add_backend_options
 from shufflenet_ros.tools.sources import Source, SourceFrame, open_sources
 
 STILL_RATE_HZ = 2.0  # of an annotated video that begins with still images
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('sources', nargs='+', metavar='SOURCE', help='image, folder of images, video, or bag')
     add('--model', default=DEFAULT_MODEL, help='name or path of a bundle or ONNX file (default: %(default)s)')
     add('--card', default='', help="card file for somebody else's ONNX file")
+    add_backend_options(parser)
     add('--topic', action='append', default=[], help='topic of a bag, repeatable (default: all with images)')
     add('--top-k', type=_count, default=5, help='labels a frame (default: %(default)s)')
     add('--json', action='store_true', help='one JSON object a frame')
@@ -56,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     from shufflenet_ros.backends.open import load
 
     sources = open_sources(args.sources, args.topic)
-    model = load(args.model, card=args.card)
-    print(model.terms, file=sys.stderr)
+    model = load(args.model, card=args.card, backend=args.backend, precision=args.precision)
+    print(f'{model.terms}\nruns on {model.choice}', file=sys.stderr)
     classifier = Classifier(model.card, model.backend)
     options = Options(top_k=args.top_k, embedding=args.embedding)
     write = json_line if args.json else text_line

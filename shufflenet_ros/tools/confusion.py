@@ -49,7 +49,7 @@ def draw_confusion(one: Evaluated) -> U8:
     columns = [*names, OTHER]
     if not matrix[:, -1].any():
         matrix, columns = matrix[:, :-1], names
-    title = (f'{one.bundle.card.name}: top-1 {100 * one.scores.top(1):.1f} % of '
+    title = (f'{one.model.card.name}: top-1 {100 * one.scores.top(1):.1f} % of '
              f'{len(one.scores.targets)} pictures')
     return draw(matrix, names, columns, title)
 

@@ -18,6 +18,7 @@ from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.open import open_set
 from shufflenet_ros.sets.sample import LabelledSet
 from shufflenet_ros.sets.score import Scores, score
+from shufflenet_ros.tools.backend_options import add_backend_options
 from shufflenet_ros.tools.confusion import check_target, draw_confusion, write_picture
 from shufflenet_ros.tools.evaluation import (
     Evaluated,
@@ -37,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('set', metavar='SET', help='folder or tar of labelled pictures, or labelled bag')
     add('--model', default=DEFAULT_MODEL, help='name or path of a bundle or ONNX file (default: %(default)s)')
     add('--card', default='', metavar='FILE', help="card file for somebody else's ONNX file")
-    add('--against', default='', metavar='MODEL', help='a second model, compared picture by picture')
+    add_backend_options(parser, of='--model')
+    add('--against', default='', metavar='MODEL',
+        help='a second model, compared picture by picture; it runs in its own precision')
     add('--within', type=_points, metavar='POINTS',
         help='with --against: status 1 where --model is more than this many points of top-1 below it')
     add('--split', default='', help='of a set that has splits (default: val)')
@@ -81,16 +84,16 @@ def run(args: argparse.Namespace) -> int:
     dataset: LabelledSet = open_set(args.set, args.split)
     if args.held_out:
         dataset = cut(dataset)[1]
-    models = [load(args.model, card=args.card)]
+    models = [load(args.model, card=args.card, backend=args.backend, precision=args.precision)]
     if args.against:
         models.append(load(args.against))
     say = sys.stderr if args.json else sys.stdout
     print(describe_set(dataset), file=say)
     evaluated = []
     for model in models:
-        print(model.terms, file=sys.stderr)
+        print(f'{model.terms}\nruns on {model.choice}', file=sys.stderr)
         scores = _score(Classifier(model.card, model.backend), dataset, args)
-        evaluated.append(Evaluated(model.bundle, dataset, scores))
+        evaluated.append(Evaluated(model, dataset, scores))
     if any(not len(one.scores.targets) for one in evaluated):
         print(f'none of the pictures of {dataset.path} could be scored', file=sys.stderr)
         return 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from shufflenet_ros.backends.bundle import Bundle
+from shufflenet_ros.backends.open import Loaded
 from shufflenet_ros.core.metrics import (
     I64,
     calibration_error,
@@ -30,19 +30,19 @@ Figures = dict[str, Any]
 class Evaluated:
     """A model with its answers on a set."""
 
-    bundle: Bundle
+    model: Loaded
     dataset: LabelledSet
     scores: Scores
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The model's labels."""
-        return self.bundle.card.labels
+        return self.model.card.labels
 
     @cached_property
     def present(self) -> I64:
         """(C,) labels that the set's pictures have, in its order, as indices into the model's labels."""
-        matched = np.array(match_labels(self.dataset.labels, self.labels, self.bundle.card.name))
+        matched = np.array(match_labels(self.dataset.labels, self.labels, self.model.card.name))
         return np.asarray(matched[np.isin(matched, self.scores.targets)], np.int64)
 
     @cached_property
@@ -66,7 +66,8 @@ def report(one: Evaluated) -> Figures:
     scores = one.scores
     retrieval = None if scores.embeddings is None else retrieval_map(scores.embeddings, scores.targets)
     return {
-        'model': one.bundle.card.name, 'sha256': one.bundle.sha256,
+        'model': one.model.card.name, 'sha256': one.model.sha256, 'backend': one.model.backend.name,
+        'provider': one.model.backend.provider, 'precision': one.model.precision,
         'set': str(one.dataset.path), 'split': one.dataset.split,
         'images': len(scores.targets), 'skipped': len(scores.skipped), 'left_out': dict(one.dataset.left_out),
         'classes': len(one.present), 'top1': round(scores.top(1), 4), 'top5': round(scores.top(5), 4),
@@ -98,9 +99,9 @@ def _confused(one: Evaluated) -> list[Figures]:
 def comparison(a: Evaluated, b: Evaluated) -> Figures:
     """The paired test on the pictures that both models answered."""
     _, in_a, in_b = np.intersect1d(a.scores.places, b.scores.places, assume_unique=True, return_indices=True)
-    names = [a.bundle.card.name, b.bundle.card.name]
+    names = [a.model.card.name, b.model.card.name]
     if names[0] == names[1]:
-        names = [f'{one.bundle.card.name}@{one.bundle.sha256[:8]}' for one in (a, b)]
+        names = [f'{one.model.card.name}@{one.model.sha256[:8]}' for one in (a, b)]
     if not len(in_a):
         return {'comparison': names, 'images': 0, 'better': None}
     paired = compare_paired(a.scores.right[in_a], b.scores.right[in_b])
@@ -136,6 +137,7 @@ def report_text(evaluated: list[Evaluated]) -> str:
 
 def _column(figures: Figures) -> dict[str, str]:
     return {
+        'runs on': f'{figures["backend"]} {figures["provider"]}',
         'images': str(figures['images']), 'skipped': str(figures['skipped']),
         'top-1': _percent(figures['top1']), 'top-5': _percent(figures['top5']),
         'calibration error': _percent(figures['ece']),

@@ -2,16 +2,19 @@
 
 import json
 
-from shufflenet_ros.backends.bundle import open_bundle
+from shufflenet_ros.backends.bundle import Bundle, open_bundle
 from shufflenet_ros.backends.downloads import CHECKS, read_downloads
 from shufflenet_ros.backends.errors import ModelError
 from shufflenet_ros.backends.locate import all_models, find, is_path
+from shufflenet_ros.backends.native_library import load_library
 from shufflenet_ros.backends.networks import read_networks
+from shufflenet_ros.backends.variants import read_variant
+from shufflenet_ros.core.card import Variant
 from shufflenet_ros.tools.model_rows import Row, bundle_row, download_row, network_row, weight_rows
 
 
 def show(name_or_path: str, card_file: str = '') -> Row:
-    """Everything that is known: the row of `models list`, what its check means, and a bundle's card.
+    """Everything that is known: the row of `models list`, what its check means, a bundle's card and variants.
 
     A name means a bundle at hand before a download of that name.
 
@@ -46,4 +49,16 @@ def _row(name_or_path: str, card_file: str) -> Row:
 def _bundle(name_or_path: str, card_file: str) -> Row:
     bundle = open_bundle(name_or_path, card_file)
     row = bundle_row(bundle, find(name_or_path), read_downloads())
-    return row | {'card': json.loads(bundle.card.to_json())}
+    states = {variant.file: _state(bundle, variant) for variant in bundle.card.variants}
+    return row | {'variants_here': states or None, 'card': json.loads(bundle.card.to_json())}
+
+
+def _state(bundle: Bundle, variant: Variant) -> str:
+    """Whether a variant could be tried here: its file is the card's, and its backend is there."""
+    try:
+        read_variant(bundle, variant)
+        if variant.backend == 'native':
+            load_library()
+    except ModelError as error:
+        return str(error)
+    return 'here'

@@ -4,7 +4,8 @@
   show            one of them in full
   fetch           bring a download into the cache, checked
   import          turn somebody else's weights into a bundle (needs the extra train)
-  check           everything the node does when it loads a model, in a child process first; status 1 says no
+  check           everything the node does when it loads a model, in a child process first, and the same for
+                  each variant that this machine can run; status 1 says no
   add-card        write a card into an ONNX file
   add-embedding   give a classifier an embedding output: the tensor before its last linear layer
 """
@@ -18,6 +19,7 @@ from typing import Any
 from shufflenet_ros.backends.bundle import Bundle
 from shufflenet_ros.backends.errors import ModelError
 from shufflenet_ros.tools import fetch
+from shufflenet_ros.tools.backend_options import add_backend_options
 from shufflenet_ros.tools.model_rows import KINDS, Row, describe, rows
 from shufflenet_ros.tools.model_show import show
 from shufflenet_ros.tools.model_table import table
@@ -41,11 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = add('list', _list, 'the networks, the bundles at hand and the downloads')
     json_option(listing)
     listing.add_argument('--kind', choices=KINDS, help='only these')
-    json_option(add('show', _show, 'a network, bundle or download in full', model='NAME_OR_PATH'))
+    showing = add('show', _show, 'a network, bundle or download in full', model='NAME_OR_PATH')
+    json_option(showing)
+    add_backend_options(showing, default=None)
     fetch.add_arguments(add('fetch', fetch.run, 'bring a download into the cache, checked'))
     check = add('check', _check, 'load and prove a model as the node would', model='NAME_OR_PATH')
     json_option(check)
     check.add_argument('--sha256', default='', metavar='HEX', help='the hash the file must have')
+    add_backend_options(check, default=None)
     check.add_argument('--provider', default='cpu', help='where to run it (default: %(default)s)')
     for verb, run, summary in (
             ('add-card', _add_card, 'write a card into an ONNX file'),
@@ -90,6 +95,10 @@ def _line(row: Row) -> str:
 
 def _show(args: argparse.Namespace) -> int:
     whole = show(args.model, args.card)
+    if args.backend or args.precision:
+        from shufflenet_ros.backends.open import load
+        whole['runs_on'] = load(args.model, card=args.card, backend=args.backend or 'auto',
+                                precision=args.precision).choice
     if args.json:
         print(_json(whole))
         return 0
@@ -100,23 +109,29 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
+    """The bundle itself and every variant; or, with --backend or --precision, what these choose."""
     # Here, so that the other verbs cost no onnxruntime.
     from shufflenet_ros.backends.open import load
-    from shufflenet_ros.backends.prove import golden_error
+    from shufflenet_ros.tools.model_check import agreement, check_variants, finding, variant_line
+    chosen = bool(args.backend or args.precision)
     try:
-        loaded = load(args.model, card=args.card, sha256=args.sha256, provider=args.provider)
+        loaded = load(args.model, card=args.card, sha256=args.sha256, provider=args.provider,
+                      backend=args.backend or ('auto' if chosen else 'onnxruntime'), precision=args.precision)
     except ModelError as error:
         print(json.dumps({'ok': False, 'cause': str(error)}) if args.json else f'no: {error}')
         return 1
-    golden = golden_error(loaded.backend, loaded.card) if loaded.card.golden else None
+    found = finding(loaded)
+    variants = [] if chosen else check_variants(args.model, args.card, loaded)
+    ok = all(variant['ok'] is not False for variant in variants)
     if args.json:
-        extra = {'ok': True, 'provider': loaded.backend.provider, 'golden_error': golden}
-        print(json.dumps(extra | describe(loaded.bundle), ensure_ascii=False))
-        return 0
+        print(_json({'ok': ok} | found | {'variants': variants} | describe(loaded.bundle)))
+        return 0 if ok else 1
     print(_line({'place': 'checked'} | describe(loaded.bundle)))
-    print(f'yes: loads and answers on {loaded.backend.provider}; '
-          + ('the card has no golden sample' if golden is None else f'golden logits within {golden:.2g}'))
-    return 0
+    print(f'yes: loads and answers on {found["provider"]}; {agreement(found)}'
+          + (f'; {found["backend"]}, because {found["why"]}' if chosen else ''))
+    for variant in variants:
+        print(f'  {variant_line(variant)}')
+    return 0 if ok else 1
 
 
 def _add_card(args: argparse.Namespace) -> int:

@@ -31,8 +31,8 @@ from shufflenet_ros.tools.evaluation import verdict
 
 INT8 = 'shufflenet_v2_x1_0_int8.onnx'
 BGR = {'red': (0, 0, 255), 'green': (0, 255, 0), 'blue': (255, 0, 0)}
-MODEL_KEYS = ['model', 'sha256', 'set', 'split', 'images', 'skipped', 'left_out', 'classes', 'top1', 'top5',
-              'ece', 'map', 'per_class', 'confused']
+MODEL_KEYS = ['model', 'sha256', 'backend', 'provider', 'precision', 'set', 'split', 'images', 'skipped',
+              'left_out', 'classes', 'top1', 'top5', 'ece', 'map', 'per_class', 'confused']
 Evaluate = Callable[..., Any]
 
 
