@@ -1,0 +1,119 @@
+"""Count an inference by our own kernels: native/tools/run_blob.c, linked statically with the library."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.arm.emulate import INFERENCES, emulate, inference_marks
+from benchmarks.arm.outcome import Outcome, outcome
+from benchmarks.arm.prepare import CROSS_COMPILER, ROOT, PrepareError, ensure_tools, replacing
+from benchmarks.arm.subject import Subject
+from native.build import BuildError, compile_objects, version_of
+
+NATIVE = ROOT / 'native'
+DRIVER = NATIVE / 'tools' / 'run_blob.c'
+# As in native/src/blob.h.
+KINDS = ('stem', 'pointwise', 'depthwise', 'copy', 'head')
+HEADER_BYTES, MAP_BYTES, OP_BYTES = 128, 16, 128
+_COUNTS = struct.Struct('<40xII')
+_MAP = struct.Struct('<III')
+_OP = struct.Struct('<IIIIIIIII')
+_NO_MAP = 0xFFFFFFFF
+
+
+def compiler_version() -> str:
+    """Name and version of the compiler, on which the counts hang.
+
+    Raises:
+        PrepareError: it is missing.
+    """
+    ensure_tools()
+    return version_of([CROSS_COMPILER])
+
+
+def count_native(subject: Subject, cpu: str, precision: str, layers: bool = False) -> Outcome:
+    """Instructions of one sn_run, from the frame's bytes to the logits.
+
+    Args:
+        layers: also of each operation; the marks between them add some twenty instructions each.
+
+    Raises:
+        PrepareError: a tool is missing, or the library does not compile.
+        EmulationError: the driver failed.
+        WrongAnswer: see outcome.
+    """
+    blob = subject.blob(precision)
+    operations = describe(blob) if layers else []
+    frames = subject.tensor.tobytes() * INFERENCES
+    logits, kernels, marks = run_driver(driver(marked=layers), cpu, blob, frames, len(operations))
+    spent = [end - begin for begin, end in zip(marks, marks[1:])]
+    return outcome(subject, precision, kernels, marks[-1] - marks[0], logits[-1],
+                   tuple(zip(operations, spent, strict=False)))
+
+
+def run_driver(program: Path, cpu: str, blob: bytes, frames: bytes, inner_marks: int = 0
+               ) -> tuple[np.ndarray, str, list[int]]:
+    """Run INFERENCES frames on an emulated CPU.
+
+    Returns:
+        logits (INFERENCES, classes) float32, the kernels' name, the instructions at the last one's marks.
+    """
+    with tempfile.TemporaryDirectory(prefix='arm-') as scratch:
+        packed, pictures, outputs = (Path(scratch) / name for name in ('blob', 'frames', 'outputs'))
+        packed.write_bytes(blob)
+        pictures.write_bytes(frames)
+        marks, said = emulate(cpu, [program, packed, pictures, outputs])
+        classes = struct.unpack_from('<I', blob, 32)[0]
+        values = np.fromfile(outputs, '<f4').reshape(INFERENCES, -1)
+        return values[:, :classes], said.split()[0], inference_marks(marks, inner_marks)
+
+
+def driver(marked: bool = False) -> Path:
+    """The driver for aarch64, from .cache/arm or compiled.
+
+    Args:
+        marked: the library sets a mark after each operation.
+
+    Raises:
+        PrepareError: no compiler, or it does not compile.
+    """
+    compiler = [CROSS_COMPILER]
+    sources = sorted(path for path in NATIVE.rglob('*') if path.suffix in ('.c', '.h', '.py'))
+    key = hashlib.sha256(f'{compiler_version()} {marked}'.encode())
+    for source in sources:
+        key.update(source.read_bytes())
+    program = ROOT / '.cache/arm' / f'run_blob-{key.hexdigest()[:16]}'
+    if not program.is_file():
+        with replacing(program) as draft:
+            try:
+                objects = compile_objects(draft.parent, compiler, mark=marked)
+            except BuildError as error:
+                raise PrepareError(str(error)) from error
+            command = [*compiler, '-std=gnu11', '-O2', '-static', '-I', NATIVE / 'include', '-o', draft,
+                       DRIVER, *objects, '-lm']
+            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise PrepareError(f'{DRIVER} does not compile:\n{done.stderr[-2000:]}')
+    return program
+
+
+def describe(blob: bytes) -> list[str]:
+    """A line for each operation of a blob."""
+    maps, operations = _COUNTS.unpack_from(blob)
+    sizes = [_MAP.unpack_from(blob, HEADER_BYTES + MAP_BYTES * i) for i in range(maps)]
+    height, width = struct.unpack_from('<II', blob, 24)
+    lines = []
+    for i in range(operations):
+        kind, _, source, target, _, inputs, outputs, groups, stride = _OP.unpack_from(
+            blob, HEADER_BYTES + MAP_BYTES * maps + OP_BYTES * i)
+        before = f'{height}x{width}' if source == _NO_MAP else '{1}x{2}'.format(*sizes[source])
+        after = '' if target == _NO_MAP else ' {1}x{2}'.format(*sizes[target])
+        more = (f' groups {groups}' if groups > 1 else '') + (f' stride {stride}' if stride > 1 else '')
+        lines.append(f'{KINDS[kind]:<10} {inputs:>4} {before} ->{outputs:>5}{after}{more}')
+    return lines

@@ -1,0 +1,82 @@
+"""The reference networks: of the zoo, 1000 classes, 224 px, seeded weights. Needs torch and onnx."""
+
+from __future__ import annotations
+
+import warnings
+from io import BytesIO
+
+import numpy as np
+import torch
+from torch import nn
+
+from shufflenet_ros.sets.calibration import seeded_pictures
+from shufflenet_ros.zoo import alexnet
+from shufflenet_ros.zoo.backbone import Backbone
+from shufflenet_ros.zoo.export import OPSET, to_onnx
+from shufflenet_ros.zoo.normalisation import IMAGENET, normalise
+from shufflenet_ros.zoo.registry import build, config_of
+
+PX = 224
+SEED = 0
+STATISTICS = 8
+"""Pictures that the batch normalisations' statistics are taken from."""
+ALEXNETS = ('alexnet', 'alexnet_without_lrn')
+
+
+def reference_onnx(name: str) -> bytes:
+    """The deployed graph of a network of the zoo, or of one of ALEXNETS; input `frame` (1, H, W, 3) uint8.
+
+    Raises:
+        ZooError: no such network.
+    """
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        return _alexnet_onnx(name) if name in ALEXNETS else to_onnx(_network(name), PX)
+
+
+def side(name: str) -> int:
+    """Of the square frame that a reference takes, in pixels."""
+    return alexnet.PX if name in ALEXNETS else PX
+
+
+@torch.no_grad()
+def _network(name: str) -> Backbone:
+    """Seeded weights, and normalisations that fit them: values stay as large as in a trained network."""
+    network = build(config_of(name))
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias, 0.0, 0.2)
+        norm.momentum = None  # the statistics become those of the one batch below
+    pictures = np.stack([picture.pixels for picture in seeded_pictures((PX, PX), STATISTICS, SEED)])
+    network.train()(normalise(torch.from_numpy(pictures), IMAGENET))
+    return network.eval()
+
+
+class _Frame(nn.Module):
+    """AlexNet behind the same entrance as our bundles: (1, H, W, 3) uint8, less the mean."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, frame: torch.Tensor) -> torch.Tensor:
+        return self.network(frame.permute(0, 3, 1, 2).float() - 128)
+
+
+def _alexnet_onnx(name: str) -> bytes:
+    """With its local response normalisations, or with nothing in their place: nobody leaves them out for
+    accuracy, but they are a third of its time in onnxruntime and flatter what it is compared with."""
+    network = alexnet.AlexNet().eval()
+    if name == 'alexnet_without_lrn':
+        for index, module in enumerate(network):
+            if isinstance(module, nn.LocalResponseNorm):
+                network[index] = nn.Identity()
+    buffer = BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the exporter's notes on tracing
+        frame = torch.zeros(1, alexnet.PX, alexnet.PX, 3, dtype=torch.uint8)
+        torch.onnx.export(_Frame(network), (frame,), buffer, opset_version=OPSET, dynamo=False,
+                          input_names=['frame'], output_names=['logits'])
+    return buffer.getvalue()
