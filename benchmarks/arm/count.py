@@ -4,8 +4,8 @@
     python -m benchmarks.arm.count --model models/some.onnx --backend onnxruntime --cpu cortex-a72
 
 The program runs under qemu-user, and a plugin counts what it retires in its third inference: the same on
-every machine and under any load, for one compiler. Missing tools are installed where this is root on Debian or
-Ubuntu.
+every machine and under any load, for one compiler. Missing tools are installed where this is root on Debian
+or Ubuntu.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ def ensure_plugin() -> Path:
         PrepareError: no tools, or it does not compile.
     """
     ensure_tools()
-    # QEMU 9 refuses plugins of interface version 1; older ones know no other.
-    version = 2 if qemu_version()[0] >= 9 else 1
+    major = qemu_major()
+    version = 2 if major >= 9 else 1  # what QEMU 9 refuses is the only one that older ones know
     plugin = CACHE / f'libcount-{version}.so'
     if not plugin.is_file() or plugin.stat().st_mtime < PLUGIN_SOURCE.stat().st_mtime:
         with replacing(plugin) as draft:
@@ -76,12 +76,17 @@ def ensure_plugin() -> Path:
     return plugin
 
 
-def qemu_version() -> tuple[int, int]:
-    """(major, minor) of the installed qemu-aarch64."""
-    found = re.search(r'version (\d+)\.(\d+)', _run(['qemu-aarch64', '--version']))
-    if not found:
-        raise PrepareError('`qemu-aarch64 --version` names no version')
-    return int(found[1]), int(found[2])
+def qemu_major() -> int:
+    """Major version of the installed qemu-aarch64.
+
+    Raises:
+        PrepareError: it takes no plugins.
+    """
+    found = re.search(r'version (\d+)[.\d]*', _run(['qemu-aarch64', '--version']))
+    if not found or '-plugin' not in _run(['qemu-aarch64', '--help']):
+        raise PrepareError(f'qemu-aarch64 {found[0] if found else "of unknown version"} was built without '
+                           "plugins, which count: expected one with them, such as Debian 12's qemu-user")
+    return int(found[1])
 
 
 def ensure_guest() -> Path:
