@@ -2,16 +2,19 @@
  * frame of zeros; a step computes up to 7 rows x one vector, so that a row's three shifted loads serve three rows. */
 
 #define ROWS 7
+#define COPIED (16 / VL) /* vectors at once: a row of 14 is one step */
 #define DEPTHWISE_WEIGHTS 12 /* nine taps, the bias, two unused */
 
 static size_t depthwise_packed_bytes(const sn_op *op) {
     return op->spec.in_count * (DEPTHWISE_WEIGHTS * sizeof(T) + sizeof(size_t)) + 64;
 }
 
-static size_t depthwise_scratch_bytes(const sn_op *op) {
-    /* Behind the last row: the reach of a stride-2 load. */
-    return ((op->in->height + 2 + 2) * (size_t)(op->in->width + 2) + 8 * VL) * sizeof(T);
-}
+/* A plane between zeros, so that no tap asks where it is: a row is a zero, the values, a zero, in whole vectors. */
+static size_t framed_row(const sn_op *op) { return 1 + (VECTORS(op->in->width) + COPIED) * VL; }
+
+static size_t framed_all(const sn_op *op) { return (op->in->height + 3) * framed_row(op); }
+
+static size_t depthwise_scratch_bytes(const sn_op *op) { return framed_all(op) * sizeof(T); }
 
 static void depthwise_pack(const sn_op *op) {
     size_t *plane = op->packed;
@@ -24,16 +27,19 @@ static void depthwise_pack(const sn_op *op) {
     }
 }
 
-/* A plane's rows go between zeros. Vectors run over a row's end; what follows is written after. */
-static void frame_plane(const T *from, uint32_t height, uint32_t width, T *to) {
-    const size_t row = width + 2;
-    const V zero = v_dup(0);
-    to += row + 1;
-    for (uint32_t y = 0; y < height; y++, from += width, to += row) {
-        for (uint32_t x = 0; x < width; x += VL) v_store(to + x, v_load(from + x));
-        v_store(to + width, zero); /* this row's right border and the next one's left */
+/* Fills the inner part; the zeros above, below and on the left are there already. */
+static void frame_rows(const T *from, uint32_t height, uint32_t width, size_t row, T *to) {
+    for (to += row + 1; height--; from += width, to += row) {
+        const T *in = from;
+        T *out = to, *const end = to + width;
+        do {
+            V v[COPIED];
+            LOAD_STEP(v, in, COPIED * VL, COPIED);
+            SN_UNROLL for (int i = 0; i < COPIED; i++) v_store(out + i * VL, v[i]);
+            out += COPIED * VL;
+        } while (out < end);
+        *end = 0;
     }
-    for (uint32_t x = 0; x < width + 1; x += VL) v_store(to + x, zero);
 }
 
 /* a += tap (row, 0..2) x three shifted inputs. */
@@ -48,12 +54,15 @@ SN_INLINE void depthwise_tile(const T *in, size_t in_row, const W *w, V bias, T 
                               const int stride) {
     V acc[ROWS];
     SN_UNROLL for (int i = 0; i < rows; i++) acc[i] = bias;
-    SN_UNROLL for (int r = 0; r < (rows - 1) * stride + 3; r++, in += in_row) {
+    SN_UNROLL for (int r = 0; r < (rows - 1) * stride + 3; r++) {
         V x[3];
         if (stride == 1) {
             SN_UNROLL for (int i = 0; i < 3; i++) x[i] = v_load(in + i);
+            in += in_row;
         } else {
-            const V2 a = v_load2(in), b = v_load2(in + 2);
+            V2 a, b;
+            v_load2_step(a, in, 2);
+            v_load2_step(b, in, in_row - 2);
             x[0] = a.val[0];
             x[1] = a.val[1];
             x[2] = b.val[0];
@@ -67,18 +76,21 @@ SN_INLINE void depthwise_tile(const T *in, size_t in_row, const W *w, V bias, T 
     SN_UNROLL for (int i = 0; i < rows; i++) v_store(out + i * out_row, acc[i]);
 }
 
-/* Some rows of a plane. From the right to the left: what a vector stores past its row's end is the beginning of the
- * next row, which is stored later. */
+/* Some blocks of a plane's rows. From the right to the left: what a vector stores past its row's end is the beginning
+ * of the next row, which is stored later. */
 #define DEFINE_DEPTHWISE(rows, stride) \
-    SN_APART void depthwise_##rows##_##stride(const T *in, size_t in_row, const T *weights, T *out, uint32_t width) { \
+    SN_APART void depthwise_##rows##_##stride(const T *in, size_t in_row, const T *weights, T *out, uint32_t width, \
+                                              uint32_t blocks) { \
         W w[3]; \
         SN_UNROLL for (int i = 0; i < 3; i++) { \
             w[i] = w_load(weights + 4 * i); \
             w_keep(w[i]); \
         } \
         const V bias = v_dup(weights[9]); \
-        for (uint32_t v = VECTORS(width); v--;) \
-            depthwise_tile(in + (size_t)v * VL * (stride), in_row, w, bias, out + (size_t)v * VL, width, rows, stride); \
+        for (; blocks--; in += (rows) * (stride) * in_row, out += (rows) * (size_t)width) \
+            for (uint32_t v = VECTORS(width); v--;) \
+                depthwise_tile(in + (size_t)v * VL * (stride), in_row, w, bias, out + (size_t)v * VL, width, rows, \
+                               stride); \
     }
 DEFINE_DEPTHWISE(1, 1)
 DEFINE_DEPTHWISE(2, 1)
@@ -95,7 +107,7 @@ DEFINE_DEPTHWISE(5, 2)
 DEFINE_DEPTHWISE(6, 2)
 DEFINE_DEPTHWISE(7, 2)
 
-typedef void depthwise_rows(const T *in, size_t in_row, const T *weights, T *out, uint32_t width);
+typedef void depthwise_rows(const T *in, size_t in_row, const T *weights, T *out, uint32_t width, uint32_t blocks);
 
 static depthwise_rows *const depthwise_of[2][ROWS + 1] = {
     {NULL, depthwise_1_1, depthwise_2_1, depthwise_3_1, depthwise_4_1, depthwise_5_1, depthwise_6_1, depthwise_7_1},
@@ -105,20 +117,19 @@ static depthwise_rows *const depthwise_of[2][ROWS + 1] = {
 static void depthwise_run(const sn_op *op, const sn_call *call) {
     const sn_map *from = op->in, *to = op->out;
     const uint32_t stride = op->spec.stride, blocks = tiles_of(to->height, ROWS);
-    const size_t in_row = from->width + 2, *plane = op->packed;
+    /* Blocks are as equal as can be: some of `most` rows, the others of one less. */
+    const uint32_t most = share_of(to->height, blocks, 0), first = to->height - blocks * (most - 1);
+    const size_t row = framed_row(op), *plane = op->packed;
     const T *weights = (const T *)(plane + op->spec.in_count);
     const T *in = (const T *)from->data + op->spec.in_first * from->stride;
     T *frame = call->scratch;
-    for (size_t x = 0; x < in_row + 1; x += VL) v_store(frame + x, v_dup(0));
+    memset(frame, 0, framed_all(op) * sizeof(T));
     for (uint32_t c = 0; c < op->spec.in_count; c++, in += from->stride, weights += DEPTHWISE_WEIGHTS) {
-        frame_plane(in, from->height, from->width, frame);
+        frame_rows(in, from->height, from->width, row, frame);
         T *out = (T *)to->data + plane[c];
-        const T *top = frame;
-        for (uint32_t b = 0; b < blocks; b++) {
-            const uint32_t rows = share_of(to->height, blocks, b);
-            depthwise_of[stride - 1][rows](top, in_row, weights, out, to->width);
-            top += rows * stride * in_row;
-            out += (size_t)rows * to->width;
-        }
+        depthwise_of[stride - 1][most](frame, row, weights, out, to->width, first);
+        if (first < blocks)
+            depthwise_of[stride - 1][most - 1](frame + first * most * stride * row, row, weights,
+                                               out + (size_t)first * most * to->width, to->width, blocks - first);
     }
 }

@@ -11,8 +11,8 @@
 #include "common.h"
 #include "copy.h"
 #include "depthwise.h"
-#include "head.h"
 #include "pointwise.h"
+#include "head.h"
 #include "stem.h"
 
 static size_t none(const sn_op *op) {
@@ -34,7 +34,7 @@ static size_t none(const sn_op *op) {
 #define SET(prefix, text, of) \
     const sn_kernel_set SN_JOIN(prefix, SN_LEVEL) = { \
         .name = text SN_TEXT(SN_LEVEL), .precision = of, .features = SN_FEATURES, .element = sizeof(T), \
-        .block = VL, .slack = VL, .kinds = KINDS}
+        .block = VL, .slack = 4 * VL, .kinds = KINDS}
 
 #ifdef SN_HALF
 SET(sn_fp16_, "fp16-", SN_FP16);

@@ -2,6 +2,7 @@
  * each input, four accumulators deep so that no addition waits for the one before. */
 
 #define CLASSES 8
+#define INPUTS_A_LOAD (PV * VL / CLASSES) /* 2 or 4 */
 
 static size_t head_inputs(const sn_op *op) { return QUADS(op->spec.in_count); }
 
@@ -31,16 +32,21 @@ SN_INLINE void eight_classes(const T *weights, const T *pooled, size_t inputs, f
     SN_UNROLL for (int i = 0; i < 4; i++)
         SN_UNROLL for (int v = 0; v < CLASSES / VL; v++) acc[i][v] = v_dup(0);
     for (size_t k = 0; k < inputs; k += 4) {
-        const W four = w_load(pooled + k);
-#define HEAD_STEP(lane) \
+        W four = w_load(pooled + k);
+        w_keep(four);
+        V in[PV];
+#define HEAD_STEP(lane, at) \
     SN_UNROLL for (int v = 0; v < CLASSES / VL; v++) \
-        acc[lane][v] = v_fma_lane(acc[lane][v], v_load(weights + CLASSES * (lane) + v * VL), four, lane)
-        HEAD_STEP(0);
-        HEAD_STEP(1);
-        HEAD_STEP(2);
-        HEAD_STEP(3);
+        acc[lane][v] = v_fma_lane(acc[lane][v], in[CLASSES / VL * (at) + v], four, lane)
+        LOAD_STEP(in, weights, PV * VL, PV);
+        HEAD_STEP(0, 0);
+        HEAD_STEP(1, 1 % INPUTS_A_LOAD);
+#if PV * VL == 16
+        LOAD_STEP(in, weights, PV * VL, PV);
+#endif
+        HEAD_STEP(2, 2 % INPUTS_A_LOAD);
+        HEAD_STEP(3, 3 % INPUTS_A_LOAD);
 #undef HEAD_STEP
-        weights += 4 * CLASSES;
     }
     SN_UNROLL for (int v = 0; v < CLASSES / VL; v++)
         acc[0][v] = v_add(v_add(acc[0][v], acc[1][v]), v_add(acc[2][v], acc[3][v]));

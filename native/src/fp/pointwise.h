@@ -67,24 +67,6 @@ typedef struct tile_job {
         SN_UNROLL for (int p = 0; p < vectors; p++) acc[o][p] = v_fma_lane(acc[o][p], in_[p], w[o], lane); \
 } while (0)
 
-#ifdef v_load4_step
-#define LOAD_STEP(to, from, step, vectors) do { \
-    if ((vectors) == 4) { \
-        V4 four_; \
-        v_load4_step(four_, from, step); \
-        SN_UNROLL for (int p = 0; p < PV; p++) (to)[p] = four_.val[p]; \
-    } else { \
-        SN_UNROLL for (int p = 0; p < (vectors); p++) (to)[p] = v_load((from) + p * VL); \
-        (from) += (step); \
-    } \
-} while (0)
-#else
-#define LOAD_STEP(to, from, step, vectors) do { \
-    SN_UNROLL for (int p = 0; p < (vectors); p++) (to)[p] = v_load((from) + p * VL); \
-    (from) += (step); \
-} while (0)
-#endif
-
 #define TILE_WEIGHTS() do { \
     SN_UNROLL for (int o = 0; o < outputs; o++) { \
         w[o] = w_load(next + 4 * o); \
@@ -126,12 +108,13 @@ SN_INLINE void pointwise_tile(const tile_job *job, size_t at, const int vectors,
 
 /* All pixels of one tile of outputs. */
 #define DEFINE_POINTWISE(outputs, residual) \
-    SN_APART void pointwise_##outputs##_##residual(const tile_job *job, uint32_t vectors) { \
+    SN_APART void pointwise_##outputs##_##residual(const tile_job *of_caller, uint32_t vectors) { \
+        const tile_job job = *of_caller; /* a copy that no store of a pixel can change: it stays in registers */ \
         size_t at = 0; \
-        for (; vectors >= PV; vectors -= PV, at += PV * VL) pointwise_tile(job, at, PV, outputs, residual); \
-        if (vectors == 1) pointwise_tile(job, at, 1, outputs, residual); \
-        if (PV > 2 && vectors == 2) pointwise_tile(job, at, 2, outputs, residual); \
-        if (PV > 2 && vectors == 3) pointwise_tile(job, at, 3 < PV ? 3 : PV, outputs, residual); \
+        for (; vectors >= PV; vectors -= PV, at += PV * VL) pointwise_tile(&job, at, PV, outputs, residual); \
+        if (vectors == 1) pointwise_tile(&job, at, 1, outputs, residual); \
+        if (PV > 2 && vectors == 2) pointwise_tile(&job, at, 2, outputs, residual); \
+        if (PV > 2 && vectors == 3) pointwise_tile(&job, at, 3 < PV ? 3 : PV, outputs, residual); \
     }
 DEFINE_POINTWISE(1, 0)
 DEFINE_POINTWISE(2, 0)

@@ -4,7 +4,7 @@
  * A line is a row of the frame, split into three planes a channel, one a tap: the columns 2 x - 1, 2 x, 2 x + 1. So
  * the nine inputs of a line lie one stride apart, and each is read in whole vectors. */
 
-#define STEM_TILE 6 /* 6 outputs x PV vectors: one weight register a group of four inputs more than a pointwise tile */
+#define STEM_TILE 6 /* 6 outputs x PV vectors; the lanes of a register are outputs here, so that two are enough */
 #define STEM_INPUTS 27
 #define LINE_PLANES 9
 
@@ -38,10 +38,13 @@ static stem_layout stem_layout_of(const sn_op *op) {
 
 static size_t stem_scratch_bytes(const sn_op *op) { return stem_layout_of(op).all * sizeof(T); }
 
+/* Of one tile: for each input the outputs' weights in quads, then the biases. */
+static size_t stem_tile_weights(uint32_t outputs) { return STEM_INPUTS * QUADS(outputs) + outputs; }
+
 static size_t stem_weights_at(void) { return (sizeof(stem) + 63) & ~(size_t)63; }
 
 static size_t stem_packed_bytes(const sn_op *op) {
-    return stem_weights_at() + (QUADS(STEM_INPUTS) + 1) * op->spec.out_count * sizeof(T) + 64;
+    return stem_weights_at() + tiles_of(op->spec.out_count, STEM_TILE) * stem_tile_weights(STEM_TILE) * sizeof(T);
 }
 
 static void stem_pack(const sn_op *op) {
@@ -52,13 +55,13 @@ static void stem_pack(const sn_op *op) {
     T *to = (T *)((char *)s + s->weights_at);
     for (uint32_t t = 0, first = 0; t < s->tiles; t++) {
         const uint32_t outputs = share_of(op->spec.out_count, s->tiles, t);
-        for (uint32_t k = 0; k < QUADS(STEM_INPUTS); k += 4)
-            for (uint32_t o = first; o < first + outputs; o++)
-                for (uint32_t i = k; i < k + 4; i++) {
-                    /* Input i is tap [row][channel][column]; the blob has [row][column][channel]. */
-                    const uint32_t row = i / 9, channel = i / 3 % 3, column = i % 3;
-                    *to++ = i < STEM_INPUTS ? weight_at(op, 27 * (size_t)o + 9 * row + 3 * column + channel) : (T)0;
-                }
+        for (uint32_t k = 0; k < STEM_INPUTS; k++)
+            for (uint32_t o = 0; o < QUADS(outputs); o++) {
+                /* Input k is tap [row][channel][column]; the blob has [row][column][channel]. */
+                const uint32_t row = k / 9, channel = k / 3 % 3, column = k % 3;
+                const size_t from = 27 * (size_t)(first + o) + 9 * row + 3 * column + channel;
+                *to++ = o < outputs ? weight_at(op, from) : (T)0;
+            }
         for (uint32_t o = first; o < first + outputs; o++) *to++ = bias_at(op, o);
         first += outputs;
     }
@@ -66,16 +69,8 @@ static void stem_pack(const sn_op *op) {
 
 /* line[c][tap]: columns 2 x - 1 begin with the value outside the frame. */
 static void read_line(const stem *s, const stem_layout *l, const uint8_t *row, uint32_t width, T *line) {
-    T *before[3], *even[3], *odd[3];
-    for (int c = 0; c < 3; c++) {
-        before[c] = line + 3 * c * l->line_plane;
-        even[c] = before[c] + l->line_plane;
-        odd[c] = even[c] + l->line_plane;
-        before[c][0] = s->pad[c];
-    }
-    for (uint32_t x = 0; x < width; x += 32, row += 96) split_pixels(row, even, odd, x / 2);
-    for (int c = 0; c < 3; c++)
-        for (uint32_t x = 0; x < width / 2; x += VL) v_store(before[c] + 1 + x, v_load(odd[c] + x));
+    for (int c = 0; c < 3; c++) line[3 * c * l->line_plane] = s->pad[c];
+    for (uint32_t x = 0; x < width; x += 32, row += 96) split_pixels(row, line + x / 2, l->line_plane);
 }
 
 static void pad_line(const stem *s, const stem_layout *l, uint32_t width, T *line) {
@@ -87,18 +82,29 @@ static void pad_line(const stem *s, const stem_layout *l, uint32_t width, T *lin
 SN_INLINE void stem_tile(T *const line[3], size_t stride, const T *next, T *out, size_t out_stride, size_t at,
                          const int vectors, const int outputs) {
     V acc[STEM_TILE][PV];
-    W w[STEM_TILE];
-    const T *bias = next + QUADS(STEM_INPUTS) * outputs, *x = NULL;
+    const T *bias = next + STEM_INPUTS * QUADS(outputs), *x = NULL;
     SN_UNROLL for (int o = 0; o < outputs; o++)
         SN_UNROLL for (int p = 0; p < vectors; p++) acc[o][p] = v_dup(bias[o]);
 #define STEM_STEP(k) do { \
     if ((k) % 9 == 0) x = line[(k) / 9] + at; \
-    if ((k) % 4 == 0) TILE_WEIGHTS(); \
+    W w[2]; \
+    SN_UNROLL for (int i = 0; i < QUADS(outputs) / 4; i++) { \
+        w[i] = w_load(next + 4 * i); \
+        w_keep(w[i]); \
+    } \
+    next += QUADS(outputs); \
     V in_[PV]; \
     LOAD_STEP(in_, x, stride, vectors); \
-    SN_UNROLL for (int o = 0; o < outputs; o++) \
-        SN_UNROLL for (int p = 0; p < vectors; p++) acc[o][p] = v_fma_lane(acc[o][p], in_[p], w[o], (k) % 4); \
+    STEM_OUTPUT(0, 0); \
+    STEM_OUTPUT(1, 1); \
+    STEM_OUTPUT(2, 2); \
+    STEM_OUTPUT(3, 3); \
+    STEM_OUTPUT(4, 0); \
+    STEM_OUTPUT(5, 1); \
 } while (0)
+#define STEM_OUTPUT(o, lane) \
+    if ((o) < outputs) \
+        SN_UNROLL for (int p = 0; p < vectors; p++) acc[o][p] = v_fma_lane(acc[o][p], in_[p], w[(o) / 4], lane)
 #define STEM_STEPS(k) STEM_STEP(k); STEM_STEP((k) + 1); STEM_STEP((k) + 2)
 #define STEM_LINE(k) STEM_STEPS(k); STEM_STEPS((k) + 3); STEM_STEPS((k) + 6)
     STEM_LINE(0);
@@ -107,6 +113,7 @@ SN_INLINE void stem_tile(T *const line[3], size_t stride, const T *next, T *out,
 #undef STEM_LINE
 #undef STEM_STEPS
 #undef STEM_STEP
+#undef STEM_OUTPUT
     SN_UNROLL for (int o = 0; o < outputs; o++)
         SN_UNROLL for (int p = 0; p < vectors; p++)
             v_store(out + o * out_stride + at + p * VL, v_max(acc[o][p], v_dup(0)));
@@ -138,7 +145,7 @@ static void convolve_row(const sn_op *op, const stem_layout *l, T *const line[3]
     for (uint32_t t = 0; t < s->tiles; t++) {
         const uint32_t outputs = share_of(op->spec.out_count, s->tiles, t);
         stem_of[outputs](line, l->line_plane, weights, out, out_stride, op->frame_width / 2);
-        weights += (QUADS(STEM_INPUTS) + 1) * outputs;
+        weights += stem_tile_weights(outputs);
         out += outputs * out_stride;
     }
 }

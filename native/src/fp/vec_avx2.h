@@ -33,6 +33,8 @@ static inline V2 v_load2(const T *p) {
                  _mm256_castpd_ps(_mm256_permute4x64_pd(odd, 0xd8))}};
 }
 
+#define v_load2_step(v, p, step) do { (v) = v_load2(p); (p) += (step); } while (0)
+
 static inline float sum_of(const T *p, uint32_t n) {
     V sums = v_dup(0);
     uint32_t i = 0;
@@ -48,8 +50,9 @@ static inline void v_store8_scaled(float *to, const V *v, float scale) {
     v_store(to, _mm256_mul_ps(v_add(v_load(to), v[0]), v_dup(scale)));
 }
 
-/* 32 pixels of three channels to (value - 128): 16 of even and 16 of odd columns for each channel. */
-static inline void split_pixels(const uint8_t *pixels, T *const even[3], T *const odd[3], size_t at) {
+/* 32 pixels of three channels to (value - 128). Of each channel three planes, `stride` apart, get 16 values: the odd
+ * columns one place further on, the even ones, the odd ones. */
+static inline void split_pixels(const uint8_t *pixels, T *to, size_t stride) {
     /* Byte i of 48 is pixel i / 3, channel i % 3. Result byte j < 8 is pixel 2 j, else pixel 2 (j - 8) + 1. */
     static const int8_t pick[3][3][16] = {
 #define SN_FROM(base, i) ((i) >= (base) && (i) < (base) + 16 ? (i) - (base) : -1)
@@ -64,7 +67,7 @@ static inline void split_pixels(const uint8_t *pixels, T *const even[3], T *cons
 #undef SN_PICK
 #undef SN_FROM
     };
-    for (int half = 0; half < 2; half++, pixels += 48, at += 8) {
+    for (int half = 0; half < 2; half++, pixels += 48, to += 8) {
         __m128i part[3];
         for (int i = 0; i < 3; i++)
             part[i] = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(pixels + 16 * i)), _mm_set1_epi8(-128));
@@ -72,8 +75,11 @@ static inline void split_pixels(const uint8_t *pixels, T *const even[3], T *cons
             __m128i bytes = _mm_setzero_si128();
             for (int i = 0; i < 3; i++)
                 bytes = _mm_or_si128(bytes, _mm_shuffle_epi8(part[i], _mm_loadu_si128((const __m128i *)pick[c][i])));
-            v_store(even[c] + at, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)));
-            v_store(odd[c] + at, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))));
+            const V odd = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)));
+            T *plane = to + 3 * c * stride;
+            v_store(plane + 1, odd);
+            v_store(plane + stride, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)));
+            v_store(plane + 2 * stride, odd);
         }
     }
 }

@@ -52,7 +52,15 @@ typedef float32x4_t W;
 /* Four vectors from p, and p moves on: one instruction, which neither compiler makes of the intrinsic. */
 #if defined(__clang__) || defined(SN_NO_ASM)
 #define v_load4_step(v, p, step) do { (v) = v_load4(p); (p) += (step); } while (0)
+#define v_load2_step(v, p, step) do { (v) = v_load2(p); (p) += (step); } while (0)
 #else
+#ifdef SN_HALF
+#define SN_LD2 "ld2 {%S0.8h-%T0.8h}, [%1], %2"
+#else
+#define SN_LD2 "ld2 {%S0.4s-%T0.4s}, [%1], %2"
+#endif
+#define v_load2_step(v, p, step) \
+    __asm__(SN_LD2 : "=w"(v), "+r"(p) : "r"((step) * sizeof(T)), "m"(*(const T(*)[2 * VL])(p)))
 #define v_load4_step(v, p, step) \
     __asm__("ld1 {%S0.16b-%V0.16b}, [%1], %2" \
             : "=w"(v), "+r"(p) : "r"((step) * sizeof(T)), "m"(*(const T(*)[4 * VL])(p)))
@@ -102,12 +110,15 @@ static inline void store_signed(T *to, int8x16_t v) {
 #endif
 }
 
-/* 32 pixels of three channels to (value - 128): 16 of even and 16 of odd columns for each channel. */
-static inline void split_pixels(const uint8_t *pixels, T *const even[3], T *const odd[3], size_t at) {
+/* 32 pixels of three channels to (value - 128). Of each channel three planes, `stride` apart, get 16 values: the odd
+ * columns one place further on, the even ones, the odd ones. */
+static inline void split_pixels(const uint8_t *pixels, T *to, size_t stride) {
     const uint8x16x3_t a = vld3q_u8(pixels), b = vld3q_u8(pixels + 48);
     const uint8x16_t middle = vdupq_n_u8(128);
-    for (int c = 0; c < 3; c++) {
-        store_signed(even[c] + at, vreinterpretq_s8_u8(veorq_u8(vuzp1q_u8(a.val[c], b.val[c]), middle)));
-        store_signed(odd[c] + at, vreinterpretq_s8_u8(veorq_u8(vuzp2q_u8(a.val[c], b.val[c]), middle)));
+    for (int c = 0; c < 3; c++, to += 3 * stride) {
+        const int8x16_t odd = vreinterpretq_s8_u8(veorq_u8(vuzp2q_u8(a.val[c], b.val[c]), middle));
+        store_signed(to + stride, vreinterpretq_s8_u8(veorq_u8(vuzp1q_u8(a.val[c], b.val[c]), middle)));
+        store_signed(to + 1, odd);
+        store_signed(to + 2 * stride, odd);
     }
 }
