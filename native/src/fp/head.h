@@ -2,7 +2,7 @@
  * each input, four accumulators deep so that no addition waits for the one before. */
 
 #define CLASSES 8
-#define INPUTS_A_LOAD (PV * VL / CLASSES) /* 2 or 4 */
+#define INPUTS_A_LOAD (PV * VL / CLASSES) /* 1, 2 or 4 */
 
 static size_t head_inputs(const sn_op *op) { return QUADS(op->spec.in_count); }
 
@@ -35,17 +35,14 @@ SN_INLINE void eight_classes(const T *weights, const T *pooled, size_t inputs, f
         W four = w_load(pooled + k);
         w_keep(four);
         V in[PV];
-#define HEAD_STEP(lane, at) \
+#define HEAD_STEP(lane) \
+    if ((lane) % INPUTS_A_LOAD == 0) LOAD_STEP(in, weights, PV * VL, PV); \
     SN_UNROLL for (int v = 0; v < CLASSES / VL; v++) \
-        acc[lane][v] = v_fma_lane(acc[lane][v], in[CLASSES / VL * (at) + v], four, lane)
-        LOAD_STEP(in, weights, PV * VL, PV);
-        HEAD_STEP(0, 0);
-        HEAD_STEP(1, 1 % INPUTS_A_LOAD);
-#if PV * VL == 16
-        LOAD_STEP(in, weights, PV * VL, PV);
-#endif
-        HEAD_STEP(2, 2 % INPUTS_A_LOAD);
-        HEAD_STEP(3, 3 % INPUTS_A_LOAD);
+        acc[lane][v] = v_fma_lane(acc[lane][v], in[CLASSES / VL * ((lane) % INPUTS_A_LOAD) + v], four, lane)
+        HEAD_STEP(0);
+        HEAD_STEP(1);
+        HEAD_STEP(2);
+        HEAD_STEP(3);
 #undef HEAD_STEP
     }
     SN_UNROLL for (int v = 0; v < CLASSES / VL; v++)
