@@ -1,10 +1,45 @@
 """The ament_python package: what colcon and pip build, and where each file goes."""
 
+import importlib.util
+import sys
 from glob import glob
+from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 NAME = 'shufflenet_ros'
+HERE = Path(__file__).resolve().parent
+
+
+class BuildNative(build_ext):
+    """Compiles native/ into one plain shared library, for any Python. Without a compiler there is none."""
+
+    @property
+    def _folder(self) -> Path:
+        in_place = self.inplace or getattr(self, 'editable_mode', False)
+        return Path(HERE if in_place else self.build_lib, NAME, 'backends')
+
+    def run(self) -> None:
+        """Build; what goes wrong is told, and the package is installed without."""
+        spec = importlib.util.spec_from_file_location('native_build', HERE / 'native/build.py')
+        native = importlib.util.module_from_spec(spec)
+        # As dataclasses need it.
+        sys.modules[spec.name] = native
+        spec.loader.exec_module(native)
+        try:
+            native.build(self._folder)
+        except native.BuildError as error:
+            self.warn(f'the native kernels are not built, ONNX Runtime will be used: {error}')
+
+    def get_outputs(self) -> list:
+        """What was built, for the lists of installed files."""
+        return [str(path) for path in self._folder.glob('libshufflenet_native.so')]
+
+    def get_output_mapping(self) -> dict:
+        """Nothing is built elsewhere and moved."""
+        return {}
+
 
 setup(
     name=NAME,
@@ -55,5 +90,9 @@ setup(
         'demo': ['matplotlib>=3.8'],
         'test': ['pytest>=8', 'hypothesis>=6.100'],
     },
+    cmdclass={'build_ext': BuildNative},
+    ext_modules=[Extension(f'{NAME}.backends.libshufflenet_native',
+                           sorted(glob('native/src/**/*.c', recursive=True)),
+                           depends=sorted(glob('native/**/*.[hp]*', recursive=True)))],
     zip_safe=False,
 )

@@ -2,7 +2,8 @@
 
     python native/build.py --out DIR [--cc aarch64-linux-gnu-gcc] [--sanitize] [--mark]
 
-Needs a C compiler (GCC 9 or clang 10 and newer) and no library. setup.py, the tests and the benchmarks use it too.
+Needs a C compiler (GCC 9 or clang 10 and newer) and no library. setup.py, the tests and the benchmarks use
+it too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ WARNINGS = ('-Wall', '-Wextra')
 COMMON = ('-std=gnu11', '-O3', '-fPIC', '-fvisibility=hidden', '-ffp-contract=off', '-fwrapv')
 TILES = ('-fno-schedule-insns', '-fno-tree-vectorize')
 PLAIN = ('-std=gnu11', '-O2', '-fPIC', '-fvisibility=hidden')
-SANITIZERS = ('-g', '-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer')
+SANITIZERS = ('-g', '-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all',
+              '-fno-omit-frame-pointer')
 
 A76 = ('-mtune=cortex-a76',)
 AVX2 = ('-mavx2', '-mfma')
@@ -58,15 +60,16 @@ class Level:
     flags: tuple[str, ...] = ()
 
 
-def _fp(name: str, vectors: str, machine: str, features: str, flags: Sequence[str], half: bool = False) -> Level:
+def _fp(name: str, vectors: str, machine: str, features: str, flags: Sequence[str],
+        half: bool = False) -> Level:
     sets = (f'sn_fp16_{name}',) if half else (f'sn_fp32_{name}', f'sn_fp16_as_fp32_{name}')
     defines = (f'SN_VECTORS="vec_{vectors}.h"', *(('SN_HALF',) if half else ()))
-    return Level('fp/fp.c', name, sets, machine, features, defines, (*flags, *TILES))
+    return Level('fp/fp.c', name, sets, machine, features, defines, tuple(flags))
 
 
 def _i8(name: str, vectors: str, machine: str, features: str, flags: Sequence[str]) -> Level:
-    return Level('i8/i8.c', name, (f'sn_i8_{name}',), machine, features, (f'SN_VECTORS="vec_i8_{vectors}.h"',),
-                 (*flags, *TILES))
+    defines = (f'SN_VECTORS="vec_i8_{vectors}.h"',)
+    return Level('i8/i8.c', name, (f'sn_i8_{name}',), machine, features, defines, tuple(flags))
 
 
 LEVELS = (
@@ -129,7 +132,7 @@ def compile_objects(folder: Path, compiler: Sequence[str], *, sanitize: bool = F
         BuildError: a source does not compile.
     """
     machine = machine_of(compiler)
-    levels = [level for level in LEVELS if level.machine in ('', machine) and (HERE / 'src' / level.source).exists()]
+    levels = [level for level in LEVELS if level.machine in ('', machine)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         usable = list(pool.map(lambda level: _accepts(compiler, level.flags), levels))
         levels = [level for level, good in zip(levels, usable, strict=True) if good]
@@ -137,8 +140,8 @@ def compile_objects(folder: Path, compiler: Sequence[str], *, sanitize: bool = F
         common = (*(SANITIZERS if sanitize else ()), *(('-DSN_MARK',) if mark else ()),
                   f'-DSN_SETS={" ".join(f"SN_SET({name})" for name in sets)}',
                   '-I', str(HERE / 'include'))
-        jobs = [(HERE / 'src' / level.source, f'{Path(level.source).stem}_{level.name}.o', _flags(compiler, level))
-                for level in levels]
+        jobs = [(HERE / 'src' / level.source, f'{Path(level.source).stem}_{level.name}.o',
+                 _flags(compiler, level)) for level in levels]
         jobs += [(HERE / 'src' / source, f'{Path(source).stem}.o', PLAIN) for source in OTHERS]
         return list(pool.map(
             lambda job: _compile(compiler, job[0], folder / job[1], (*job[2], *WARNINGS, *common)), jobs))
@@ -166,12 +169,11 @@ def build(out: Path, compiler: Sequence[str] = (), *, sanitize: bool = False, ma
 
 def _flags(compiler: Sequence[str], level: Level) -> tuple[str, ...]:
     defines = (f'SN_LEVEL={level.name}', f'SN_FEATURES={level.features}', *level.defines)
-    flags = tuple(flag for flag in level.flags if flag not in TILES or _accepts(compiler, (flag,)))
-    return (*COMMON, *flags, *(f'-D{define}' for define in defines))
+    return (*COMMON, *level.flags, *(f'-D{define}' for define in defines),
+            *(flag for flag in TILES if _accepts(compiler, (flag,))))
 
 
 def _accepts(compiler: Sequence[str], flags: Sequence[str]) -> bool:
-    flags = [flag for flag in flags if flag not in TILES] or list(flags)
     tried = subprocess.run([*compiler, '-Werror', *flags, '-x', 'c', '-c', '-o', os.devnull, '-'],
                            input='int x;', capture_output=True, text=True, check=False)
     return tried.returncode == 0
@@ -196,11 +198,12 @@ def _run(command: Sequence[str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Build, and say where the library is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, required=True, help='folder for the library')
     parser.add_argument('--cc', default='', help='the C compiler (default: $CC, cc, gcc or clang)')
     parser.add_argument('--sanitize', action='store_true', help='with AddressSanitizer and UBSan')
-    parser.add_argument('--mark', action='store_true', help='a system call after each operation, for counting')
+    parser.add_argument('--mark', action='store_true', help='a system call after each operation')
     args = parser.parse_args(argv)
     try:
         compiler = shlex.split(args.cc) or find_compiler()

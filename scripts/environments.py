@@ -19,7 +19,9 @@ VENV = ROOT / '.venv'
 CACHE = ROOT / '.cache'
 LISTS = ROOT / 'requirements'
 CONSTRAINTS = LISTS / 'constraints.txt'
-PACKAGE = ('setup.py', 'setup.cfg', 'package.xml')
+# What an installed package is made of that its links to the source tree don't follow: the C library is built.
+PACKAGE = ('setup.py', 'setup.cfg', 'package.xml', 'native/build.py',
+           *sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'native').rglob('*.[ch]')))
 WHEELS_EXIST = platform.machine() == 'x86_64'  # of ROS, on pip
 
 
