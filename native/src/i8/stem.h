@@ -1,0 +1,129 @@
+/* The frame's bytes to the first map: 3x3 convolution of stride 2, ReLU, and where the network has one a 3x3 max-pool
+ * of stride 2. Row by row, so that only three rows of each lie in the cache.
+ *
+ * A window is three rows of nine bytes that lie together in the frame. All 27, in this order, are the inputs of the
+ * matrix product of tile.h: packed as seven quads, the last with a byte of no weight. */
+
+#define WINDOW 27
+#define WINDOW_QUADS 7
+#define LEFT LINE /* of every row: memory before its first column, of which the end is padding */
+
+static matrix stem_matrix(const sn_op *op) { return matrix_of(1, op->spec.out_count, WINDOW); }
+
+static size_t stem_packed_bytes(const sn_op *op) { return stem_matrix(op).bytes; }
+
+static void stem_pack(const sn_op *op) {
+    const matrix m = stem_matrix(op);
+    pack_matrix(&m, op->packed, op->weights, op->bias, op->multiplier, NULL);
+}
+
+static int stem_pools(const sn_op *op) { return (op->spec.flags & (SN_FLAG_POOL | SN_FLAG_POOL_END)) != 0; }
+
+/* Where everything lies in the scratch memory. Three rows of the frame, and of the convolution: the newest, row r at
+ * r modulo 3. */
+typedef struct stem_layout {
+    uint32_t columns, rows; /* of the convolution */
+    size_t line;            /* bytes of a row of the frame */
+    size_t stride;          /* of a plane in a row of the convolution */
+    size_t lines_at, windows_at, rows_at, bytes;
+} stem_layout;
+
+static stem_layout stem_layout_of(const sn_op *op) {
+    stem_layout l = {.columns = op->frame_width / 2, .rows = op->frame_height / 2};
+    l.line = LEFT + rounded(3 * op->frame_width, LINE) + 2 * LINE;
+    l.stride = LEFT + rounded(l.columns, LINE) + 3 * LINE;
+    l.lines_at = take(&l.bytes, 3 * l.line);
+    l.windows_at = take(&l.bytes, WINDOW_QUADS * QUAD * rounded(l.columns, LINE));
+    l.rows_at = take(&l.bytes, stem_pools(op) ? 3 * op->spec.out_count * l.stride : 0);
+    return l;
+}
+
+static size_t stem_scratch_bytes(const sn_op *op) { return stem_layout_of(op).bytes; }
+
+/* A row of the frame, as pixel - 128. Its bytes are a multiple of 16; nothing behind them is read. */
+static void load_row(const uint8_t *frame, int8_t *to, uint32_t bytes) {
+    for (uint32_t i = 0; i < bytes; i += 2 * LINE) {
+        const line_t a = load_line((const int8_t *)frame + i), b = load_line((const int8_t *)frame + i + LINE);
+        store_line(to + i, flip_line(signed_line(a)));
+        store_line(to + i + LINE, flip_line(signed_line(b)));
+    }
+}
+
+/* Padding: the column before each row, and the whole row above the frame, which lies where row -1 would. */
+static void pad_lines(const sn_op *op, const stem_layout *l, int8_t *lines) {
+    int8_t pixel[3];
+    for (int c = 0; c < 3; c++) {
+        const float rounded_up = op->spec.pad[c] + 0.5f; /* floor of it, below */
+        const int32_t whole = (int32_t)rounded_up;
+        pixel[c] = FLIPPED(whole - (rounded_up < (float)whole));
+    }
+    for (int r = 0; r < 3; r++) memcpy(lines + r * l->line + LEFT - 3, pixel, 3);
+    int8_t *above = lines + 2 * l->line + LEFT;
+    for (uint32_t x = 0; x < op->frame_width; x++) memcpy(above + 3 * x, pixel, 3);
+}
+
+/* Row y of the convolution to planes from `to` on. */
+static void convolve_row(const sn_op *op, const sn_call *call, const stem_layout *l, uint32_t y, int8_t *to,
+                         size_t stride) {
+    const matrix m = stem_matrix(op);
+    int8_t *lines = (int8_t *)call->scratch + l->lines_at, *windows = (int8_t *)call->scratch + l->windows_at;
+    const int8_t *row[3];
+    for (uint32_t r = 0; r < 3; r++) {
+        const uint32_t line = (2 * y + r + 2) % 3; /* of row 2 y - 1 + r */
+        row[r] = lines + line * l->line + LEFT - 3;
+        if (r) load_row(call->frame + (ptrdiff_t)(2 * y - 1 + r) * call->row_bytes, lines + line * l->line + LEFT,
+                        3 * op->frame_width);
+    }
+    const size_t step = QUAD * rounded(l->columns, LINE);
+    stem_windows(row, windows, step, l->columns);
+    multiply(&m, op->packed, 0, windows, step, l->columns, to, stride, 0);
+}
+
+static line_t max_of_rows(const int8_t *const row[3], ptrdiff_t at) {
+    return max_line(max_line(load_line(row[0] + at), load_line(row[1] + at)), load_line(row[2] + at));
+}
+
+/* Maxima of three columns, two apart, beginning one before each row. */
+static void pool_row(const int8_t *const row[3], int8_t *to, uint32_t width) {
+    line_t before = max_of_rows(row, -LINE);
+    for (uint32_t x = 0; x < width; x += LINE) {
+        const line_t a = max_of_rows(row, 2 * x), b = max_of_rows(row, 2 * x + LINE);
+        const line_t odd = odd_of(a, b);
+        store_line(to + x, max_line(max_line(even_of(a, b), odd), shift_in(before, odd)));
+        before = odd;
+    }
+}
+
+/* Rows of the convolution into a ring of three; each row of the pool once its last is there. */
+static void stem_run_pooled(const sn_op *op, const sn_call *call, const stem_layout *l) {
+    const uint32_t end = (op->spec.flags & SN_FLAG_POOL_END) != 0; /* windows begin one column and row later */
+    const size_t row_bytes = op->spec.out_count * l->stride;
+    int8_t *rows = (int8_t *)call->scratch + l->rows_at;
+    memset(rows, -128, 3 * row_bytes);
+    uint32_t done = 0;
+    for (uint32_t y = 0; y < op->out->height; y++) {
+        for (; done < l->rows && done < 2 * y + 2 + end; done++)
+            convolve_row(op, call, l, done, rows + done % 3 * row_bytes + LEFT, l->stride);
+        for (uint32_t c = 0; c < op->spec.out_count; c++) {
+            const int8_t *row[3];
+            for (uint32_t r = 0; r < 3; r++) {
+                /* Outside the map the nearest row does as well: it is in the window too. */
+                const uint32_t wanted = 2 * y + r + end, at = wanted ? wanted - 1 : 0;
+                row[r] = rows + (at < l->rows ? at : l->rows - 1) % 3 * row_bytes + c * l->stride + LEFT + end;
+            }
+            pool_row(row, (int8_t *)op->out->data + c * op->out->stride + (size_t)y * op->out->width,
+                     op->out->width);
+        }
+    }
+}
+
+static void stem_run(const sn_op *op, const sn_call *call) {
+    const stem_layout l = stem_layout_of(op);
+    pad_lines(op, &l, (int8_t *)call->scratch + l.lines_at);
+    if (stem_pools(op)) {
+        stem_run_pooled(op, call, &l);
+        return;
+    }
+    for (uint32_t y = 0; y < l.rows; y++)
+        convolve_row(op, call, &l, y, (int8_t *)op->out->data + (size_t)y * l.columns, op->out->stride);
+}
