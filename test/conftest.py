@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,3 +40,21 @@ def shared_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return path
+
+
+@pytest.fixture(scope='session')
+def native_library(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our C library as the sources are now; SHUFFLENET_NATIVE_LIBRARY names one that is built already.
+
+    A machine without a C compiler skips the test; in CI its absence is a failure.
+    """
+    if given := os.environ.get('SHUFFLENET_NATIVE_LIBRARY'):
+        return Path(given)
+    if not any(map(shutil.which, ('cc', 'gcc', 'clang'))):
+        message = 'needs a C compiler: cc, gcc or clang'
+        if os.environ.get('CI'):
+            pytest.fail(message)
+        pytest.skip(message)
+    out = tmp_path_factory.mktemp('native')
+    subprocess.run([sys.executable, str(repo_root / 'native' / 'build.py'), '--out', str(out)], check=True)
+    return out / 'libshufflenet_native.so'

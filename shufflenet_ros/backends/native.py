@@ -65,6 +65,7 @@ class NativeBackend:
         self._row_bytes = 3 * info.width
         self._classes = info.classes
         self._length = info.classes + (info.embedding if 'embedding' in card.outputs else 0)
+        self._values = ctypes.c_float * self._length
 
     def run(self, tensor: npt.NDArray[Any]) -> Outputs:
         """A (1, H, W, 3) uint8 frame in the card's colour order to logits (C,) and embedding (D,), float32.
@@ -79,14 +80,15 @@ class NativeBackend:
         if (pixel, byte) != (3, 1) or row_bytes < self._row_bytes:
             tensor, row_bytes = np.ascontiguousarray(tensor), self._row_bytes
         # New memory for each frame, because an earlier answer may still be read.
-        values = np.empty(self._length, np.float32)
-        logits = values.__array_interface__['data'][0]
+        memory = self._values()
+        logits = ctypes.addressof(memory)
         embedding = logits + 4 * self._classes if self._length > self._classes else None
         frame = tensor.__array_interface__['data'][0]
         status = self._run(self._context, frame, row_bytes, logits, embedding)
         if status != OK:
             raise ModelError(f'{self._what}: the native kernels refused a frame with status {status}; '
                              'use backend onnxruntime, and report it')
+        values = np.frombuffer(memory, np.float32)
         if embedding is None:
             return Outputs(values, None)
         return Outputs(values[:self._classes], values[self._classes:])

@@ -47,11 +47,6 @@ def load_library() -> ctypes.CDLL:
     return _load(library_path())
 
 
-def kernels(library: ctypes.CDLL) -> tuple[str, ...]:
-    """The names of the kernels in the library, best first for each precision."""
-    return tuple(library.sn_kernels().decode().split())
-
-
 @functools.cache
 def _load(path: Path) -> ctypes.CDLL:
     if not path.is_file():
@@ -76,8 +71,6 @@ def _load(path: Path) -> ctypes.CDLL:
 def _declare(library: ctypes.CDLL) -> None:
     """Types of arguments and results; pointers are plain addresses, which cost the least to hand over."""
     address = ctypes.c_void_p
-    library.sn_features.argtypes, library.sn_features.restype = (), ctypes.c_uint32
-    library.sn_kernels.argtypes, library.sn_kernels.restype = (), ctypes.c_char_p
     library.sn_create.argtypes = (address, ctypes.c_size_t, ctypes.c_uint32, ctypes.POINTER(ctypes.c_void_p),
                                   ctypes.c_char_p, ctypes.c_size_t)
     library.sn_describe.argtypes = (address, ctypes.POINTER(Info))

@@ -4,6 +4,7 @@ Only the wire format of protocol buffers is read, with offsets into the bytes as
 file nobody has proved yet is never given to a parser that could end the process. Field numbers: onnx.proto.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -30,11 +31,16 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class OnnxFacts:
-    """What a file says of itself: IR version, operator set version a domain, metadata texts."""
+    """What a file says of itself: IR version, operator set version a domain, metadata texts.
+
+    Attributes:
+        graph_sha256: of the graph's bytes, which stay the same when metadata change.
+    """
 
     ir_version: int
     opsets: Mapping[str, int]
     metadata: Mapping[str, str]
+    graph_sha256: str = ''
 
 
 def _broken(cause: str) -> ModelError:
@@ -90,6 +96,7 @@ def read_facts(data: bytes) -> OnnxFacts:
     opsets: dict[str, int] = {}
     metadata: dict[str, str] = {}
     graphs = seen = 0
+    graph = hashlib.sha256()
     stack: list[tuple[str, Span]] = [('Model', (0, len(data)))]
     while stack:
         kind, span = stack.pop()
@@ -105,8 +112,9 @@ def read_facts(data: bytes) -> OnnxFacts:
                 continue
             if number == _MODEL_IR_VERSION and isinstance(value, int):
                 ir_version = value
-            elif number == _MODEL_GRAPH:
+            elif number == _MODEL_GRAPH and isinstance(value, tuple):
                 graphs += 1
+                graph.update(data[slice(*value)])  # parts of one message join, by protocol buffers' rules
             elif number in (_MODEL_OPSET, _MODEL_METADATA) and isinstance(value, tuple):
                 entry = dict(_fields(data, value))
                 if number == _MODEL_METADATA:
@@ -116,7 +124,7 @@ def read_facts(data: bytes) -> OnnxFacts:
                     opsets[_text(data, entry.get(1))] = version if isinstance(version, int) else 0
     if not graphs or not ir_version:
         raise _broken('no graph' if ir_version else 'no IR version')
-    return OnnxFacts(ir_version, opsets, metadata)
+    return OnnxFacts(ir_version, opsets, metadata, graph.hexdigest())
 
 
 def _refuse_external(number: int, value: int | Span) -> None:

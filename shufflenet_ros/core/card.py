@@ -66,13 +66,20 @@ class Golden:
 
 @dataclass(frozen=True)
 class Variant:
-    """A sibling file of the same model for another precision, processor or backend."""
+    """A sibling file of the same model for another precision, processor or backend.
+
+    Attributes:
+        graph_sha256: of the ONNX graph it was made from (`backends.onnx_file.OnnxFacts`); '' where not told.
+        calibration: in words, which pictures gave the ranges of its values; '' where none were needed.
+    """
 
     file: str
     sha256: str
     precision: str
     target: str = ''
     backend: str = 'onnxruntime'
+    graph_sha256: str = ''
+    calibration: str = ''
 
 
 @dataclass(frozen=True)
@@ -213,7 +220,8 @@ def _golden(value: Any) -> Golden | None:
 def _variants(value: Any) -> tuple[Variant, ...]:
     if not isinstance(value, list):
         raise _refuse('variants', value, 'a list')
-    known = {'file': True, 'sha256': True, 'precision': True, 'target': False, 'backend': False}
+    known = dict.fromkeys(('file', 'sha256', 'precision'), True)
+    known |= dict.fromkeys(('target', 'backend', 'graph_sha256', 'calibration'), False)
     variants = []
     for i, v in enumerate(value):
         section = _section(v, f'variants[{i}]', known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +161,14 @@ def test_c6_the_mark_alone_is_enough() -> None:
     del tensor.external_data[:]
     with pytest.raises(ModelError, match='external data'):
         read_facts(with_weights(tensor).SerializeToString())
+
+
+def test_the_hash_of_the_graph_is_of_the_graph_alone() -> None:
+    """Metadata change when a card is rewritten, and a variant must still know its graph."""
+    model = classifier()
+    facts = read_facts(model.SerializeToString())
+    assert facts.graph_sha256 == hashlib.sha256(model.graph.SerializeToString()).hexdigest()
+    onnx.helper.set_model_props(model, {'shufflenet_ros.card': '{}'})
+    assert read_facts(model.SerializeToString()).graph_sha256 == facts.graph_sha256
+    model.graph.initializer[0].raw_data = bytes(len(model.graph.initializer[0].raw_data))
+    assert read_facts(model.SerializeToString()).graph_sha256 != facts.graph_sha256

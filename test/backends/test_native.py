@@ -1,0 +1,461 @@
+"""The native backend: our C kernels answer as onnxruntime does; whatever is wrong is told and survived."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from native_models import LABELS, SIZE, WIDE, entry, native_bundle, weights
+
+from shufflenet_ros.backends import open as open_module
+from shufflenet_ros.backends.bundle import Bundle, open_bundle
+from shufflenet_ros.backends.errors import ModelError
+from shufflenet_ros.backends.files import sha256_of
+from shufflenet_ros.backends.index import write_index
+from shufflenet_ros.backends.native import NativeBackend
+from shufflenet_ros.backends.native_library import VARIABLE, library_path, load_library
+from shufflenet_ros.backends.open import load
+from shufflenet_ros.backends.ort import OnnxRuntimeBackend
+from shufflenet_ros.backends.prove import distance
+from shufflenet_ros.backends.variants import CannotRunHere, precisions
+from shufflenet_ros.core.golden import golden_picture
+
+FRAMES, MIB = 10_000, 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def built(native_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library as the sources are now."""
+    monkeypatch.setenv(VARIABLE, str(native_library))
+
+
+def frame(seed: int = 0, size: tuple[int, int] = SIZE) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (1, *size, 3), np.uint8)
+
+
+def stub(folder: Path, source: str) -> Path:
+    """A library of a few lines of C."""
+    path = folder / 'stub.so'
+    command = [os.environ.get('CC', 'cc'), '-shared', '-fPIC', '-x', 'c', '-o', str(path), '-']
+    subprocess.run(command, input=f'#include <stddef.h>\n{source}', text=True, check=True)
+    return path
+
+
+STUB = """
+unsigned sn_abi_version(void) { return 1; }
+int sn_describe(const void *c, void *info) { return 0; }
+int sn_run(void *c, const void *f, ptrdiff_t r, float *l, float *e) { return 0; }
+void sn_destroy(void *c) {}
+"""
+
+
+def test_it_answers_as_onnxruntime_does_with_all_its_kernels(tmp_path: Path) -> None:
+    bundle = open_bundle(str(native_bundle(tmp_path / 'm.onnx')))
+    reference = OnnxRuntimeBackend(bundle)
+    names = set()
+    for features in (0, 1, 1 << 8, 3 << 8, 0xFFFFFFFF):
+        backend = NativeBackend(bundle, features=features)
+        names.add(backend.provider)
+        for seed in range(5):
+            got, expected = backend.run(frame(seed)), reference.run(frame(seed))
+            np.testing.assert_allclose(got.logits, expected.logits, atol=1e-5 * abs(expected.logits).max())
+            assert got.embedding is not None and expected.embedding is not None
+            np.testing.assert_allclose(got.embedding, expected.embedding,
+                                       atol=1e-5 * abs(expected.embedding).max())
+            assert (got.logits.shape, got.embedding.shape) == ((len(LABELS),), (WIDE,))
+            assert got.logits.dtype == got.embedding.dtype == np.float32
+    print(f'ran {sorted(names)}')
+    assert {'fp32-c', NativeBackend(bundle).provider} <= names
+
+
+def test_fp16_answers_nearly_so(tmp_path: Path) -> None:
+    bundle = open_bundle(str(native_bundle(tmp_path / 'm.onnx', precisions=('fp16',))))
+    backend = NativeBackend(bundle, 'fp16')
+    print(f'{backend.provider}: {distance(backend, bundle):.2g} away')
+    assert 0 < distance(backend, bundle) < 0.01
+
+
+def test_a_frame_may_lie_in_memory_as_it_likes(tmp_path: Path) -> None:
+    backend = NativeBackend(open_bundle(str(native_bundle(tmp_path / 'm.onnx'))))
+    height, width = SIZE
+    pixels = frame()
+    expected = backend.run(pixels).logits
+    large = np.zeros((1, height + 9, width + 7, 3), np.uint8)
+    large[:, 4:4 + height, 3:3 + width] = pixels
+    planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+    upside_down = np.ascontiguousarray(pixels[:, ::-1])[:, ::-1]
+    fixed = np.frombuffer(pixels.tobytes(), np.uint8).reshape(pixels.shape)
+    assert not fixed.flags.writeable
+    for same in (large[:, 4:4 + height, 3:3 + width], planes, upside_down, fixed):
+        assert np.array_equal(same, pixels)
+        np.testing.assert_array_equal(backend.run(same).logits, expected)
+
+
+def test_an_earlier_answer_stays(tmp_path: Path) -> None:
+    backend = NativeBackend(open_bundle(str(native_bundle(tmp_path / 'm.onnx'))))
+    first = backend.run(frame(1))
+    assert first.embedding is not None
+    kept = first.logits.copy(), first.embedding.copy()
+    for seed in range(20):
+        backend.run(frame(seed + 2))
+    np.testing.assert_array_equal(first.logits, kept[0])
+    np.testing.assert_array_equal(first.embedding, kept[1])
+
+
+@pytest.mark.parametrize('tensor', [np.zeros((1, 64, 95, 3), np.uint8), np.zeros((64, 96, 3), np.uint8),
+                                    np.zeros((1, 64, 96, 3), np.float32), np.zeros((2, 64, 96, 3), np.uint8)])
+def test_another_tensor_is_refused(tensor: np.ndarray, tmp_path: Path) -> None:
+    backend = NativeBackend(open_bundle(str(native_bundle(tmp_path / 'm.onnx'))))
+    with pytest.raises(ModelError, match=r'expected uint8 \(1, 64, 96, 3\), got'):
+        backend.run(tensor)
+
+
+def test_a_card_without_an_embedding_gets_none(tmp_path: Path) -> None:
+    path = native_bundle(tmp_path / 'm.onnx', outputs={'logits': 'logits'}, embedding=None)
+    loaded = load(str(path), backend='native')
+    assert loaded.backend.run(frame()).embedding is None
+
+
+def test_auto_takes_the_native_variant_and_says_so(tmp_path: Path) -> None:
+    path = native_bundle(tmp_path / 'm.onnx')
+    loaded = load(str(path))
+    assert (loaded.backend.name, loaded.precision, loaded.fallback) == ('native', 'fp32', False)
+    assert loaded.choice == (f'native {loaded.backend.provider}: the bundle has this variant, '
+                             'and its test passed here')
+    assert loaded.sha256 == sha256_of((tmp_path / 'm-fp32.native').read_bytes()) != loaded.bundle.sha256
+
+
+@pytest.mark.parametrize(('options', 'why'), [
+    ({'backend': 'onnxruntime'}, 'it was asked for'),
+    ({'provider': 'auto'}, 'provider auto was asked for'),
+    ({'threads': 2}, '2 threads were asked for, and native kernels run on one'),
+])
+def test_orders_that_mean_onnxruntime(options: dict[str, Any], why: str, tmp_path: Path) -> None:
+    loaded = load(str(native_bundle(tmp_path / 'm.onnx')), **options)
+    assert (loaded.backend.name, loaded.why, loaded.fallback) == ('onnxruntime', why, False)
+    assert loaded.sha256 == loaded.bundle.sha256
+
+
+@pytest.mark.parametrize('options', [{'threads': 2}, {'provider': 'cuda'}])
+def test_orders_that_native_kernels_cannot_follow(options: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match='with backend native'):
+        load(str(native_bundle(tmp_path / 'm.onnx')), backend='native', **options)
+
+
+def test_a_bundle_without_variants_runs_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / 'never opened'))
+    path = native_bundle(tmp_path / 'm.onnx', precisions=())
+    loaded = load(str(path))
+    assert (loaded.backend.name, loaded.precision, loaded.fallback) == ('onnxruntime', '', False)
+    assert loaded.why == 'the bundle has no native variant'
+    with pytest.raises(ModelError, match='a precision that the bundle has for backend native'):
+        load(str(path), backend='native')
+
+
+def test_a_precision_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    path = native_bundle(tmp_path / 'm.onnx', precisions=('fp32', 'fp16'))
+    for backend in ('auto', 'native', 'onnxruntime'):
+        there = {'onnxruntime': 'fp32'}.get(backend, 'fp32, fp16')
+        with pytest.raises(ModelError, match=f"{there}, got 'int8'"):
+            load(str(path), backend=backend, precision='int8')
+    with pytest.raises(ModelError, match="precision: expected one of .*'fp32', 'fp16', 'int8'.* got 'half'"):
+        load(str(path), precision='half')
+
+
+def test_a_lower_precision_never_becomes_another_in_silence(tmp_path: Path,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    path = native_bundle(tmp_path / 'm.onnx', precisions=('fp32', 'fp16'))
+    assert load(str(path), precision='fp16').precision == 'fp16'
+    monkeypatch.setenv(VARIABLE, str(tmp_path / 'gone.so'))
+    with pytest.raises(ModelError, match=r'fp16 cannot run here: .*gone\.so: no such file.* onnxruntime'):
+        load(str(path), precision='fp16')
+    assert load(str(path), precision='fp32').backend.name == 'onnxruntime'
+
+
+def refused(path: Path, cause: str) -> None:
+    """Native says the cause, and auto goes on with onnxruntime and keeps it."""
+    with pytest.raises(ModelError, match=cause):
+        load(str(path), backend='native')
+    loaded = load(str(path))
+    assert loaded.backend.name == 'onnxruntime' and loaded.fallback and loaded.sha256 == loaded.bundle.sha256
+    assert re.search(cause, loaded.why), loaded.why
+    assert np.isfinite(loaded.backend.run(frame()).logits).all()
+
+
+@pytest.mark.parametrize(('changes', 'cause'), [
+    ({'sha256': 'a' * 64}, r'm-fp32\.native: expected sha256 aaaa.*, as in the card, got'),
+    ({'graph_sha256': 'b' * 64}, r'expected a variant of the graph bbbb.*, that of its card, got'),
+    ({'file': '../m-fp32.native'}, r"expected the plain name of a file beside it, got '\.\./m-fp32"),
+    ({'file': 'gone.native'}, r'gone\.native: no such file; copy it from where m\.onnx came from'),
+])
+def test_an_entry_that_does_not_fit(changes: dict[str, Any], cause: str, tmp_path: Path) -> None:
+    refused(native_bundle(tmp_path / 'm.onnx', entry_changes=changes), cause)
+
+
+def test_a_blob_of_another_graph(tmp_path: Path) -> None:
+    """The card alone would not notice: it was written for the other graph, too."""
+    other = native_bundle(tmp_path / 'other.onnx')
+    path = native_bundle(tmp_path / 'm.onnx', size=(96, 64), precisions=())
+    (tmp_path / 'm.onnx.card.json').write_bytes((tmp_path / 'other.onnx.card.json').read_bytes().replace(
+        b'[64, 96]', b'[96, 64]'))
+    assert other.exists()
+    refused_by = r'expected a variant of the graph [0-9a-f]{64}, that of m\.onnx, got'
+    with pytest.raises(ModelError, match=refused_by):
+        load(str(path), backend='native')
+
+
+@pytest.mark.parametrize('damage', ['cut', 'empty', 'bit', 'text', 'longer'])
+def test_a_damaged_blob_whose_hash_is_right(damage: str, tmp_path: Path) -> None:
+    path = native_bundle(tmp_path / 'm.onnx')
+    blob = tmp_path / 'm-fp32.native'
+    data = blob.read_bytes()
+    bad = {'cut': data[:-64], 'empty': b'', 'bit': data[:700] + bytes([data[700] ^ 1]) + data[701:],
+           'text': b'no blob at all', 'longer': data + bytes(64)}[damage]
+    blob.write_bytes(bad)
+    card = tmp_path / 'm.onnx.card.json'
+    card.write_text(card.read_text().replace(sha256_of(data), sha256_of(bad)))
+    refused(path, 'a file with content' if damage == 'empty' else 'that the native kernels can run, got')
+
+
+@pytest.mark.parametrize('changes', [
+    {'labels': LABELS[:9]},
+    {'input': {'layout': 'NCHW', 'dtype': 'float32', 'size': [64, 96], 'color': 'rgb'}},
+])
+def test_a_card_that_the_graph_refuses_is_refused_whatever_runs(changes: dict[str, Any],
+                                                               tmp_path: Path) -> None:
+    for backend in ('auto', 'native', 'onnxruntime'):
+        with pytest.raises(ModelError, match='correct the card'):
+            load(str(native_bundle(tmp_path / 'm.onnx', **changes)), backend=backend)
+
+
+def test_a_blob_that_disagrees_with_its_card(tmp_path: Path) -> None:
+    """Sizes are compared before a frame is run: the card's tensor could be shorter than what is read."""
+    bundle = open_bundle(str(native_bundle(tmp_path / 'm.onnx')))
+    card = bundle.card
+    for changed, cause in (
+            (replace(card, labels=card.labels[:9]), 'expected 9 logits'),
+            (replace(card, input=replace(card.input, size=(96, 64))), r'expected frames of \(96, 64\)'),
+            (replace(card, embedding={'dim': 7, 'layer': 'x'}), 'expected an embedding of 7'),
+            (replace(card, input=replace(card.input, dtype='float32')), 'NHWC uint8'),
+            (replace(card, variants=(replace(card.variants[0], precision='int8'),)), r'expected int8 \(')):
+        with pytest.raises(ModelError, match=cause):
+            NativeBackend(replace(bundle, card=changed), changed.variants[0].precision)
+
+
+def with_golden(path: Path, **changes: Any) -> Path:
+    """The bundle once more, with its own first logits in the card."""
+    logits = OnnxRuntimeBackend(open_bundle(str(native_bundle(path)))).run(golden_picture(SIZE).pixels[None])
+    return native_bundle(path, golden={'logits': [float(x) for x in logits.logits[:8]]}, **changes)
+
+
+def test_a_blob_with_other_weights_fails_its_test(tmp_path: Path) -> None:
+    refused(with_golden(tmp_path / 'm.onnx', blob_of=weights(4)), 'expected the golden logits within 0.001')
+    bare = native_bundle(tmp_path / 'bare.onnx', blob_of=weights(4))
+    refused(bare, "expected logits within 0.001 of the graph's for the golden picture")
+    lower = native_bundle(tmp_path / 'm16.onnx', precisions=('fp16',), blob_of=weights(4))
+    with pytest.raises(ModelError, match=r"expected logits within 0\.05 of the graph's"):
+        load(str(lower), precision='fp16')
+
+
+def test_golden_logits_are_enough_without_onnxruntime(no_cache: Path, repo_root: Path) -> None:
+    models = no_cache / 'shufflenet_ros' / 'models'
+    models.mkdir(parents=True)
+    with_golden(models / 'm.onnx', inside=True)
+    (models / 'm.onnx.card.json').unlink()
+    write_index(models)
+    code = ("import sys; from shufflenet_ros.backends.open import load; l = load('small'); "
+            "sys.exit(f'{l.choice} {l.bundle.trusted}' if l.backend.name != 'native' or 'onnxruntime' in "
+            "sys.modules else 0)")
+    done = subprocess.run([sys.executable, '-c', code], cwd=repo_root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_an_index_vouches_for_is_not_proved_apart(no_cache: Path, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index lists the bundle's hash, so a blob is trusted only through the card inside the bundle."""
+    proved: list[str] = []
+
+    def note(bundle: Bundle, native: Any = None) -> None:
+        proved.append(native.path.name if native else bundle.path.name)
+    monkeypatch.setattr(open_module, 'prove_apart', note)
+    load(str(native_bundle(tmp_path / 'stranger.onnx')))
+    assert proved == ['stranger.onnx', 'stranger-fp32.native']
+    models = no_cache / 'shufflenet_ros' / 'models'
+    models.mkdir(parents=True)
+    inside = native_bundle(models / 'm.onnx', inside=True)
+    write_index(models)
+    assert load('small').backend.name == 'native'
+    assert proved == ['stranger.onnx', 'stranger-fp32.native']
+    beside = native_bundle(tmp_path / 'm.onnx')
+    inside.with_name('m.onnx.card.json').write_bytes(beside.with_name('m.onnx.card.json').read_bytes())
+    assert load('small').bundle.trusted
+    assert proved[2:] == ['m-fp32.native']
+
+
+def test_a_crash_in_the_kernels_ends_the_child_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crashing = f'{STUB}int sn_create(void) {{ *(volatile int *)8 = 1; return 0; }}'
+    monkeypatch.setenv(VARIABLE, str(stub(tmp_path, crashing)))
+    refused(native_bundle(tmp_path / 'm.onnx'), r'probe ended with signal 11: .*m-fp32\.native')
+
+
+def test_no_kernels_for_this_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = native_bundle(tmp_path / 'm.onnx')
+    lame = f'{STUB}int sn_create(void) {{ return 3; }}'
+    monkeypatch.setenv(VARIABLE, str(stub(tmp_path, lame)))
+    with pytest.raises(CannotRunHere, match='use another precision, or backend onnxruntime'):
+        load(str(path), backend='native')
+    refused(path, 'status 3')
+
+
+LIBRARIES = {
+    'absent': (None, r'lib\.so: no such file; correct SHUFFLENET_NATIVE_LIBRARY'),
+    'text': (b'not a library', r'lib\.so: cannot be loaded: '),
+    'another': ('int something_else(void) { return 1; }', 'has no sn_abi_version'),
+    'newer': ('unsigned sn_abi_version(void) { return 999; }', 'expected interface version 1, got 999'),
+}
+
+
+@pytest.mark.parametrize('kind', LIBRARIES)
+def test_a_library_that_cannot_be_used(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, cause = LIBRARIES[kind]
+    library = tmp_path / 'lib.so'
+    if isinstance(content, str):
+        stub(tmp_path, content).rename(library)
+    elif content:
+        library.write_bytes(content)
+    monkeypatch.setenv(VARIABLE, str(library))
+    refused(native_bundle(tmp_path / 'm.onnx'), cause)
+
+
+def test_a_package_without_the_library_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE)
+    assert library_path() == Path(open_module.__file__).with_name('libshufflenet_native.so')
+    monkeypatch.setattr('shufflenet_ros.backends.native_library.FILE', 'libabsent.so')
+    with pytest.raises(CannotRunHere, match='no C compiler was found when the package was built; install'):
+        load_library()
+
+
+def test_variants_for_onnxruntime(tmp_path: Path) -> None:
+    """A sibling ONNX file of another precision; here the same graph, so that its answers are known."""
+    sibling = native_bundle(tmp_path / 'sibling.onnx', precisions=())
+    data = sibling.read_bytes()
+    variant = entry('sibling.onnx', data, 'int8', '', backend='onnxruntime')
+    path = native_bundle(tmp_path / 'm.onnx', precisions=(), variants=[variant])
+    assert precisions(open_bundle(str(path)).card, 'auto') == ['int8']
+    for backend in ('auto', 'onnxruntime'):
+        loaded = load(str(path), backend=backend, precision='int8')
+        assert (loaded.precision, loaded.sha256, loaded.fallback) == ('int8', sha256_of(data), False)
+        assert loaded.backend.name == 'onnxruntime'
+    assert load(str(path)).precision == ''
+    sibling.write_bytes(data[:-1])
+    with pytest.raises(ModelError, match=r'sibling\.onnx: expected sha256'):
+        load(str(path), precision='int8')
+
+
+def test_the_gil_is_free_while_it_runs(tmp_path: Path) -> None:
+    """Another thread counts on; through a library that keeps the GIL it does not, so the test can fail."""
+    size = (512, 512)
+    backend = NativeBackend(open_bundle(str(native_bundle(tmp_path / 'm.onnx', size=size))))
+    pixels = frame(0, size)
+    counted, ended = [0], threading.Event()
+
+    def count() -> None:
+        while not ended.is_set():
+            counted[0] += 1
+            time.sleep(0)  # Gives the GIL back, which nothing else would make it do here.
+
+    def counted_meanwhile() -> int:
+        before = counted[0]
+        backend.run(pixels)
+        return counted[0] - before
+    interval = sys.getswitchinterval()
+    thread = threading.Thread(target=count)
+    try:
+        sys.setswitchinterval(60.0)
+        thread.start()
+        free = [counted_meanwhile() for _ in range(50)]
+        keeping = ctypes.PyDLL(str(library_path())).sn_run
+        keeping.argtypes = load_library().sn_run.argtypes
+        backend._run = keeping
+        kept = [counted_meanwhile() for _ in range(50)]
+    finally:
+        ended.set()
+        sys.setswitchinterval(interval)
+        thread.join()
+    print(f'counts in a run: {sorted(free)[25]} with the GIL free, {max(kept)} with the GIL kept')
+    assert sum(free) > 50 and sum(kept) == 0
+
+
+def test_contexts_in_two_threads_agree_with_one(tmp_path: Path) -> None:
+    bundle = open_bundle(str(native_bundle(tmp_path / 'm.onnx')))
+    alone = NativeBackend(bundle)
+    expected = [alone.run(frame(seed)).logits for seed in range(40)]
+    wrong: list[int] = []
+
+    def answer(backend: NativeBackend, seeds: list[int]) -> None:
+        for _ in range(5):
+            wrong.extend(s for s in seeds if not np.array_equal(backend.run(frame(s)).logits, expected[s]))
+    threads = [threading.Thread(target=answer, args=(NativeBackend(bundle), list(range(40))[::step]))
+               for step in (1, -1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    gc.collect()
+    return int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+def test_neither_frames_nor_contexts_pile_up(tmp_path: Path) -> None:
+    bundle = open_bundle(str(native_bundle(tmp_path / 'm.onnx')))
+    backend, pixels = NativeBackend(bundle), frame()
+    for _ in range(FRAMES // 5):
+        backend.run(pixels)
+    before = resident()
+    for _ in range(FRAMES):
+        backend.run(pixels)
+    after_frames = resident()
+    contexts = 200
+    for _ in range(contexts):
+        NativeBackend(bundle).run(pixels)
+    after_contexts = resident()
+    print(f'{FRAMES} frames: {(after_frames - before) / MIB:+.2f} MiB; {contexts} contexts of '
+          f'{backend.memory / MIB:.2f} MiB: {(after_contexts - after_frames) / MIB:+.2f} MiB')
+    # Arrays that were kept would take 400 bytes a frame with their objects.
+    assert after_frames - before < 2 * MIB
+    assert after_contexts - after_frames < contexts * backend.memory / 10
+
+
+def test_the_cost_of_a_call(tmp_path: Path) -> None:
+    """Printed, because a time gates nothing on a shared core: all of run() but the C function's own work."""
+    backend = NativeBackend(open_bundle(str(native_bundle(tmp_path / 'm.onnx'))))
+    pixels, library = frame(), load_library()
+    logits, embedding = np.empty(len(LABELS), np.float32), np.empty(WIDE, np.float32)
+    bare = (backend._context, pixels.ctypes.data, 3 * SIZE[1], logits.ctypes.data, embedding.ctypes.data)
+
+    def best(call: Any, *arguments: Any) -> float:
+        times = []
+        for _ in range(2000):
+            started = time.perf_counter()
+            call(*arguments)
+            times.append(time.perf_counter() - started)
+        return float(np.median(times))
+    run, plain, nothing = (best(backend.run, pixels), best(library.sn_run, *bare),
+                           best(library.sn_run, None, *bare[1:]))
+    print(f'run {1e6 * run:.1f} us, of these Python {1e6 * (run - plain + nothing):.1f} us')
+    np.testing.assert_array_equal(backend.run(pixels).logits, logits)
