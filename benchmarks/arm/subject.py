@@ -56,7 +56,7 @@ def reference(name: str) -> Subject:
     spec = CardInput(layout='NHWC', dtype='uint8', size=(side(name),) * 2, color='rgb')
 
     def blob(precision: str) -> bytes:
-        return _pack(graph, spec, precision)
+        return pack(graph, spec, precision)
 
     return _subject(name, graph, 'logits', spec, () if name in ALEXNETS else PRECISIONS, blob)
 
@@ -86,7 +86,7 @@ def _variant(opened: Bundle, precision: str) -> bytes:
     return read_variant(opened, variant).data
 
 
-def _pack(graph: bytes, spec: CardInput, precision: str) -> bytes:
+def pack(graph: bytes, spec: CardInput, precision: str) -> bytes:
     """The blob that `export` would make of the graph, its ranges taken from seeded pictures."""
     from shufflenet_ros.zoo.native.graph import read_network
     from shufflenet_ros.zoo.native.half import to_half

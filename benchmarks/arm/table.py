@@ -1,0 +1,70 @@
+"""ARM instructions of every group count and width, ours and onnxruntime's (`python -m benchmarks.arm.table`).
+
+Writes docs/arm.json and prints a table. Some minutes; needs torch and onnx.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.arm.count import measure
+from benchmarks.arm.native_count import compiler_version
+from benchmarks.arm.onnxruntime_count import PRECISION
+from benchmarks.arm.reference import ALEXNETS
+from benchmarks.arm.subject import Subject, reference
+from shufflenet_ros.backends.variants import PRECISIONS
+
+CPU = 'cortex-a76'
+OUT = Path(__file__).resolve().parents[2] / 'docs' / 'arm.json'
+NETWORKS = (
+    *(f'shufflenet_v1_x0_5_g{groups}' for groups in (1, 2, 3, 4, 8)),
+    *(f'shufflenet_v1_x1_0_g{groups}' for groups in (1, 2, 3, 4, 8)),
+    'shufflenet_v1_x0_25_g3', 'shufflenet_v1_x1_5_g3', 'shufflenet_v1_x2_0_g3',
+    'shufflenet_v2_x0_5', 'shufflenet_v2_x1_0', 'shufflenet_v2_x1_5', 'shufflenet_v2_x2_0',
+    *ALEXNETS,
+)
+
+
+def row(subject: Subject) -> dict[str, Any]:
+    """Instructions by onnxruntime and by our kernels, where they take the network; our answers' errors."""
+    stock = measure(subject, 'onnxruntime', CPU)[PRECISION]
+    ours = measure(subject, 'native', CPU) if subject.precisions else {}
+    return {'onnxruntime': {PRECISION: stock.instructions},
+            'native': {precision: found.instructions for precision, found in ours.items()},
+            'error': {precision: float(f'{found.error:.2g}') for precision, found in ours.items()}}
+
+
+def lines(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A table for people: millions, and how many times fewer than onnxruntime's."""
+    titles = ''.join(f'{precision + " ours":>20}' for precision in PRECISIONS)
+    table = [f'{"million instructions, " + CPU:<34}{"onnxruntime fp32":>17}{titles}']
+    for name, found in rows.items():
+        stock = found['onnxruntime'][PRECISION]
+        cells = [f'{count / 1e6:.2f} ({stock / count:.2f}x)' for count in found['native'].values()]
+        table.append(f'{name:<34}{stock / 1e6:>17.2f}' + ''.join(f'{cell:>20}' for cell in cells))
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Count everything, print, write."""
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.arm.table', description=__doc__)
+    parser.add_argument('names', nargs='*', default=NETWORKS, metavar='NAME', help='only these networks')
+    parser.add_argument('--out', type=Path, default=OUT)
+    args = parser.parse_args(argv)
+    rows = {}
+    for name in args.names:
+        rows[name] = row(reference(name))
+        print('\n'.join(lines({name: rows[name]})), file=sys.stderr, flush=True)
+    report = {'cpu': CPU, 'compiler': compiler_version(), 'networks': rows}
+    args.out.write_text(json.dumps(report, indent=1) + '\n')
+    print('\n'.join(lines(rows)))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
