@@ -52,8 +52,8 @@ def _load(path: Path) -> ctypes.CDLL:
     if not path.is_file():
         if os.environ.get(VARIABLE):
             raise CannotRunHere(f'{path}: no such file; correct {VARIABLE}, or unset it')
-        raise CannotRunHere('the native kernels are not built: no C compiler was found when the package was '
-                            f'built; {_BUILD}')
+        raise CannotRunHere('the native kernels are not built: no working C compiler was found when the '
+                            f'package was built; {_BUILD}')
     try:
         library = ctypes.CDLL(str(path))
         version = library.sn_abi_version

@@ -64,7 +64,8 @@ def add_embedding(model: str, card_file: str, output: Path) -> Bundle:
     proto = import_onnx().load_from_string(bundle.data)
     layer, dim = _expose(proto.graph, card, str(bundle.path))
     outputs = {**card.outputs, EMBEDDING: EMBEDDING}
-    card = replace(card, outputs=outputs, embedding={'dim': dim, 'layer': layer})
+    # Variants are of the graph without the output, and have none.
+    card = replace(card, outputs=outputs, embedding={'dim': dim, 'layer': layer}, variants=())
     return _save(proto.SerializeToString(), card, output)
 
 
@@ -73,7 +74,7 @@ def _save(graph: bytes, card: Card, output: Path) -> Bundle:
     draft = output.with_name(f'draft-{os.getpid()}-{output.name}')
     try:
         save_bundle(graph, card, draft)
-        load(str(draft.absolute()))
+        load(str(draft.absolute()), backend='onnxruntime')
         os.replace(draft, output)
     finally:
         draft.unlink(missing_ok=True)
