@@ -28,6 +28,7 @@ from benchmarks.arm.prepare import PrepareError
 from benchmarks.arm.subject import Subject, bundle, reference
 from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.backends.variants import PRECISIONS
+from shufflenet_ros.zoo.errors import ZooError
 
 
 class Count(Protocol):
@@ -109,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'count: {error}: --reference needs the extra `train` (torch); --model does not',
               file=sys.stderr)
         return 1
-    except (ModelError, PrepareError, EmulationError, WrongAnswer) as error:
+    except (ModelError, ZooError, PrepareError, EmulationError, WrongAnswer) as error:
         print(f'count: {error}', file=sys.stderr)
         return 1
     lines = '\n'.join(_lines(subject, args.cpu, outcomes))

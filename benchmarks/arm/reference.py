@@ -23,8 +23,10 @@ STATISTICS = 8
 ALEXNETS = ('alexnet', 'alexnet_without_lrn')
 
 
-def reference_onnx(name: str) -> bytes:
-    """The deployed graph of a network of the zoo, or of one of ALEXNETS; input `frame` (1, H, W, 3) uint8.
+def reference_onnx(name: str, px: int = PX, classes: int = 1000) -> bytes:
+    """The deployed graph of a network of the zoo; input `frame` (1, px, px, 3) uint8.
+
+    One of ALEXNETS has its own size and classes.
 
     Raises:
         ZooError: no such network.
@@ -32,7 +34,7 @@ def reference_onnx(name: str) -> bytes:
     torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        return _alexnet_onnx(name) if name in ALEXNETS else to_onnx(_network(name), PX)
+        return _alexnet_onnx(name) if name in ALEXNETS else to_onnx(_network(name, px, classes), px)
 
 
 def side(name: str) -> int:
@@ -41,15 +43,15 @@ def side(name: str) -> int:
 
 
 @torch.no_grad()
-def _network(name: str) -> Backbone:
+def _network(name: str, px: int, classes: int) -> Backbone:
     """Seeded weights, and normalisations that fit them: values stay as large as in a trained network."""
-    network = build(config_of(name))
+    network = build(config_of(name, classes))
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, 0.0, 0.2)
         norm.momentum = None  # the statistics become those of the one batch below
-    pictures = np.stack([picture.pixels for picture in seeded_pictures((PX, PX), STATISTICS, SEED)])
+    pictures = np.stack([picture.pixels for picture in seeded_pictures((px, px), STATISTICS, SEED)])
     network.train()(normalise(torch.from_numpy(pictures), IMAGENET))
     return network.eval()
 

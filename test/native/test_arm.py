@@ -1,0 +1,127 @@
+"""The library for aarch64 answers on emulated Cortex-A76 and A72 cores as the one for this machine does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.arm import emulate, prepare
+from benchmarks.arm.emulate import CPUS, INFERENCES
+from shufflenet_ros.core.card import CardInput
+from shufflenet_ros.sets.calibration import reference_inputs
+
+PX = 64
+NETWORKS = (*(f'shufflenet_v1_x0_25_g{groups}' for groups in (1, 2, 3, 4, 8)), 'shufflenet_v2_x0_5')
+ERROR = {'fp32': 1e-5, 'fp16': 1e-2, 'int8': 0.0}
+"""How far the logits may be from this machine's, in parts of the largest; fp16 is computed in fp32 here."""
+# What has to run: the best that the CPU can.
+KERNELS = {('cortex-a76', 'fp32'): 'fp32-neon', ('cortex-a76', 'fp16'): 'fp16-half',
+           ('cortex-a76', 'int8'): 'int8-dot', ('cortex-a72', 'fp32'): 'fp32-neon',
+           ('cortex-a72', 'fp16'): 'fp16-as-fp32-neon', ('cortex-a72', 'int8'): 'int8-c'}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def tools():
+    """A machine without them skips these tests; in CI that is a failure."""
+    try:
+        prepare.ensure_plugin()
+    except prepare.PrepareError as error:
+        if os.environ.get('CI'):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope='module')
+def driver(tools):
+    from benchmarks.arm.native_count import driver
+    return driver()
+
+
+@pytest.fixture(scope='module')
+def blobs():
+    """network -> precision -> blob, made once."""
+    pytest.importorskip('torch')
+    from benchmarks.arm.reference import reference_onnx
+    from benchmarks.arm.subject import pack
+    made: dict[tuple[str, str], bytes] = {}
+    graphs: dict[str, bytes] = {}
+
+    def blob(network: str, precision: str) -> bytes:
+        if network not in graphs:
+            graphs[network] = reference_onnx(network, PX, classes=10)
+        if (network, precision) not in made:
+            made[network, precision] = pack(graphs[network], SPEC, precision)
+        return made[network, precision]
+
+    return blob
+
+
+SPEC = CardInput(layout='NHWC', dtype='uint8', size=(PX, PX), color='rgb')
+
+
+@pytest.fixture(scope='module')
+def frames():
+    """(INFERENCES, PX, PX, 3) uint8."""
+    return reference_inputs(SPEC, INFERENCES, seed=5).inputs
+
+
+def run_here(library: Path, blob: bytes, frames: np.ndarray, features: int = 0xFFFFFFFF) -> np.ndarray:
+    """(N, classes) of the library for this machine."""
+    import ctypes
+    lib = ctypes.CDLL(str(library))
+    context, logits = ctypes.c_void_p(), np.zeros((len(frames), 10), np.float32)
+    reason = ctypes.create_string_buffer(200)
+    status = lib.sn_create(blob, ctypes.c_size_t(len(blob)), ctypes.c_uint32(features), ctypes.byref(context),
+                           reason, ctypes.c_size_t(200))
+    assert status == 0, reason.value
+    for frame, row in zip(frames, logits, strict=True):
+        assert lib.sn_run(context, frame.ctypes.data_as(ctypes.c_void_p), ctypes.c_ssize_t(3 * PX),
+                          row.ctypes.data_as(ctypes.c_void_p), None) == 0
+    lib.sn_destroy(context)
+    return logits
+
+
+@pytest.mark.parametrize('precision', ERROR)
+@pytest.mark.parametrize('network', NETWORKS)
+def test_arm_answers_as_this_machine_does(network, precision, blobs, driver, frames, native_library):
+    from benchmarks.arm.native_count import run_driver
+    blob = blobs(network, precision)
+    here = run_here(native_library, blob, frames)
+    assert len(set(here.argmax(1))) > 1 or np.ptp(here, axis=0).max() > 0
+    for cpu in CPUS:
+        there, kernels, _ = run_driver(driver, cpu, blob, frames.tobytes())
+        assert kernels == KERNELS[cpu, precision]
+        assert np.abs(there - here).max() <= ERROR[precision] * np.abs(here).max(), (cpu, kernels)
+
+
+def test_the_shared_library_runs_and_exports_our_functions_alone(blobs, frames, native_library, tmp_path):
+    from benchmarks.arm.native_count import DRIVER, NATIVE
+    from native.build import build
+    library = build(tmp_path, [prepare.CROSS_COMPILER])
+    symbols = subprocess.run(['aarch64-linux-gnu-nm', '-D', '--defined-only', library], text=True,
+                             capture_output=True, check=True).stdout
+    names = {line.split()[-1] for line in symbols.splitlines()}
+    assert names and all(name.startswith('sn_') for name in names), names
+    program, blob = tmp_path / 'run', tmp_path / 'blob'
+    subprocess.run([prepare.CROSS_COMPILER, '-I', NATIVE / 'include', '-o', program, DRIVER, library,
+                    f'-Wl,-rpath,{tmp_path}'], check=True)
+    blob.write_bytes(blobs(NETWORKS[2], 'int8'))
+    (tmp_path / 'frames').write_bytes(frames.tobytes())
+    command = ['qemu-aarch64', '-cpu', 'cortex-a76', '-L', '/usr/aarch64-linux-gnu', program, blob,
+               tmp_path / 'frames', tmp_path / 'out']
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    there = np.fromfile(tmp_path / 'out', '<f4').reshape(INFERENCES, -1)[:, :10]
+    np.testing.assert_array_equal(there, run_here(native_library, blob.read_bytes(), frames))
+
+
+def test_a_blob_that_is_damaged_is_refused_with_the_librarys_words(blobs, driver, frames):
+    from benchmarks.arm.native_count import run_driver
+    blob = bytearray(blobs(NETWORKS[2], 'fp32'))
+    blob[-1] ^= 1
+    with pytest.raises(emulate.EmulationError, match='exit status 1'):
+        run_driver(driver, 'cortex-a76', bytes(blob), frames.tobytes())
