@@ -15,6 +15,8 @@ VERBS = {
     'classify': ('shufflenet_ros.tools.classify', 'name what images, folders, videos and bags show'),
     'models': ('shufflenet_ros.tools.models', 'list, show, check, fetch and complete model files'),
     'models import': ('shufflenet_ros.zoo.cli_import', "turn somebody else's weights into a bundle"),
+    'models pack': ('shufflenet_ros.zoo.native.cli_pack',
+                    'write the variants of a bundle that our own kernels run'),
     'evaluate': ('shufflenet_ros.tools.evaluate',
                  'score a bundle on labelled pictures: accuracy, calibration, retrieval'),
     'replay': ('shufflenet_ros.ros.replay', 'publish a bag over ROS 2 with its own timing'),

@@ -102,6 +102,19 @@ def write_entries(folder: Path, entries: dict[str, Entry]) -> None:
     write_whole(folder / INDEX_FILE, (json.dumps(values, indent=2) + '\n').encode())
 
 
+def renew_entry(path: Path, name: str) -> None:
+    """Where the folder's index holds a file to the hash that it had, hold it to the one that it has now.
+
+    Args:
+        name: the model's, as its card has it now.
+    """
+    entries = read_index(path.parent)
+    kept = {key: entry for key, entry in entries.items() if entry.file != path.name}
+    if len(kept) < len(entries):
+        data = path.read_bytes()
+        write_entries(path.parent, kept | {name: Entry(path.name, sha256_of(data), len(data))})
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old or the new content, never half of it."""
     draft = path.with_name(f'.{path.name}.{os.getpid()}')

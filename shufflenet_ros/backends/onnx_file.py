@@ -23,7 +23,7 @@ NESTED: Mapping[str, Mapping[int, str]] = {
     'SparseTensor': {1: 'Tensor', 2: 'Tensor'},
     'Tensor': {},
 }
-_MODEL_IR_VERSION, _MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 1, 7, 8, 14
+_MODEL_IR_VERSION, _MODEL_GRAPH, _MODEL_OPSET, MODEL_METADATA = 1, 7, 8, 14
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 
 Span = tuple[int, int]
@@ -48,7 +48,12 @@ def _broken(cause: str) -> ModelError:
                       'check that the file is complete and in ONNX format')
 
 
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """A number of variable length at a place, and the place behind it.
+
+    Raises:
+        ModelError: it is cut, or longer than ten bytes.
+    """
     value = shift = 0
     while at < end and shift < 70:
         byte = data[at]
@@ -60,18 +65,22 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     raise _broken(f'a number is cut or too long at byte {at}')
 
 
-def _fields(data: bytes, span: Span) -> Iterator[tuple[int, int | Span]]:
-    """Field numbers of one message with their value: a number, or the span of nested bytes."""
+def fields(data: bytes, span: Span) -> Iterator[tuple[int, int | Span]]:
+    """Field numbers of one message with their value: a number, or the span of nested bytes.
+
+    Raises:
+        ModelError: a field is cut, or of a kind that ONNX doesn't use.
+    """
     at, end = span
     while at < end:
-        key, at = _varint(data, at, end)
+        key, at = varint(data, at, end)
         number, wire = key >> 3, key & 7
         if wire == 0:
-            value, at = _varint(data, at, end)
+            value, at = varint(data, at, end)
             yield number, value
             continue
         if wire == 2:
-            length, at = _varint(data, at, end)
+            length, at = varint(data, at, end)
         elif wire in (1, 5):
             length = 8 if wire == 1 else 4
         else:
@@ -82,7 +91,8 @@ def _fields(data: bytes, span: Span) -> Iterator[tuple[int, int | Span]]:
         at += length
 
 
-def _text(data: bytes, span: int | Span | None) -> str:
+def text_of(data: bytes, span: int | Span | None) -> str:
+    """A field's bytes as text, '' where there is none."""
     return data[slice(*span)].decode('utf-8', 'replace') if isinstance(span, tuple) else ''
 
 
@@ -100,7 +110,7 @@ def read_facts(data: bytes) -> OnnxFacts:
     stack: list[tuple[str, Span]] = [('Model', (0, len(data)))]
     while stack:
         kind, span = stack.pop()
-        for number, value in _fields(data, span):
+        for number, value in fields(data, span):
             seen += 1
             if seen > MAX_FIELDS:
                 raise _broken(f'more than {MAX_FIELDS} fields')
@@ -115,13 +125,13 @@ def read_facts(data: bytes) -> OnnxFacts:
             elif number == _MODEL_GRAPH and isinstance(value, tuple):
                 graphs += 1
                 graph.update(data[slice(*value)])  # parts of one message join, by protocol buffers' rules
-            elif number in (_MODEL_OPSET, _MODEL_METADATA) and isinstance(value, tuple):
-                entry = dict(_fields(data, value))
-                if number == _MODEL_METADATA:
-                    metadata[_text(data, entry.get(1))] = _text(data, entry.get(2))
+            elif number in (_MODEL_OPSET, MODEL_METADATA) and isinstance(value, tuple):
+                entry = dict(fields(data, value))
+                if number == MODEL_METADATA:
+                    metadata[text_of(data, entry.get(1))] = text_of(data, entry.get(2))
                 else:
                     version = entry.get(2, 0)
-                    opsets[_text(data, entry.get(1))] = version if isinstance(version, int) else 0
+                    opsets[text_of(data, entry.get(1))] = version if isinstance(version, int) else 0
     if not graphs or not ir_version:
         raise _broken('no graph' if ir_version else 'no IR version')
     return OnnxFacts(ir_version, opsets, metadata, graph.hexdigest())

@@ -20,6 +20,7 @@ from shufflenet_ros.core.frame import Picture
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.preprocess import prepare
 from shufflenet_ros.core.reasons import Dropped, printable
+from shufflenet_ros.sets.cut import cut
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.open import open_set
 from shufflenet_ros.sets.sample import LabelledSet, Sample
@@ -63,7 +64,7 @@ class Calibration:
 
 
 def calibration_inputs(path: str | Path, spec: CardInput, count: int = DEFAULT_COUNT, seed: int = 0,
-                       split: str = '') -> Calibration:
+                       split: str = '', *, hold_out: bool = False) -> Calibration:
     """Choose training pictures, the same number of each class as far as there are enough.
 
     A picture's chance hangs on seed and name alone: the choice is the same on every machine, and the same
@@ -72,13 +73,14 @@ def calibration_inputs(path: str | Path, spec: CardInput, count: int = DEFAULT_C
     Args:
         path: folder, tar or labelled bag.
         split: such as train; '' takes `train` where the set has splits, everything where it has none.
+        hold_out: of a set without splits leave out what `cut` holds out to judge by.
 
     Raises:
-        SetError: no set, no such split, a count below 1, or no picture that can be used.
+        SetError: no set, no such split, a count below 1, no picture that can be used, or none to hold out.
         BagError: a damaged bag.
     """
     _check(count)
-    dataset = _training_part(path, split)
+    dataset = _training_part(path, split, hold_out)
     places, tensors, bad = _usable(dataset, spec, count, seed)
     if not places:
         raise SetError(f'{dataset.path}: none of its {dataset.count} pictures can be used for calibration')
@@ -95,13 +97,13 @@ def _check(count: int) -> None:
         raise SetError(f'{count} calibration pictures: expected at least 1, or better {DEFAULT_COUNT}')
 
 
-def _training_part(path: str | Path, split: str) -> LabelledSet:
+def _training_part(path: str | Path, split: str, hold_out: bool) -> LabelledSet:
     try:
         return open_set(path, split or TRAIN)
     except SetError:
         if split or (whole := open_set(path)).split:
             raise
-        return whole
+        return cut(whole)[0] if hold_out else whole
 
 
 def _usable(dataset: LabelledSet, spec: CardInput, count: int, seed: int

@@ -164,6 +164,7 @@ def _describe(args: argparse.Namespace, fields: dict[str, Any]) -> None:
 
 def _write_bundle(args: argparse.Namespace, imported: 'Imported', own: tuple[str, ...],
                   fields: dict[str, Any]) -> dict[str, Any]:
+    from shufflenet_ros.backends.index import renew_entry
     from shufflenet_ros.zoo.errors import ZooError
     from shufflenet_ros.zoo.export import export, make_card
     from shufflenet_ros.zoo.provenance import labels_for
@@ -178,21 +179,9 @@ def _write_bundle(args: argparse.Namespace, imported: 'Imported', own: tuple[str
     card = make_card(model, args.name or args.output.stem, labels, px,
                      imported.crop if args.crop is None else args.crop, **fields)
     parity = export(model, card, args.output, imported.by)
-    _reindex(args.output, card.name)
+    renew_entry(args.output, card.name)
     return {'network': card.network, 'network_config': card.network_config,
             'parity_logits': parity.logits, 'parity_embedding': parity.embedding}
-
-
-def _reindex(path: Path, name: str) -> None:
-    """Where the folder's index holds the file to the hash that it had, give it the new one."""
-    from shufflenet_ros.backends.files import sha256_of
-    from shufflenet_ros.backends.index import Entry, read_index, write_entries
-
-    entries = read_index(path.parent)
-    kept = {key: entry for key, entry in entries.items() if entry.file != path.name}
-    if len(kept) < len(entries):
-        data = path.read_bytes()
-        write_entries(path.parent, kept | {name: Entry(path.name, sha256_of(data), len(data))})
 
 
 def _write_checkpoint(args: argparse.Namespace, imported: 'Imported', own: tuple[str, ...],

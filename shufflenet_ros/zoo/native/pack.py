@@ -1,0 +1,135 @@
+"""Native variants of a bundle: blobs beside it, and its card rewritten without touching the graph's bytes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from shufflenet_ros.backends.bundle import Bundle
+from shufflenet_ros.backends.files import sha256_of
+from shufflenet_ros.backends.index import NAME, renew_entry, write_whole
+from shufflenet_ros.backends.onnx_edit import with_metadata
+from shufflenet_ros.backends.prove import distance, prove_variant
+from shufflenet_ros.core.card import METADATA_KEY, Variant, parse_card
+from shufflenet_ros.core.frame import Outputs
+from shufflenet_ros.sets.calibration import Calibration
+from shufflenet_ros.zoo.errors import NotTaken, ZooError
+from shufflenet_ros.zoo.native.blob import write_blob
+from shufflenet_ros.zoo.native.graph import read_network
+from shufflenet_ros.zoo.native.network import Array, Network
+from shufflenet_ros.zoo.native.quantise import quantise
+from shufflenet_ros.zoo.native.reference import run
+
+SUFFIX = '.native'
+
+
+def _half(network: Network, frames: Array) -> Network:
+    from shufflenet_ros.zoo.native.half import to_half
+    return to_half(network, frames)
+
+
+CONVERSIONS: Mapping[str, Callable[[Network, Array], Network]] = {'fp16': _half, 'int8': quantise}
+"""What needs frames to know its ranges; fp32 needs none."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A variant that was written.
+
+    Attributes:
+        size: bytes of the file.
+        distance: of its logits for the golden picture from the graph's; see `backends.prove.distance`.
+    """
+
+    variant: Variant
+    path: Path
+    size: int
+    distance: float
+
+
+class _InNumpy:
+    """A network as a backend, to prove it as it will be proved on a robot."""
+
+    name, provider = 'native', 'NumPy'
+
+    def __init__(self, network: Network):
+        self._network = network
+
+    def run(self, tensor: npt.NDArray[Any]) -> Outputs:
+        """(1, H, W, 3) uint8 -> logits and embedding."""
+        return Outputs(*run(self._network, tensor[0]))
+
+
+def pack(bundle: Bundle, precisions: Sequence[str], calibration: Calibration | None = None,
+         folder: Path | None = None) -> list[Packed]:
+    """Write native variants and list them in the card, in place of those of the same precision.
+
+    Every one is computed in NumPy and proved before anything is written.
+
+    Args:
+        precisions: fp32, fp16 or int8, each once.
+        calibration: frames for fp16 and int8.
+        folder: where variants and bundle go; None for where the bundle is.
+
+    Raises:
+        NotTaken: our kernels cannot compute the graph; names the node.
+        ZooError: no frames for a precision that needs them, a card that is not in the file, or a name that
+            cards do not take.
+        ModelError: a variant's answers are not finite, or too far from the graph's.
+    """
+    _check(bundle, precisions, calibration)
+    try:
+        network = read_network(bundle.data, bundle.card.input, bundle.card.outputs)
+    except NotTaken as error:
+        raise NotTaken(f'{bundle.path}: {error}; it runs on onnxruntime as it is') from error
+    folder = folder or bundle.path.parent
+    blobs: dict[Path, bytes] = {}
+    made = []
+    for precision in dict.fromkeys(precisions):
+        path = folder / f'{bundle.path.stem}-{precision}{SUFFIX}'
+        packed, blobs[path] = _make(bundle, network, precision, calibration, path)
+        made.append(packed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, blob in blobs.items():
+        write_whole(path, blob)
+    _rewrite(bundle, made, folder / bundle.path.name)
+    return made
+
+
+def _check(bundle: Bundle, precisions: Sequence[str], calibration: Calibration | None) -> None:
+    if bundle.card_from != 'in the file':
+        raise ZooError(f'{bundle.path}: its card is {bundle.card_from}: expected it in the file, as the '
+                       'variants are written into it; put it there: shufflenet-ros models add-card')
+    if not NAME.fullmatch(f'{bundle.path.stem}-fp32{SUFFIX}'):
+        raise ZooError(f'{bundle.path}: expected a name of at most 180 letters, digits, dots, dashes and '
+                       'underscores, as cards name files; rename it')
+    if calibration is None and (needing := [p for p in precisions if p in CONVERSIONS]):
+        raise ZooError(f'{" and ".join(needing)} of {bundle.path.name}: expected pictures to take ranges '
+                       'from; give training pictures (--calibrate), or --reference for synthetic ones')
+
+
+def _make(bundle: Bundle, network: Network, precision: str, calibration: Calibration | None, path: Path
+          ) -> tuple[Packed, bytes]:
+    source = ''
+    if calibration is not None and precision in CONVERSIONS:
+        network = CONVERSIONS[precision](network, calibration.inputs)
+        source = calibration.summary
+    backend = _InNumpy(network)
+    prove_variant(backend, bundle, precision, str(path))
+    blob = write_blob(network)
+    variant = Variant(path.name, sha256_of(blob), precision, backend='native',
+                      graph_sha256=network.graph_sha256, calibration=source)
+    return Packed(variant, path, len(blob), distance(backend, bundle)), blob
+
+
+def _rewrite(bundle: Bundle, made: Sequence[Packed], path: Path) -> None:
+    """The bundle with its new card, and its folder's index."""
+    new = {('native', '', packed.variant.precision) for packed in made}
+    kept = [v for v in bundle.card.variants if (v.backend, v.target, v.precision) not in new]
+    card = replace(bundle.card, variants=(*kept, *(packed.variant for packed in made)))
+    text = card.to_json()
+    parse_card(text)
+    write_whole(path, with_metadata(bundle.data, METADATA_KEY, text))
+    renew_entry(path, card.name)
