@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ WARNINGS = ('-Wall', '-Wextra')
 COMMON = ('-std=gnu11', '-O3', '-fPIC', '-fvisibility=hidden', '-ffp-contract=off', '-fwrapv')
 TILES = ('-fno-schedule-insns', '-fno-tree-vectorize')
 PLAIN = ('-std=gnu11', '-O2', '-fPIC', '-fvisibility=hidden')
-SANITIZERS = ('-g', '-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all',
+SANITIZERS = ('-g1', '-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all',
               '-fno-omit-frame-pointer')
 
 A76 = ('-mtune=cortex-a76',)
@@ -120,19 +120,21 @@ def version_of(compiler: Sequence[str]) -> str:
     return _run([*compiler, '--version']).splitlines()[0].strip()
 
 
-def compile_objects(folder: Path, compiler: Sequence[str], *, sanitize: bool = False, mark: bool = False
-                    ) -> list[Path]:
+def compile_objects(folder: Path, compiler: Sequence[str], *, sanitize: bool = False, mark: bool = False,
+                    names: Collection[str] = ()) -> list[Path]:
     """All object files of the library.
 
     Args:
         sanitize: with AddressSanitizer and UndefinedBehaviorSanitizer.
         mark: each operation ends with the system call that benchmarks/arm counts at.
+        names: of the levels; empty for all.
 
     Raises:
         BuildError: a source does not compile.
     """
     machine = machine_of(compiler)
-    levels = [level for level in LEVELS if level.machine in ('', machine)]
+    levels = [level for level in LEVELS
+              if level.machine in ('', machine) and (not names or level.name in names)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         usable = list(pool.map(lambda level: _accepts(compiler, level.flags), levels))
         levels = [level for level, good in zip(levels, usable, strict=True) if good]

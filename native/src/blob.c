@@ -85,7 +85,7 @@ static bool check_span(const checker *c, uint32_t op, const char *what, sn_blob_
     if (span.bytes != bytes)
         return refuse(c, "operation %u: %s of %llu bytes, expected %llu", op, what,
                       (unsigned long long)span.bytes, (unsigned long long)bytes);
-    if (!bytes) return true;
+    if (!bytes && !span.offset) return true;
     if (span.offset % 64 || span.offset > c->head->bytes || span.bytes > c->head->bytes - span.offset)
         return refuse(c, "operation %u: %s lies outside the blob", op, what);
     return true;

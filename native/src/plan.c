@@ -4,6 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+/* The memory is one block, so the sanitizer is told where one part ends and the next begins. */
+#define GUARD 64
+#define GUARD_AT(place) __asan_poison_memory_region(place, GUARD)
+#else
+#define GUARD 0
+#define GUARD_AT(place) ((void)0)
+#endif
+
 #define ALIGNMENT 64
 #define WAY 4096 /* planes whose distance is a multiple of this fight for the same lines of a first-level cache */
 
@@ -56,8 +66,11 @@ static void describe(sn_ctx *ctx, const uint8_t *blob, const sn_kernel_set *kern
 static uint64_t place(sn_ctx *ctx, const sn_kernel_set *kernels, uint32_t maps, char *base) {
     uint64_t at = aligned(sizeof *ctx), scratch = 0;
 #define TAKE(field, size) do { \
-    if (base) (field) = (void *)(base + at); \
-    at += aligned(size); \
+    if (base) { \
+        (field) = (void *)(base + at); \
+        GUARD_AT(base + at + aligned(size)); \
+    } \
+    at += aligned(size) + GUARD; \
 } while (0)
     for (uint32_t i = 0; i < ctx->ops; i++) {
         const sn_kind_kernels *kind = kernels->kinds + ctx->op[i].spec.kind;

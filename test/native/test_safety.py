@@ -1,0 +1,81 @@
+"""Damaged blobs are refused, or run within their own memory: under AddressSanitizer and UBSan.
+
+The library's memory is one block; in a build with the sanitizer its parts have poisoned guards between them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import shuffle_v1, shuffle_v2
+
+from native.build import HERE, SANITIZERS, compile_objects, find_compiler
+from shufflenet_ros.zoo.native.blob import write_blob
+from shufflenet_ros.zoo.native.network import Network, Precision
+
+MUTANTS = 10_000
+ALL, NONE = '0xffffffff', '0'  # features: the CPU's best kernels, the plain ones
+
+
+def as_float(network: Network, precision: Precision) -> Network:
+    """The same operations with small weights in floating point."""
+    ops = tuple(replace(op, weights=(op.weights / 64).astype(np.float32), bias=op.bias.astype(np.float32),
+                        multiplier=None, residual_multiplier=0, unsigned=False,
+                        relu=op.kind in ('stem', 'pointwise')) for op in network.ops)
+    return replace(network, precision=precision, ops=ops)
+
+
+V1 = shuffle_v1((64, 96), groups=2, stem=6, stages=((24, 2), (48, 2)), classes=7, seed=1)
+V2 = shuffle_v2((96, 64), stem=8, stages=((13, 2), (20, 2)), last=36, classes=5, pool='end', seed=2)
+BLOBS = {
+    'v1-int8': write_blob(V1), 'v1-fp32': write_blob(as_float(V1, 'fp32')),
+    'v2-int8': write_blob(V2), 'v2-fp32': write_blob(as_float(V2, 'fp32')),
+    'v2-fp16': write_blob(as_float(V2, 'fp16')),
+}
+
+
+@pytest.fixture(scope='module')
+def mutants(tmp_path_factory) -> Path:
+    """The program, with the kernels that can run on most machines: AVX2 and plain ones."""
+    folder = tmp_path_factory.mktemp('sanitized')
+    compiler = find_compiler()
+    objects = compile_objects(folder, compiler, sanitize=True, names=('avx2', 'neon', 'dot', 'half', 'c'))
+    program = folder / 'mutants'
+    source = Path(__file__).with_name('mutants.c')
+    subprocess.run([*compiler, *SANITIZERS, '-I', str(HERE / 'include'), str(source), *map(str, objects),
+                    '-o', str(program), '-lm'], check=True)
+    return program
+
+
+def test_ten_thousand_damaged_blobs_cause_no_finding(mutants, tmp_path):
+    jobs = [(name, features) for name in BLOBS for features in (ALL, NONE)]
+
+    def run(job: tuple[str, str]) -> tuple[int, str, int]:
+        name, features = job
+        blob = tmp_path / f'{name}.native'
+        blob.write_bytes(BLOBS[name])
+        done = subprocess.run([mutants, blob, str(MUTANTS // len(jobs)), '7', features], capture_output=True,
+                              text=True, check=False)
+        return done.returncode, done.stderr[-2000:], int(done.stdout.split()[2]) if done.stdout else 0
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(run, jobs))
+    for job, (status, finding, ran) in zip(jobs, done, strict=True):
+        assert status == 0, f'{job}: {finding}'
+        # Enough come past the checks to be run, and most do not.
+        assert MUTANTS // len(jobs) // 20 < ran < MUTANTS // len(jobs) // 2, job
+    print(f'{MUTANTS} mutants, {sum(ran for _, _, ran in done)} of them ran')
+
+
+@pytest.mark.parametrize('name', BLOBS)
+@pytest.mark.parametrize('features', [ALL, NONE])
+def test_a_good_blob_runs_on_memory_of_just_its_sizes(name, features, mutants, tmp_path):
+    blob = tmp_path / 'good.native'
+    blob.write_bytes(BLOBS[name])
+    done = subprocess.run([mutants, blob, '0', '1', features], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, '0 mutants, 0 ran\n'), done.stderr
