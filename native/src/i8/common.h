@@ -3,8 +3,10 @@
 #define SN_APART static __attribute__((noinline))
 #ifdef __clang__
 #define SN_UNROLL _Pragma("unroll")
+#define SN_UNROLL_TWICE _Pragma("unroll 2")
 #else
 #define SN_UNROLL _Pragma("GCC unroll 64")
+#define SN_UNROLL_TWICE _Pragma("GCC unroll 2")
 #endif
 
 #define LINE 16                  /* bytes of a plane that are computed at once */

@@ -56,7 +56,7 @@ static cut cut_of(const sn_op *op) {
 static size_t depthwise_scratch_bytes(const sn_op *op) { return cut_of(op).bytes; }
 
 /* Where the i-th output of a line stands among what the dot products give. */
-static line_t order_of(const cut *c) {
+SN_APART line_t order_of(const cut *c) {
     int8_t order[LINE] = {0};
     for (uint32_t i = 0; i < c->rows * c->out_width && i < LINE; i++) {
         const uint32_t row = i / c->out_width, column = i % c->out_width;
@@ -71,96 +71,125 @@ static line_t order_of(const cut *c) {
     return load_line(order);
 }
 
-/* vectors: lines of a row, a constant where there are few. */
-SN_INLINE void pad_rows(const cut *c, const int8_t *from, int8_t *to, int8_t padding, const uint32_t lines) {
-    for (uint32_t y = 0; y < c->height; y++, from += c->width, to += c->pitch) {
-        for (uint32_t i = 0; i < lines; i++) store_line(to + LINE * i, flip_line(load_line(from + LINE * i)));
-        to[c->width] = padding; /* after the lines, which run over it; the next row runs over their rest */
+/* lines: of a row, a constant. */
+SN_INLINE void pad_rows(const int8_t *from, size_t width, int8_t *to, size_t pitch, const int8_t *end, int8_t padding,
+                        const uint32_t lines) {
+    SN_UNROLL_TWICE for (; to != end; from += width, to += pitch) {
+        line_t v[4];
+        SN_UNROLL for (uint32_t i = 0; i < lines; i++) v[i] = load_line(from + LINE * i);
+        SN_UNROLL for (uint32_t i = 0; i < lines; i++) store_line(to + LINE * i, flip_line(v[i]));
+        to[width] = padding; /* after the lines, which run over it; the next row runs over their rest */
     }
 }
 
-static void pad_plane(const cut *c, const int8_t *from, int8_t *scratch, int8_t padding) {
-    int8_t *to = scratch + c->first;
-    const uint32_t lines = (c->width + LINE - 1) / LINE;
-    switch (lines) {
-    case 1: pad_rows(c, from, to, padding, 1); break;
-    case 2: pad_rows(c, from, to, padding, 2); break;
-    case 4: pad_rows(c, from, to, padding, 4); break;
-    default: pad_rows(c, from, to, padding, lines);
+/* to: the scratch plane's first row. */
+SN_APART void pad_plane(const cut *c, const int8_t *from, int8_t *to, int8_t padding) {
+    const size_t width = c->width, pitch = c->pitch;
+    int8_t *const end = to + c->height * pitch;
+    switch ((width + LINE - 1) / LINE) {
+    case 1: pad_rows(from, width, to, pitch, end, padding, 1); break;
+    case 2: pad_rows(from, width, to, pitch, end, padding, 2); break;
+    case 3: pad_rows(from, width, to, pitch, end, padding, 3); break;
+    case 4: pad_rows(from, width, to, pitch, end, padding, 4); break;
+    default:
+        for (; to != end; from += width, to += pitch) {
+            memcpy(to, from, width);
+            for (size_t i = 0; OFFSET && i < width; i += LINE) store_line(to + i, flip_line(load_line(to + i)));
+            to[width] = padding;
+        }
     }
-    to += (size_t)c->height * c->pitch;
-    for (uint32_t i = 0; i <= c->pitch; i += LINE) store_line(to + i, fill_line(padding));
+    const line_t below = fill_line(padding);
+    for (size_t i = 0; i <= pitch; i += LINE) store_line(end + i, below);
 }
 
-/* n lines below each other. at: one column left of the first window. n and stride are constants where this is
- * called; the rows that lines share are loaded once. */
-SN_INLINE void depthwise_lines(const cut *c, const int8_t *at, const depthwise_weights *weights, line_t order,
-                               int8_t *to, const int stride, const int n) {
+/* What all lines of a plane need, in registers. */
+typedef struct taps {
+    weights_t first, second;
+    factors_t factors;
+    line_t order;
+    const int32_t *bias;
+} taps;
+
+/* n lines below each other, `down` apart. at: one column left of the first window. n and stride are constants where
+ * this is called; the rows that lines share are loaded once. */
+SN_INLINE void depthwise_lines(taps t, const int8_t *at, size_t pitch, size_t half, int8_t *to, size_t down,
+                               const int stride, const int n) {
     sum_t sum[4][VECTORS];
-    quads_t x[VECTORS];
-    const weights_t first = load_weights(weights->first[0]), second = load_weights(weights->second[0]);
-    const factors_t factors = load_factors(weights->factors);
-    SN_UNROLL for (int r = 0; r < n; r++) load_bias(sum[r], weights->bias, VECTORS);
-    SN_UNROLL for (int row = 0; row < stride * (n - 1) + 3; row++) {
-        load_windows(x, at + row * c->pitch);
-        if (stride == 2) load_windows(x + VECTORS / 2, at + row * c->pitch + c->half);
+    SN_UNROLL for (int r = 0; r < n; r++) load_bias(sum[r], t.bias, VECTORS);
+    SN_UNROLL for (int row = 0; row < stride * (n - 1) + 3; row++, at += pitch) {
+        quads_t x[VECTORS];
+        load_windows(x, at);
+        if (stride == 2) load_windows(x + VECTORS / 2, at + half);
         SN_UNROLL for (int r = 0; r < n; r++) {
             const int tap = row - stride * r;
             if (tap < 0 || tap > 2) continue;
             SN_UNROLL for (int i = 0; i < VECTORS; i++) {
-                if (stride == 2) sum[r][i] = dot(sum[r][i], x[i], first, tap);
-                else if (i < VECTORS / 2) sum[r][i] = dot(sum[r][i], x[i], first, tap);
-                else sum[r][i] = dot(sum[r][i], x[i - VECTORS / 2], second, tap);
+                if (stride == 2 || i < VECTORS / 2) sum[r][i] = dot(sum[r][i], x[i], t.first, tap);
+                else sum[r][i] = dot(sum[r][i], x[i - VECTORS / 2], t.second, tap);
             }
         }
     }
     SN_UNROLL for (int r = 0; r < n; r++)
-        store_line(to + r * c->out_width, permute(narrow(requantise(sum[r], factors, 0, VECTORS)), order));
+        store_line(to + r * down, permute(narrow(requantise(sum[r], t.factors, 0, VECTORS), VECTORS), t.order));
 }
 
-/* n rows of outputs. From 16 columns on the last line ends with the row; below, it runs over the next row, which is
- * stored later, or over the plane's end. */
-SN_INLINE void depthwise_rows(const cut *c, const int8_t *at, const depthwise_weights *weights, line_t order,
-                              int8_t *to, const int stride, const int n) {
-    uint32_t x = 0;
-    for (; x + LINE < c->out_width; x += LINE)
-        depthwise_lines(c, at + stride * x, weights, order, to + x, stride, n);
-    if (c->out_width > LINE) x = c->out_width - LINE;
-    depthwise_lines(c, at + stride * x, weights, order, to + x, stride, n);
+/* 16 columns of a plane, or all of fewer: then a line runs over the next row, which is stored later, or over the
+ * plane's end. */
+SN_INLINE void depthwise_column(taps t, const int8_t *at, size_t pitch, int8_t *to, size_t down, uint32_t rows,
+                                const int stride) {
+    const size_t step = stride * pitch;
+    if (stride == 1)
+        for (; rows >= 4; rows -= 4, at += 4 * step, to += 4 * down)
+            depthwise_lines(t, at, pitch, LINE, to, down, stride, 4);
+    for (; rows >= 2; rows -= 2, at += 2 * step, to += 2 * down)
+        depthwise_lines(t, at, pitch, LINE, to, down, stride, 2);
+    if (rows) depthwise_lines(t, at, pitch, LINE, to, down, stride, 1);
 }
 
-SN_INLINE void depthwise_plane(const cut *c, const int8_t *scratch, const depthwise_weights *weights, line_t order,
-                               int8_t *to, const int stride) {
-    const int8_t *at = scratch + c->first - c->pitch - 1;
-    const size_t step = (size_t)stride * c->pitch;
-    uint32_t y = 0;
-#define ROWS(n) do { \
-    depthwise_rows(c, at + y * step, weights, order, to + y * c->out_width, stride, n); \
-    y += (n); \
-} while (0)
-    if (c->rows == 1) {
-        if (stride == 1)
-            while (y + 4 <= c->out_height) ROWS(4);
-        while (y + 2 <= c->out_height) ROWS(2);
-        if (y < c->out_height) ROWS(1);
-    } else {
-        for (; y < c->out_height; y += c->rows)
-            depthwise_lines(c, at + y * step, weights, order, to + y * c->out_width, stride, 1);
+/* A plane whose lines are (parts of) one row: the last column of lines ends with the rows. */
+SN_INLINE void depthwise_wide(const cut *c, taps t, const int8_t *at, int8_t *to, const int stride) {
+    const size_t width = c->out_width, last = width > LINE ? width - LINE : 0;
+    for (size_t x = 0;; x = x + LINE < last ? x + LINE : last) {
+        depthwise_column(t, at + stride * x, c->pitch, to + x, width, c->out_height, stride);
+        if (x == last) break;
     }
-#undef ROWS
 }
+
+/* A plane whose lines are several rows. */
+SN_INLINE void depthwise_narrow(const cut *c, taps t, const int8_t *at, int8_t *to, const int stride) {
+    const size_t pitch = c->pitch, half = c->half, down = (size_t)c->rows * c->out_width;
+    const size_t step = stride * c->rows * pitch;
+    for (int8_t *const end = to + c->out_height * c->out_width; to < end; to += down, at += step)
+        depthwise_lines(t, at, pitch, half, to, 0, stride, 1);
+}
+
+#define DEFINE_PLANES(kind, by) \
+    SN_APART void planes_##kind##_##by(const sn_op *op, const cut *cut_, int8_t *scratch, int8_t padding) { \
+        const cut c = *cut_; /* here: what stores of bytes cannot change */ \
+        const depthwise_weights *weights = op->packed; \
+        const size_t in_stride = op->in->stride, out_stride = op->out->stride; \
+        int8_t *const target = op->out->data; \
+        const int8_t *plane = (const int8_t *)op->in->data + op->spec.in_first * in_stride; \
+        const int8_t *const at = scratch + c.first - c.pitch - 1; \
+        const line_t order = order_of(cut_); \
+        for (uint32_t i = op->spec.in_count; i; i--, weights++, plane += in_stride) { \
+            const taps t = {load_weights(weights->first[0]), load_weights(weights->second[0]), \
+                            load_factors(weights->factors), order, weights->bias}; \
+            pad_plane(cut_, plane, scratch + c.first, padding); \
+            depthwise_##kind(&c, t, at, target + weights->channel * out_stride, by); \
+        } \
+    }
+DEFINE_PLANES(wide, 1)
+DEFINE_PLANES(wide, 2)
+DEFINE_PLANES(narrow, 1)
+DEFINE_PLANES(narrow, 2)
 
 static void depthwise_run(const sn_op *op, const sn_call *call) {
     const cut c = cut_of(op);
-    const line_t order = order_of(&c);
-    const depthwise_weights *weights = op->packed;
     const int8_t padding = FLIPPED(op->spec.flags & SN_FLAG_UNSIGNED_IN ? -128 : 0);
-    const int8_t *plane = (const int8_t *)op->in->data + op->spec.in_first * op->in->stride;
     memset(call->scratch, padding, c.first);
-    for (uint32_t i = 0; i < op->spec.in_count; i++, weights++, plane += op->in->stride) {
-        int8_t *to = (int8_t *)op->out->data + weights->channel * op->out->stride;
-        pad_plane(&c, plane, call->scratch, padding);
-        if (c.stride == 1) depthwise_plane(&c, call->scratch, weights, order, to, 1);
-        else depthwise_plane(&c, call->scratch, weights, order, to, 2);
-    }
+    if (c.rows == 1 && c.stride == 1) planes_wide_1(op, &c, call->scratch, padding);
+    else if (c.rows == 1) planes_wide_2(op, &c, call->scratch, padding);
+    else if (c.stride == 1) planes_narrow_1(op, &c, call->scratch, padding);
+    else planes_narrow_2(op, &c, call->scratch, padding);
 }

@@ -48,12 +48,14 @@ static int8_t pooled_step(float x) {
 /* Embedding, and the steps of the means for the linear layer. */
 static void pool_planes(const sn_op *op, float *embedding, int8_t *steps) {
     const uint32_t area = op->in->height * op->in->width;
+    const size_t stride = op->in->stride;
+    const float scale = op->spec.scale, embedding_scale = op->embedding_scale;
     const int8_t *plane = op->in->data;
     memset(steps, 0, head_scratch_bytes(op));
-    for (uint32_t c = 0; c < op->spec.in_count; c++, plane += op->in->stride) {
+    for (uint32_t c = 0, channels = op->spec.in_count; c < channels; c++, plane += stride) {
         const float total = (float)(plane_sum(plane, area) + 128 * (int32_t)area);
-        embedding[c] = total / (float)area * op->embedding_scale;
-        steps[c] = FLIPPED(pooled_step(total * op->spec.scale + 0.5f));
+        embedding[c] = total / (float)area * embedding_scale;
+        steps[c] = FLIPPED(pooled_step(total * scale + 0.5f));
     }
 }
 

@@ -1,24 +1,27 @@
 /* Packed weights of a matrix product: of a 1x1 convolution in groups, and of the stem.
  *
- * Outputs of a group are shared out to tiles of nearly equal size. A tile's weights are [inputs / 16][outputs][16], so
- * that one load is the weights of 16 inputs for one output; inputs are filled up with zero weights. A tile has 8
- * factors; a bias stands there 16 times, as sums begin with it. */
+ * Outputs of a group are shared out to tiles of nearly equal size. A tile is one piece: its head, then [outputs][16]
+ * biases (16 times the same: so sums begin with them), then [inputs / 16][outputs][16] weights, so that one load is
+ * the weights of 16 inputs for one output. Inputs are filled up with zero weights. */
 #define TILE 5 /* 5 outputs x 16 pixels, 4 vectors of inputs and 5 weights fill 29 of NEON's 32 registers */
+
+typedef struct tile_head {
+    int16_t factors[8];
+    size_t plane[TILE + 1]; /* where each output's plane begins, from the target's data */
+} tile_head;
 
 typedef struct matrix {
     uint32_t groups, outputs, inputs; /* outputs and inputs of one group */
     uint32_t tiles;                   /* of one group */
-    size_t weights_at, bias_at, factors_at, channels_at, bytes; /* in the packed memory */
 } matrix;
 
-static matrix matrix_of(uint32_t groups, uint32_t outputs, uint32_t inputs) {
-    matrix m = {.groups = groups, .outputs = outputs, .inputs = inputs, .tiles = (outputs + TILE - 1) / TILE};
-    const size_t all = (size_t)groups * outputs;
-    m.weights_at = take(&m.bytes, all * rounded(inputs, CHUNK));
-    m.bias_at = take(&m.bytes, all * LINE * sizeof(int32_t));
-    m.factors_at = take(&m.bytes, (size_t)groups * m.tiles * 8 * sizeof(int16_t));
-    m.channels_at = take(&m.bytes, all * sizeof(uint32_t));
-    return m;
+static inline matrix matrix_of(uint32_t groups, uint32_t outputs, uint32_t inputs) {
+    return (matrix){groups, outputs, inputs, (outputs + TILE - 1) / TILE};
+}
+
+static size_t matrix_bytes(const matrix *m) {
+    const size_t output = LINE * sizeof(int32_t) + rounded(m->inputs, CHUNK);
+    return m->groups * (m->tiles * sizeof(tile_head) + m->outputs * output);
 }
 
 /* How many outputs the i-th tile of a group has. */
@@ -33,24 +36,25 @@ static int32_t packed_bias(int32_t bias, const int8_t *weights, uint32_t inputs)
     return bias - OFFSET * sum + HALF;
 }
 
-/* weights: [groups * outputs][inputs]. table: the target's channel of each output; NULL: in order. */
+/* weights: [groups * outputs][inputs]. table: the target's channel of each output; NULL: in order. stride: of the
+ * target's planes. */
 static void pack_matrix(const matrix *m, void *packed, const int8_t *weights, const int32_t *bias,
-                        const int16_t *multiplier, const uint32_t *table) {
-    int8_t *to = (int8_t *)packed + m->weights_at;
-    int32_t *bias_to = (int32_t *)((char *)packed + m->bias_at);
-    int16_t *factors = (int16_t *)((char *)packed + m->factors_at);
-    uint32_t *channels = (uint32_t *)((char *)packed + m->channels_at);
-    memset(packed, 0, m->bytes);
-    for (uint32_t tile = 0, output = 0; tile < m->groups * m->tiles; tile++, factors += 8) {
+                        const int16_t *multiplier, const uint32_t *table, size_t stride) {
+    int8_t *at = packed;
+    memset(packed, 0, matrix_bytes(m));
+    for (uint32_t tile = 0, output = 0; tile < m->groups * m->tiles; tile++) {
         const uint32_t outputs = tile_outputs(m, tile % m->tiles);
+        tile_head *head = (tile_head *)at;
+        int32_t *bias_to = (int32_t *)(head + 1);
+        int8_t *weights_to = (int8_t *)(bias_to + LINE * outputs);
         for (uint32_t place = 0; place < outputs; place++, output++, weights += m->inputs) {
-            for (uint32_t i = 0; i < m->inputs; i++)
-                to[(i / CHUNK * outputs + place) * CHUNK + i % CHUNK] = weights[i];
+            head->factors[place] = multiplier[output];
+            head->plane[place] = (table ? table[output] : output) * stride;
             const int32_t first = packed_bias(bias[output], weights, m->inputs);
             for (uint32_t i = 0; i < LINE; i++) *bias_to++ = first;
-            factors[place] = multiplier[output];
-            channels[output] = table ? table[output] : output;
+            for (uint32_t i = 0; i < m->inputs; i++)
+                weights_to[(i / CHUNK * outputs + place) * CHUNK + i % CHUNK] = weights[i];
         }
-        to += rounded(m->inputs, CHUNK) * outputs;
+        at = weights_to + rounded(m->inputs, CHUNK) * outputs;
     }
 }

@@ -15,7 +15,10 @@ static uint32_t panel_pixels(const sn_op *op, const matrix *m) {
     return (uint32_t)(most < LINE ? LINE : most < pixels ? most : pixels);
 }
 
-static size_t pointwise_packed_bytes(const sn_op *op) { return pointwise_matrix(op).bytes; }
+static size_t pointwise_packed_bytes(const sn_op *op) {
+    const matrix m = pointwise_matrix(op);
+    return matrix_bytes(&m);
+}
 
 static size_t pointwise_scratch_bytes(const sn_op *op) {
     const matrix m = pointwise_matrix(op);
@@ -24,30 +27,34 @@ static size_t pointwise_scratch_bytes(const sn_op *op) {
 
 static void pointwise_pack(const sn_op *op) {
     const matrix m = pointwise_matrix(op);
-    pack_matrix(&m, op->packed, op->weights, op->bias, op->multiplier, op->table);
+    pack_matrix(&m, op->packed, op->weights, op->bias, op->multiplier, op->table, op->out->stride);
 }
 
 /* Pixels of `inputs` planes to quads; the last plane again where a quad lacks some: their weights are 0. */
-static void pack_panel(const int8_t *plane, size_t stride, uint32_t inputs, uint32_t pixels, int8_t *to) {
+static void pack_panel(const int8_t *plane, size_t stride, uint32_t inputs, size_t pixels, int8_t *to) {
     for (uint32_t i = 0; i < inputs; i += QUAD) {
         const int8_t *p[QUAD];
         for (uint32_t j = 0; j < QUAD; j++) p[j] = plane + (i + j < inputs ? i + j : inputs - 1) * stride;
-        for (uint32_t at = 0; at < pixels; at += LINE, to += QUAD * LINE)
+        SN_UNROLL_TWICE for (size_t at = 0; at < pixels; at += LINE, to += QUAD * LINE)
             interleave(to, p[0] + at, p[1] + at, p[2] + at, p[3] + at);
     }
 }
 
 static void pointwise_run(const sn_op *op, const sn_call *call) {
     const matrix m = pointwise_matrix(op);
-    const size_t in_stride = op->in->stride, out_stride = op->out->stride;
-    const uint32_t pixels = op->in->height * op->in->width, panel = panel_pixels(op, &m);
+    const size_t stride = op->in->stride, pixels = (size_t)op->in->height * op->in->width;
+    const size_t panel = panel_pixels(op, &m);
     const int16_t residual = op->spec.flags & SN_FLAG_RESIDUAL ? (int16_t)op->spec.residual : 0;
-    const int8_t *plane = (const int8_t *)op->in->data + op->spec.in_first * in_stride;
-    for (uint32_t g = 0; g < m.groups; g++, plane += m.inputs * in_stride)
-        for (uint32_t at = 0; at < pixels; at += panel) {
-            const uint32_t n = pixels - at < panel ? pixels - at : panel;
-            pack_panel(plane + at, in_stride, m.inputs, n, call->scratch);
-            multiply(&m, op->packed, g, call->scratch, QUAD * rounded(n, LINE), n, (int8_t *)op->out->data + at,
-                     out_stride, residual);
+    const int8_t *plane = (const int8_t *)op->in->data + op->spec.in_first * stride;
+    const tile_head *group = op->packed;
+    for (uint32_t g = 0; g < m.groups; g++, plane += m.inputs * stride) {
+        const tile_head *next = group;
+        for (size_t at = 0; at < pixels; at += panel) {
+            const size_t n = pixels - at < panel ? pixels - at : panel;
+            pack_panel(plane + at, stride, m.inputs, n, call->scratch);
+            next = multiply(&m, group, call->scratch, QUAD * rounded(n, LINE), n, (int8_t *)op->out->data + at,
+                            residual);
         }
+        group = next;
+    }
 }

@@ -10,13 +10,6 @@
 
 static matrix stem_matrix(const sn_op *op) { return matrix_of(1, op->spec.out_count, WINDOW); }
 
-static size_t stem_packed_bytes(const sn_op *op) { return stem_matrix(op).bytes; }
-
-static void stem_pack(const sn_op *op) {
-    const matrix m = stem_matrix(op);
-    pack_matrix(&m, op->packed, op->weights, op->bias, op->multiplier, NULL);
-}
-
 static int stem_pools(const sn_op *op) { return (op->spec.flags & (SN_FLAG_POOL | SN_FLAG_POOL_END)) != 0; }
 
 /* Where everything lies in the scratch memory. Three rows of the frame, and of the convolution: the newest, row r at
@@ -40,12 +33,24 @@ static stem_layout stem_layout_of(const sn_op *op) {
 
 static size_t stem_scratch_bytes(const sn_op *op) { return stem_layout_of(op).bytes; }
 
-/* A row of the frame, as pixel - 128. Its bytes are a multiple of 16; nothing behind them is read. */
-static void load_row(const uint8_t *frame, int8_t *to, uint32_t bytes) {
-    for (uint32_t i = 0; i < bytes; i += 2 * LINE) {
-        const line_t a = load_line((const int8_t *)frame + i), b = load_line((const int8_t *)frame + i + LINE);
-        store_line(to + i, flip_line(signed_line(a)));
-        store_line(to + i + LINE, flip_line(signed_line(b)));
+static size_t stem_packed_bytes(const sn_op *op) {
+    const matrix m = stem_matrix(op);
+    return matrix_bytes(&m);
+}
+
+static void stem_pack(const sn_op *op) {
+    const matrix m = stem_matrix(op);
+    pack_matrix(&m, op->packed, op->weights, op->bias, op->multiplier, NULL,
+                stem_pools(op) ? stem_layout_of(op).stride : op->out->stride);
+}
+
+/* A row of the frame, as pixel - 128. It has a multiple of 32 pixels; nothing behind them is read. */
+static void load_row(const uint8_t *frame, int8_t *to, uint32_t pixels) {
+    const int8_t *from = (const int8_t *)frame;
+    for (const int8_t *const end = from + 3 * pixels; from != end; from += 6 * LINE, to += 6 * LINE) {
+        line_t v[6];
+        SN_UNROLL for (int i = 0; i < 6; i++) v[i] = load_line(from + LINE * i);
+        SN_UNROLL for (int i = 0; i < 6; i++) store_line(to + LINE * i, flip_line(signed_line(v[i])));
     }
 }
 
@@ -63,8 +68,7 @@ static void pad_lines(const sn_op *op, const stem_layout *l, int8_t *lines) {
 }
 
 /* Row y of the convolution to planes from `to` on. */
-static void convolve_row(const sn_op *op, const sn_call *call, const stem_layout *l, uint32_t y, int8_t *to,
-                         size_t stride) {
+static void convolve_row(const sn_op *op, const sn_call *call, const stem_layout *l, uint32_t y, int8_t *to) {
     const matrix m = stem_matrix(op);
     int8_t *lines = (int8_t *)call->scratch + l->lines_at, *windows = (int8_t *)call->scratch + l->windows_at;
     const int8_t *row[3];
@@ -72,24 +76,24 @@ static void convolve_row(const sn_op *op, const sn_call *call, const stem_layout
         const uint32_t line = (2 * y + r + 2) % 3; /* of row 2 y - 1 + r */
         row[r] = lines + line * l->line + LEFT - 3;
         if (r) load_row(call->frame + (ptrdiff_t)(2 * y - 1 + r) * call->row_bytes, lines + line * l->line + LEFT,
-                        3 * op->frame_width);
+                        op->frame_width);
     }
     const size_t step = QUAD * rounded(l->columns, LINE);
     stem_windows(row, windows, step, l->columns);
-    multiply(&m, op->packed, 0, windows, step, l->columns, to, stride, 0);
+    multiply(&m, op->packed, windows, step, l->columns, to, 0);
 }
 
-static line_t max_of_rows(const int8_t *const row[3], ptrdiff_t at) {
-    return max_line(max_line(load_line(row[0] + at), load_line(row[1] + at)), load_line(row[2] + at));
+static line_t max_of_three(const int8_t *a, const int8_t *b, const int8_t *c) {
+    return max_line(max_line(load_line(a), load_line(b)), load_line(c));
 }
 
-/* Maxima of three columns, two apart, beginning one before each row. */
-static void pool_row(const int8_t *const row[3], int8_t *to, uint32_t width) {
-    line_t before = max_of_rows(row, -LINE);
-    for (uint32_t x = 0; x < width; x += LINE) {
-        const line_t a = max_of_rows(row, 2 * x), b = max_of_rows(row, 2 * x + LINE);
-        const line_t odd = odd_of(a, b);
-        store_line(to + x, max_line(max_line(even_of(a, b), odd), shift_in(before, odd)));
+/* Maxima of three columns of three rows, two apart, beginning one before each row. */
+static void pool_row(const int8_t *a, const int8_t *b, const int8_t *c, int8_t *to, uint32_t width) {
+    line_t before = max_of_three(a - LINE, b - LINE, c - LINE);
+    for (const int8_t *const end = to + width; to < end; to += LINE, a += 2 * LINE, b += 2 * LINE, c += 2 * LINE) {
+        const line_t low = max_of_three(a, b, c), high = max_of_three(a + LINE, b + LINE, c + LINE);
+        const line_t odd = odd_of(low, high);
+        store_line(to, max_line(max_line(even_of(low, high), odd), shift_in(before, odd)));
         before = odd;
     }
 }
@@ -103,16 +107,17 @@ static void stem_run_pooled(const sn_op *op, const sn_call *call, const stem_lay
     uint32_t done = 0;
     for (uint32_t y = 0; y < op->out->height; y++) {
         for (; done < l->rows && done < 2 * y + 2 + end; done++)
-            convolve_row(op, call, l, done, rows + done % 3 * row_bytes + LEFT, l->stride);
-        for (uint32_t c = 0; c < op->spec.out_count; c++) {
-            const int8_t *row[3];
-            for (uint32_t r = 0; r < 3; r++) {
-                /* Outside the map the nearest row does as well: it is in the window too. */
-                const uint32_t wanted = 2 * y + r + end, at = wanted ? wanted - 1 : 0;
-                row[r] = rows + (at < l->rows ? at : l->rows - 1) % 3 * row_bytes + c * l->stride + LEFT + end;
-            }
-            pool_row(row, (int8_t *)op->out->data + c * op->out->stride + (size_t)y * op->out->width,
-                     op->out->width);
+            convolve_row(op, call, l, done, rows + done % 3 * row_bytes + LEFT);
+        const int8_t *row[3];
+        for (uint32_t r = 0; r < 3; r++) {
+            /* Outside the map the nearest row does as well: it is in the window too. */
+            const uint32_t wanted = 2 * y + r + end, at = wanted ? wanted - 1 : 0;
+            row[r] = rows + (at < l->rows ? at : l->rows - 1) % 3 * row_bytes + LEFT + end;
+        }
+        int8_t *to = (int8_t *)op->out->data + (size_t)y * op->out->width;
+        for (uint32_t c = 0; c < op->spec.out_count; c++, to += op->out->stride) {
+            const size_t plane = c * l->stride;
+            pool_row(row[0] + plane, row[1] + plane, row[2] + plane, to, op->out->width);
         }
     }
 }
@@ -125,5 +130,5 @@ static void stem_run(const sn_op *op, const sn_call *call) {
         return;
     }
     for (uint32_t y = 0; y < l.rows; y++)
-        convolve_row(op, call, &l, y, (int8_t *)op->out->data + (size_t)y * l.columns, op->out->stride);
+        convolve_row(op, call, &l, y, (int8_t *)op->out->data + (size_t)y * l.columns);
 }

@@ -7,11 +7,11 @@
 typedef struct strip {
     const int8_t *x; /* quads */
     size_t step;     /* bytes from one quad of a pixel to its next */
-    uint32_t quads, pixels;
-    const int8_t *weights;
+    uint32_t quads;
     const int32_t *bias;
-    const int16_t *factors;
-    int8_t *to[TILE]; /* where the first pixel of each output goes */
+    const int8_t *weights;
+    factors_t factors;
+    int8_t *to[TILE]; /* planes */
     int16_t residual; /* multiplier of what is there, 0: nothing is added */
 } strip;
 
@@ -27,8 +27,8 @@ typedef struct strip {
     next += CHUNK * outputs; \
 } while (0)
 
-/* outputs and vectors (1 or all) are constants where this is called. */
-SN_INLINE void tile(const strip *s, size_t at, factors_t factors, const int outputs, const int vectors) {
+/* outputs and vectors (1 or all) are constants where this is called, and with all vectors `rest`, quads modulo 4. */
+SN_INLINE void tile(const strip *s, size_t at, const int outputs, const int vectors, const uint32_t rest) {
     sum_t sum[TILE][VECTORS];
     weights_t w[TILE];
     const int8_t *x = s->x + QUAD * at, *next = s->weights;
@@ -40,32 +40,44 @@ SN_INLINE void tile(const strip *s, size_t at, factors_t factors, const int outp
         TILE_QUAD(2);
         TILE_QUAD(3);
     }
-    if (s->quads % 4) {
+    if (rest) {
         TILE_WEIGHTS();
         TILE_QUAD(0);
-        if (s->quads % 4 > 1) TILE_QUAD(1);
-        if (s->quads % 4 > 2) TILE_QUAD(2);
+        if (rest > 1) TILE_QUAD(1);
+        if (rest > 2) TILE_QUAD(2);
     }
     if (s->residual) {
         SN_UNROLL for (int o = 0; o < outputs; o++) {
-            const wide_t v = requantise(sum[o], factors, o, vectors);
-            store_line(s->to[o] + at, narrow(add_residual(v, load_line(s->to[o] + at), s->residual)));
+            wide_t v = requantise(sum[o], s->factors, o, vectors);
+            v = add_residual(v, load_line(s->to[o] + at), s->residual, vectors);
+            store_line(s->to[o] + at, narrow(v, vectors));
         }
     } else {
         SN_UNROLL for (int o = 0; o < outputs; o++)
-            store_line(s->to[o] + at, narrow(requantise(sum[o], factors, o, vectors)));
+            store_line(s->to[o] + at, narrow(requantise(sum[o], s->factors, o, vectors), vectors));
     }
 }
 
-/* All pixels; what is left of 16 by a single vector where that suffices. Whole lines are stored all the same: behind
- * them is the plane's slack, or what is computed later. */
+/* All pixels for one tile of outputs; what is left of 16 by a single vector where that suffices. Whole lines are stored
+ * all the same: behind them is the plane's slack, or what is computed later. Gives where the next tile is packed. */
+#define TILES(outputs, rest) \
+    for (; at + LANES < pixels; at += LINE) tile(&s, at, outputs, VECTORS, rest)
 #define DEFINE_STRIP(outputs) \
-    SN_APART void strip_##outputs(const strip *job) { \
-        const strip s = *job; \
-        const factors_t factors = load_factors(s.factors); \
-        uint32_t at = 0; \
-        for (; at + LANES < s.pixels; at += LINE) tile(&s, at, factors, outputs, VECTORS); \
-        if (at < s.pixels) tile(&s, at, factors, outputs, 1); \
+    SN_APART const tile_head *strip_##outputs(const tile_head *head, const int8_t *x, size_t step, uint32_t quads, \
+                                              size_t pixels, int8_t *to, int16_t residual) { \
+        strip s = {.x = x, .step = step, .quads = quads, .residual = residual, .bias = (const int32_t *)(head + 1), \
+                   .factors = load_factors(head->factors)}; \
+        s.weights = (const int8_t *)(s.bias + LINE * outputs); \
+        SN_UNROLL for (int o = 0; o < outputs; o++) s.to[o] = to + head->plane[o]; \
+        size_t at = 0; \
+        switch (quads % 4) { \
+        case 0: TILES(outputs, 0); break; \
+        case 1: TILES(outputs, 1); break; \
+        case 2: TILES(outputs, 2); break; \
+        default: TILES(outputs, 3); \
+        } \
+        if (at < pixels) tile(&s, at, outputs, 1, quads % 4); \
+        return (const tile_head *)(s.weights + (quads + 3) / 4 * CHUNK * outputs); \
     }
 DEFINE_STRIP(1)
 DEFINE_STRIP(2)
@@ -73,26 +85,17 @@ DEFINE_STRIP(3)
 DEFINE_STRIP(4)
 DEFINE_STRIP(5)
 
-static void (*const strips[TILE + 1])(const strip *) = {NULL, strip_1, strip_2, strip_3, strip_4, strip_5};
+static const tile_head *(*const strips[TILE + 1])(const tile_head *, const int8_t *, size_t, uint32_t, size_t,
+                                                  int8_t *, int16_t) = {NULL, strip_1, strip_2, strip_3, strip_4,
+                                                                        strip_5};
 
-/* One group's product. x: its inputs in quads, for as many pixels as a step holds. to, stride: the first plane and the
- * distance of planes. */
-static void multiply(const matrix *m, const void *packed, uint32_t group, const int8_t *x, size_t step,
-                     uint32_t pixels, int8_t *to, size_t stride, int16_t residual) {
-    const size_t first = (size_t)group * m->outputs;
-    const uint32_t *channels = (const uint32_t *)((const char *)packed + m->channels_at) + first;
-    strip s = {
-        .x = x, .step = step, .quads = (m->inputs + QUAD - 1) / QUAD, .pixels = pixels, .residual = residual,
-        .weights = (const int8_t *)packed + m->weights_at + first * rounded(m->inputs, CHUNK),
-        .bias = (const int32_t *)((const char *)packed + m->bias_at) + first * LINE,
-        .factors = (const int16_t *)((const char *)packed + m->factors_at) + (size_t)group * m->tiles * 8,
-    };
-    for (uint32_t tile = 0; tile < m->tiles; tile++) {
-        const uint32_t outputs = tile_outputs(m, tile);
-        for (uint32_t o = 0; o < outputs; o++) s.to[o] = to + *channels++ * stride;
-        strips[outputs](&s);
-        s.weights += rounded(m->inputs, CHUNK) * outputs;
-        s.bias += LINE * outputs;
-        s.factors += 8;
-    }
+/* One group's product. group: its first tile. x: its inputs in quads, for as many pixels as a step holds. to: where the
+ * first pixel of the target's first plane goes. Gives the next group. */
+static const tile_head *multiply(const matrix *m, const tile_head *group, const int8_t *x, size_t step, size_t pixels,
+                                 int8_t *to, int16_t residual) {
+    const uint32_t quads = (m->inputs + QUAD - 1) / QUAD, tiles = m->tiles;
+    const uint32_t outputs = m->outputs / tiles, larger = m->outputs % tiles;
+    for (uint32_t i = 0; i < tiles; i++)
+        group = strips[outputs + (i < larger)](group, x, step, quads, pixels, to, residual);
+    return group;
 }

@@ -67,7 +67,7 @@ SN_INLINE sum_t dot_input(sum_t sum, quads_t w, weights_t x, const int lane) { r
 
 SN_INLINE int32_t clip(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }
 
-/* Sums to steps. With one vector alone the rest of the line is its copies. */
+/* Sums to steps. With one vector alone only the first LANES of a line count, here and below. */
 SN_INLINE wide_t requantise(const sum_t sum[VECTORS], factors_t f, const int lane, const int vectors) {
     wide_t v;
     for (int i = 0; i < 16; i++)
@@ -75,12 +75,14 @@ SN_INLINE wide_t requantise(const sum_t sum[VECTORS], factors_t f, const int lan
     return v;
 }
 
-SN_INLINE wide_t add_residual(wide_t v, line_t x, int16_t multiplier) {
+SN_INLINE wide_t add_residual(wide_t v, line_t x, int16_t multiplier, const int vectors) {
+    (void)vectors;
     for (int i = 0; i < 16; i++) v.at[i] += (x.at[i] * multiplier + 16384) >> 15;
     return v;
 }
 
-SN_INLINE line_t narrow(wide_t v) {
+SN_INLINE line_t narrow(wide_t v, const int vectors) {
+    (void)vectors;
     line_t to;
     for (int i = 0; i < 16; i++) to.at[i] = (int8_t)clip(v.at[i], -128, 127);
     return to;

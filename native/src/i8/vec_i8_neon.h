@@ -73,8 +73,7 @@ SN_INLINE sum_t dot(sum_t sum, quads_t x, weights_t w, const int lane) {
 /* The same where the quads are weights and the lane is the input. */
 SN_INLINE sum_t dot_input(sum_t sum, quads_t w, weights_t x, const int lane) { return dot(sum, w, x, lane); }
 
-SN_INLINE int16x8_t scale(sum_t a, sum_t b, factors_t f, const int lane) {
-    const int16x8_t pre = vqrshrn_high_n_s32(vqrshrn_n_s32(a, 4), b, 4);
+SN_INLINE int16x8_t scale(int16x8_t pre, factors_t f, const int lane) {
     switch (lane) {
     case 0: return vqrdmulhq_laneq_s16(pre, f, 0);
     case 1: return vqrdmulhq_laneq_s16(pre, f, 1);
@@ -84,20 +83,29 @@ SN_INLINE int16x8_t scale(sum_t a, sum_t b, factors_t f, const int lane) {
     }
 }
 
-/* Sums to steps. With one vector alone the rest of the line is its copies. */
+/* Sums to steps. With one vector alone only the first LANES of a line count, here and below. */
 SN_INLINE wide_t requantise(const sum_t sum[VECTORS], factors_t f, const int lane, const int vectors) {
     wide_t v;
-    v.low = scale(sum[0], sum[vectors == 1 ? 0 : 1], f, lane);
-    v.high = vectors == 1 ? v.low : scale(sum[2], sum[3], f, lane);
+    if (vectors == 1) {
+        v.low = v.high = scale(vcombine_s16(vqrshrn_n_s32(sum[0], 4), vcreate_s16(0)), f, lane);
+        return v;
+    }
+    v.low = scale(vqrshrn_high_n_s32(vqrshrn_n_s32(sum[0], 4), sum[1], 4), f, lane);
+    v.high = scale(vqrshrn_high_n_s32(vqrshrn_n_s32(sum[2], 4), sum[3], 4), f, lane);
     return v;
 }
 
-SN_INLINE wide_t add_residual(wide_t v, line_t x, int16_t multiplier) {
+SN_INLINE wide_t add_residual(wide_t v, line_t x, int16_t multiplier, const int vectors) {
     const int16x8_t m = vdupq_n_s16(multiplier);
-    return (wide_t){vqrdmlahq_s16(v.low, vmovl_s8(vget_low_s8(x)), m), vqrdmlahq_s16(v.high, vmovl_high_s8(x), m)};
+    v.low = vqrdmlahq_s16(v.low, vmovl_s8(vget_low_s8(x)), m);
+    if (vectors == VECTORS) v.high = vqrdmlahq_s16(v.high, vmovl_high_s8(x), m);
+    return v;
 }
 
-SN_INLINE line_t narrow(wide_t v) { return vqmovn_high_s16(vqmovn_s16(v.low), v.high); }
+SN_INLINE line_t narrow(wide_t v, const int vectors) {
+    if (vectors == 1) return vcombine_s8(vqmovn_s16(v.low), vcreate_s8(0));
+    return vqmovn_high_s16(vqmovn_s16(v.low), v.high);
+}
 
 /* Byte i of the result is byte order[i] of v. */
 SN_INLINE line_t permute(line_t v, line_t order) { return vqtbl1q_s8(v, vreinterpretq_u8_s8(order)); }
@@ -113,14 +121,13 @@ SN_INLINE void interleave(int8_t *to, const int8_t *a, const int8_t *b, const in
     vst4q_s8(to, (int8x16x4_t){{vld1q_s8(a), vld1q_s8(b), vld1q_s8(c), vld1q_s8(d)}});
 }
 
+/* Of n bytes; whole lines are read. */
 SN_INLINE int32_t plane_sum(const int8_t *p, uint32_t n) {
-    const int8x16_t one = vdupq_n_s8(1);
+    static const int8_t ones[2 * LINE] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const int8x16_t one = vld1q_s8(ones);
     int32x4_t sum = vdupq_n_s32(0);
-    uint32_t i = 0;
-    for (; i + 16 <= n; i += 16) sum = vdotq_s32(sum, vld1q_s8(p + i), one);
-    int32_t total = vaddvq_s32(sum);
-    for (; i < n; i++) total += p[i];
-    return total;
+    for (; n >= LINE; n -= LINE, p += LINE) sum = vdotq_s32(sum, vld1q_s8(p), one);
+    return vaddvq_s32(vdotq_s32(sum, vld1q_s8(p), vld1q_s8(ones + LINE - n)));
 }
 
 /* Windows of the stem for four pixels at a time: see stem.h. */
@@ -130,8 +137,7 @@ SN_INLINE void stem_windows(const int8_t *const row[3], int8_t *to, size_t step,
     SN_UNROLL for (int i = 0; i < 9; i++) t[i] = vreinterpretq_u8_s8(vld1q_s8(tables[i]));
     const int8_t *a = row[0], *b = row[1], *c = row[2];
     for (uint32_t x = 0; x < pixels; x += 4, a += 24, b += 24, c += 24, to += 16) {
-        const int8x16x2_t p = {{vld1q_s8(a), vld1q_s8(a + 16)}}, q = {{vld1q_s8(b), vld1q_s8(b + 16)}},
-                          r = {{vld1q_s8(c), vld1q_s8(c + 16)}};
+        const int8x16x2_t p = vld1q_s8_x2(a), q = vld1q_s8_x2(b), r = vld1q_s8_x2(c);
         vst1q_s8(to, vqtbl2q_s8(p, t[0]));
         vst1q_s8(to + step, vqtbl2q_s8(p, t[1]));
         vst1q_s8(to + 2 * step, vqtbx2q_s8(vqtbl2q_s8(p, t[2]), q, t[3]));

@@ -74,18 +74,20 @@ SN_INLINE sum_t dot_input(sum_t sum, quads_t w, weights_t x, const int lane) {
     return dpbusd(sum, broadcast_quad(x + QUAD * lane), w);
 }
 
-/* Sums to steps. With one vector alone the rest of the line is its copy. */
+/* Sums to steps. With one vector alone only the first LANES of a line count, here and below. */
 SN_INLINE wide_t requantise(const sum_t sum[VECTORS], factors_t f, const int lane, const int vectors) {
     const __m256i a = _mm256_srai_epi32(sum[0], 4), b = vectors == 1 ? a : _mm256_srai_epi32(sum[1], 4);
     const __m256i pre = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8); /* in the order of the pixels */
     return _mm256_mulhrs_epi16(pre, _mm256_set1_epi16(f[lane]));
 }
 
-SN_INLINE wide_t add_residual(wide_t v, line_t x, int16_t multiplier) {
+SN_INLINE wide_t add_residual(wide_t v, line_t x, int16_t multiplier, const int vectors) {
+    (void)vectors;
     return _mm256_adds_epi16(v, _mm256_mulhrs_epi16(_mm256_cvtepi8_epi16(x), _mm256_set1_epi16(multiplier)));
 }
 
-SN_INLINE line_t narrow(wide_t v) {
+SN_INLINE line_t narrow(wide_t v, const int vectors) {
+    (void)vectors;
     return _mm_packs_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
 }
 
