@@ -42,7 +42,8 @@ def evaluate(network: Network, frames: Array, visit: Callable[[int, Array], None
         for index, op in enumerate(network.ops[:-1]):
             visit(index, run_op(network, op, maps, part))
         outputs.append(head(network, maps))
-    return np.concatenate([logits for logits, _ in outputs]), np.concatenate([pooled for _, pooled in outputs])
+    logits, embeddings = zip(*outputs, strict=True)
+    return np.concatenate(logits), np.concatenate(embeddings)
 
 
 def new_maps(network: Network, frames: int) -> list[Array]:
@@ -79,10 +80,14 @@ def sums(op: Op, x: Array, exact: bool = False) -> Array:
         x: (in, N, H, W) float32.
         exact: x and the weights are integers, and so shall the sums be.
     """
-    bound = 128 * int(np.abs(op.weights.reshape(len(op.weights), -1).astype(np.int64)).sum(1).max()) if exact else 0
-    dtype = np.float32 if bound < EXACT_IN_FLOAT32 else np.float64
-    weights = op.weights.astype(dtype)
+    single = not exact or 128 * _most_weight(op) < EXACT_IN_FLOAT32
+    weights = op.weights.astype(np.float32 if single else np.float64)
     return {'stem': _stem, 'pointwise': _pointwise, 'depthwise': _depthwise}[op.kind](op, weights, x)
+
+
+def _most_weight(op: Op) -> int:
+    """The largest sum of an output's integer weights, without signs."""
+    return int(np.abs(op.weights.astype(np.int64)).reshape(len(op.weights), -1).sum(1).max())
 
 
 def _stem(op: Op, weights: Array, x: Array) -> Array:
@@ -90,12 +95,12 @@ def _stem(op: Op, weights: Array, x: Array) -> Array:
                        for plane, value in zip(x, op.pad, strict=True)])
     windows = np.stack(list(_windows(padded, op.stride)))
     flat = windows.reshape(27, -1)  # [row][column][channel], as the weights
-    return (weights.reshape(-1, 27) @ flat).reshape(-1, *windows.shape[2:])
+    return np.matmul(weights.reshape(-1, 27), flat).reshape(-1, *windows.shape[2:])
 
 
 def _pointwise(op: Op, weights: Array, x: Array) -> Array:
     grouped = x.reshape(op.groups, op.count // op.groups, -1)
-    return (weights.reshape(op.groups, -1, weights.shape[1]) @ grouped).reshape(-1, *x.shape[1:])
+    return np.matmul(weights.reshape(op.groups, -1, weights.shape[1]), grouped).reshape(-1, *x.shape[1:])
 
 
 def _depthwise(op: Op, weights: Array, x: Array) -> Array:

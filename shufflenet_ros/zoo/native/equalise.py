@@ -52,8 +52,9 @@ def _pairs(network: Network, contents: Contents) -> Iterator[tuple[int, int]]:
         readers = [index for index, content in enumerate(contents.read) if content == number]
         if contents.written.count(number) == 1 and number not in contents.held and len(readers) == 1:
             second = network.ops[readers[0]]
+            channels = np.arange(second.first, second.first + second.count)
             if first.kind in kinds and second.kind in kinds and not first.residual and (
-                    np.array_equal(np.sort(first.table), np.arange(second.first, second.first + second.count))):
+                    np.array_equal(np.sort(first.table), channels)):
                 yield writer, readers[0]
 
 

@@ -52,7 +52,8 @@ def quantise(network: Network, frames: Array) -> Network:
         frames: (N, H, W, 3) uint8 for calibration.
 
     Raises:
-        ZooError: frames of another size or none, values that are not finite, or weights that int8 cannot hold.
+        ZooError: frames of another size or none, values that are not finite, or weights that int8 cannot
+            hold.
     """
     contents = find_contents(network)
     network = equalise(network, contents, find_peaks(network, frames))
@@ -65,7 +66,8 @@ def quantise(network: Network, frames: Array) -> Network:
     return _corrected(network, whole, contents, stored, frames)
 
 
-def _around(contents: Contents, stored: Mapping[int, Content], index: int) -> tuple[Content, Content, Content]:
+def _around(contents: Contents, stored: Mapping[int, Content], index: int
+            ) -> tuple[Content, Content, Content]:
     """How an operation's source, target, and what its residual adds to, are stored."""
     return stored[contents.read[index]], stored[contents.written[index]], stored[contents.held[index]]
 
@@ -92,7 +94,7 @@ def _stored(network: Network, contents: Contents, ranges: Ranges) -> dict[int, C
 
 
 def _least_scale(op: Op, source: Content, held: Content) -> float:
-    """Of a target: the largest weight's multiplier has to fit, and no residual is multiplied by more than 1."""
+    """Of a target: the largest weight's multiplier fits, and no residual is multiplied by more than 1."""
     if op.kind == 'copy':
         return 0.0
     least = source.scale * float(np.abs(op.weights).max()) / 127 * ONE / (MOST - 1)
@@ -173,7 +175,8 @@ def _moved(op: Op, wanted: Array, maps: list[Array], frames: Array) -> Op:
     """The quantised operation with biases for which its mean step, before saturation, is the wanted one."""
     assert op.multiplier is not None
     rate = op.multiplier / ONE
-    mean = (sums(op, source_of(op, maps, frames), exact=True).mean((1, 2, 3), dtype=np.float64) + op.bias) * rate
+    products = sums(op, source_of(op, maps, frames), exact=True)
+    mean = (products.mean((1, 2, 3), dtype=np.float64) + op.bias) * rate
     if op.residual and op.target is not None:
         mean += maps[op.target][op.table].mean((1, 2, 3), dtype=np.float64) * op.residual_multiplier / 2**15
     return replace(op, bias=_whole_bias(op.bias + (wanted - mean) / rate))
