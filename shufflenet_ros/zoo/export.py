@@ -64,10 +64,15 @@ class Parity:
     samples: int
 
 
-def to_onnx(model: Backbone, px: int, by: Normalisation = IMAGENET) -> bytes:
-    """The deployed form of a network as ONNX, batch 1, input `frame`, outputs `logits`, `embedding`."""
+def to_onnx(model: Backbone, size: int | tuple[int, int], by: Normalisation = IMAGENET) -> bytes:
+    """The deployed form of a network as ONNX, batch 1, input `frame`, outputs `logits`, `embedding`.
+
+    Args:
+        size: (height, width) of the frame, or the side of a square.
+    """
     buffer = io.BytesIO()
-    frame = torch.zeros(1, px, px, 3, dtype=torch.uint8)
+    height, width = (size, size) if isinstance(size, int) else size
+    frame = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         # It asks whether the shuffle's channel counts may change; batch and size are fixed here.
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
