@@ -24,7 +24,7 @@ from benchmarks.arm.emulate import CPUS, EmulationError
 from benchmarks.arm.native_count import compiler_version, count_native
 from benchmarks.arm.onnxruntime_count import PRECISION, count_onnxruntime
 from benchmarks.arm.outcome import Outcome, WrongAnswer
-from benchmarks.arm.prepare import PrepareError
+from benchmarks.arm.prepare import PrepareError, say
 from benchmarks.arm.subject import Subject, bundle, reference
 from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.backends.variants import PRECISIONS
@@ -65,8 +65,11 @@ def measure(subject: Subject, backend: str, cpu: str, precisions: Sequence[str] 
     Raises:
         ModelError, PrepareError, EmulationError, WrongAnswer: as BACKENDS and precisions_of say.
     """
-    return {precision: BACKENDS[backend](subject, cpu, precision, layers)
-            for precision in precisions_of(subject, backend, cpu, precisions)}
+    outcomes = {}
+    for precision in precisions_of(subject, backend, cpu, precisions):
+        say(f'counting {subject.name} {precision} by {backend} on {cpu}')
+        outcomes[precision] = BACKENDS[backend](subject, cpu, precision, layers)
+    return outcomes
 
 
 def report(subject: Subject, backend: str, cpu: str, outcomes: Mapping[str, Outcome]) -> dict[str, object]:

@@ -18,7 +18,7 @@ from shufflenet_ros.zoo.registry import build, config_of
 
 PX = 224
 SEED = 0
-STATISTICS = 8
+STATISTICS = 4
 """Pictures that the batch normalisations' statistics are taken from."""
 ALEXNETS = ('alexnet', 'alexnet_without_lrn')
 

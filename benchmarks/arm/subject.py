@@ -16,7 +16,7 @@ from shufflenet_ros.backends.variants import PRECISIONS, find_variant, precision
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.sets.calibration import reference_inputs
 
-CALIBRATION_PICTURES = 16
+CALIBRATION_PICTURES = 4
 FRAME_SEED = 1  # other pictures than those of the calibration
 
 
