@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from shufflenet_ros.zoo.native.cli_pack import PRECISIONS, calibrate
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
@@ -21,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--terms', default='', help="terms of the set, for the card (default: the recipe's)")
     parser.add_argument('--crop', type=float, default=1.0,
                         help='fraction of the short side that the robot looks at (default: %(default)s)')
+    parser.add_argument('--precision', nargs='+', choices=PRECISIONS, default=(), metavar='P',
+                        help='also write what our own kernels run, in fp32, fp16, int8; calibrated on the '
+                             'training pictures of --data, without it on synthetic ones')
 
 
 def _card_fields(args: argparse.Namespace, state: dict[str, Any], recipe: Any) -> dict[str, Any]:
@@ -67,8 +72,23 @@ def _metrics(path: Path, data: Path | None, val: Path | None, learnt: int) -> di
             'set': 'validation' if dataset.split == 'val' else dataset.split or 'another set'}
 
 
+def _pack(path: Path, args: argparse.Namespace) -> list[str]:
+    """Write the native variants; the names of their files.
+
+    Where no other set validated the run, what of --data did is no training picture.
+    """
+    from shufflenet_ros.backends.bundle import open_bundle
+    from shufflenet_ros.zoo.native.pack import CONVERSIONS, pack
+
+    bundle = open_bundle(str(path))
+    calibration = None
+    if CONVERSIONS.keys() & set(args.precision):
+        calibration = calibrate(args.data, bundle.card.input, hold_out=not args.val)
+    return [packed.variant.file for packed in pack(bundle, args.precision, calibration)]
+
+
 def run(args: argparse.Namespace) -> int:
-    """Export, check parity, score, index."""
+    """Export, check parity, score, index, pack."""
     from shufflenet_ros.backends.index import write_index
     from shufflenet_ros.zoo.errors import ZooError
     from shufflenet_ros.zoo.export import export, make_card
@@ -101,6 +121,8 @@ def run(args: argparse.Namespace) -> int:
         report |= fields['metrics']
         export(model, make_card(model, recipe.name, labels, recipe.px, args.crop, **fields), path, by)
     write_index(args.out)
+    if args.precision:
+        report['variants'] = _pack(path, args)
     print(json.dumps(report))
     print(f'wrote {path} and {args.out / "index.json"}', file=sys.stderr)
     return 0

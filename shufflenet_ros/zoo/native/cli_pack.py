@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
                     for packed in made]
         print(json.dumps({'bundle': str(path), 'variants': variants}, ensure_ascii=False))
     for packed in made:
-        print(f"wrote {packed.path}: {packed.size} bytes, logits for the golden picture "
+        print(f"wrote {packed.path}: {packed.size} bytes, logits for a soft picture "
               f"{packed.distance:.2g} away from the graph's", file=sys.stderr)
     print(f'wrote {path} with their entries in its card', file=sys.stderr)
     return 0

@@ -18,19 +18,13 @@ from shufflenet_ros.sets.calibration import Calibration
 from shufflenet_ros.zoo.errors import NotTaken, ZooError
 from shufflenet_ros.zoo.native.blob import write_blob
 from shufflenet_ros.zoo.native.graph import read_network
+from shufflenet_ros.zoo.native.half import to_half
 from shufflenet_ros.zoo.native.network import Array, Network
 from shufflenet_ros.zoo.native.quantise import quantise
 from shufflenet_ros.zoo.native.reference import run
 
 SUFFIX = '.native'
-
-
-def _half(network: Network, frames: Array) -> Network:
-    from shufflenet_ros.zoo.native.half import to_half
-    return to_half(network, frames)
-
-
-CONVERSIONS: Mapping[str, Callable[[Network, Array], Network]] = {'fp16': _half, 'int8': quantise}
+CONVERSIONS: Mapping[str, Callable[[Network, Array], Network]] = {'fp16': to_half, 'int8': quantise}
 """What needs frames to know its ranges; fp32 needs none."""
 
 
@@ -40,7 +34,7 @@ class Packed:
 
     Attributes:
         size: bytes of the file.
-        distance: of its logits for the golden picture from the graph's; see `backends.prove.distance`.
+        distance: of its logits for the soft picture from the graph's; see `backends.prove.distance`.
     """
 
     variant: Variant

@@ -61,8 +61,9 @@ def _copies(wanted: Arrangement, arrangements: Arrangements) -> list[_Step]:
     if wanted.filled:
         return []
     runs: list[tuple[Arrangement, list[int]]] = []
-    for channel in arrangements.missing(wanted).tolist():
-        older = arrangements.older(channel)
+    missing = [(arrangements.older(channel), channel) for channel in arrangements.missing(wanted).tolist()]
+    missing.sort(key=lambda found: (arrangements.all.index(found[0]), found[0].place[found[1]]))
+    for older, channel in missing:
         if runs and runs[-1][0] is older and older.place[runs[-1][1][-1]] + 1 == older.place[channel]:
             runs[-1][1].append(channel)
         else:
