@@ -12,10 +12,21 @@ from shufflenet_ros.core.frame import Backend, Picture
 from shufflenet_ros.core.golden import golden_picture
 from shufflenet_ros.core.preprocess import prepare
 
-DISTANCES: Mapping[str, float] = {'fp32': 1e-3, 'fp16': 0.05, 'int8': 0.5}
-"""How far a variant's logits for the golden picture may be from those of the bundle's own graph: the length
-of the difference, relative to the length of the graph's. Broken kernels are 1 and more away. It is no measure
-of accuracy, which only pictures with labels give (`shufflenet-ros evaluate`)."""
+DISTANCES: Mapping[str, float] = {'fp32': 1e-3, 'fp16': 0.05, 'int8': 0.3}
+"""How far a variant's logits for the soft picture may be from those of the bundle's own graph: the length of
+the difference, relative to the length of the graph's. Another picture's logits are 0.8 and more away, and so
+is a network with a broken stem or head; with one broken operation of a late unit it can be as near as 0.15.
+It is no measure of accuracy, which only pictures with labels give (`shufflenet-ros evaluate`)."""
+
+
+def soft_picture(size: tuple[int, int]) -> Picture:
+    """(H, W, 3) uint8 RGB, one slow wave: 128 + 100 sin(3 y / H + 5 x / W + c).
+
+    The golden picture is noise, unlike anything that int8 is calibrated on: its values leave their ranges,
+    and good int8 variants of our models are up to 1.4 away there, but at most 0.11 here.
+    """
+    y, x, c = np.ogrid[:size[0], :size[1], :3]
+    return Picture((128 + 100 * np.sin(3 * y / size[0] + 5 * x / size[1] + c)).astype(np.uint8), 'rgb')
 
 
 def prove(backend: Backend, card: Card, what: str) -> None:
@@ -77,15 +88,15 @@ def prove_variant(backend: Backend, bundle: Bundle, precision: str, what: str) -
         return
     prove(backend, replace(bundle.card, golden=None), what)
     if (off := distance(backend, bundle)) > DISTANCES[precision]:
-        raise mismatch(what, f"logits within {DISTANCES[precision]:g} of the graph's for the golden picture",
+        raise mismatch(what, f"logits within {DISTANCES[precision]:g} of the graph's for a soft picture",
                        f'{off:.3g} on {backend.provider}', f'export {bundle.path.name} again')
 
 
 def distance(backend: Backend, bundle: Bundle) -> float:
-    """Of a variant's logits for the golden picture from the graph's in onnxruntime; see DISTANCES."""
+    """Of a variant's logits for the soft picture from the graph's in onnxruntime; see DISTANCES."""
     # Only here, because a robot that runs the variant alone needs no onnxruntime in memory.
     from shufflenet_ros.backends.ort import OnnxRuntimeBackend
-    tensor = prepare(golden_picture(bundle.card.input.size), bundle.card.input)
+    tensor = prepare(soft_picture(bundle.card.input.size), bundle.card.input)
     expected = OnnxRuntimeBackend(bundle).run(tensor).logits.astype(np.float64)
     difference = np.linalg.norm(backend.run(tensor).logits - expected)
     return float(difference / max(float(np.linalg.norm(expected)), 1e-12))

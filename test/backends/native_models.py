@@ -15,8 +15,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from shufflenet_ros.backends.files import sha256_of
+from shufflenet_ros.sets.calibration import seeded_pictures
 from shufflenet_ros.zoo.native.blob import write_blob
 from shufflenet_ros.zoo.native.network import NO_TABLE, Map, Network, Op, Precision
+from shufflenet_ros.zoo.native.quantise import quantise
 
 LABELS = [f'thing {i}' for i in range(10)]
 SIZE, STEM, WIDE = (64, 96), 16, 24
@@ -28,8 +30,8 @@ class Weights:
     """Of one network: convolutions as ONNX has them, and their biases."""
 
     stem: np.ndarray
-    wide: np.ndarray
     each: np.ndarray
+    wide: np.ndarray
     head: np.ndarray
     biases: tuple[np.ndarray, ...]
 
@@ -39,9 +41,9 @@ def weights(seed: int = 3) -> Weights:
 
     def made(*shape: int, scale: float) -> np.ndarray:
         return rng.normal(0.0, scale, shape).astype(np.float32)
-    return Weights(made(STEM, 3, 3, 3, scale=0.005), made(WIDE, STEM, 1, 1, scale=0.25),
-                   made(WIDE, 1, 3, 3, scale=0.4), made(len(LABELS), WIDE, scale=0.5),
-                   tuple(made(n, scale=0.2) for n in (STEM, WIDE, WIDE, len(LABELS))))
+    return Weights(made(STEM, 3, 3, 3, scale=0.005), made(STEM, 1, 3, 3, scale=0.4),
+                   made(WIDE, STEM, 1, 1, scale=0.25), made(len(LABELS), WIDE, scale=0.5),
+                   tuple(made(n, scale=0.2) for n in (STEM, STEM, WIDE, len(LABELS))))
 
 
 def graph(size: tuple[int, int], w: Weights) -> onnx.GraphProto:
@@ -54,9 +56,9 @@ def graph(size: tuple[int, int], w: Weights) -> onnx.GraphProto:
         helper.make_node('Transpose', ['centred'], ['planes'], perm=[0, 3, 1, 2]),
         conv('planes', 'stem', 'b0', 's', strides=[2, 2], pads=[1, 1, 1, 1]),
         helper.make_node('Relu', ['s'], ['sr']),
-        conv('sr', 'wide', 'b1', 'w'), helper.make_node('Relu', ['w'], ['wr']),
-        conv('wr', 'each', 'b2', 'e', strides=[1, 1], pads=[1, 1, 1, 1], group=WIDE),
-        helper.make_node('GlobalAveragePool', ['e'], ['pooled']),
+        conv('sr', 'each', 'b1', 'e', strides=[1, 1], pads=[1, 1, 1, 1], group=STEM),
+        conv('e', 'wide', 'b2', 'w'), helper.make_node('Relu', ['w'], ['wr']),
+        helper.make_node('GlobalAveragePool', ['wr'], ['pooled']),
         helper.make_node('Flatten', ['pooled'], ['embedding']),
         helper.make_node('Gemm', ['embedding', 'head', 'b3'], ['logits'], transB=1),
     ]
@@ -70,14 +72,17 @@ def graph(size: tuple[int, int], w: Weights) -> onnx.GraphProto:
 
 
 def network(size: tuple[int, int], w: Weights, graph_sha256: str, precision: Precision = 'fp32') -> Network:
-    """The same network for our kernels."""
+    """The same network for our kernels; in int8 with the ranges of a few soft pictures."""
+    if precision == 'int8':
+        frames = np.stack([picture.pixels for picture in seeded_pictures(size, 8)])
+        return quantise(network(size, w, graph_sha256), frames)
     half = (size[0] // 2, size[1] // 2)
-    maps = tuple(Map(channels, *half) for channels in (STEM, WIDE, WIDE))
+    maps = tuple(Map(channels, *half) for channels in (STEM, STEM, WIDE))
     table = np.arange(WIDE, dtype=np.uint32)
     ops = (
         Op('stem', None, 0, 3, w.stem.transpose(0, 2, 3, 1), w.biases[0], NO_TABLE, stride=2, relu=True),
-        Op('pointwise', 0, 1, STEM, w.wide[:, :, 0, 0], w.biases[1], table, relu=True),
-        Op('depthwise', 1, 2, WIDE, w.each[:, 0], w.biases[2], table),
+        Op('depthwise', 0, 1, STEM, w.each[:, 0], w.biases[1], table[:STEM]),
+        Op('pointwise', 1, 2, STEM, w.wide[:, :, 0, 0], w.biases[2], table, relu=True),
         Op('head', 2, None, WIDE, w.head, w.biases[3], NO_TABLE),
     )
     return Network(precision, size, maps, ops, graph_sha256)
