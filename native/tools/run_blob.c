@@ -1,7 +1,9 @@
-/* run_blob BLOB FRAMES OUT [FEATURES]: runs a blob on raw frames and writes logits and embedding of each as floats.
+/* run_blob BLOB FRAMES OUT [FEATURES]: runs a blob on raw frames and writes logits and embedding of each as
+ * floats.
  *
- * FRAMES: height x width x 3 bytes each, one behind the other. FEATURES: bits of enum sn_feature that kernels may use.
- * Calls getppid before and after each run: the counting plugin of benchmarks/arm prints its count there. */
+ * FRAMES: height x width x 3 bytes each, one behind the other. FEATURES: bits of enum sn_feature that kernels
+ * may use. Calls getppid before and after each run: the counting plugin of benchmarks/arm prints its count
+ * there. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>

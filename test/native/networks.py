@@ -1,4 +1,4 @@
-"""Random int8 networks, made operation by operation so that values spread over the steps and seldom saturate."""
+"""Random int8 networks, made so that values spread over the steps and seldom saturate."""
 
 from dataclasses import dataclass, field
 
@@ -36,10 +36,10 @@ class Draft:
                            multiplier=multiplier))
         return 0
 
-    def pointwise(self, source: int, target: int, table: Array, first: int = 0, count: int = 0, groups: int = 1,
+    def pointwise(self, source: int, target: int, table: Array, first: int = 0, groups: int = 1,
                   residual: bool = False, signed: bool = False) -> None:
-        """A 1x1 convolution of `count` channels (0: all from the first on) to the target's channels of the table."""
-        count = count or self.maps[source].channels - first
+        """A 1x1 convolution of the channels from the first on to the target's channels of the table."""
+        count = self.maps[source].channels - first
         weights, bias, multiplier = self._parts((len(table), count // groups), 0 if signed else ZERO, SPREAD)
         self.ops.append(Op('pointwise', source, target, count, weights, bias, _table(table), first=first,
                            groups=groups, residual=residual, multiplier=multiplier,
@@ -48,8 +48,8 @@ class Draft:
     def depthwise(self, source: int, target: int, table: Array, stride: int, signed: bool = True) -> None:
         """A 3x3 convolution of each of the source's channels, its source after a ReLU."""
         weights, bias, multiplier = self._parts((len(table), 3, 3), ZERO, SPREAD, 0 if signed else ZERO)
-        self.ops.append(Op('depthwise', source, target, len(table), weights, bias, _table(table), stride=stride,
-                           multiplier=multiplier, unsigned=bool(self.rng.integers(4))))
+        self.ops.append(Op('depthwise', source, target, len(table), weights, bias, _table(table),
+                           stride=stride, multiplier=multiplier, unsigned=bool(self.rng.integers(4))))
 
     def copy(self, source: int, target: int, table: Array, first: int) -> None:
         """Channels as they are."""
@@ -60,8 +60,9 @@ class Draft:
         """Add the head, and give the network."""
         last = self.maps[source]
         weights = self.rng.integers(-127, 128, (classes, last.channels)).astype(np.int8)
+        bias = self.rng.normal(0, 1, classes).astype(np.float32)
         self.ops.append(Op(
-            'head', source, None, last.channels, weights, self.rng.normal(0, 1, classes).astype(np.float32), NO_TABLE,
+            'head', source, None, last.channels, weights, bias, NO_TABLE,
             multiplier=self.rng.uniform(1e-4, 1e-3, classes).astype(np.float32),
             scale=float(np.float32(1.3 / (last.height * last.width)))))
         return Network('int8', self.size, tuple(self.maps), tuple(self.ops), '00' * 32,
@@ -87,9 +88,12 @@ def _table(channels: Array) -> Array:
     return np.asarray(channels).astype(np.uint32)
 
 
-def shuffle_v1(size: tuple[int, int], *, groups: int, stem: int = 12, stages: tuple[tuple[int, int], ...],
-               classes: int, pool: str = 'both', seed: int = 0) -> Network:
-    """Like ShuffleNet v1. stages: (channels, units) of each; the first unit's first convolution has one group."""
+Stages = tuple[tuple[int, int], ...]
+
+
+def shuffle_v1(size: tuple[int, int], *, groups: int, stages: Stages, classes: int, stem: int = 12,
+               pool: str = 'both', seed: int = 0) -> Network:
+    """Like ShuffleNet v1. stages: (channels, units) of each."""
     draft = Draft(np.random.default_rng(seed), size)
     now = draft.stem(stem, pool)
     for stage, (channels, units) in enumerate(stages):
@@ -109,8 +113,8 @@ def shuffle_v1(size: tuple[int, int], *, groups: int, stem: int = 12, stages: tu
     return draft.finish(now, classes)
 
 
-def shuffle_v2(size: tuple[int, int], *, stem: int = 24, stages: tuple[tuple[int, int], ...], last: int,
-               classes: int, pool: str = 'both', seed: int = 0) -> Network:
+def shuffle_v2(size: tuple[int, int], *, stages: Stages, last: int, classes: int, stem: int = 24,
+               pool: str = 'both', seed: int = 0) -> Network:
     """Like ShuffleNet v2. stages: (channels of a half, units) of each."""
     draft = Draft(np.random.default_rng(seed), size)
     now = draft.stem(stem, pool)
@@ -118,7 +122,8 @@ def shuffle_v2(size: tuple[int, int], *, stem: int = 24, stages: tuple[tuple[int
         for unit in range(units):
             have, stride = draft.maps[now].channels, 1 if unit else 2
             table = draft.order(2 * half)
-            target, inner, outer = draft.map(2 * half, now, stride), draft.map(half, now), draft.map(half, now, stride)
+            target, inner, outer = (draft.map(2 * half, now, stride), draft.map(half, now),
+                                    draft.map(half, now, stride))
             if unit:
                 draft.copy(now, target, table[:half], 0)
             else:

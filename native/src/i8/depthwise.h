@@ -1,10 +1,10 @@
 /* Depthwise 3x3 convolutions by dot products on the planar bytes.
  *
- * A plane is copied to a scratch plane with one column of padding behind each row (the next row's padding on the left,
- * too) and a row of it above and below. A load of 16 bytes there is four windows of four columns. With stride 1 the
- * weights (w0 w1 w2 0) and (0 w0 w1 w2) make two neighbouring outputs of each window, so that loads at columns -1 and
- * +1 give 16 outputs; with stride 2 loads at -1, +1, +15 and +17 do. They come out of order; `order` sorts them, and
- * drops what belongs to no output where a line holds several short rows. */
+ * A plane is copied to a scratch plane with one column of padding behind each row (the next row's padding on
+ * the left, too) and a row of it above and below. A load of 16 bytes there is four windows of four columns.
+ * With stride 1 the weights (w0 w1 w2 0) and (0 w0 w1 w2) make two neighbouring outputs of each window, so that
+ * loads at columns -1 and +1 give 16 outputs; with stride 2 loads at -1, +1, +15 and +17 do. They come out of
+ * order; `order` sorts them, and drops what belongs to no output where a line holds several short rows. */
 
 typedef struct depthwise_weights {
     int8_t first[3][QUAD], zero[QUAD];    /* (w0 w1 w2 0) of each row */
@@ -72,8 +72,8 @@ SN_APART line_t order_of(const cut *c) {
 }
 
 /* lines: of a row, a constant. */
-SN_INLINE void pad_rows(const int8_t *from, size_t width, int8_t *to, size_t pitch, const int8_t *end, int8_t padding,
-                        const uint32_t lines) {
+SN_INLINE void pad_rows(const int8_t *from, size_t width, int8_t *to, size_t pitch, const int8_t *end,
+                        int8_t padding, const uint32_t lines) {
     SN_UNROLL_TWICE for (; to != end; from += width, to += pitch) {
         line_t v[4];
         SN_UNROLL for (uint32_t i = 0; i < lines; i++) v[i] = load_line(from + LINE * i);
@@ -110,8 +110,8 @@ typedef struct taps {
     const int32_t *bias;
 } taps;
 
-/* n lines below each other, `down` apart. at: one column left of the first window. n and stride are constants where
- * this is called; the rows that lines share are loaded once. */
+/* n lines below each other, `down` apart. at: one column left of the first window. n and stride are constants
+ * where this is called; the rows that lines share are loaded once. */
 SN_INLINE void depthwise_lines(taps t, const int8_t *at, size_t pitch, size_t half, int8_t *to, size_t down,
                                const int stride, const int n) {
     sum_t sum[4][VECTORS];

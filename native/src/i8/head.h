@@ -1,5 +1,5 @@
-/* Mean over each plane, then the linear layer: 16 classes at a time, whose weights play the part that pixels play in
- * tile.h. Steps of the definition, one rounding each: floats are neither fused nor reordered. */
+/* Mean over each plane, then the linear layer: 16 classes at a time, whose weights play the part that pixels
+ * play in tile.h. Steps of the definition, one rounding each: floats are neither fused nor reordered. */
 
 typedef struct head {
     size_t weights_at, bias_at, scale_at, offset_at, bytes;
@@ -60,7 +60,8 @@ static void pool_planes(const sn_op *op, float *embedding, int8_t *steps) {
 }
 
 /* LINE classes' sums. */
-static void head_tile(const int8_t *weights, const int8_t *steps, uint32_t inputs, const int32_t *bias, int32_t *to) {
+static void head_tile(const int8_t *weights, const int8_t *steps, uint32_t inputs, const int32_t *bias,
+                      int32_t *to) {
     sum_t sum[VECTORS];
     quads_t w[VECTORS];
     SN_UNROLL for (int i = 0; i < VECTORS; i++) sum[i] = load_sum(bias + LANES * i);
@@ -94,6 +95,7 @@ static void scale_sums(const int32_t *sums, const float *scale, const float *off
 static void head_run(const sn_op *op, const sn_call *call) {
     const head h = head_of(op);
     const char *packed = op->packed;
+    const float *scale = (const float *)(packed + h.scale_at), *offset = (const float *)(packed + h.offset_at);
     const uint32_t classes = op->spec.out_count, inputs = (uint32_t)rounded(op->spec.in_count, CHUNK);
     pool_planes(op, call->embedding, call->scratch);
     for (uint32_t c = 0; c < classes; c += LINE) {
@@ -101,7 +103,7 @@ static void head_run(const sn_op *op, const sn_call *call) {
         float logits[LINE];
         head_tile((const int8_t *)packed + h.weights_at + (size_t)c * inputs, call->scratch, inputs,
                   (const int32_t *)(packed + h.bias_at) + c, sums);
-        scale_sums(sums, (const float *)(packed + h.scale_at) + c, (const float *)(packed + h.offset_at) + c, logits);
+        scale_sums(sums, scale + c, offset + c, logits);
         memcpy(call->logits + c, logits, (classes - c < LINE ? classes - c : LINE) * sizeof(float));
     }
 }

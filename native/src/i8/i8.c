@@ -1,5 +1,5 @@
-/* The int8 kernels, compiled once for each CPU level: SN_LEVEL names it, SN_VECTORS is its vec_i8_*.h. All of them give
- * the same bits, which shufflenet_ros/zoo/native/reference.py defines. */
+/* The int8 kernels, compiled once for each CPU level: SN_LEVEL names it, SN_VECTORS is its vec_i8_*.h. All of
+ * them give the same bits, which shufflenet_ros/zoo/native/reference.py defines. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

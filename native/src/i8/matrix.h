@@ -1,8 +1,8 @@
 /* Packed weights of a matrix product: of a 1x1 convolution in groups, and of the stem.
  *
- * Outputs of a group are shared out to tiles of nearly equal size. A tile is one piece: its head, then [outputs][16]
- * biases (16 times the same: so sums begin with them), then [inputs / 16][outputs][16] weights, so that one load is
- * the weights of 16 inputs for one output. Inputs are filled up with zero weights. */
+ * Outputs of a group are shared out to tiles of nearly equal size. A tile is one piece: its head, then
+ * [outputs][16] biases (16 times the same: so sums begin with them), then [inputs / 16][outputs][16] weights,
+ * so that one load is the weights of 16 inputs for one output. Inputs are filled up with zero weights. */
 #define TILE 5 /* 5 outputs x 16 pixels, 4 vectors of inputs and 5 weights fill 29 of NEON's 32 registers */
 
 typedef struct tile_head {

@@ -1,5 +1,5 @@
-/* 1x1 convolutions: a group's planes are packed to quads, as many pixels at a time as stay in the first-level cache,
- * then multiplied. The channel shuffle is the destinations. */
+/* 1x1 convolutions: a group's planes are packed to quads, as many pixels at a time as stay in the first-level
+ * cache, then multiplied. The channel shuffle is the destinations. */
 
 #define PANEL_BYTES 32768
 

@@ -1,8 +1,8 @@
-/* The frame's bytes to the first map: 3x3 convolution of stride 2, ReLU, and where the network has one a 3x3 max-pool
- * of stride 2. Row by row, so that only three rows of each lie in the cache.
+/* The frame's bytes to the first map: 3x3 convolution of stride 2, ReLU, and where the network has one a 3x3
+ * max-pool of stride 2. Row by row, so that only three rows of each lie in the cache.
  *
- * A window is three rows of nine bytes that lie together in the frame. All 27, in this order, are the inputs of the
- * matrix product of tile.h: packed as seven quads, the last with a byte of no weight. */
+ * A window is three rows of nine bytes that lie together in the frame. All 27, in this order, are the inputs of
+ * the matrix product of tile.h: packed as seven quads, the last with a byte of no weight. */
 
 #define WINDOW 27
 #define WINDOW_QUADS 7
@@ -12,8 +12,8 @@ static matrix stem_matrix(const sn_op *op) { return matrix_of(1, op->spec.out_co
 
 static int stem_pools(const sn_op *op) { return (op->spec.flags & (SN_FLAG_POOL | SN_FLAG_POOL_END)) != 0; }
 
-/* Where everything lies in the scratch memory. Three rows of the frame, and of the convolution: the newest, row r at
- * r modulo 3. */
+/* Where everything lies in the scratch memory. Three rows of the frame, and of the convolution: the newest, row
+ * r at r modulo 3. */
 typedef struct stem_layout {
     uint32_t columns, rows; /* of the convolution */
     size_t line;            /* bytes of a row of the frame */

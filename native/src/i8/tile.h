@@ -1,7 +1,7 @@
 /* The tile that matrix products are computed in: 16 pixels x up to 5 outputs.
  *
- * Inputs lie in quads, [inputs / 4][pixel][4 channels]: one load is LANES pixels of four channels, and a dot product
- * adds all four to LANES sums. Results are planar: 16 bytes of one channel. */
+ * Inputs lie in quads, [inputs / 4][pixel][4 channels]: one load is LANES pixels of four channels, and a dot
+ * product adds all four to LANES sums. Results are planar: 16 bytes of one channel. */
 
 /* What all tiles of the same outputs have in common. */
 typedef struct strip {
@@ -27,7 +27,8 @@ typedef struct strip {
     next += CHUNK * outputs; \
 } while (0)
 
-/* outputs and vectors (1 or all) are constants where this is called, and with all vectors `rest`, quads modulo 4. */
+/* outputs and vectors (1 or all) are constants where this is called, and with all vectors `rest`, quads modulo
+ * 4. */
 SN_INLINE void tile(const strip *s, size_t at, const int outputs, const int vectors, const uint32_t rest) {
     sum_t sum[TILE][VECTORS];
     weights_t w[TILE];
@@ -58,15 +59,16 @@ SN_INLINE void tile(const strip *s, size_t at, const int outputs, const int vect
     }
 }
 
-/* All pixels for one tile of outputs; what is left of 16 by a single vector where that suffices. Whole lines are stored
- * all the same: behind them is the plane's slack, or what is computed later. Gives where the next tile is packed. */
+/* All pixels for one tile of outputs; what is left of 16 by a single vector where that suffices. Whole lines
+ * are stored all the same: behind them is the plane's slack, or what is computed later. Gives where the next
+ * tile is packed. */
 #define TILES(outputs, rest) \
     for (; at + LANES < pixels; at += LINE) tile(&s, at, outputs, VECTORS, rest)
 #define DEFINE_STRIP(outputs) \
-    SN_APART const tile_head *strip_##outputs(const tile_head *head, const int8_t *x, size_t step, uint32_t quads, \
-                                              size_t pixels, int8_t *to, int16_t residual) { \
-        strip s = {.x = x, .step = step, .quads = quads, .residual = residual, .bias = (const int32_t *)(head + 1), \
-                   .factors = load_factors(head->factors)}; \
+    SN_APART const tile_head *strip_##outputs(const tile_head *head, const int8_t *x, size_t step, \
+                                              uint32_t quads, size_t pixels, int8_t *to, int16_t residual) { \
+        strip s = {.x = x, .step = step, .quads = quads, .residual = residual, \
+                   .bias = (const int32_t *)(head + 1), .factors = load_factors(head->factors)}; \
         s.weights = (const int8_t *)(s.bias + LINE * outputs); \
         SN_UNROLL for (int o = 0; o < outputs; o++) s.to[o] = to + head->plane[o]; \
         size_t at = 0; \
@@ -89,10 +91,10 @@ static const tile_head *(*const strips[TILE + 1])(const tile_head *, const int8_
                                                   int8_t *, int16_t) = {NULL, strip_1, strip_2, strip_3, strip_4,
                                                                         strip_5};
 
-/* One group's product. group: its first tile. x: its inputs in quads, for as many pixels as a step holds. to: where the
- * first pixel of the target's first plane goes. Gives the next group. */
-static const tile_head *multiply(const matrix *m, const tile_head *group, const int8_t *x, size_t step, size_t pixels,
-                                 int8_t *to, int16_t residual) {
+/* One group's product. group: its first tile. x: its inputs in quads, for as many pixels as a step holds. to:
+ * where the first pixel of the target's first plane goes. Gives the next group. */
+static const tile_head *multiply(const matrix *m, const tile_head *group, const int8_t *x, size_t step,
+                                 size_t pixels, int8_t *to, int16_t residual) {
     const uint32_t quads = (m->inputs + QUAD - 1) / QUAD, tiles = m->tiles;
     const uint32_t outputs = m->outputs / tiles, larger = m->outputs % tiles;
     for (uint32_t i = 0; i < tiles; i++)

@@ -1,4 +1,5 @@
-/* int8 with sdot (ARMv8.2 dot product) and sqrdmlah (ARMv8.1). A sum is 4 pixels; weights are lanes of a register. */
+/* int8 with sdot (ARMv8.2 dot product) and sqrdmlah (ARMv8.1). A sum is 4 pixels; weights are lanes of a
+ * register. */
 #include <arm_neon.h>
 
 #define LANES 4
@@ -23,15 +24,17 @@ SN_INLINE line_t max_line(line_t a, line_t b) { return vmaxq_s8(a, b); }
 SN_INLINE void store_sum(int32_t *p, sum_t v) { vst1q_s32(p, v); }
 SN_INLINE sum_t load_sum(const int32_t *p) { return vld1q_s32(p); }
 
-/* The sums' first value, 16 times the same. volatile: GCC would load it once and copy registers, or keep it in some
- * that the tile needs. */
+/* The sums' first value, 16 times the same. volatile: GCC would load it once and copy registers, or keep it in
+ * some that the tile needs. */
 SN_INLINE void load_bias(sum_t sum[VECTORS], const int32_t *bias, const int vectors) {
 #if defined(__clang__) || defined(SN_NO_ASM)
     for (int i = 0; i < vectors; i++) sum[i] = vld1q_s32(bias + 4 * i);
 #else
     if (vectors == VECTORS) {
-        __asm__ volatile("ldp %q0, %q1, [%2]" : "=w"(sum[0]), "=w"(sum[1]) : "r"(bias), "m"(*(const int32_t(*)[16])bias));
-        __asm__ volatile("ldp %q0, %q1, [%2, 32]" : "=w"(sum[2]), "=w"(sum[3]) : "r"(bias), "m"(*(const int32_t(*)[16])bias));
+        __asm__ volatile("ldp %q0, %q1, [%2]"
+                         : "=w"(sum[0]), "=w"(sum[1]) : "r"(bias), "m"(*(const int32_t(*)[16])bias));
+        __asm__ volatile("ldp %q0, %q1, [%2, 32]"
+                         : "=w"(sum[2]), "=w"(sum[3]) : "r"(bias), "m"(*(const int32_t(*)[16])bias));
     } else {
         for (int i = 0; i < vectors; i++) sum[i] = vld1q_s32(bias + 4 * i);
     }

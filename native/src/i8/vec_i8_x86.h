@@ -1,5 +1,5 @@
-/* int8 for AVX2, AVX-VNNI and AVX-512 VNNI: one source, and only `dpbusd` differs. A sum is 8 pixels in 256 bits. The
- * instruction takes unsigned bytes times signed ones, so inputs are packed as q + 128. */
+/* int8 for AVX2, AVX-VNNI and AVX-512 VNNI: one source, and only `dpbusd` differs. A sum is 8 pixels in 256
+ * bits. The instruction takes unsigned bytes times signed ones, so inputs are packed as q + 128. */
 #include <immintrin.h>
 
 #define LANES 8

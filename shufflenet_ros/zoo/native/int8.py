@@ -1,8 +1,8 @@
 """The arithmetic of int8 networks: this module defines it, bit for bit, for every CPU.
 
-A map holds steps q from -128 to 127. After a ReLU a step's value is (q + 128) * scale, elsewhere q * scale. The
-blob has no such scales: multipliers and biases have absorbed them. Sums are int32; the quantiser keeps biases below
-2^29, so that no sum leaves it.
+A map holds steps q from -128 to 127. After a ReLU a step's value is (q + 128) * scale, elsewhere q * scale.
+The blob has no such scales: multipliers and biases have absorbed them. Sums are int32; the quantiser keeps
+biases below 2^29, so that no sum leaves it.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from shufflenet_ros.zoo.native.network import Array, Op
 
 HALF_OF_16 = 8
 HALF_OF_ONE = 1 << 15
-"""Multipliers are 15 bits and each product is doubled, as NEON's sqrdmulh has it; x86's pmulhrsw is the same."""
+"""Multipliers have 15 bits and each product is doubled: NEON's sqrdmulh, x86's pmulhrsw."""
 
 
 def requantise(sums: Array, op: Op, held: Array | None = None) -> Array:
@@ -33,7 +33,7 @@ def pooled(totals: Array, scale: float) -> Array:
 
 
 def head(steps: Array, op: Op, embedding_scale: float) -> tuple[Array, Array]:
-    """The last map (channels, H, W) int8 to logits and embedding, float32; each step on floats rounds once."""
+    """The last map (channels, H, W) int8 to logits and embedding, float32. Each float step rounds once."""
     assert op.multiplier is not None
     totals = (steps.astype(np.int64) + 128).sum((1, 2)).astype(np.float32)
     area = np.float32(steps[0].size)

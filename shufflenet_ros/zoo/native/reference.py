@@ -1,7 +1,8 @@
 """What a network computes, in NumPy: for int8 the definition, for fp32 and fp16 what the kernels approach.
 
-Slow and plain. int8.py has the arithmetic of int8. Products and their sums are float64 in every precision: floating
-point gets the weights that its blob keeps, and the integers of int8 stay far below 2^53, where float64 is exact.
+Slow and plain. int8.py has the arithmetic of int8. Products and their sums are float64 in every precision:
+floating point gets the weights that its blob keeps, and the integers of int8 stay far below 2^53, where
+float64 is exact.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from shufflenet_ros.zoo.native import int8
-from shufflenet_ros.zoo.native.network import STEM_OFFSET, Array, Map, Network, Op
+from shufflenet_ros.zoo.native.network import STEM_OFFSET, Array, Network, Op
 
 _POOL_STARTS = {'both': -1, 'end': 0}
 
@@ -29,7 +30,7 @@ def run(network: Network, frame: Array) -> tuple[Array, Array]:
 
 
 def trace(network: Network, frame: Array) -> Iterator[tuple[Op, tuple[Array, ...]]]:
-    """Each operation and what it leaves: the whole target map (channels, H, W); of the head logits, embedding."""
+    """Each operation and what it leaves: a whole map (channels, H, W), or logits and embedding."""
     number = np.int8 if network.precision == 'int8' else np.float64
     maps = [np.zeros((size.channels, size.height, size.width), number) for size in network.maps]
     for op in network.ops:
@@ -84,7 +85,7 @@ def _products(op: Op, source: Array, weights: Array, outside: tuple[float, ...])
 
 def _every(padded: Array, row: int, column: int, stride: int, height: int, width: int) -> Array:
     """height x width values of each plane, `stride` apart from (row, column) on."""
-    return padded[:, row:row + stride * height:stride, column:column + stride * width:stride][:, :height, :width]
+    return padded[:, row::stride, column::stride][:, :height, :width]
 
 
 def _max_pool(values: Array, pool: str, size: tuple[int, ...]) -> Array:
