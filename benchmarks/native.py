@@ -1,0 +1,127 @@
+"""Our kernels against onnxruntime on the same bundle, on this machine: medians of paired ratios in one run.
+
+    python -m benchmarks.native                                        the default model
+    python -m benchmarks.native --reference shufflenet_v1_x0_5_g3      224 px, 1000 classes, seeded weights
+
+Both are called as the node calls them, from the frame's bytes to logits and embedding, in turns on one core,
+so that a busy phase of the machine meets both. Also what the call costs beside the kernels' own time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shufflenet_ros.backends.bundle import open_bundle
+from shufflenet_ros.backends.locate import DEFAULT_MODEL
+from shufflenet_ros.backends.native import NativeBackend
+from shufflenet_ros.backends.open import load
+from shufflenet_ros.backends.variants import precisions
+from shufflenet_ros.sets.calibration import reference_inputs
+
+ROUNDS, FRAMES, CALLS = 60, 8, 2000
+CALIBRATION_PICTURES = 4
+
+
+def measure(model: str = DEFAULT_MODEL) -> Mapping[str, Any]:
+    """Of a bundle with native variants: milliseconds a frame, and how many times faster than onnxruntime."""
+    bundle = load(model, backend='onnxruntime').bundle
+    frames = list(reference_inputs(bundle.card.input, FRAMES, seed=2).inputs[:, None])
+    backends = {'onnxruntime': load(model, backend='onnxruntime').backend}
+    for precision in precisions(bundle.card, 'native'):
+        backends[precision] = load(model, backend='native', precision=precision).backend
+    times: dict[str, list[float]] = {name: [] for name in backends}
+    for _ in range(ROUNDS):
+        for name, backend in backends.items():
+            backend.run(frames[0])
+            start = time.perf_counter()
+            for frame in frames:
+                backend.run(frame)
+            times[name].append((time.perf_counter() - start) / FRAMES)
+    figures: dict[str, Any] = {'model': bundle.card.name, 'rounds': ROUNDS}
+    for name, backend in backends.items():
+        ratios = np.divide(times['onnxruntime'], times[name])
+        low, middle, high = (round(float(q), 2) for q in np.percentile(ratios, (25, 50, 75)))
+        figures[name] = {
+            'runs': backend.provider, 'median_ms': round(1e3 * statistics.median(times[name]), 3),
+            'times_faster': middle, 'quartiles': [low, high]}
+    return figures | {'call_us': call_overhead(NativeBackend(bundle, precisions(bundle.card, 'native')[0]))}
+
+
+def call_overhead(backend: NativeBackend) -> float:
+    """Microseconds of NativeBackend.run that are not the kernels': with a function that returns at once."""
+    frame = np.zeros(backend._shape, np.uint8)
+
+    def best(call: Callable[[], object]) -> float:
+        def once() -> float:
+            start = time.perf_counter()
+            for _ in range(CALLS):
+                call()
+            return (time.perf_counter() - start) / CALLS
+        return min(once() for _ in range(5))
+
+    really, backend._run = backend._run, _returns_at_once(backend._run)
+    try:
+        return round(1e6 * best(lambda: backend.run(frame)), 2)
+    finally:
+        backend._run = really
+
+
+def _returns_at_once(run: Any) -> Any:
+    """sn_run with the same types of arguments, for a context of NULL: it refuses, and that counts as done."""
+    def call(context: int, *arguments: Any) -> int:
+        run(None, *arguments)
+        return 0
+    return call
+
+
+def reference_bundle(name: str, folder: Path) -> str:
+    """A bundle of a network of the zoo with seeded weights and all native variants; its path. Needs torch."""
+    from benchmarks.arm.reference import PX, reference_onnx
+    from shufflenet_ros.backends.onnx_write import save_bundle
+    from shufflenet_ros.core.card import Card, CardInput
+    from shufflenet_ros.zoo.native.network import PRECISIONS
+    from shufflenet_ros.zoo.native.pack import pack
+
+    path = folder / f'{name}.onnx'
+    spec = CardInput(layout='NHWC', dtype='uint8', size=(PX, PX), color='rgb')
+    labels = tuple(str(index) for index in range(1000))
+    dim = load_dim(graph := reference_onnx(name))
+    save_bundle(graph, Card(name, name, labels, spec, {'logits': 'logits', 'embedding': 'embedding'},
+                            embedding={'dim': dim, 'layer': 'global average pool'}), path)
+    pack(open_bundle(str(path)), PRECISIONS, reference_inputs(spec, CALIBRATION_PICTURES))
+    return str(path)
+
+
+def load_dim(graph: bytes) -> int:
+    """Length of the embedding that a graph declares."""
+    import onnx
+    outputs = {value.name: value for value in onnx.load_from_string(graph).graph.output}
+    return int(outputs['embedding'].type.tensor_type.shape.dim[1].dim_value)
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--model', default=DEFAULT_MODEL, help='a bundle with native variants')
+    what.add_argument('--reference', help='a network of the zoo; needs torch')
+    args = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(measure(reference_bundle(args.reference, Path(folder)) if args.reference
+                                 else args.model), indent=1))
+
+
+if __name__ == '__main__':
+    main()
