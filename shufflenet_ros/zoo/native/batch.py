@@ -6,6 +6,7 @@ float32 up to 2^24, and in float64 where a sum could go beyond.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,14 +14,16 @@ from shufflenet_ros.zoo.native import int8
 from shufflenet_ros.zoo.native.network import STEM_OFFSET, Array, Network, Op
 
 EXACT_IN_FLOAT32 = 2**24
-CHUNK_VALUES = 2**24
-"""How many values the largest map may have in all frames of a chunk: 64 MB of float32."""
+CHUNK_VALUES = 2**21
+"""How many values the largest map may have in all frames of a chunk."""
+CACHED_VALUES = 2**15
+"""How many values several passes go over at once."""
 
 
 def chunks(network: Network, frames: Array) -> Iterator[Array]:
     """The frames (N, H, W, 3) in pieces whose maps fit into memory."""
     largest = max(m.channels * m.height * m.width for m in network.maps)
-    size = max(1, CHUNK_VALUES // (8 * largest))
+    size = max(1, CHUNK_VALUES // largest)
     for start in range(0, len(frames), size):
         yield frames[start:start + size]
 
@@ -95,21 +98,32 @@ def _stem(op: Op, weights: Array, x: Array) -> Array:
                        for plane, value in zip(x, op.pad, strict=True)])
     windows = np.stack(list(_windows(padded, op.stride)))
     flat = windows.reshape(27, -1)  # [row][column][channel], as the weights
-    return np.matmul(weights.reshape(-1, 27), flat).reshape(-1, *windows.shape[2:])
+    y = weights.reshape(-1, 27) @ flat
+    return np.asarray(y.reshape(-1, *windows.shape[2:]))
 
 
 def _pointwise(op: Op, weights: Array, x: Array) -> Array:
     grouped = x.reshape(op.groups, op.count // op.groups, -1)
-    return np.matmul(weights.reshape(op.groups, -1, weights.shape[1]), grouped).reshape(-1, *x.shape[1:])
+    y = weights.reshape(op.groups, -1, weights.shape[1]) @ grouped
+    return np.asarray(y.reshape(-1, *x.shape[1:]))
 
 
 def _depthwise(op: Op, weights: Array, x: Array) -> Array:
-    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-128 if op.unsigned else 0)
-    taps = weights.reshape(-1, 9).T[:, :, None, None, None]
-    y = 0
-    for weight, window in zip(taps, _windows(padded, op.stride), strict=True):
-        y = y + weight * window
-    return np.asarray(y)
+    outside = -128 if op.unsigned else 0
+    rows, columns = -(-x.shape[2] // op.stride), -(-x.shape[3] // op.stride)
+    y = np.zeros((len(x), x.shape[1], rows, columns), weights.dtype)
+    for channels in _blocks(x):
+        padded = np.pad(x[channels], ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=outside)
+        taps = weights[channels].reshape(-1, 9).T[:, :, None, None, None]
+        for weight, window in zip(taps, _windows(padded, op.stride), strict=True):
+            y[channels] += weight * window
+    return y
+
+
+def _blocks(x: Array) -> Iterator[slice]:
+    """Ranges of channels that stay in the cache while several passes go over them."""
+    step = max(1, CACHED_VALUES // x[0].size)
+    return (slice(first, first + step) for first in range(0, len(x), step))
 
 
 def _windows(padded: Array, stride: int) -> Iterator[Array]:
@@ -139,8 +153,12 @@ def _values(op: Op, y: Array, held: Array | None) -> Array:
 
 
 def _steps(op: Op, y: Array, held: Array | None) -> Array:
-    whole = y.astype(np.int64) + op.bias.astype(np.int64)[:, None, None, None]
-    return int8.requantise(whole, op, held).astype(np.float32)
+    assert op.multiplier is not None
+    for channels in _blocks(y):
+        part = replace(op, multiplier=op.multiplier[channels])
+        whole = y[channels].astype(np.int64) + op.bias[channels].astype(np.int64)[:, None, None, None]
+        y[channels] = int8.requantise(whole, part, None if held is None else held[channels])
+    return y.astype(np.float32, copy=False)
 
 
 def head(network: Network, maps: list[Array]) -> tuple[Array, Array]:
