@@ -8,6 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from shufflenet_ros.backends.bundle import Bundle
+from shufflenet_ros.backends.errors import ModelError
 from shufflenet_ros.backends.files import sha256_of
 from shufflenet_ros.backends.index import NAME, renew_entry, write_whole
 from shufflenet_ros.backends.onnx_edit import with_metadata
@@ -69,9 +70,9 @@ def pack(bundle: Bundle, precisions: Sequence[str], calibration: Calibration | N
 
     Raises:
         NotTaken: our kernels cannot compute the graph; names the node.
-        ZooError: no frames for a precision that needs them, a card that is not in the file, or a name that
-            cards do not take.
-        ModelError: a variant's answers are not finite, or too far from the graph's.
+        ZooError: no frames for a precision that needs them, or frames after which its answers are too far
+            from the graph's; a card that is not in the file, or a name that cards do not take.
+        ModelError: the answers of fp32 are too far from the graph's.
     """
     _check(bundle, precisions, calibration)
     try:
@@ -111,7 +112,13 @@ def _make(bundle: Bundle, network: Network, precision: str, calibration: Calibra
         network = CONVERSIONS[precision](network, calibration.inputs)
         source = calibration.summary
     backend = _InNumpy(network)
-    prove_variant(backend, bundle, precision, str(path))
+    try:
+        prove_variant(backend, bundle, precision, str(path))
+    except ModelError as error:
+        if source:
+            raise ZooError(f'{error}, with more pictures to take ranges from, or with such as the camera '
+                           f'sees; these were {source}') from error
+        raise
     blob = write_blob(network)
     variant = Variant(path.name, sha256_of(blob), precision, backend='native',
                       graph_sha256=network.graph_sha256, calibration=source)

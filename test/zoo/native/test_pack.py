@@ -1,0 +1,177 @@
+"""`models pack` and `export --precision`: blobs beside a bundle, entries in its card, nothing else moved."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+pytest.importorskip('onnx')
+
+from shufflenet_ros.backends.bundle import open_bundle
+from shufflenet_ros.backends.files import sha256_of
+from shufflenet_ros.backends.index import read_index, write_index
+from shufflenet_ros.backends.locate import DEFAULT_MODEL
+from shufflenet_ros.cli import main
+from shufflenet_ros.sets.calibration import calibration_inputs, reference_inputs
+from shufflenet_ros.sets.cut import cut
+from shufflenet_ros.sets.open import open_set
+
+ALL = ['fp32', 'fp16', 'int8']
+
+
+@pytest.fixture
+def shipped(tmp_path):
+    """A copy of the default bundle as it was before it was packed, in a folder with an index."""
+    bundle = open_bundle(DEFAULT_MODEL)
+    path = tmp_path / 'models' / bundle.path.name
+    path.parent.mkdir()
+    shutil.copy(bundle.path, path)
+    write_index(path.parent)
+    return path
+
+
+def pack(*arguments, status=0):
+    assert main(['models', 'pack', *map(str, arguments)]) == status
+
+
+def test_every_precision_is_written_listed_and_proved_without_onnx(shipped, capsys):
+    before = open_bundle(str(shipped))
+    pack(shipped, '--reference', '--count', 64, '--json')
+    report = json.loads(capsys.readouterr().out)
+    after = open_bundle(str(shipped))
+    assert report['bundle'] == str(shipped) and [v['precision'] for v in report['variants']] == ALL
+    assert after.facts.graph_sha256 == before.facts.graph_sha256
+    entries = [v for v in after.card.variants if v.backend == 'native']
+    for variant, told in zip(entries, report['variants'], strict=True):
+        blob = shipped.with_name(variant.file).read_bytes()
+        assert blob[:4] == b'SNNB' and len(blob) == told['size']
+        assert (sha256_of(blob), after.facts.graph_sha256) == (variant.sha256, variant.graph_sha256)
+        assert told['distance'] < {'fp32': 1e-5, 'fp16': 0.05, 'int8': 0.3}[variant.precision]
+        assert ('synthetic: 64 pictures' in variant.calibration) == (variant.precision != 'fp32')
+    for field in ('labels', 'training', 'metrics', 'golden', 'license', 'source', 'network_config', 'cost'):
+        assert getattr(after.card, field) == getattr(before.card, field)
+    entry = read_index(shipped.parent)[after.card.name]
+    assert (entry.sha256, entry.size) == (after.sha256, len(after.data))
+    code = ("import sys; sys.modules['onnx'] = None; from shufflenet_ros.backends.open import load; "
+            'print(load(sys.argv[1], backend="onnxruntime").bundle.card.variants[0].file)')
+    done = subprocess.run([sys.executable, '-c', code, shipped], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == entries[0].file
+
+
+def test_packing_needs_no_torch(shipped):
+    code = ("import sys; sys.modules['torch'] = None; from shufflenet_ros.cli import main; "
+            "sys.exit(main(['models', 'pack', sys.argv[1], '--reference', '--count', '64']))")
+    done = subprocess.run([sys.executable, '-c', code, shipped], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list(shipped.parent.glob('*.native'))) == 3
+
+
+def test_packed_again_an_entry_is_replaced_and_others_stay(shipped):
+    pack(shipped, '--reference', '--count', 64, '--precision', 'fp32', 'int8')
+    first = {v.precision: v for v in open_bundle(str(shipped)).card.variants if v.backend == 'native'}
+    pack(shipped, '--reference', '--count', 80, '--precision', 'int8')
+    again = [v for v in open_bundle(str(shipped)).card.variants if v.backend == 'native'
+             and v.precision in ('fp32', 'int8')]
+    assert sorted(v.precision for v in again) == ['fp32', 'int8'] and first['fp32'] in again
+    assert first['int8'] not in again
+    once = shipped.read_bytes()
+    pack(shipped, '--reference', '--count', 80, '--precision', 'int8')
+    assert shipped.read_bytes() == once
+
+
+def test_another_folder_gets_bundle_and_variants(shipped, tmp_path):
+    old = shipped.read_bytes()
+    pack(shipped, '--precision', 'fp32', '-o', tmp_path / 'new')
+    assert shipped.read_bytes() == old and not list(shipped.parent.glob('*.native'))
+    assert sorted(path.suffix for path in (tmp_path / 'new').iterdir()) == ['.native', '.onnx']
+    assert open_bundle(str(tmp_path / 'new' / shipped.name)).sha256 != sha256_of(old)
+
+
+def test_calibration_pictures_are_those_that_train_and_the_card_names_them(shipped, tmp_path, write_set):
+    tar = write_set(tmp_path / 'tiny.tar')
+    pack(shipped, '--calibrate', tar, '--count', 12, '--precision', 'fp16')
+    card = open_bundle(str(shipped)).card
+    expected = calibration_inputs(tar, card.input, 12).summary
+    assert 'tiny.tar (train): 12 pictures of 3 classes' in expected
+    assert [v.calibration for v in card.variants if v.precision == 'fp16'] == [expected]
+
+
+def test_of_a_set_without_splits_what_is_held_out_calibrates_nothing(tmp_path, write_set):
+    spec = open_bundle(DEFAULT_MODEL).card.input
+    folder = write_set(tmp_path / 'tiny.tar').parent
+    shutil.unpack_archive(tmp_path / 'tiny.tar', folder)
+    held = set(cut(open_set(folder / 'train'))[1].names)
+    chosen = calibration_inputs(folder / 'train', spec, 1000, hold_out=True)
+    assert held and not held & set(chosen.names)
+    assert held <= set(calibration_inputs(folder / 'train', spec, 1000).names)
+    assert 'all but what is held out' in chosen.summary
+
+
+def test_ranges_of_pictures_unlike_any_other_are_refused_and_nothing_is_written(shipped, capsys, tmp_path,
+                                                                                write_set):
+    old = shipped.read_bytes()
+    colours = write_set(tmp_path / 'tiny.tar')  # one colour a picture
+    pack(shipped, '--calibrate', colours, '--precision', 'fp32', 'int8', status=2)
+    error = capsys.readouterr().err
+    assert "expected logits within 0.3 of the graph's" in error and 'these were tiny.tar (train): ' in error
+    assert shipped.read_bytes() == old and not list(shipped.parent.glob('*.native'))
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (['--precision', 'fp16', 'int8'], 'fp16 and int8 of .*: expected pictures to take ranges from'),
+    (['--calibrate', 'nowhere'], 'set nowhere does not exist'),
+    (['--reference', '--count', '0'], '0 calibration pictures: expected at least 1'),
+])
+def test_wrong_arguments_write_nothing(arguments, words, shipped, capsys):
+    old = shipped.read_bytes()
+    pack(shipped, *arguments, status=2)
+    error = capsys.readouterr().err
+    assert re.search(words, error), error
+    assert shipped.read_bytes() == old and not list(shipped.parent.glob('*.native'))
+
+
+def test_a_graph_that_kernels_do_not_have_is_refused_with_the_reason(shared_data, tmp_path, capsys):
+    theirs = tmp_path / 'theirs.onnx'
+    shutil.copy(shared_data / 'shufflenet_v2_x1_0_int8.onnx', theirs)
+    pack(theirs, status=2)
+    assert 'its card is packaged' in capsys.readouterr().err
+    card = tmp_path / 'card.json'
+    card.write_text(open_bundle(str(theirs)).card.to_json())
+    assert main(['models', 'add-card', str(theirs), '--card', str(card), '-o',
+                 str(tmp_path / 'ours.onnx')]) == 0
+    capsys.readouterr()
+    pack(tmp_path / 'ours.onnx', status=2)
+    error = capsys.readouterr().err
+    assert 'ours.onnx: an input of NCHW float32: expected NHWC uint8' in error and 'onnxruntime' in error
+
+
+def test_export_packs_what_it_is_asked_for(tmp_path, capsys, write_set):
+    pytest.importorskip('torch')
+    tar = write_set(tmp_path / 'tiny.tar')
+    (tmp_path / 'tiny.yaml').write_text('name: tiny\nnetwork: {groups: 3, width: 0.25}\npx: 64\nepochs: 1\n'
+                                        'batch: 12\nlearning_rate: 0.05\nwarmup_epochs: 0.5\n')
+    run, out = tmp_path / 'run', tmp_path / 'models'
+    train = ['train', '--recipe', str(tmp_path / 'tiny.yaml'), '--data', str(tar), '--out', str(run)]
+    assert main(train) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        assert main(['export', '--run', str(run), '--out', str(out), '--data', str(tar),
+                     '--precision', *ALL]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report['variants'] == [f'tiny-{precision}.native' for precision in ALL]
+    bundle = open_bundle(str(out / 'tiny.onnx'))
+    assert [v.file for v in bundle.card.variants] == report['variants']
+    assert bundle.card.variants[1].calibration.startswith('tiny.tar (train): ')
+    assert bundle.card.metrics['top1'] == report['top1']
+    assert read_index(out)['tiny'].sha256 == bundle.sha256
+
+
+def test_reference_pictures_are_the_frames_that_the_network_takes():
+    spec = open_bundle(DEFAULT_MODEL).card.input
+    frames = reference_inputs(spec, 2).inputs
+    assert frames.shape == (2, *spec.shape[1:]) and frames.dtype == np.uint8
