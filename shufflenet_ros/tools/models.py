@@ -4,6 +4,7 @@
   show            one of them in full
   fetch           bring a download into the cache, checked
   import          turn somebody else's weights into a bundle (needs the extra train)
+  pack            write the variants of a bundle that our own kernels run (needs the extra export)
   check           everything the node does when it loads a model, in a child process first, and the same for
                   each variant that this machine can run; status 1 says no
   add-card        write a card into an ONNX file

@@ -54,9 +54,19 @@ def test_reads_every_field() -> None:
     assert card.input.shape == (1, 3, 64, 96) and card.input.std == (1.0, 2.0, 3.5)
     assert card.golden == Golden((1.0, 2.5), 0.01)
     assert card.variants == (Variant('a.onnx', '0' * 64, 'int8', 'arm', 'onnxruntime'),)
+    assert (card.variants[0].graph_sha256, card.variants[0].calibration) == ('', '')
     assert card.outputs == FULL['outputs'] and card.embedding == FULL['embedding']
     assert (card.license, card.source) == ('CC0', 'here')
     assert card.network_config == FULL['network_config'] and card.cost == FULL['cost']
+
+
+def test_a_variant_tells_its_graph_and_what_its_ranges_were_taken_from() -> None:
+    told = {'backend': 'native', 'graph_sha256': 'a' * 64, 'calibration': 'set (train): 256 pictures'}
+    card = parse_card(changed('variants', [FULL['variants'][0] | told]))
+    assert card.variants == (Variant('a.onnx', '0' * 64, 'int8', 'arm', **told),)
+    assert parse_card(card.to_json()) == card
+    with pytest.raises(CardError, match=r'variants\[0\].calibration'):
+        parse_card(changed('variants', [FULL['variants'][0] | {'calibration': 'two\nlines'}]))
 
 
 def test_what_may_be_missing_has_a_default() -> None:
