@@ -7,9 +7,10 @@ import numpy as np
 
 from shufflenet_ros.backends.bundle import Bundle
 from shufflenet_ros.backends.errors import ModelError, mismatch
-from shufflenet_ros.core.card import Card
+from shufflenet_ros.backends.variants import find_variant
+from shufflenet_ros.core.card import Card, Golden
 from shufflenet_ros.core.frame import Backend, Picture
-from shufflenet_ros.core.golden import golden_picture
+from shufflenet_ros.core.golden import GOLDEN_LOGITS, golden_picture
 from shufflenet_ros.core.preprocess import prepare
 
 DISTANCES: Mapping[str, float] = {'fp32': 1e-3, 'fp16': 0.05, 'int8': 0.3}
@@ -77,19 +78,27 @@ def golden_error(backend: Backend, card: Card) -> float:
 def prove_variant(backend: Backend, bundle: Bundle, precision: str, what: str) -> None:
     """Prove a backend that runs a variant of the bundle's graph.
 
-    In fp32 the golden logits must come out as they must of the graph itself. A lower precision gives others,
-    so that it is held to DISTANCES, and so is a card without a golden sample.
+    A variant whose card entry has golden logits of its own must give these, in int8 to the bit. Without them,
+    fp32 must give the graph's, and a lower precision, or a card without a golden sample, is held to DISTANCES
+    from the graph in onnxruntime.
 
     Raises:
         ModelError: as `prove`; or the answers are too far from those of the graph in onnxruntime.
     """
-    if precision == 'fp32' and bundle.card.golden is not None:
-        prove(backend, bundle.card, what)
-        return
-    prove(backend, replace(bundle.card, golden=None), what)
-    if (off := distance(backend, bundle)) > DISTANCES[precision]:
+    variant = find_variant(bundle.card, backend.name, precision)
+    golden = variant.golden if variant else None
+    if golden is None and precision == 'fp32':
+        golden = bundle.card.golden
+    prove(backend, replace(bundle.card, golden=golden), what)
+    if golden is None and (off := distance(backend, bundle)) > DISTANCES[precision]:
         raise mismatch(what, f"logits within {DISTANCES[precision]:g} of the graph's for a soft picture",
                        f'{off:.3g} on {backend.provider}', f'export {bundle.path.name} again')
+
+
+def golden_of(backend: Backend, card: Card, tolerance: float) -> Golden:
+    """What a variant's card entry keeps of a backend's answer to the golden picture."""
+    logits = backend.run(prepare(golden_picture(card.input.size), card.input)).logits
+    return Golden(tuple(float(value) for value in logits[:GOLDEN_LOGITS]), tolerance)
 
 
 def distance(backend: Backend, bundle: Bundle) -> float:

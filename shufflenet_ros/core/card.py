@@ -71,6 +71,8 @@ class Variant:
     Attributes:
         graph_sha256: of the ONNX graph it was made from (`backends.onnx_file.OnnxFacts`); '' where not told.
         calibration: in words, which pictures gave the ranges of its values; '' where none were needed.
+        golden: its own logits for the golden picture; None where only the graph's are known.
+        metrics: measured on this file, such as `top1` of so many `images`, and the `command` that did it.
     """
 
     file: str
@@ -80,6 +82,8 @@ class Variant:
     backend: str = 'onnxruntime'
     graph_sha256: str = ''
     calibration: str = ''
+    golden: Golden | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -207,27 +211,34 @@ def _cost(value: Any) -> dict[str, int]:
     return v
 
 
-def _golden(value: Any) -> Golden | None:
+def _golden(value: Any, within: str = '') -> Golden | None:
     if value is None:
         return None
-    v = _section(value, 'golden', {'logits': True, 'tolerance': False})
+    where = f'{within}.golden' if within else 'golden'
+    v = _section(value, where, {'logits': True, 'tolerance': False})
     if not isinstance(v['logits'], list) or not v['logits']:
-        raise _refuse('golden.logits', v['logits'], 'a list of numbers')
-    logits = tuple(_number(x, 'golden.logits', -1e9, 1e9) for x in v['logits'])
-    return Golden(logits, _number(v.get('tolerance', 1e-3), 'golden.tolerance', 0.0, 1.0))
+        raise _refuse(f'{where}.logits', v['logits'], 'a list of numbers')
+    logits = tuple(_number(x, f'{where}.logits', -1e9, 1e9) for x in v['logits'])
+    return Golden(logits, _number(v.get('tolerance', 1e-3), f'{where}.tolerance', 0.0, 1.0))
 
 
 def _variants(value: Any) -> tuple[Variant, ...]:
     if not isinstance(value, list):
         raise _refuse('variants', value, 'a list')
     known = dict.fromkeys(('file', 'sha256', 'precision'), True)
-    known |= dict.fromkeys(('target', 'backend', 'graph_sha256', 'calibration'), False)
+    texts = ('target', 'backend', 'graph_sha256', 'calibration')
+    known |= dict.fromkeys((*texts, 'golden', 'metrics'), False)
     variants = []
     for i, v in enumerate(value):
-        section = _section(v, f'variants[{i}]', known)
-        optional = {key for key, x in section.items() if x == '' and not known[key]}
-        variants.append(Variant(**{key: '' if key in optional else _text(x, f'variants[{i}].{key}')
-                                   for key, x in section.items()}))
+        where = f'variants[{i}]'
+        fields = dict(_section(v, where, known))
+        golden, metrics = _golden(fields.pop('golden', None), where), fields.pop('metrics', {})
+        if not isinstance(metrics, dict):
+            raise _refuse(f'{where}.metrics', metrics, 'an object')
+        for key, x in fields.items():
+            if x != '' or known[key]:
+                _text(x, f'{where}.{key}')
+        variants.append(Variant(**fields, golden=golden, metrics=metrics))
     return tuple(variants)
 
 

@@ -4,6 +4,9 @@ import numpy as np
 
 from shufflenet_ros.core.frame import Picture
 
+GOLDEN_LOGITS = 8
+"""How many of the logits a card keeps for its golden sample."""
+
 
 def golden_picture(size: tuple[int, int]) -> Picture:
     """(H, W, 3) uint8 RGB with pixel [y, x, c] = (7y + 13x + 29c + xy) mod 256: no file, no randomness."""

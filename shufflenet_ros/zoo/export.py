@@ -17,7 +17,7 @@ from shufflenet_ros.backends.bundle import open_bundle
 from shufflenet_ros.backends.onnx_write import save_bundle
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.core.card import Card, CardInput, Golden
-from shufflenet_ros.core.golden import golden_picture
+from shufflenet_ros.core.golden import GOLDEN_LOGITS, golden_picture
 from shufflenet_ros.core.preprocess import prepare
 from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.errors import ZooError
@@ -27,8 +27,6 @@ from shufflenet_ros.zoo.registry import name_of, values_of
 
 OPSET = 17  # the newest that keeps IR version 8, which the oldest supported onnxruntime still reads
 PARITY = 1e-4
-GOLDEN_LOGITS = 8
-"""How many of the logits a card keeps for its golden sample."""
 
 
 class ExportError(ZooError):

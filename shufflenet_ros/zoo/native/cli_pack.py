@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pictures.add_argument('--reference', action='store_true', help='take synthetic pictures for that')
     parser.add_argument('--count', type=int, default=256, metavar='N',
                         help='of these pictures (default: %(default)s)')
+    parser.add_argument('--score', type=Path, metavar='SET',
+                        help='measure each variant on the validation pictures of this set (of one without '
+                             'splits on what `evaluate --held-out` judges by), and keep it in the card')
     parser.add_argument('-o', '--output', type=Path, metavar='FOLDER',
                         help='where the bundle with its new card and the variants go (default: where it is)')
     parser.add_argument('--json', action='store_true', help='one JSON object')
@@ -47,9 +50,13 @@ def run(args: argparse.Namespace) -> int:
     calibration = calibrate(args.calibrate, bundle.card.input, args.count) if pictures else None
     made = pack(bundle, precisions, calibration, args.output)
     path = (args.output or bundle.path.parent) / bundle.path.name
+    metrics = {}
+    if args.score:
+        from shufflenet_ros.zoo.native.scored import score_variants
+        metrics = score_variants(path, args.score, [packed.variant.precision for packed in made])
     if args.json:
         variants = [asdict(packed.variant) | {'size': packed.size, 'distance': packed.distance}
-                    for packed in made]
+                    | {'metrics': metrics.get(packed.variant.precision, {})} for packed in made]
         print(json.dumps({'bundle': str(path), 'variants': variants}, ensure_ascii=False))
     for packed in made:
         print(f"wrote {packed.path}: {packed.size} bytes, logits for a soft picture "

@@ -12,7 +12,7 @@ from shufflenet_ros.backends.errors import ModelError
 from shufflenet_ros.backends.files import sha256_of
 from shufflenet_ros.backends.index import NAME, renew_entry, write_whole
 from shufflenet_ros.backends.onnx_edit import with_metadata
-from shufflenet_ros.backends.prove import distance, prove_variant
+from shufflenet_ros.backends.prove import distance, golden_of, prove_variant
 from shufflenet_ros.core.card import METADATA_KEY, Variant, parse_card
 from shufflenet_ros.core.frame import Outputs
 from shufflenet_ros.sets.calibration import Calibration
@@ -27,6 +27,10 @@ from shufflenet_ros.zoo.native.reference import run
 SUFFIX = '.native'
 CONVERSIONS: Mapping[str, Callable[[Network, Array], Network]] = {'fp16': to_half, 'int8': quantise}
 """What needs frames to know its ranges; fp32 needs none."""
+
+GOLDEN_TOLERANCES: Mapping[str, float] = {'fp32': 1e-3, 'fp16': 0.05, 'int8': 1e-6}
+"""How far a variant's answer on a robot may be from the one that NumPy gives here, relative to its largest
+logit: int8 is the same to the bit on every CPU, half precision rounds as the CPU does."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,13 @@ def pack(bundle: Bundle, precisions: Sequence[str], calibration: Calibration | N
     except NotTaken as error:
         raise NotTaken(f'{bundle.path}: {error}; it runs on onnxruntime as it is') from error
     folder = folder or bundle.path.parent
+    # What earlier variants answered says nothing of the new ones.
+    graph_alone = replace(bundle, card=replace(bundle.card, variants=()))
     blobs: dict[Path, bytes] = {}
     made = []
     for precision in dict.fromkeys(precisions):
         path = folder / f'{bundle.path.stem}-{precision}{SUFFIX}'
-        packed, blobs[path] = _make(bundle, network, precision, calibration, path)
+        packed, blobs[path] = _make(graph_alone, network, precision, calibration, path)
         made.append(packed)
     folder.mkdir(parents=True, exist_ok=True)
     for path, blob in blobs.items():
@@ -121,7 +127,8 @@ def _make(bundle: Bundle, network: Network, precision: str, calibration: Calibra
         raise
     blob = write_blob(network)
     variant = Variant(path.name, sha256_of(blob), precision, backend='native',
-                      graph_sha256=network.graph_sha256, calibration=source)
+                      graph_sha256=network.graph_sha256, calibration=source,
+                      golden=golden_of(backend, bundle.card, GOLDEN_TOLERANCES[precision]))
     return Packed(variant, path, len(blob), distance(backend, bundle)), blob
 
 

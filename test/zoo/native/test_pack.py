@@ -175,3 +175,45 @@ def test_reference_pictures_are_the_frames_that_the_network_takes():
     spec = open_bundle(DEFAULT_MODEL).card.input
     frames = reference_inputs(spec, 2).inputs
     assert frames.shape == (2, *spec.shape[1:]) and frames.dtype == np.uint8
+
+
+def test_a_variant_is_held_to_its_own_golden_logits(shipped, native_library):
+    from dataclasses import replace
+
+    from shufflenet_ros.backends.errors import ModelError
+    from shufflenet_ros.backends.onnx_edit import with_metadata
+    from shufflenet_ros.backends.open import load
+    from shufflenet_ros.core.card import METADATA_KEY
+
+    pack(shipped, '--reference', '--count', 64, '--precision', 'int8')
+    bundle = open_bundle(str(shipped))
+    variant = next(v for v in bundle.card.variants if v.precision == 'int8')
+    assert variant.golden.tolerance <= 1e-6
+    assert load(str(shipped), backend='native', precision='int8').choice.startswith('native')
+    first, *others = variant.golden.logits
+    largest = max(map(abs, variant.golden.logits))
+    off = replace(variant, golden=replace(variant.golden, logits=(first + 1e-4 * largest, *others)))
+    card = replace(bundle.card, variants=(off,))
+    shipped.write_bytes(with_metadata(bundle.data, METADATA_KEY, card.to_json()))
+    write_index(shipped.parent)
+    with pytest.raises(ModelError, match='golden logits within 1e-06'):
+        load(str(shipped), backend='native', precision='int8')
+
+
+def test_scores_of_variants_are_kept_with_the_command(shipped, native_library, tmp_path, capsys):
+    import cv2
+
+    labels = open_bundle(str(shipped)).card.labels
+    for split, count in (('train', 3), ('val', 2)):
+        for label in labels[:2]:
+            folder = tmp_path / 'set' / split / label
+            folder.mkdir(parents=True)
+            for index in range(count):
+                picture = np.random.default_rng(index).integers(0, 256, (80, 80, 3), np.uint8)
+                assert cv2.imwrite(str(folder / f'{index}.png'), picture)
+    pack(shipped, '--reference', '--count', 64, '--precision', 'fp32', '--score', tmp_path / 'set', '--json')
+    told = json.loads(capsys.readouterr().out)['variants'][0]['metrics']
+    kept = open_bundle(str(shipped)).card.variants[0].metrics
+    name = open_bundle(str(shipped)).card.name
+    assert kept == told and kept['images'] == 4 and 0 <= kept['top1'] <= kept['top5'] <= 1
+    assert kept['command'] == f'shufflenet-ros evaluate set --model {name} --precision fp32'

@@ -1,0 +1,73 @@
+"""What a variant is worth: its accuracy on a labelled set, measured on its file, kept in its card entry."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from shufflenet_ros.backends.bundle import open_bundle
+from shufflenet_ros.backends.index import renew_entry, write_whole
+from shufflenet_ros.backends.onnx_edit import with_metadata
+from shufflenet_ros.backends.open import load
+from shufflenet_ros.core.card import METADATA_KEY
+from shufflenet_ros.core.classifier import Classifier
+from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.sets.cut import HELD_OUT, cut
+from shufflenet_ros.sets.errors import SetError
+from shufflenet_ros.sets.open import open_set
+from shufflenet_ros.sets.sample import LabelledSet
+from shufflenet_ros.sets.score import score
+
+
+def judging_part(path: Path) -> LabelledSet:
+    """A set's validation split; of a set without splits what `evaluate --held-out` judges by.
+
+    Raises:
+        SetError: no set, or one with splits and none for validation.
+    """
+    dataset = open_set(path)
+    return dataset if dataset.split else cut(dataset)[1]
+
+
+def measure(path: Path, dataset: LabelledSet, precision: str) -> dict[str, Any]:
+    """Top-1 and top-5 of a native variant as shares of 1, on how many pictures, by which command.
+
+    Raises:
+        ModelError: the variant cannot run here.
+        SetError: the set's classes are no labels of the model, or no picture can be scored.
+    """
+    loaded = load(str(path), backend='native', precision=precision)
+    scores = score(Classifier(loaded.card, loaded.backend), dataset)
+    if not len(scores.targets):
+        raise SetError(f'{dataset.path}: none of its {dataset.count} pictures could be scored')
+    how = ' --held-out' if dataset.split == HELD_OUT else ''
+    command = (f'shufflenet-ros evaluate {printable(dataset.path.name)}{how} --model {loaded.card.name} '
+               f'--precision {precision}')
+    print(f'{path.name} {precision}: top-1 {100 * scores.top(1):.2f} % of {len(scores.targets)} pictures',
+          file=sys.stderr)
+    return {'top1': round(scores.top(1), 4), 'top5': round(scores.top(5), 4), 'images': len(scores.targets),
+            'kernels': loaded.backend.provider, 'command': command}
+
+
+def keep(path: Path, metrics: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write metrics (precision -> figures) into the entries of a bundle's native variants."""
+    bundle = open_bundle(str(path))
+    variants = tuple(
+        replace(v, metrics=metrics[v.precision]) if v.backend == 'native' and v.precision in metrics else v
+        for v in bundle.card.variants)
+    card = replace(bundle.card, variants=variants)
+    write_whole(path, with_metadata(bundle.data, METADATA_KEY, card.to_json()))
+    renew_entry(path, card.name)
+
+
+def score_variants(path: Path, data: Path, precisions: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Measure a bundle's native variants on the judging part of a set, and keep what comes out.
+
+    Raises:
+        ModelError, SetError: as `measure` and `judging_part`.
+    """
+    dataset = judging_part(data)
+    metrics = {precision: measure(path, dataset, precision) for precision in precisions}
+    keep(path, metrics)
+    return metrics
