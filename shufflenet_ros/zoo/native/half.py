@@ -79,12 +79,12 @@ def _sums(network: Network, peaks: Peaks) -> Iterator[float]:
 def _scaled(op: Op, factor: float) -> Op:
     """Weights in half, biases in single precision."""
     wanted = op.weights.astype(np.float64) * (factor if op.kind == 'stem' else 1.0)
-    weights = wanted.astype(np.float16)
-    lost = np.sqrt(np.square(weights - wanted).sum())
-    if not lost <= MOST_LOSS * np.sqrt(np.square(wanted).sum()):
-        largest, part = np.abs(wanted).max(initial=0), lost / np.sqrt(np.square(wanted).sum())
+    with np.errstate(over='ignore'):  # infinite weights are refused below
+        weights = wanted.astype(np.float16)
+    size, lost = np.linalg.norm(wanted), np.linalg.norm(weights - wanted)
+    if lost > MOST_LOSS * size:
         raise ZooError(
-            f'the weights of a {op.kind} operation, up to {largest:.3g}, lose {part:.2g} of themselves in '
-            f'half precision: expected at most {MOST_LOSS:.2g}, that is, values between 6e-5 and 65504; '
-            'use fp32')
+            f'the weights of a {op.kind} operation, up to {np.abs(wanted).max():.3g}, lose '
+            f'{lost / size:.2g} of themselves in half precision: expected at most {MOST_LOSS:.2g}, that is, '
+            'values between 6e-5 and 65504; use fp32')
     return replace(op, weights=weights, bias=(op.bias * factor).astype(np.float32))

@@ -106,7 +106,8 @@ def find_peaks(network: Network, frames: Array) -> Peaks:
     def visit(index: int, values: Array) -> None:
         written[index] = np.maximum(written[index], np.abs(values).max((1, 2, 3)))
 
-    logits, _ = evaluate(network, frames, visit)
+    with np.errstate(over='ignore', invalid='ignore'):  # refused below, with the operation's kind
+        logits, _ = evaluate(network, frames, visit)
     written[-1] = np.abs(logits).max(0)
     for op, peaks in zip(network.ops, written, strict=True):
         if not np.isfinite(peaks).all():
