@@ -80,6 +80,7 @@ LEVELS = (
     _fp('avx2', 'avx2', 'x86_64', 'SN_AVX2', AVX2),
     _fp('c', 'c', '', '0', ()),
     _i8('dot', 'neon', 'aarch64', 'SN_NEON | SN_DOT_NEON', ('-march=armv8.2-a+dotprod', *A76)),
+    _i8('neon', 'neon', 'aarch64', 'SN_NEON', ('-march=armv8-a', *A76)),
     _i8('vnni', 'x86', 'x86_64', 'SN_AVX2 | SN_AVX512 | SN_AVX512_VNNI', (*AVX512, '-mavx512vnni')),
     _i8('avxvnni', 'x86', 'x86_64', 'SN_AVX2 | SN_AVX_VNNI', (*AVX2, '-mavxvnni')),
     _i8('avx2', 'x86', 'x86_64', 'SN_AVX2', AVX2),

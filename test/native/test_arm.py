@@ -21,7 +21,7 @@ ERROR = {'fp32': 1e-5, 'fp16': 1e-2, 'int8': 0.0}
 # What has to run: the best that the CPU can.
 KERNELS = {('cortex-a76', 'fp32'): 'fp32-neon', ('cortex-a76', 'fp16'): 'fp16-half',
            ('cortex-a76', 'int8'): 'int8-dot', ('cortex-a72', 'fp32'): 'fp32-neon',
-           ('cortex-a72', 'fp16'): 'fp16-as-fp32-neon', ('cortex-a72', 'int8'): 'int8-c'}
+           ('cortex-a72', 'fp16'): 'fp16-as-fp32-neon', ('cortex-a72', 'int8'): 'int8-neon'}
 
 
 @pytest.fixture(scope='module', autouse=True)

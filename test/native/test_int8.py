@@ -113,7 +113,7 @@ def arm_driver():
     return driver()
 
 
-@pytest.mark.parametrize('cpu, kernels', [('cortex-a76', 'int8-dot'), ('cortex-a72', 'int8-c')])
+@pytest.mark.parametrize('cpu, kernels', [('cortex-a76', 'int8-dot'), ('cortex-a72', 'int8-neon')])
 def test_kernels_of_arm(cpu, kernels, sample, arm_driver):
     from benchmarks.arm.native_count import run_driver
     logits, used, _ = run_driver(arm_driver, cpu, write_blob(sample.network), sample.frames.tobytes())

@@ -3,8 +3,6 @@
  * Outputs of a group are shared out to tiles of nearly equal size. A tile is one piece: its head, then
  * [outputs][16] biases (16 times the same: so sums begin with them), then [inputs / 16][outputs][16] weights,
  * so that one load is the weights of 16 inputs for one output. Inputs are filled up with zero weights. */
-#define TILE 5 /* 5 outputs x 16 pixels, 4 vectors of inputs and 5 weights fill 29 of NEON's 32 registers */
-
 typedef struct tile_head {
     int16_t factors[8];
     size_t plane[TILE + 1]; /* where each output's plane begins, from the target's data */

@@ -1,4 +1,4 @@
-/* The tile that matrix products are computed in: 16 pixels x up to 5 outputs.
+/* The tile that matrix products are computed in: 16 pixels x up to TILE outputs.
  *
  * Inputs lie in quads, [inputs / 4][pixel][4 channels]: one load is LANES pixels of four channels, and a dot
  * product adds all four to LANES sums. Results are planar: 16 bytes of one channel. */
@@ -64,6 +64,18 @@ SN_INLINE void tile(const strip *s, size_t at, const int outputs, const int vect
  * tile is packed. */
 #define TILES(outputs, rest) \
     for (; at + LANES < pixels; at += LINE) tile(&s, at, outputs, VECTORS, rest)
+#ifdef SN_SMALL
+#define ALL_TILES(outputs) TILES(outputs, quads % 4)
+#else
+#define ALL_TILES(outputs) do { \
+    switch (quads % 4) { \
+    case 0: TILES(outputs, 0); break; \
+    case 1: TILES(outputs, 1); break; \
+    case 2: TILES(outputs, 2); break; \
+    default: TILES(outputs, 3); \
+    } \
+} while (0)
+#endif
 #define DEFINE_STRIP(outputs) \
     SN_APART const tile_head *strip_##outputs(const tile_head *head, const int8_t *x, size_t step, \
                                               uint32_t quads, size_t pixels, int8_t *to, int16_t residual) { \
@@ -72,24 +84,24 @@ SN_INLINE void tile(const strip *s, size_t at, const int outputs, const int vect
         s.weights = (const int8_t *)(s.bias + LINE * outputs); \
         SN_UNROLL for (int o = 0; o < outputs; o++) s.to[o] = to + head->plane[o]; \
         size_t at = 0; \
-        switch (quads % 4) { \
-        case 0: TILES(outputs, 0); break; \
-        case 1: TILES(outputs, 1); break; \
-        case 2: TILES(outputs, 2); break; \
-        default: TILES(outputs, 3); \
-        } \
+        ALL_TILES(outputs); \
         if (at < pixels) tile(&s, at, outputs, 1, quads % 4); \
         return (const tile_head *)(s.weights + (quads + 3) / 4 * CHUNK * outputs); \
     }
+
+typedef const tile_head *strip_kernel(const tile_head *, const int8_t *, size_t, uint32_t, size_t, int8_t *,
+                                      int16_t);
+
 DEFINE_STRIP(1)
 DEFINE_STRIP(2)
+#if TILE == 2
+static strip_kernel *const strips[TILE + 1] = {NULL, strip_1, strip_2};
+#else
 DEFINE_STRIP(3)
 DEFINE_STRIP(4)
 DEFINE_STRIP(5)
-
-static const tile_head *(*const strips[TILE + 1])(const tile_head *, const int8_t *, size_t, uint32_t, size_t,
-                                                  int8_t *, int16_t) = {NULL, strip_1, strip_2, strip_3, strip_4,
-                                                                        strip_5};
+static strip_kernel *const strips[TILE + 1] = {NULL, strip_1, strip_2, strip_3, strip_4, strip_5};
+#endif
 
 /* One group's product. group: its first tile. x: its inputs in quads, for as many pixels as a step holds. to:
  * where the first pixel of the target's first plane goes. Gives the next group. */

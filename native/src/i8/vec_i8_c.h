@@ -1,4 +1,6 @@
 /* int8 for any CPU: vectors of GCC's and clang's own, which become whatever the CPU has. A sum is 4 pixels. */
+#define SN_SMALL /* code is small rather than fast: whoever has no better is better off with floating point */
+#define TILE 2
 #define LANES 4
 #define OFFSET 0
 #define HALF 8 /* of the 16 that a sum is divided by: the shift alone rounds down */
@@ -54,12 +56,22 @@ SN_INLINE void load_windows(quads_t x[VECTORS / 2], const int8_t *p) {
     memcpy(x + 1, p + 2, 16);
 }
 
-/* Byte i of each quad, as a number. */
-SN_INLINE sum_t byte_of(quads_t x, const int i) { return (sum_t)(x << (24 - 8 * i)) >> 24; }
+typedef int16_t shorts_t __attribute__((vector_size(16)));
+
+/* Bytes 0 and 2 of each quad, or 1 and 3, as 16-bit numbers. */
+SN_INLINE shorts_t even_bytes(quads_t x) { return (shorts_t)((shorts_t)x << 8) >> 8; }
+SN_INLINE shorts_t odd_bytes(quads_t x) { return (shorts_t)x >> 8; }
+
+/* Two products fit 16 bits, as weights are never -128. */
+SN_INLINE sum_t dot_bytes(sum_t sum, quads_t x, quads_t w) {
+    const sum_t pairs = (sum_t)(even_bytes(x) * even_bytes(w) + odd_bytes(x) * odd_bytes(w));
+    return sum + ((pairs << 16) >> 16) + (pairs >> 16);
+}
 
 SN_INLINE sum_t dot(sum_t sum, quads_t x, weights_t w, const int lane) {
-    SN_UNROLL for (int i = 0; i < QUAD; i++) sum += byte_of(x, i) * (int32_t)w[QUAD * lane + i];
-    return sum;
+    uint32_t quad;
+    memcpy(&quad, w + QUAD * lane, sizeof quad);
+    return dot_bytes(sum, x, (quads_t){quad, quad, quad, quad});
 }
 
 /* The same where the quads are weights and the lane is the input. */

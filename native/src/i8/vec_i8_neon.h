@@ -1,7 +1,8 @@
-/* int8 with sdot (ARMv8.2 dot product) and sqrdmlah (ARMv8.1). A sum is 4 pixels; weights are lanes of a
- * register. */
+/* int8 on any aarch64, better with sdot (ARMv8.2) and sqrdmlah (ARMv8.1). A sum is 4 pixels; weights are lanes
+ * of a register. */
 #include <arm_neon.h>
 
+#define TILE 5 /* 5 outputs x 4 sums, 4 vectors of inputs and 5 of weights fill 29 of 32 registers */
 #define LANES 4
 #define OFFSET 0
 #define HALF 0 /* sqrshrn rounds by itself */
@@ -64,6 +65,9 @@ SN_INLINE void load_windows(quads_t x[VECTORS / 2], const int8_t *p) {
     x[1] = vld1q_s8(p + 2);
 }
 
+#ifdef __ARM_FEATURE_DOTPROD
+SN_INLINE sum_t dot_bytes(sum_t sum, int8x16_t x, int8x16_t w) { return vdotq_s32(sum, x, w); }
+
 SN_INLINE sum_t dot(sum_t sum, quads_t x, weights_t w, const int lane) {
     switch (lane) {
     case 0: return vdotq_laneq_s32(sum, x, w, 0);
@@ -72,6 +76,27 @@ SN_INLINE sum_t dot(sum_t sum, quads_t x, weights_t w, const int lane) {
     default: return vdotq_laneq_s32(sum, x, w, 3);
     }
 }
+#else
+SN_INLINE int8x16_t splat_quad(weights_t w, const int lane) {
+    const int32x4_t quads = vreinterpretq_s32_s8(w);
+    switch (lane) {
+    case 0: return vreinterpretq_s8_s32(vdupq_laneq_s32(quads, 0));
+    case 1: return vreinterpretq_s8_s32(vdupq_laneq_s32(quads, 1));
+    case 2: return vreinterpretq_s8_s32(vdupq_laneq_s32(quads, 2));
+    default: return vreinterpretq_s8_s32(vdupq_laneq_s32(quads, 3));
+    }
+}
+
+/* Two products fit 16 bits, as weights are never -128. */
+SN_INLINE sum_t dot_bytes(sum_t sum, int8x16_t x, int8x16_t w) {
+    const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(w)), high = vmull_high_s8(x, w);
+    return vpadalq_s16(sum, vpaddq_s16(low, high));
+}
+
+SN_INLINE sum_t dot(sum_t sum, quads_t x, weights_t w, const int lane) {
+    return dot_bytes(sum, x, splat_quad(w, lane));
+}
+#endif
 
 /* The same where the quads are weights and the lane is the input. */
 SN_INLINE sum_t dot_input(sum_t sum, quads_t w, weights_t x, const int lane) { return dot(sum, w, x, lane); }
@@ -98,10 +123,18 @@ SN_INLINE wide_t requantise(const sum_t sum[VECTORS], factors_t f, const int lan
     return v;
 }
 
+SN_INLINE int16x8_t add_product(int16x8_t v, int16x8_t x, int16x8_t m) {
+#ifdef __ARM_FEATURE_QRDMX
+    return vqrdmlahq_s16(v, x, m);
+#else
+    return vqaddq_s16(v, vqrdmulhq_s16(x, m));
+#endif
+}
+
 SN_INLINE wide_t add_residual(wide_t v, line_t x, int16_t multiplier, const int vectors) {
     const int16x8_t m = vdupq_n_s16(multiplier);
-    v.low = vqrdmlahq_s16(v.low, vmovl_s8(vget_low_s8(x)), m);
-    if (vectors == VECTORS) v.high = vqrdmlahq_s16(v.high, vmovl_high_s8(x), m);
+    v.low = add_product(v.low, vmovl_s8(vget_low_s8(x)), m);
+    if (vectors == VECTORS) v.high = add_product(v.high, vmovl_high_s8(x), m);
     return v;
 }
 
@@ -129,8 +162,8 @@ SN_INLINE int32_t plane_sum(const int8_t *p, uint32_t n) {
     static const int8_t ones[2 * LINE] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     const int8x16_t one = vld1q_s8(ones);
     int32x4_t sum = vdupq_n_s32(0);
-    for (; n >= LINE; n -= LINE, p += LINE) sum = vdotq_s32(sum, vld1q_s8(p), one);
-    return vaddvq_s32(vdotq_s32(sum, vld1q_s8(p), vld1q_s8(ones + LINE - n)));
+    for (; n >= LINE; n -= LINE, p += LINE) sum = dot_bytes(sum, vld1q_s8(p), one);
+    return vaddvq_s32(dot_bytes(sum, vld1q_s8(p), vld1q_s8(ones + LINE - n)));
 }
 
 /* Windows of the stem for four pixels at a time: see stem.h. */

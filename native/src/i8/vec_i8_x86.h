@@ -2,6 +2,7 @@
  * bits. The instruction takes unsigned bytes times signed ones, so inputs are packed as q + 128. */
 #include <immintrin.h>
 
+#define TILE 5 /* 5 outputs x 2 sums leave 6 registers of AVX2's 16 */
 #define LANES 8
 #define OFFSET 128
 #define HALF 8 /* of the 16 that a sum is divided by: the shift alone rounds down */

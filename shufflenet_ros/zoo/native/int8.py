@@ -2,7 +2,7 @@
 
 A map holds steps q from -128 to 127. After a ReLU a step's value is (q + 128) * scale, elsewhere q * scale.
 The blob has no such scales: multipliers and biases have absorbed them. Sums are int32; the quantiser keeps
-biases below 2^29, so that no sum leaves it.
+biases below 2^29, so that no sum leaves it. Weights are from -127 to 127, so that two products fit 16 bits.
 """
 
 import numpy as np
