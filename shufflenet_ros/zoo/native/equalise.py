@@ -20,6 +20,7 @@ DEAD = 2.0**-12
 MOST_UP = 64.0
 """A channel that hardly ever fires may be an accident of the frames: it isn't blown up further."""
 MOST_SHARED = 8.0
+TINY = 1e-30
 
 
 def equalise(network: Network, contents: Contents, peaks: Peaks) -> Network:
@@ -30,11 +31,10 @@ def equalise(network: Network, contents: Contents, peaks: Peaks) -> Network:
         order = first.table.astype(np.int64) - second.first
         peak = peaks.written[writer]
         if second.kind == 'depthwise':
-            factors = np.clip(peak.max() / _alive(peak), 1, MOST_UP)
+            factors = np.clip(_alive(peak).max() / _alive(peak), 1, MOST_UP)
         else:
             factors = np.sqrt(_inputs_largest(second)[order] / _alive(peak))
             factors = np.clip(factors / np.exp(np.log(factors).mean()), 1 / MOST_SHARED, MOST_SHARED)
-        factors[_dead(peak)] = 1
         back = np.empty_like(factors)
         back[order] = 1 / factors
         ops[writer] = _outputs_scaled(first, factors)
@@ -63,8 +63,8 @@ def _dead(peak: Array) -> Array:
 
 
 def _alive(peak: Array) -> Array:
-    """The peaks, with that of dead channels set to 1."""
-    return np.where(_dead(peak), 1, peak)
+    """The peaks, a dead channel's as the largest, so that its own weights are not blown up."""
+    return np.where(_dead(peak), max(float(peak.max()), TINY), peak)
 
 
 def _inputs_largest(op: Op) -> Array:
@@ -100,5 +100,5 @@ def _tamed(op: Op, dead: Array) -> Op:
     if dead.all() or not dead.any():
         return op
     limit = np.median(largest[~dead])
-    factors = np.where(dead & (largest > limit), limit / np.maximum(largest, np.float32(1e-30)), 1)
+    factors = np.where(dead & (largest > limit), limit / np.maximum(largest, TINY), 1)
     return _inputs_scaled(op, factors)

@@ -73,6 +73,17 @@ def test_the_scale_is_the_least_that_will_do(network):
     assert MOST_SUM < 65504 / 1.9
 
 
+def test_sums_on_their_way_count_as_well(network):
+    """An output that its bias keeps at 0, while sums of its products would leave half's range."""
+    first, _ = pair_of(network)
+    op = network.ops[first]
+    weights, bias = op.weights.copy(), op.bias.copy()
+    weights[0], bias[0] = 3e3 * (-1.0) ** np.arange(weights.shape[1]), -3e4
+    loud = changed(network, **{f'at_{first}': replace(op, weights=weights, bias=bias)})
+    assert largest_value(loud, frames(network)) < MOST_VALUE
+    assert to_half(loud, frames(network)).logit_scale > 1
+
+
 def test_same_frames_same_bytes(network):
     assert write_blob(to_half(network, frames(network))) == write_blob(to_half(network, frames(network)))
 
