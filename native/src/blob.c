@@ -110,6 +110,8 @@ static bool check_tensors(const checker *c, uint32_t index, const sn_blob_op *op
         return false;
     if ((!int8 || head) && !copy && !finite_floats(c, op->bias))
         return refuse(c, "operation %u: a bias is not finite", index);
+    if (int8 && op->weights.bytes && memchr(c->data + op->weights.offset, 0x80, op->weights.bytes))
+        return refuse(c, "operation %u: a weight of -128, expected -127 to 127", index);
     const uint32_t *destination = (const uint32_t *)(c->data + op->table.offset);
     for (uint64_t i = 0; i < table; i++)
         if (destination[i] >= c->maps[op->out_map].channels)

@@ -26,28 +26,40 @@ static void head_pack(const sn_op *op) {
     for (size_t o = 0; o < CLASSES * tiles; o++) bias[o] = o < classes ? ((const float *)op->bias)[o] : 0;
 }
 
-/* out[0..7] = (out[0..7] + weights x pooled) * scale */
-SN_INLINE void eight_classes(const T *weights, const T *pooled, size_t inputs, float *out, float scale) {
-    V acc[4][CLASSES / VL];
-    SN_UNROLL for (int i = 0; i < 4; i++)
-        SN_UNROLL for (int v = 0; v < CLASSES / VL; v++) acc[i][v] = v_dup(0);
-    for (size_t k = 0; k < inputs; k += 4) {
-        W four = w_load(pooled + k);
-        w_keep(four);
-        V in[PV];
+/* How many inputs are summed before the sum is added to single precision: half has 11 bits, and a long sum of
+ * weights of both signs would leave few of them. */
+#ifdef SN_HALF
+#define SUMMED(inputs) ((inputs) < 16 ? (inputs) : 16)
+#else
+#define SUMMED(inputs) (inputs)
+#endif
+
+/* out[0..7] += weights x pooled */
+SN_INLINE void eight_classes(const T *weights, const T *pooled, size_t inputs, float *out) {
+    while (inputs) {
+        V acc[4][CLASSES / VL];
+        SN_UNROLL for (int i = 0; i < 4; i++)
+            SN_UNROLL for (int v = 0; v < CLASSES / VL; v++) acc[i][v] = v_dup(0);
+        const T *const end = pooled + SUMMED(inputs);
+        inputs -= SUMMED(inputs);
+        for (; pooled < end; pooled += 4) {
+            W four = w_load(pooled);
+            w_keep(four);
+            V in[PV];
 #define HEAD_STEP(lane) \
     if ((lane) % INPUTS_A_LOAD == 0) LOAD_STEP(in, weights, PV * VL, PV); \
     SN_UNROLL for (int v = 0; v < CLASSES / VL; v++) \
         acc[lane][v] = v_fma_lane(acc[lane][v], in[CLASSES / VL * ((lane) % INPUTS_A_LOAD) + v], four, lane)
-        HEAD_STEP(0);
-        HEAD_STEP(1);
-        HEAD_STEP(2);
-        HEAD_STEP(3);
+            HEAD_STEP(0);
+            HEAD_STEP(1);
+            HEAD_STEP(2);
+            HEAD_STEP(3);
 #undef HEAD_STEP
+        }
+        SN_UNROLL for (int v = 0; v < CLASSES / VL; v++)
+            acc[0][v] = v_add(v_add(acc[0][v], acc[1][v]), v_add(acc[2][v], acc[3][v]));
+        add_eight(out, acc[0]);
     }
-    SN_UNROLL for (int v = 0; v < CLASSES / VL; v++)
-        acc[0][v] = v_add(v_add(acc[0][v], acc[1][v]), v_add(acc[2][v], acc[3][v]));
-    v_store8_scaled(out, acc[0], scale);
 }
 
 static void head_run(const sn_op *op, const sn_call *call) {
@@ -66,7 +78,8 @@ static void head_run(const sn_op *op, const sn_call *call) {
     for (size_t o = 0; o < classes; o += CLASSES, bias += CLASSES, weights += CLASSES * inputs) {
         float eight[CLASSES];
         memcpy(eight, bias, sizeof eight);
-        eight_classes(weights, pooled, inputs, eight, op->logit_scale);
+        eight_classes(weights, pooled, inputs, eight);
+        for (int i = 0; i < CLASSES; i++) eight[i] *= op->logit_scale;
         memcpy(call->logits + o, eight, (classes - o < CLASSES ? classes - o : CLASSES) * sizeof *eight);
     }
 }

@@ -46,9 +46,8 @@ static inline float sum_of(const T *p, uint32_t n) {
     return sum;
 }
 
-static inline void v_store8_scaled(float *to, const V *v, float scale) {
-    v_store(to, _mm256_mul_ps(v_add(v_load(to), v[0]), v_dup(scale)));
-}
+/* to[0..7] += v */
+static inline void add_eight(float *to, const V *v) { v_store(to, v_add(v_load(to), v[0])); }
 
 /* 32 pixels of three channels to (value - 128). Of each channel three planes, `stride` apart, get 16 values: the odd
  * columns one place further on, the even ones, the odd ones. */

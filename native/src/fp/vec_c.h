@@ -38,8 +38,9 @@ static inline float sum_of(const T *p, uint32_t n) {
     return sum;
 }
 
-static inline void v_store8_scaled(float *to, const V *v, float scale) {
-    for (int i = 0; i < 8; i++) to[i] = (to[i] + v[i / 4][i % 4]) * scale;
+/* to[0..7] += v */
+static inline void add_eight(float *to, const V *v) {
+    for (int i = 0; i < 8; i++) to[i] += v[i / 4][i % 4];
 }
 
 /* 32 pixels of three channels to (value - 128). Of each channel three planes, `stride` apart, get 16 values: the odd

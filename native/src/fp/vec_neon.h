@@ -86,15 +86,15 @@ static inline float sum_of(const T *p, uint32_t n) {
     return sum;
 }
 
-/* to[0..7] += v, or the sum of 4-wide a and b halves: what the head does with its accumulators. */
-static inline void v_store8_scaled(float *to, const V *v, float scale) {
+/* to[0..7] += v */
+static inline void add_eight(float *to, const V *v) {
 #ifdef SN_HALF
-    vst1q_f32(to, vmulq_n_f32(vaddq_f32(vld1q_f32(to), vcvt_f32_f16(vget_low_f16(v[0]))), scale));
-    vst1q_f32(to + 4, vmulq_n_f32(vaddq_f32(vld1q_f32(to + 4), vcvt_high_f32_f16(v[0])), scale));
+    const float32x4_t low = vcvt_f32_f16(vget_low_f16(v[0])), high = vcvt_high_f32_f16(v[0]);
 #else
-    vst1q_f32(to, vmulq_n_f32(vaddq_f32(vld1q_f32(to), v[0]), scale));
-    vst1q_f32(to + 4, vmulq_n_f32(vaddq_f32(vld1q_f32(to + 4), v[1]), scale));
+    const float32x4_t low = v[0], high = v[1];
 #endif
+    vst1q_f32(to, vaddq_f32(vld1q_f32(to), low));
+    vst1q_f32(to + 4, vaddq_f32(vld1q_f32(to + 4), high));
 }
 
 static inline void store_signed(T *to, int8x16_t v) {
