@@ -19,7 +19,7 @@ from shufflenet_ros.zoo.registry import build, config_of
 PX = 224
 SEED = 0
 STATISTICS = 4
-"""Pictures that the batch normalisations' statistics are taken from."""
+"""Pictures of 224 px that the batch normalisations' statistics are taken from; more of smaller ones."""
 ALEXNETS = ('alexnet', 'alexnet_without_lrn')
 
 
@@ -51,7 +51,7 @@ def _network(name: str, px: int, classes: int) -> Backbone:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, 0.0, 0.2)
         norm.momentum = None  # the statistics become those of the one batch below
-    pictures = np.stack([picture.pixels for picture in seeded_pictures((px, px), STATISTICS, SEED)])
+    pictures = np.stack([picture.pixels for picture in seeded_pictures((px, px), STATISTICS * PX**2 // px**2, SEED)])
     network.train()(normalise(torch.from_numpy(pictures), IMAGENET))
     return network.eval()
 

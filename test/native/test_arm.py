@@ -14,10 +14,17 @@ from benchmarks.arm.emulate import CPUS, INFERENCES
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.sets.calibration import reference_inputs
 
+MODELS = Path(__file__).parents[2] / 'models'
 PX = 64
 NETWORKS = (*(f'shufflenet_v1_x0_25_g{groups}' for groups in (1, 2, 3, 4, 8)), 'shufflenet_v2_x0_5')
-ERROR = {'fp32': 1e-5, 'fp16': 1e-2, 'int8': 0.0}
-"""How far the logits may be from this machine's, in parts of the largest; fp16 is computed in fp32 here."""
+ERROR = {'fp32': 1e-5, 'fp16': 0.2, 'int8': 0.0}
+"""How far the logits may be from this machine's, in parts of the largest.
+
+fp16 is computed in fp32 here. With random weights the logits nearly cancel, so that rounding no more than the
+maps to halves, in NumPy, already costs up to 0.03; a plane in a wrong place costs about 1. Trained networks are
+held to SHIPPED_FP16.
+"""
+SHIPPED_FP16 = 0.01
 # What has to run: the best that the CPU can.
 KERNELS = {('cortex-a76', 'fp32'): 'fp32-neon', ('cortex-a76', 'fp16'): 'fp16-half',
            ('cortex-a76', 'int8'): 'int8-dot', ('cortex-a72', 'fp32'): 'fp32-neon',
@@ -96,6 +103,18 @@ def test_arm_answers_as_this_machine_does(network, precision, blobs, driver, fra
         there, kernels, _ = run_driver(driver, cpu, blob, frames.tobytes())
         assert kernels == KERNELS[cpu, precision]
         assert np.abs(there - here).max() <= ERROR[precision] * np.abs(here).max(), (cpu, kernels)
+
+
+@pytest.mark.parametrize('bundle', sorted(MODELS.glob('*.onnx')), ids=lambda path: path.stem)
+def test_shipped_variants_answer_on_arm_as_onnxruntime_does(bundle, driver):
+    from benchmarks.arm import subject
+    from benchmarks.arm.native_count import count_native
+    shipped = subject.bundle(str(bundle))
+    assert set(shipped.precisions) == {'fp32', 'fp16', 'int8'}
+    found = {precision: count_native(shipped, 'cortex-a76', precision) for precision in shipped.precisions}
+    assert found['fp32'].same_top and found['fp16'].same_top
+    assert found['fp32'].error <= 1e-5 and found['fp16'].error <= SHIPPED_FP16
+    assert found['int8'].instructions < found['fp16'].instructions < found['fp32'].instructions
 
 
 def test_the_shared_library_runs_and_exports_our_functions_alone(blobs, frames, native_library, tmp_path):
