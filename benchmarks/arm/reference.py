@@ -51,8 +51,9 @@ def _network(name: str, px: int, classes: int) -> Backbone:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, 0.0, 0.2)
         norm.momentum = None  # the statistics become those of the one batch below
-    pictures = np.stack([picture.pixels for picture in seeded_pictures((px, px), STATISTICS * PX**2 // px**2, SEED)])
-    network.train()(normalise(torch.from_numpy(pictures), IMAGENET))
+    pictures = seeded_pictures((px, px), STATISTICS * PX**2 // px**2, SEED)
+    pixels = torch.from_numpy(np.stack([picture.pixels for picture in pictures]))
+    network.train()(normalise(pixels, IMAGENET))
     return network.eval()
 
 

@@ -21,8 +21,8 @@ ERROR = {'fp32': 1e-5, 'fp16': 0.2, 'int8': 0.0}
 """How far the logits may be from this machine's, in parts of the largest.
 
 fp16 is computed in fp32 here. With random weights the logits nearly cancel, so that rounding no more than the
-maps to halves, in NumPy, already costs up to 0.03; a plane in a wrong place costs about 1. Trained networks are
-held to SHIPPED_FP16.
+maps to halves, in NumPy, already costs up to 0.03; a plane in a wrong place costs about 1. Trained networks
+are held to SHIPPED_FP16.
 """
 SHIPPED_FP16 = 0.01
 # What has to run: the best that the CPU can.
@@ -103,6 +103,16 @@ def test_arm_answers_as_this_machine_does(network, precision, blobs, driver, fra
         there, kernels, _ = run_driver(driver, cpu, blob, frames.tobytes())
         assert kernels == KERNELS[cpu, precision]
         assert np.abs(there - here).max() <= ERROR[precision] * np.abs(here).max(), (cpu, kernels)
+
+
+def test_plain_c_answers_alike_on_arm(blobs, driver, frames, native_library):
+    from benchmarks.arm.native_count import run_driver
+    for precision in ('fp32', 'int8'):
+        blob = blobs(NETWORKS[2], precision)
+        here = run_here(native_library, blob, frames)
+        there, kernels, _ = run_driver(driver, 'cortex-a72', blob, frames.tobytes(), features=0)
+        assert kernels == f'{precision}-c'
+        assert np.abs(there - here).max() <= ERROR[precision] * np.abs(here).max()
 
 
 @pytest.mark.parametrize('bundle', sorted(MODELS.glob('*.onnx')), ids=lambda path: path.stem)
