@@ -38,7 +38,7 @@ class Cpu:
 CPUS: Mapping[str, Cpu] = {
     'cortex-a76': Cpu('0xd0b', 'fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid '
                       'asimdrdm lrcpc dcpop asimddp', ('fp32', 'fp16', 'int8')),
-    'cortex-a72': Cpu('0xd08', 'fp asimd evtstrm crc32 cpuid', ('fp32',)),
+    'cortex-a72': Cpu('0xd08', 'fp asimd evtstrm crc32 cpuid', ('fp32', 'int8')),
 }
 
 

@@ -15,6 +15,7 @@ from benchmarks.arm.outcome import Outcome, outcome
 from benchmarks.arm.prepare import CROSS_COMPILER, ROOT, PrepareError, ensure_tools, replacing
 from benchmarks.arm.subject import Subject
 from native.build import BuildError, compile_objects, version_of
+from shufflenet_ros.backends.native_library import ANY_FEATURES
 
 NATIVE = ROOT / 'native'
 DRIVER = NATIVE / 'tools' / 'run_blob.c'
@@ -57,9 +58,13 @@ def count_native(subject: Subject, cpu: str, precision: str, layers: bool = Fals
                    tuple(zip(operations, spent, strict=False)))
 
 
-def run_driver(program: Path, cpu: str, blob: bytes, frames: bytes, inner_marks: int = 0
-               ) -> tuple[np.ndarray, str, list[int]]:
+def run_driver(program: Path, cpu: str, blob: bytes, frames: bytes, inner_marks: int = 0,
+               features: int = ANY_FEATURES) -> tuple[np.ndarray, str, list[int]]:
     """Run INFERENCES frames on an emulated CPU.
+
+    Args:
+        inner_marks: that the library sets in each inference.
+        features: bits of enum sn_feature that kernels may use.
 
     Returns:
         logits (INFERENCES, classes) float32, the kernels' name, the instructions at the last one's marks.
@@ -68,7 +73,7 @@ def run_driver(program: Path, cpu: str, blob: bytes, frames: bytes, inner_marks:
         packed, pictures, outputs = (Path(scratch) / name for name in ('blob', 'frames', 'outputs'))
         packed.write_bytes(blob)
         pictures.write_bytes(frames)
-        marks, said = emulate(cpu, [program, packed, pictures, outputs])
+        marks, said = emulate(cpu, [program, packed, pictures, outputs, features])
         classes = struct.unpack_from('<I', blob, 32)[0]
         values = np.fromfile(outputs, '<f4').reshape(INFERENCES, -1)
         return values[:, :classes], said.split()[0], inference_marks(marks, inner_marks)

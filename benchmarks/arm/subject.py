@@ -88,10 +88,9 @@ def _variant(opened: Bundle, precision: str) -> bytes:
 
 def pack(graph: bytes, spec: CardInput, precision: str) -> bytes:
     """The blob that `export` would make of the graph, its ranges taken from seeded pictures."""
+    from shufflenet_ros.zoo.native.blob import write_blob
     from shufflenet_ros.zoo.native.graph import read_network
     from shufflenet_ros.zoo.native.half import to_half
-
-    from shufflenet_ros.zoo.native.blob import write_blob
     from shufflenet_ros.zoo.native.quantise import quantise
 
     network = read_network(graph, spec, {'logits': 'logits', 'embedding': 'embedding'})
