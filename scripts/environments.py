@@ -20,8 +20,9 @@ CACHE = ROOT / '.cache'
 LISTS = ROOT / 'requirements'
 CONSTRAINTS = LISTS / 'constraints.txt'
 # What an installed package is made of that its links to the source tree don't follow: the C library is built.
-PACKAGE = ('setup.py', 'setup.cfg', 'package.xml', 'native/build.py',
-           *sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'native').rglob('*.[ch]')))
+PACKAGE = ('setup.py', 'setup.cfg', 'package.xml',
+           *sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'native').rglob('*')
+                   if path.suffix in ('.c', '.h', '.py')))
 WHEELS_EXIST = platform.machine() == 'x86_64'  # of ROS, on pip
 
 
