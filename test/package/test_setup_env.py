@@ -91,6 +91,7 @@ def tree(tmp_path: Path, repo_root: Path) -> Path:
         shutil.copytree(repo_root / name, tmp_path / name)
     for name in ('launch', 'config', 'models', 'resource'):
         shutil.copytree(repo_root / name, tmp_path / name)
+    shutil.copytree(repo_root / 'native', tmp_path / 'native')
     shutil.copytree(repo_root / 'shufflenet_ros', tmp_path / 'shufflenet_ros',
                     ignore=shutil.ignore_patterns('__pycache__'))
     for name in (*environments.PACKAGE, 'pyproject.toml', 'LICENSE'):
