@@ -123,3 +123,10 @@ def test_what_is_not_there_is_refused(capsys):
     pytest.importorskip('torch')
     assert arm_count.main(['--reference', 'shufflenet_v9']) == 1
     assert "there is no network 'shufflenet_v9'" in capsys.readouterr().err
+
+
+def test_missing_tools_are_named_where_they_cannot_be_installed(repo_root, tmp_path):
+    done = subprocess.run([sys.executable, 'benchmarks/arm/prepare.py'], cwd=repo_root, text=True,
+                          capture_output=True, check=False, env={**os.environ, 'PATH': str(tmp_path)})
+    assert done.returncode == 1
+    assert '`sudo apt install qemu-user gcc-aarch64-linux-gnu gcc`' in done.stderr
