@@ -62,9 +62,6 @@ SN_API uint32_t sn_abi_version(void);
 /* enum sn_feature bits of this CPU. */
 SN_API uint32_t sn_features(void);
 
-/* Name of the i-th set of kernels in this library, best first for each precision; NULL behind the last. */
-SN_API const char *sn_kernels(uint32_t i);
-
 /* Make a context from a blob's bytes, which are not needed afterwards.
  *
  * features: only kernels that need no other bits may be chosen; ~0u for whatever the CPU has.

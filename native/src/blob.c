@@ -174,6 +174,21 @@ static bool check_layer(const checker *c, uint32_t index, const sn_blob_op *op) 
     return check_tensors(c, index, op, op->kind == SN_DEPTHWISE ? 9ull * op->in_count : 0);
 }
 
+/* A flag that a kind does not know would be passed over in silence. */
+static bool check_flags(const checker *c, uint32_t index, const sn_blob_op *op) {
+    static const uint32_t known[SN_KINDS] = {
+        [SN_STEM] = SN_FLAG_RELU | SN_FLAG_POOL | SN_FLAG_POOL_END,
+        [SN_POINTWISE] = SN_FLAG_RELU | SN_FLAG_RESIDUAL,
+        [SN_DEPTHWISE] = SN_FLAG_UNSIGNED_IN,
+    };
+    const bool int8 = c->head->precision == SN_INT8;
+    if (op->flags & ~known[op->kind] || (op->flags & (int8 ? SN_FLAG_RELU : SN_FLAG_UNSIGNED_IN)))
+        return refuse(c, "operation %u: flags %#x for kind %u", index, op->flags, op->kind);
+    if (op->kind == SN_STEM && !int8 && !(op->flags & SN_FLAG_RELU))
+        return refuse(c, "a stem without a ReLU");
+    return true;
+}
+
 static bool check_op(const checker *c, uint32_t index, const sn_blob_op *op) {
     if (op->kind >= SN_KINDS) return refuse(c, "operation %u is of the unknown kind %u", index, op->kind);
     if (op->kind != SN_STEM && op->in_map >= c->head->maps)
@@ -183,6 +198,7 @@ static bool check_op(const checker *c, uint32_t index, const sn_blob_op *op) {
     if (!index != (op->kind == SN_STEM)) return refuse(c, "operation %u: a stem, and one alone, begins", index);
     if ((index + 1 == c->head->ops) != (op->kind == SN_HEAD))
         return refuse(c, "operation %u: a head, and one alone, ends", index);
+    if (!check_flags(c, index, op)) return false;
     if (op->kind == SN_STEM) return check_stem(c, index, op);
     return op->kind == SN_HEAD ? check_head(c, index, op) : check_layer(c, index, op);
 }

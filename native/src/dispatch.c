@@ -51,9 +51,3 @@ const sn_kernel_set *sn_choose_kernels(uint32_t precision, uint32_t features) {
         if ((*set)->precision == precision && ((*set)->features & ~features) == 0) return *set;
     return NULL;
 }
-
-const char *sn_kernels(uint32_t i) {
-    for (const sn_kernel_set *const *set = sn_kernel_sets; *set; set++)
-        if (!i--) return (*set)->name;
-    return NULL;
-}

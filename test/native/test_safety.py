@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from context import Context, Refused
 from networks import shuffle_v1, shuffle_v2
 
 from native.build import HERE, SANITIZERS, compile_objects, find_compiler
@@ -79,3 +80,14 @@ def test_a_good_blob_runs_on_memory_of_just_its_sizes(name, features, mutants, t
     blob.write_bytes(BLOBS[name])
     done = subprocess.run([mutants, blob, '0', '1', features], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, '0 mutants, 0 ran\n'), done.stderr
+
+
+@pytest.mark.parametrize(('kind', 'change'), [
+    ('depthwise', {'relu': True}), ('stem', {'relu': False}), ('pointwise', {'unsigned': True}),
+])
+def test_flags_that_a_kind_does_not_know_are_refused(kind, change):
+    network = as_float(V1, 'fp32')
+    Context(write_blob(network))
+    ops = [replace(op, **change) if op.kind == kind else op for op in network.ops]
+    with pytest.raises(Refused, match='flags|without a ReLU'):
+        Context(write_blob(replace(network, ops=tuple(ops))))

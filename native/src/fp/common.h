@@ -2,14 +2,6 @@
 #ifndef SN_FP_COMMON_H
 #define SN_FP_COMMON_H
 
-#define SN_INLINE static inline __attribute__((always_inline))
-#define SN_APART static __attribute__((noinline))
-#ifdef __clang__
-#define SN_UNROLL _Pragma("unroll")
-#else
-#define SN_UNROLL _Pragma("GCC unroll 64")
-#endif
-
 #define TILE 5                        /* most outputs of a pointwise tile; vec_*.h counts the registers */
 #define VECTORS(n) (((n) + VL - 1) / VL)
 #define QUADS(k) (((k) + 3) / 4 * 4) /* weights come four inputs at a time */

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "../kernels.h"
+#include "../inline.h"
 
 #include SN_VECTORS
 
@@ -15,22 +15,13 @@
 #include "head.h"
 #include "stem.h"
 
-static size_t none(const sn_op *op) {
-    (void)op;
-    return 0;
-}
-
 #define KINDS { \
     [SN_STEM] = {stem_packed_bytes, stem_scratch_bytes, stem_pack, stem_run}, \
-    [SN_POINTWISE] = {pointwise_packed_bytes, none, pointwise_pack, pointwise_run}, \
+    [SN_POINTWISE] = {pointwise_packed_bytes, sn_none, pointwise_pack, pointwise_run}, \
     [SN_DEPTHWISE] = {depthwise_packed_bytes, depthwise_scratch_bytes, depthwise_pack, depthwise_run}, \
-    [SN_COPY] = {copy_packed_bytes, none, copy_pack, copy_run}, \
+    [SN_COPY] = {copy_packed_bytes, sn_none, copy_pack, copy_run}, \
     [SN_HEAD] = {head_packed_bytes, head_scratch_bytes, head_pack, head_run}, \
 }
-#define SN_TEXT_(x) #x
-#define SN_TEXT(x) SN_TEXT_(x)
-#define SN_JOIN_(a, b) a##b
-#define SN_JOIN(a, b) SN_JOIN_(a, b)
 #define SET(prefix, text, of) \
     const sn_kernel_set SN_JOIN(prefix, SN_LEVEL) = { \
         .name = text SN_TEXT(SN_LEVEL), .precision = of, .features = SN_FEATURES, .element = sizeof(T), \

@@ -50,7 +50,7 @@ typedef float32x4_t W;
 #endif
 
 /* Four vectors from p, and p moves on: one instruction, which neither compiler makes of the intrinsic. */
-#if defined(__clang__) || defined(SN_NO_ASM)
+#ifdef __clang__
 #define v_load4_step(v, p, step) do { (v) = v_load4(p); (p) += (step); } while (0)
 #define v_load2_step(v, p, step) do { (v) = v_load2(p); (p) += (step); } while (0)
 #else

@@ -1,14 +1,4 @@
 /* What the int8 kernels and their vectors share. */
-#define SN_INLINE static inline __attribute__((always_inline))
-#define SN_APART static __attribute__((noinline))
-#ifdef __clang__
-#define SN_UNROLL _Pragma("unroll")
-#define SN_UNROLL_TWICE _Pragma("unroll 2")
-#else
-#define SN_UNROLL _Pragma("GCC unroll 64")
-#define SN_UNROLL_TWICE _Pragma("GCC unroll 2")
-#endif
-
 #define LINE 16                  /* bytes of a plane that are computed at once */
 #define VECTORS (LINE / LANES)   /* vectors of sums for them */
 #define QUAD 4                   /* products of one dot product: four channels, or a window of four columns */

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "../kernels.h"
+#include "../inline.h"
 
 #include "common.h"
 
@@ -19,16 +19,6 @@
 #include "pointwise.h"
 #include "stem.h"
 
-static size_t none(const sn_op *op) {
-    (void)op;
-    return 0;
-}
-
-#define SN_TEXT_(x) #x
-#define SN_TEXT(x) SN_TEXT_(x)
-#define SN_JOIN_(a, b) a##b
-#define SN_JOIN(a, b) SN_JOIN_(a, b)
-
 const sn_kernel_set SN_JOIN(sn_i8_, SN_LEVEL) = {
     .name = "int8-" SN_TEXT(SN_LEVEL),
     .precision = SN_INT8,
@@ -40,7 +30,7 @@ const sn_kernel_set SN_JOIN(sn_i8_, SN_LEVEL) = {
         [SN_STEM] = {stem_packed_bytes, stem_scratch_bytes, stem_pack, stem_run},
         [SN_POINTWISE] = {pointwise_packed_bytes, pointwise_scratch_bytes, pointwise_pack, pointwise_run},
         [SN_DEPTHWISE] = {depthwise_packed_bytes, depthwise_scratch_bytes, depthwise_pack, depthwise_run},
-        [SN_COPY] = {copy_packed_bytes, none, copy_pack, copy_run},
+        [SN_COPY] = {copy_packed_bytes, sn_none, copy_pack, copy_run},
         [SN_HEAD] = {head_packed_bytes, head_scratch_bytes, head_pack, head_run},
     },
 };

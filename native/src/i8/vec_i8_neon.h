@@ -28,7 +28,7 @@ SN_INLINE sum_t load_sum(const int32_t *p) { return vld1q_s32(p); }
 /* The sums' first value, 16 times the same. volatile: GCC would load it once and copy registers, or keep it in
  * some that the tile needs. */
 SN_INLINE void load_bias(sum_t sum[VECTORS], const int32_t *bias, const int vectors) {
-#if defined(__clang__) || defined(SN_NO_ASM)
+#ifdef __clang__
     for (int i = 0; i < vectors; i++) sum[i] = vld1q_s32(bias + 4 * i);
 #else
     if (vectors == VECTORS) {
@@ -46,7 +46,7 @@ SN_INLINE void load_bias(sum_t sum[VECTORS], const int32_t *bias, const int vect
 SN_INLINE const int8_t *load_quads(quads_t x[VECTORS], const int8_t *p, size_t step, const int vectors) {
     if (vectors == VECTORS) {
         int8x16x4_t four;
-#if defined(__clang__) || defined(SN_NO_ASM)
+#ifdef __clang__
         four = vld1q_s8_x4(p);
         p += step;
 #else
