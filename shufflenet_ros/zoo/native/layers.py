@@ -104,6 +104,9 @@ class Layers:
             return ids
 
         def change(layer: Layer) -> None:
+            if layer.kind == 'depthwise':
+                raise NotTaken('cuts off values of a depthwise convolution, or of a mean, that may be '
+                               'below 0')
             layer.relu, layer.signed = True, False
         return self._change(ids, change, only=lambda layer: layer.signed)
 

@@ -61,6 +61,9 @@ def quantise(network: Network, frames: Array) -> Network:
     stored = _stored(network, contents, ranges)
     ops = [_quantised(op, *_around(contents, stored, index)) for index, op in enumerate(network.ops[:-1])]
     last = stored[contents.read[-1]]
+    if not last.zero:
+        raise ZooError('the map before the linear layer has values below 0: expected one after a ReLU, all '
+                       'that the int8 head can take means of; use fp32')
     ops.append(_head(network, last.scale, ranges.pooled))
     whole = replace(network, precision='int8', ops=tuple(ops), embedding_scale=float(np.float32(last.scale)))
     return _corrected(network, whole, contents, stored, frames)

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip('torch')
 pytest.importorskip('onnx')
 
-from drafts import OUTPUTS, SIZE, V1, WITHIN, Draft, exported, off, taken
+from drafts import OUTPUTS, SIZE, V1, V2, WITHIN, Draft, exported, off, taken
 from onnx import TensorProto, helper
 
 from shufflenet_ros.core.card import CardInput
@@ -54,6 +54,8 @@ REFUSED = {
     'scaled after ReLU': (lambda d: d.after(d.find('Relu', 1), 'Mul', d.constant(np.float32(2))),
                           'scales what a ReLU, a pool or a sum has given'),
     'weights from elsewhere': (lambda d: d.find('Conv', 1).input.__setitem__(1, 'nowhere'), 'is computed'),
+    'a ReLU behind a depthwise convolution': (lambda d: d.after(d.find('Conv', 2), 'Relu'),
+                                              "Relu 'Relu behind .*': cuts off values of a depthwise"),
     'twice the same': (lambda d: d.find('Add').input.__setitem__(0, d.find('Add').input[1]),
                        'changes values that something else reads as they were'),
 }
@@ -70,13 +72,20 @@ def test_what_is_not_the_same_is_refused_with_node_and_reason(case, v1):
 
 @pytest.mark.parametrize(('options', 'words'), [
     ({'se': True}, r"^Conv '.*': a convolution of means, such as squeeze-and-excitation has"),
-    ({'bare_stem': True}, 'no ReLU follows the first convolution'),
+    ({'bare_stem': True}, 'cuts off values of a depthwise convolution, or of a mean'),
     ({'family': 'comparison', 'unit': 'vgg', 'stages': (8, 8, 8), 'stem': 8},
      r'a 3x3 convolution of 8 channels in 1 groups: expected 1x1, or 3x3 with a group a channel'),
 ], ids=['se', 'bare_stem', 'vgg'])
 def test_other_networks_are_refused(options, words):
     with pytest.raises(NotTaken, match=words):
         taken(exported({'width': 0.25, **options} if 'unit' not in options else options))
+
+
+def test_a_stem_without_a_relu_is_refused():
+    draft = Draft(exported(V2))
+    draft.find('Relu').op_type = 'Identity'
+    with pytest.raises(NotTaken, match='no ReLU follows the first convolution'):
+        taken(draft.bytes())
 
 
 @pytest.mark.parametrize(('spec', 'words'), [

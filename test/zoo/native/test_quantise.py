@@ -288,6 +288,12 @@ def test_refuses_values_that_are_not_finite(v1):
         quantise(broken, frames(v1))
 
 
+def test_refuses_a_last_map_with_values_below_0(v1):
+    signed = tuple(replace(op, relu=False) if op.target == v1.ops[-1].source else op for op in v1.ops)
+    with pytest.raises(ZooError, match='before the linear layer has values below 0'):
+        quantise(replace(v1, ops=signed), frames(v1))
+
+
 def test_refuses_scales_that_chase_each_other():
     """Two layers whose outputs stay small while their weights are huge, on maps that share a scale."""
     sizes = (Map(4, 4, 4), Map(2, 4, 4))
