@@ -58,3 +58,18 @@ def native_library(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) ->
     out = tmp_path_factory.mktemp('native')
     subprocess.run([sys.executable, str(repo_root / 'native' / 'build.py'), '--out', str(out)], check=True)
     return out / 'libshufflenet_native.so'
+
+
+@pytest.fixture(scope='session')
+def arm_tools() -> None:
+    """The emulator with its counting plugin, and the cross compiler.
+
+    A machine without them skips the test; in CI their absence is a failure.
+    """
+    from benchmarks.arm import prepare
+    try:
+        prepare.ensure_plugin()
+    except prepare.PrepareError as error:
+        if os.environ.get('CI'):
+            raise
+        pytest.skip(str(error))

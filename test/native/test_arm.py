@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from benchmarks.arm import emulate, prepare
 from benchmarks.arm.emulate import CPUS, INFERENCES
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.sets.calibration import reference_inputs
+
+pytestmark = pytest.mark.usefixtures('arm_tools')
 
 MODELS = Path(__file__).parents[2] / 'models'
 PX = 64
@@ -31,19 +32,8 @@ KERNELS = {('cortex-a76', 'fp32'): 'fp32-neon', ('cortex-a76', 'fp16'): 'fp16-ha
            ('cortex-a72', 'fp16'): 'fp16-as-fp32-neon', ('cortex-a72', 'int8'): 'int8-neon'}
 
 
-@pytest.fixture(scope='module', autouse=True)
-def tools():
-    """A machine without them skips these tests; in CI that is a failure."""
-    try:
-        prepare.ensure_plugin()
-    except prepare.PrepareError as error:
-        if os.environ.get('CI'):
-            raise
-        pytest.skip(str(error))
-
-
 @pytest.fixture(scope='module')
-def driver(tools):
+def driver(arm_tools):
     from benchmarks.arm.native_count import driver
     return driver()
 

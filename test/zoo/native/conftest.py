@@ -1,6 +1,7 @@
-"""The helpers of this folder can be imported."""
+"""The helpers of this folder and of the one above can be imported."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
