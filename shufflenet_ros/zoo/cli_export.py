@@ -4,9 +4,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shufflenet_ros.zoo.native.cli_pack import PRECISIONS, calibrate
+
+if TYPE_CHECKING:
+    from shufflenet_ros.sets.sample import LabelledSet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,39 +44,36 @@ def _card_fields(args: argparse.Namespace, state: dict[str, Any], recipe: Any) -
             'source': f'trained by shufflenet_ros from {origin}'}
 
 
-def _metrics(path: Path, data: Path | None, val: Path | None, learnt: int) -> dict[str, Any]:
-    """Top-1 and top-5 of the exported file, as shares of 1, and how many pictures they rest on.
-
-    On what validated the run, nothing of which it learnt from.
+def _judges(data: Path | None, val: Path | None, learnt: int) -> 'LabelledSet':
+    """What validated the run, nothing of which it learnt from.
 
     Args:
         learnt: how many pictures the run learnt from.
     """
-    from shufflenet_ros.backends.open import load
-    from shufflenet_ros.core.classifier import Classifier
-    from shufflenet_ros.core.reasons import printable
     from shufflenet_ros.sets.cut import cut
     from shufflenet_ros.sets.errors import SetError
     from shufflenet_ros.sets.open import open_set
-    from shufflenet_ros.sets.score import score
 
-    loaded, dataset = load(str(path)), open_set(val or data)
+    dataset = open_set(val or data)
     if not val and not dataset.split:
         rest, dataset = cut(dataset)
         if learnt > rest.count:
             raise SetError(f'--data {data}: the run learnt from {learnt} pictures, and only {rest.count} of '
                            'these are not held out: expected --val with the set that validated the run')
-    scores = score(Classifier(loaded.card, loaded.backend), dataset)
-    for name, dropped in scores.skipped:
-        print(f'{dataset.path}: {printable(name)} not scored: {dropped}', file=sys.stderr)
-    if not len(scores.targets):
-        raise SetError(f'{dataset.path}: none of its {dataset.count} pictures could be scored')
-    return {'top1': round(scores.top(1), 4), 'top5': round(scores.top(5), 4), 'images': len(scores.targets),
-            'set': 'validation' if dataset.split == 'val' else dataset.split or 'another set'}
+    return dataset
 
 
-def _pack(path: Path, args: argparse.Namespace) -> list[str]:
-    """Write the native variants; the names of their files.
+def _metrics(path: Path, dataset: 'LabelledSet') -> dict[str, Any]:
+    """Accuracy of the exported file, and on which part of its set."""
+    from shufflenet_ros.backends.open import load
+    from shufflenet_ros.zoo.accuracy import accuracy
+
+    found = accuracy(load(str(path), backend='onnxruntime'), dataset)
+    return found | {'set': 'validation' if dataset.split == 'val' else dataset.split or 'another set'}
+
+
+def _pack(path: Path, args: argparse.Namespace, judges: 'LabelledSet | None') -> list[str]:
+    """Write the native variants and score them too; the names of their files.
 
     Where no other set validated the run, what of --data did is no training picture.
     """
@@ -84,7 +84,15 @@ def _pack(path: Path, args: argparse.Namespace) -> list[str]:
     calibration = None
     if CONVERSIONS.keys() & set(args.precision):
         calibration = calibrate(args.data, bundle.card.input, hold_out=not args.val)
-    return [packed.variant.file for packed in pack(bundle, args.precision, calibration)]
+    made = pack(bundle, args.precision, calibration)
+    if judges is not None:
+        from shufflenet_ros.backends.variants import CannotRunHere
+        from shufflenet_ros.zoo.native.scored import score_variants
+        try:
+            score_variants(path, judges, [packed.variant.precision for packed in made])
+        except CannotRunHere as error:
+            print(f'variants not scored: {error}', file=sys.stderr)
+    return [packed.variant.file for packed in made]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -116,13 +124,14 @@ def run(args: argparse.Namespace) -> int:
         'bundle': str(path), 'parity_logits': parity.logits, 'parity_embedding': parity.embedding,
     }
     write_index(args.out)  # a file of ours is held to its index as soon as it is opened
-    if args.data or args.val:
-        fields['metrics'] = _metrics(path, args.data, args.val, state['sets']['learnt'])
+    judges = _judges(args.data, args.val, state['sets']['learnt']) if args.data or args.val else None
+    if judges is not None:
+        fields['metrics'] = _metrics(path, judges)
         report |= fields['metrics']
         export(model, make_card(model, recipe.name, labels, recipe.px, args.crop, **fields), path, by)
     write_index(args.out)
     if args.precision:
-        report['variants'] = _pack(path, args)
+        report['variants'] = _pack(path, args, judges)
     print(json.dumps(report))
     print(f'wrote {path} and {args.out / "index.json"}', file=sys.stderr)
     return 0

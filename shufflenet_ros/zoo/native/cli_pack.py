@@ -52,8 +52,9 @@ def run(args: argparse.Namespace) -> int:
     path = (args.output or bundle.path.parent) / bundle.path.name
     metrics = {}
     if args.score:
-        from shufflenet_ros.zoo.native.scored import score_variants
-        metrics = score_variants(path, args.score, [packed.variant.precision for packed in made])
+        from shufflenet_ros.zoo.native.scored import judging_part, score_variants
+        precisions = [packed.variant.precision for packed in made]
+        metrics = score_variants(path, judging_part(args.score), precisions)
     if args.json:
         variants = [asdict(packed.variant) | {'size': packed.size, 'distance': packed.distance}
                     | {'metrics': metrics.get(packed.variant.precision, {})} for packed in made]

@@ -11,13 +11,11 @@ from shufflenet_ros.backends.index import renew_entry, write_whole
 from shufflenet_ros.backends.onnx_edit import with_metadata
 from shufflenet_ros.backends.open import load
 from shufflenet_ros.core.card import METADATA_KEY
-from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.reasons import printable
 from shufflenet_ros.sets.cut import HELD_OUT, cut
-from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.open import open_set
 from shufflenet_ros.sets.sample import LabelledSet
-from shufflenet_ros.sets.score import score
+from shufflenet_ros.zoo.accuracy import accuracy
 
 
 def judging_part(path: Path) -> LabelledSet:
@@ -31,23 +29,20 @@ def judging_part(path: Path) -> LabelledSet:
 
 
 def measure(path: Path, dataset: LabelledSet, precision: str) -> dict[str, Any]:
-    """Top-1 and top-5 of a native variant as shares of 1, on how many pictures, by which command.
+    """What `accuracy` gives of a native variant, on which kernels, and the command that repeats it.
 
     Raises:
         ModelError: the variant cannot run here.
         SetError: the set's classes are no labels of the model, or no picture can be scored.
     """
     loaded = load(str(path), backend='native', precision=precision)
-    scores = score(Classifier(loaded.card, loaded.backend), dataset)
-    if not len(scores.targets):
-        raise SetError(f'{dataset.path}: none of its {dataset.count} pictures could be scored')
+    found = accuracy(loaded, dataset)
     how = ' --held-out' if dataset.split == HELD_OUT else ''
     command = (f'shufflenet-ros evaluate {printable(dataset.path.name)}{how} --model {loaded.card.name} '
                f'--precision {precision}')
-    print(f'{path.name} {precision}: top-1 {100 * scores.top(1):.2f} % of {len(scores.targets)} pictures',
+    print(f'{path.name} {precision}: top-1 {100 * found["top1"]:.2f} % of {found["images"]} pictures',
           file=sys.stderr)
-    return {'top1': round(scores.top(1), 4), 'top5': round(scores.top(5), 4), 'images': len(scores.targets),
-            'kernels': loaded.backend.provider, 'command': command}
+    return found | {'kernels': loaded.backend.provider, 'command': command}
 
 
 def keep(path: Path, metrics: Mapping[str, Mapping[str, Any]]) -> None:
@@ -61,13 +56,12 @@ def keep(path: Path, metrics: Mapping[str, Mapping[str, Any]]) -> None:
     renew_entry(path, card.name)
 
 
-def score_variants(path: Path, data: Path, precisions: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Measure a bundle's native variants on the judging part of a set, and keep what comes out.
+def score_variants(path: Path, dataset: LabelledSet, precisions: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Measure a bundle's native variants on a set, and keep what comes out.
 
     Raises:
-        ModelError, SetError: as `measure` and `judging_part`.
+        ModelError, SetError: as `measure`.
     """
-    dataset = judging_part(data)
     metrics = {precision: measure(path, dataset, precision) for precision in precisions}
     keep(path, metrics)
     return metrics

@@ -168,6 +168,8 @@ def test_export_packs_what_it_is_asked_for(tmp_path, capsys, write_set):
     assert [v.file for v in bundle.card.variants] == report['variants']
     assert bundle.card.variants[1].calibration.startswith('tiny.tar (train): ')
     assert bundle.card.metrics['top1'] == report['top1']
+    assert [v.metrics['images'] for v in bundle.card.variants] == [report['images']] * 3
+    assert bundle.card.variants[0].metrics['top1'] == report['top1']
     assert read_index(out)['tiny'].sha256 == bundle.sha256
 
 
