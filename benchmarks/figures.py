@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # name -> module and function without arguments that returns figures by name
 FIGURES = {
     'model': ('benchmarks.model', 'measure'),
+    'native': ('benchmarks.native', 'measure'),
     'decode': ('benchmarks.decode', 'measure'),
     'receive': ('benchmarks.receive', 'measure'),
     'idle': ('benchmarks.node', 'measure_idle'),
