@@ -12,6 +12,7 @@ import pytest
 from shufflenet_ros.backends.bundle import open_bundle
 from shufflenet_ros.backends.index import read_index
 from shufflenet_ros.backends.locate import DEFAULT_MODEL
+from shufflenet_ros.backends.variants import PRECISIONS
 
 MODELS = Path(__file__).resolve().parents[2] / 'models'
 
@@ -28,6 +29,23 @@ def test_readme_quotes_docs_figures(repo_root):
     assert quoted in (repo_root / 'README.md').read_text()
 
 
+def test_the_native_page_quotes_counts_and_figures(repo_root):
+    text = (repo_root / 'docs' / 'native.md').read_text()
+    counts = json.loads((repo_root / 'docs' / 'arm.json').read_text())['networks']
+    rows = [line for line in text.splitlines() if re.match(r'\| (shufflenet_v|alexnet)', line)]
+    assert len(rows) == len(counts)
+    for name, found in counts.items():
+        stock = found['onnxruntime']['fp32']
+        ours = [f'{found["native"][p] / 1e6:.1f} ({stock / found["native"][p]:.1f}x)'
+                if p in found['native'] else '' for p in ('fp32', 'fp16', 'int8')]
+        assert f'| {name} | {stock / 1e6:.1f} | {" | ".join(ours)} |' in rows
+    native = json.loads((repo_root / 'docs' / 'figures.json').read_text())['figures']['native']
+    assert native['fp32']['runs'] == 'fp32-avx2'
+    assert (f'{native["fp32"]["times_faster"]} times as fast as in ONNX Runtime in fp32 and '
+            f'{native["int8"]["times_faster"]} times in int8') in text
+    assert f'costs {native["call_us"]} us' in text
+
+
 def log_of(folder: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / f'{name}.log.jsonl').read_text().splitlines()]
 
@@ -42,6 +60,12 @@ def test_models_readme_quotes_card_and_log(name: str) -> None:
     assert f'{sum(line["core_minutes"] for line in log):.0f} core-minutes' in section
     assert f'{card.cost["macs"] / 1e6:.1f} M multiply-adds' in section
     assert metrics['top1'] == pytest.approx(log[-1]['val_top1'], abs=2e-3), 'the last epoch, not the best'
+    variants = {v.precision: v.metrics for v in card.variants}
+    assert 'top-1 ' + ', '.join(f'{100 * variants[p]["top1"]:.2f} % in {p}' for p in PRECISIONS) in section
+    # The limits of each precision, on the whole validation set.
+    for precision, points in (('fp32', 0.0005), ('fp16', 0.002), ('int8', 0.01)):
+        assert variants[precision]['images'] == metrics['images']
+        assert abs(variants[precision]['top1'] - metrics['top1']) <= points
     assert 'research' in card.training['terms'] and 'the terms of their data' in card.license
 
 
