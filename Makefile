@@ -7,7 +7,7 @@ SETUP = $(PYTHON) scripts/setup_env.py
 # Without ROS_DOMAIN_ID each run of the tests takes a domain of its own, so that they don't hear each other.
 PYTEST = env -u ROS_DOMAIN_ID .venv/bin/python -m pytest
 
-.PHONY: setup demo test check lint check-ros check-rest check-native check-jazzy test-jazzy figures clean
+.PHONY: setup demo test check lint check-ros check-rest check-zoo check-native check-jazzy test-jazzy figures clean
 
 setup:
 	@$(SETUP)
@@ -23,9 +23,9 @@ test:
 # Everything that `make test` runs, without the set-up. The ROS tests mostly wait, so the others run beside
 # them; each part prints when it is through, the tests last.
 check:
-	@echo 'check: lint, then four runs of pytest, two at a time: some minutes of silence are normal'
+	@echo 'check: lint, then five runs of pytest, two at a time: some minutes of silence are normal'
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target lint check-ros check-rest \
-	    check-native check-jazzy
+	    check-zoo check-native check-jazzy
 
 lint:
 	.venv/bin/ruff check .
@@ -36,7 +36,10 @@ check-ros:
 	$(PYTEST) test/ros
 
 check-rest:
-	$(PYTEST) test --ignore=test/ros --ignore=test/native --ignore=test/package/test_jazzy.py
+	$(PYTEST) test --ignore=test/ros --ignore=test/zoo --ignore=test/native --ignore=test/package/test_jazzy.py
+
+check-zoo:
+	$(PYTEST) test/zoo
 
 check-native:
 	$(PYTEST) test/native
