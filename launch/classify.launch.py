@@ -29,7 +29,7 @@ ARGUMENTS = (
     ('image_transport', '', 'raw or compressed (subscribes to <image topic>/compressed). '
                             'Empty: that of params_file.'),
     ('backend', '', 'auto, native or onnxruntime. Empty: that of params_file.'),
-    ('precision', '', 'fp32, fp16 or int8, where the bundle has it. Empty: that of params_file.'),
+    ('precision', '', 'auto, fp32, fp16 or int8. Empty: that of params_file.'),
     ('params_file', in_share('config', 'classify.yaml'), 'Parameter file.'),
     ('namespace', '', 'Namespace of the node and of relative topics.'),
     ('use_sim_time', 'false', 'Take the time from /clock: true for a replayed bag or a simulator.'),

@@ -1,39 +1,45 @@
 """From a name or path to a model that is ready: what the node and the command line call."""
 
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from shufflenet_ros.backends.bundle import Bundle, open_bundle
-from shufflenet_ros.backends.errors import ModelError, mismatch
+from shufflenet_ros.backends.candidates import (
+    AUTO,
+    MAX_ACCURACY_LOSS,
+    Candidate,
+    Request,
+    find_candidates,
+    no_file,
+    why_only,
+)
+from shufflenet_ros.backends.choose import Choice, choice_file, keep_choice, measure, read_choice
+from shufflenet_ros.backends.errors import ModelError
 from shufflenet_ros.backends.native import NativeBackend
 from shufflenet_ros.backends.native_library import load_library
 from shufflenet_ros.backends.onnx_file import read_facts
 from shufflenet_ros.backends.probe import prove_apart
-from shufflenet_ros.backends.prove import prove, prove_variant
-from shufflenet_ros.backends.variants import (
-    BACKENDS,
-    PRECISIONS,
-    find_variant,
-    no_such_precision,
-    own_precision,
-    precisions,
-    read_variant,
-)
+from shufflenet_ros.backends.prove import prove, prove_variant, soft_picture
+from shufflenet_ros.backends.variants import PRECISIONS, CannotRunHere, read_variant
 from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import Backend
-
-_ASKED_FOR = 'it was asked for'
-_PASSED = 'the bundle has this variant, and its test passed here'
+from shufflenet_ros.core.preprocess import prepare
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A proved, warm model: its bundle and the backend that runs it.
+    """A verified, warm model: its bundle and the backend that runs it.
 
     Attributes:
         sha256: of the file that runs: the bundle's, or that of its variant.
         precision: fp32, fp16 or int8; '' where the bundle runs and its card doesn't tell.
-        why: why this backend was chosen.
+        why: why this backend and precision were chosen.
         fallback: whether a native variant was there to be used, and could not be.
+        timings: milliseconds of one inference of each candidate, the fastest first, in words; '' where there
+            was only one.
     """
 
     bundle: Bundle
@@ -42,6 +48,7 @@ class Loaded:
     precision: str
     why: str
     fallback: bool = False
+    timings: str = ''
 
     @property
     def card(self) -> Card:
@@ -51,7 +58,8 @@ class Loaded:
     @property
     def choice(self) -> str:
         """One sentence for the log: what runs, and why."""
-        return f'{self.backend.name} {self.backend.provider}: {self.why}'
+        precision = f' {self.precision}' if self.precision else ''
+        return f'{self.backend.name}{precision} ({self.backend.provider}): {self.why}'
 
     @property
     def terms(self) -> str:
@@ -67,96 +75,138 @@ def terms_of(card: Card) -> str:
     return f'trained on {data}; terms: {terms}; licence of the weights: {licence}'
 
 
-def load(name_or_path: str, *, card: str = '', sha256: str = '', backend: str = 'auto',
-         provider: str = 'cpu', threads: int = 1, precision: str = '') -> Loaded:
-    """Open, prove (in a child process first where no index lists the file), start and warm up.
+def load(name_or_path: str, *, card: str = '', sha256: str = '', backend: str = AUTO,
+         provider: str = 'cpu', threads: int = 1, precision: str = AUTO,
+         max_accuracy_loss: float = MAX_ACCURACY_LOSS) -> Loaded:
+    """Open, verify (in a child process first where no index lists the file), start and warm up.
+
+    Where several of the bundle's files and backends fit, the one that is fastest on this machine runs. That
+    takes a quarter of a second once; the choice is kept for the next start.
 
     Args:
         name_or_path: a model's name, or the path of an ONNX file.
         card: a card file that goes before every other.
         sha256: the hash the file must have.
-        backend: native, onnxruntime, or auto: native where the bundle has a native variant of the precision
-            that passes its test here, else onnxruntime.
+        backend: native, onnxruntime, or auto for both.
         provider: of onnxruntime: cpu, another name of backends.ort.PROVIDERS, or auto. Native kernels take
             cpu alone.
         threads: of one inference. Native kernels run on one.
-        precision: fp32, fp16 or int8; '' for the bundle's own.
+        precision: fp32, fp16, int8; '' for that of the bundle's own graph; auto for each that loses at most
+            max_accuracy_loss by the card's figures.
+        max_accuracy_loss: points of top-1 against the bundle's own graph.
 
     Raises:
         ModelError: names the file, the cause and the remedy.
     """
-    if backend not in BACKENDS:
-        raise mismatch('backend', f'one of {list(BACKENDS)}', repr(backend[:80]), 'correct the parameter')
-    if precision not in ('', *PRECISIONS):
-        raise mismatch('precision', f"one of {list(PRECISIONS)}, or '' for the bundle's own",
-                       repr(precision[:80]), 'correct the parameter')
+    request = Request(backend, precision, provider, threads, max_accuracy_loss)
     bundle = open_bundle(name_or_path, card, sha256)
-    if precision and precision not in precisions(bundle.card, backend):
-        raise no_such_precision(bundle, backend, precision)
+    found = find_candidates(bundle, request)
+    _verify_graph(bundle)
+    kept = choice_file(bundle, found, threads, provider)
+    if len(found) > 1 and (choice := read_choice(kept, found)) is not None:
+        chosen = next(candidate for candidate in found if str(candidate) == choice.chosen)
+        try:
+            return _chosen(_start(bundle, chosen, request), choice, 'measured at an earlier start')
+        except ModelError:
+            pass  # what ran then does not run now: look at all of them again
+    return _load_fastest(bundle, found, request, kept)
+
+
+def _verify_graph(bundle: Bundle) -> None:
+    """Hold an untrusted bundle's card to its graph, whatever is to run, in a child process."""
     if not bundle.trusted:
-        prove_apart(bundle)
-    if backend == 'native':
-        return _native(bundle, precision, provider, threads, _ASKED_FOR)
-    if backend == 'onnxruntime':
-        return _onnxruntime(bundle, precision, provider, threads, _ASKED_FOR)
-    if why := _no_native(bundle, precision, provider, threads):
-        return _onnxruntime(bundle, precision, provider, threads, why)
-    try:
-        return _native(bundle, precision, provider, threads, _PASSED)
-    except ModelError as error:
-        loaded = _onnxruntime(bundle, precision, provider, threads, str(error))
-    return replace(loaded, fallback=True)
+        with suppress(CannotRunHere):  # no onnxruntime: then its variants are held to the card alone
+            prove_apart(bundle)
 
 
-def _no_native(bundle: Bundle, precision: str, provider: str, threads: int) -> str:
-    """Why native kernels are not even tried, in words; '' where they are."""
-    wanted = precision or own_precision(bundle.card)
-    if find_variant(bundle.card, 'native', wanted) is None:
-        return f'the bundle has no native variant{f" in {wanted}" if wanted else ""}'
-    if provider != 'cpu':
-        return f'provider {provider} was asked for'
-    if threads != 1:
-        return f'{threads} threads were asked for, and native kernels run on one'
-    return ''
+def _load_fastest(bundle: Bundle, found: list[Candidate], request: Request, kept: Path) -> Loaded:
+    """Start every candidate and keep the fastest; one that cannot start is left out, with its cause."""
+    started: dict[str, Loaded] = {}
+    left_out: dict[str, ModelError] = {}
+    for candidate in found:
+        try:
+            started[str(candidate)] = _start(bundle, candidate, request)
+        except ModelError as error:
+            # A graph that is wrong is no model. Everything else may be so on this machine alone.
+            if candidate.variant is None and not isinstance(error, CannotRunHere):
+                raise
+            left_out[str(candidate)] = error
+    fallback = any(candidate.backend == 'native' and str(candidate) in left_out for candidate in found)
+    causes = '; '.join(f'{name} is left out: {error}' for name, error in left_out.items())
+    if not started:
+        raise _nothing_runs(bundle, request, list(left_out.values()))
+    if len(started) == 1:
+        only = next(iter(started.values()))
+        return replace(only, fallback=fallback, why=causes or why_only(bundle, request))
+    choice = _measure(bundle, started, request)
+    if not fallback:
+        keep_choice(kept, choice)
+    how = f'measured now; {causes}' if causes else 'measured now'
+    return replace(_chosen(started[choice.chosen], choice, how), fallback=fallback)
 
 
-def _native(bundle: Bundle, precision: str, provider: str, threads: int, why: str) -> Loaded:
-    if provider not in ('cpu', 'auto'):
-        raise mismatch('provider', 'cpu with backend native', repr(provider[:80]), 'use backend onnxruntime')
-    if threads != 1:
-        raise mismatch('threads', '1 with backend native', str(threads), 'use 1, or backend onnxruntime')
-    wanted = precision or own_precision(bundle.card)
-    variant = find_variant(bundle.card, 'native', wanted)
-    if variant is None:
-        raise no_such_precision(bundle, 'native', wanted)
+def _measure(bundle: Bundle, started: Mapping[str, Loaded], request: Request) -> Choice:
+    """Which is the fastest; by processor time where one thread does all the work, as load matters less then.
+    """
+    alone = request.threads == 1 and request.provider == 'cpu'
+    tensor = prepare(soft_picture(bundle.card.input.size), bundle.card.input)
+    timings = measure({name: loaded.backend for name, loaded in started.items()}, tensor,
+                      time.thread_time if alone else time.perf_counter)
+    return Choice(min(timings, key=timings.__getitem__), timings)
+
+
+def _chosen(loaded: Loaded, choice: Choice, how: str) -> Loaded:
+    return replace(loaded, why=f'the fastest here of {choice.in_words} ({how})', timings=choice.in_words)
+
+
+def _nothing_runs(bundle: Bundle, request: Request, errors: list[ModelError]) -> ModelError:
+    """All causes; CannotRunHere where each of them lies in this machine."""
+    causes = '; '.join(map(str, errors))
+    if request.backend == AUTO and request.precision in PRECISIONS:
+        return no_file(bundle, request.precision, causes)
+    if len(errors) == 1:
+        return errors[0]
+    here_alone = all(isinstance(error, CannotRunHere) for error in errors)
+    return (CannotRunHere if here_alone else ModelError)(f'{bundle.path}: nothing can run it here: {causes}')
+
+
+def _start(bundle: Bundle, candidate: Candidate, request: Request) -> Loaded:
+    """Verify and start one way to run the bundle.
+
+    Raises:
+        CannotRunHere: the machine lacks what it needs.
+        ModelError: its file, its card or its answers are wrong.
+    """
+    if candidate.backend == 'native':
+        return _start_native(bundle, candidate)
+    return _start_onnxruntime(bundle, candidate, request)
+
+
+def _start_native(bundle: Bundle, candidate: Candidate) -> Loaded:
+    assert candidate.variant is not None
     load_library()
-    file = read_variant(bundle, variant)
+    file = read_variant(bundle, candidate.variant)
     if not file.trusted:
         prove_apart(bundle, native=file)
-    started = NativeBackend(bundle, wanted, file=file)
-    prove_variant(started, bundle, wanted, str(file.path))
-    return Loaded(bundle, started, variant.sha256, wanted, why)
+    backend = NativeBackend(bundle, candidate.precision, file=file)
+    prove_variant(backend, bundle, candidate.precision, str(file.path))
+    return Loaded(bundle, backend, candidate.variant.sha256, candidate.precision, '')
 
 
-def _onnxruntime(bundle: Bundle, precision: str, provider: str, threads: int, why: str) -> Loaded:
+def _start_onnxruntime(bundle: Bundle, candidate: Candidate, request: Request) -> Loaded:
     # Only here, because a robot that runs native kernels alone needs no onnxruntime in memory.
     from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 
-    own = own_precision(bundle.card)
-    if precision in ('', own):
-        started = OnnxRuntimeBackend(bundle, provider, threads)
-        prove(started, bundle.card, str(bundle.path))
-        return Loaded(bundle, started, bundle.sha256, own, why)
-    variant = find_variant(bundle.card, 'onnxruntime', precision)
-    if variant is None:
-        raise ModelError(f'{bundle.path}: {precision} cannot run here: {why}. For onnxruntime there is no '
-                         "file of it: leave precision empty for the bundle's own, or mend the cause")
-    file = read_variant(bundle, variant)
-    sibling = replace(bundle, path=file.path, data=file.data, sha256=variant.sha256,
+    if candidate.variant is None:
+        backend = OnnxRuntimeBackend(bundle, request.provider, request.threads)
+        prove(backend, bundle.card, str(bundle.path))
+        return Loaded(bundle, backend, bundle.sha256, candidate.precision, '')
+    file = read_variant(bundle, candidate.variant)
+    sibling = replace(bundle, path=file.path, data=file.data, sha256=candidate.variant.sha256,
                       facts=read_facts(file.data), card=replace(bundle.card, golden=None),
                       trusted=file.trusted)
     if not sibling.trusted:
         prove_apart(sibling)
-    started = OnnxRuntimeBackend(sibling, provider, threads)
-    prove_variant(started, bundle, precision, str(file.path))
-    return Loaded(bundle, started, variant.sha256, precision, why)
+    backend = OnnxRuntimeBackend(sibling, request.provider, request.threads)
+    prove_variant(backend, bundle, candidate.precision, str(file.path))
+    return Loaded(bundle, backend, candidate.variant.sha256, candidate.precision, '')

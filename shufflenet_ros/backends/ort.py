@@ -1,4 +1,7 @@
-"""The onnxruntime backend: one session, one thread, held to its card when it is made."""
+"""The onnxruntime backend: one session, one thread, held to its card when it is made.
+
+Importing this module raises CannotRunHere where onnxruntime is not installed.
+"""
 
 import os
 from typing import Any
@@ -8,6 +11,7 @@ import numpy.typing as npt
 
 from shufflenet_ros.backends.bundle import Bundle
 from shufflenet_ros.backends.errors import ModelError, mismatch
+from shufflenet_ros.backends.variants import CannotRunHere
 from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import F32, Outputs
 
@@ -15,7 +19,11 @@ from shufflenet_ros.core.frame import F32, Outputs
 # it is loaded. A robot is offline by design; an operator's own value of the variable wins.
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
-import onnxruntime as ort
+try:
+    import onnxruntime as ort
+except ImportError as error:
+    raise CannotRunHere(f'onnxruntime cannot be imported: {error}; README, "On a robot", says how to install '
+                        'it here') from error
 
 PROVIDERS = {
     'cpu': 'CPUExecutionProvider',

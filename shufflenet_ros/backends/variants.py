@@ -63,7 +63,7 @@ def no_such_precision(bundle: Bundle, backend: str, precision: str) -> ModelErro
     there = precisions(bundle.card, backend)
     of = '' if backend == 'auto' else f' for backend {backend}'
     expected = f'a precision that the bundle has{of}: {", ".join(there) or "its card names none"}'
-    others = [] if backend == 'native' else ["leave precision empty for the bundle's own"]
+    others = [] if backend == 'native' else ['leave precision at auto']
     others += [f'choose one of {there}'] if there else []
     others += ['use backend auto'] if backend == 'native' else []
     return mismatch(str(bundle.path), expected, repr(precision), ', or '.join(others))

@@ -29,7 +29,8 @@ def status(name: str, hardware_id: str, level: Level, message: str,
 def model_values(loaded: Loaded) -> dict[str, str]:
     """Which file runs, on what, and why on that."""
     return {'model': loaded.card.name, 'sha256': loaded.sha256, 'backend': loaded.backend.name,
-            'provider': loaded.backend.provider, 'precision': loaded.precision, 'why': loaded.why}
+            'provider': loaded.backend.provider, 'precision': loaded.precision, 'why': loaded.why,
+            'timings': loaded.timings}
 
 
 def count_values(counts: Counts) -> dict[str, int]:

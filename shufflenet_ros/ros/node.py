@@ -145,7 +145,7 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         cv2.setNumThreads(value('threads'))  # left alone, OpenCV wakes every core for one small resize
         loaded = load(value('model'), card=value('model_card'), sha256=value('model_sha256').lower(),
                       backend=value('backend'), precision=value('precision'), provider=value('provider'),
-                      threads=value('threads'))
+                      threads=value('threads'), max_accuracy_loss=value('max_accuracy_loss'))
         classifier = Classifier(loaded.card, loaded.backend, value('max_pixels'))
         self._loaded = loaded
         self._make_cameras()

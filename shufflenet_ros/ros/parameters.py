@@ -19,6 +19,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from shufflenet_ros.backends.candidates import AUTO, MAX_ACCURACY_LOSS
 from shufflenet_ros.backends.locate import DEFAULT_MODEL
 from shufflenet_ros.backends.variants import BACKENDS, PRECISIONS
 from shufflenet_ros.core.opencv import IO_MAX_PIXELS
@@ -82,10 +83,12 @@ SPECS = (
     Spec('model', DEFAULT_MODEL, 'Bundle to run: a name that `shufflenet-ros models list` shows, or a path.'),
     Spec('model_card', '', "Card file for somebody else's ONNX; empty: the card inside or beside the model."),
     Spec('model_sha256', '', 'Expected SHA-256 of the model file, 64 hex digits; empty: not checked.'),
-    Spec('backend', 'auto', 'What runs the model; auto: native kernels where they can, else onnxruntime.',
+    Spec('backend', 'auto', 'What runs the model; auto: what is the fastest here.',
          choices=BACKENDS),
-    Spec('precision', '', "Which variant of the bundle runs; empty: the bundle's own precision.",
-         choices=('', *PRECISIONS)),
+    Spec('precision', AUTO, 'Which variant of the bundle runs; auto: the fastest within max_accuracy_loss.',
+         choices=(AUTO, *PRECISIONS)),
+    Spec('max_accuracy_loss', MAX_ACCURACY_LOSS,
+         'Points of top-1 that precision auto may cost, by the figures in the card.', limits=(0.0, 100.0)),
     Spec('provider', 'cpu',
          'Where onnxruntime runs it, such as cpu or cuda; auto: the best that works here.'),
     Spec('threads', 1, 'Threads for one inference; with more than 1, backend auto means onnxruntime.',

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
+from shufflenet_ros.backends.candidates import AUTO
 from shufflenet_ros.backends.locate import DEFAULT_MODEL
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.decode import decode
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('sources', nargs='+', metavar='SOURCE', help='image, folder of images, video, or bag')
     add('--model', default=DEFAULT_MODEL, help='name or path of a bundle or ONNX file (default: %(default)s)')
     add('--card', default='', help="card file for somebody else's ONNX file")
-    add_backend_options(parser)
+    add_backend_options(parser, precision=AUTO)
     add('--topic', action='append', default=[], help='topic of a bag, repeatable (default: all with images)')
     add('--top-k', type=_count, default=5, help='labels a frame (default: %(default)s)')
     add('--json', action='store_true', help='one JSON object a frame')

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         dataset = cut(dataset)[1]
     models = [load(args.model, card=args.card, backend=args.backend, precision=args.precision)]
     if args.against:
-        models.append(load(args.against))
+        models.append(load(args.against, precision=''))
     say = sys.stderr if args.json else sys.stdout
     print(describe_set(dataset), file=say)
     evaluated = []

@@ -56,7 +56,7 @@ def add_embedding(model: str, card_file: str, output: Path) -> Bundle:
         ModuleNotFoundError: the onnx package is absent.
     """
     # Proved first, because onnx then parses it in this process.
-    bundle = load(model, card=card_file).bundle
+    bundle = load(model, card=card_file, backend='onnxruntime', precision='').bundle
     card = bundle.card
     if EMBEDDING in card.outputs:
         raise mismatch(str(bundle.path), 'a model without an embedding output', repr(card.outputs[EMBEDDING]),
@@ -74,7 +74,7 @@ def _save(graph: bytes, card: Card, output: Path) -> Bundle:
     draft = output.with_name(f'draft-{os.getpid()}-{output.name}')
     try:
         save_bundle(graph, card, draft)
-        load(str(draft.absolute()), backend='onnxruntime')
+        load(str(draft.absolute()), backend='onnxruntime', precision='')
         os.replace(draft, output)
     finally:
         draft.unlink(missing_ok=True)

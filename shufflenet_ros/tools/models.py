@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from shufflenet_ros.backends.bundle import Bundle
+from shufflenet_ros.backends.candidates import AUTO
 from shufflenet_ros.backends.errors import ModelError
 from shufflenet_ros.tools import fetch
 from shufflenet_ros.tools.backend_options import add_backend_options
@@ -98,8 +99,8 @@ def _show(args: argparse.Namespace) -> int:
     whole = show(args.model, args.card)
     if args.backend or args.precision:
         from shufflenet_ros.backends.open import load
-        whole['runs_on'] = load(args.model, card=args.card, backend=args.backend or 'auto',
-                                precision=args.precision).choice
+        whole['runs_on'] = load(args.model, card=args.card, backend=args.backend or AUTO,
+                                precision=args.precision or AUTO).choice
     if args.json:
         print(_json(whole))
         return 0
@@ -117,7 +118,8 @@ def _check(args: argparse.Namespace) -> int:
     chosen = bool(args.backend or args.precision)
     try:
         loaded = load(args.model, card=args.card, sha256=args.sha256, provider=args.provider,
-                      backend=args.backend or ('auto' if chosen else 'onnxruntime'), precision=args.precision)
+                      backend=args.backend or (AUTO if chosen else 'onnxruntime'),
+                      precision=args.precision or (AUTO if chosen else ''))
     except ModelError as error:
         print(json.dumps({'ok': False, 'cause': str(error)}) if args.json else f'no: {error}')
         return 1

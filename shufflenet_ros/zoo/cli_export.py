@@ -68,7 +68,7 @@ def _metrics(path: Path, dataset: 'LabelledSet') -> dict[str, Any]:
     from shufflenet_ros.backends.open import load
     from shufflenet_ros.zoo.accuracy import accuracy
 
-    found = accuracy(load(str(path), backend='onnxruntime'), dataset)
+    found = accuracy(load(str(path), backend='onnxruntime', precision=''), dataset)
     return found | {'set': 'validation' if dataset.split == 'val' else dataset.split or 'another set'}
 
 

@@ -142,12 +142,11 @@ def test_a_card_without_an_embedding_gets_none(tmp_path: Path) -> None:
     assert loaded.backend.run(frame()).embedding is None
 
 
-def test_auto_takes_the_native_variant_and_says_so(tmp_path: Path) -> None:
+def test_native_takes_the_native_variant_and_says_so(tmp_path: Path) -> None:
     path = native_bundle(tmp_path / 'm.onnx')
-    loaded = load(str(path))
+    loaded = load(str(path), backend='native')
     assert (loaded.backend.name, loaded.precision, loaded.fallback) == ('native', 'fp32', False)
-    assert loaded.choice == (f'native {loaded.backend.provider}: the bundle has this variant, '
-                             'and its test passed here')
+    assert loaded.choice == f'native fp32 ({loaded.backend.provider}): it was asked for'
     assert loaded.sha256 == sha256_of((tmp_path / 'm-fp32.native').read_bytes()) != loaded.bundle.sha256
 
 
@@ -173,7 +172,7 @@ def test_a_bundle_without_variants_runs_as_ever(tmp_path: Path, monkeypatch: pyt
     path = native_bundle(tmp_path / 'm.onnx', precisions=())
     loaded = load(str(path))
     assert (loaded.backend.name, loaded.precision, loaded.fallback) == ('onnxruntime', '', False)
-    assert loaded.why == 'the bundle has no native variant'
+    assert loaded.why == 'nothing else in the bundle fits'
     with pytest.raises(ModelError, match='a precision that the bundle has for backend native'):
         load(str(path), backend='native')
 
@@ -289,7 +288,7 @@ def test_golden_logits_are_enough_without_onnxruntime(no_cache: Path, repo_root:
     with_golden(models / 'm.onnx', inside=True)
     (models / 'm.onnx.card.json').unlink()
     write_index(models)
-    code = ("import sys; from shufflenet_ros.backends.open import load; l = load('small'); "
+    code = ("import sys; from shufflenet_ros.backends.open import load; l = load('small', backend='native'); "
             "sys.exit(f'{l.choice} {l.bundle.trusted}' if l.backend.name != 'native' or 'onnxruntime' in "
             "sys.modules else 0)")
     done = subprocess.run([sys.executable, '-c', code], cwd=repo_root, capture_output=True, text=True)
@@ -304,17 +303,17 @@ def test_what_an_index_vouches_for_is_not_proved_apart(no_cache: Path, tmp_path:
     def note(bundle: Bundle, native: Any = None) -> None:
         proved.append(native.path.name if native else bundle.path.name)
     monkeypatch.setattr(open_module, 'prove_apart', note)
-    load(str(native_bundle(tmp_path / 'stranger.onnx')))
+    load(str(native_bundle(tmp_path / 'stranger.onnx')), backend='native')
     assert proved == ['stranger.onnx', 'stranger-fp32.native']
     models = no_cache / 'shufflenet_ros' / 'models'
     models.mkdir(parents=True)
     inside = native_bundle(models / 'm.onnx', inside=True)
     write_index(models)
-    assert load('small').backend.name == 'native'
+    assert load('small', backend='native').backend.name == 'native'
     assert proved == ['stranger.onnx', 'stranger-fp32.native']
     beside = native_bundle(tmp_path / 'm.onnx')
     inside.with_name('m.onnx.card.json').write_bytes(beside.with_name('m.onnx.card.json').read_bytes())
-    assert load('small').bundle.trusted
+    assert load('small', backend='native').bundle.trusted
     assert proved[2:] == ['m-fp32.native']
 
 

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from shufflenet_ros.backends.open import load
     from shufflenet_ros.zoo.native.pack import pack
 
-    bundle = load(args.model, backend='onnxruntime').bundle
+    bundle = load(args.model, backend='onnxruntime', precision='').bundle
     pictures = bool(args.calibrate or args.reference)
     precisions = args.precision or (PRECISIONS if pictures else PRECISIONS[:1])
     calibration = calibrate(args.calibrate, bundle.card.input, args.count) if pictures else None

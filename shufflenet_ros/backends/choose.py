@@ -1,0 +1,105 @@
+"""Which of several ways to run a bundle is the fastest on this machine: measured once, then kept."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shufflenet_ros.backends.bundle import Bundle
+from shufflenet_ros.backends.candidates import Candidate
+from shufflenet_ros.backends.files import read_regular
+from shufflenet_ros.backends.index import write_whole
+from shufflenet_ros.backends.locate import cache_root
+from shufflenet_ros.backends.native_library import library_path
+from shufflenet_ros.core.frame import Backend
+
+BUDGET_S = 0.25  # for all candidates together, while the node is not yet active
+_SCHEMA = 1
+_MAX_BYTES = 1 << 16
+
+
+def measure(backends: Mapping[str, Backend], tensor: Any, clock: Callable[[], float]) -> dict[str, float]:
+    """Median milliseconds of one inference of each, taken in turns for BUDGET_S.
+
+    In turns, so that a busy phase of the machine meets all of them alike. The first call of each turn only
+    brings the weights back into the cache, as they are when frames follow each other.
+    """
+    times: dict[str, list[float]] = {name: [] for name in backends}
+    begin = now = time.monotonic()
+    turns = 0
+    while not turns or (now - begin) * (turns + 1) / turns < BUDGET_S:
+        for name, backend in backends.items():
+            backend.run(tensor)
+            start = clock()
+            backend.run(tensor)
+            times[name].append(clock() - start)
+        turns += 1
+        now = time.monotonic()
+    return {name: 1e3 * statistics.median(values) for name, values in times.items()}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was found to be the fastest, and the milliseconds of an inference of each candidate."""
+
+    chosen: str
+    timings_ms: Mapping[str, float]
+
+    @property
+    def in_words(self) -> str:
+        """All candidates, the fastest first."""
+        ordered = sorted(self.timings_ms.items(), key=lambda item: item[1])
+        return ', '.join(f'{name} {ms:.2f} ms' for name, ms in ordered)
+
+
+def choice_file(bundle: Bundle, found: list[Candidate], threads: int, provider: str) -> Path:
+    """Where a choice is kept: one small file for each machine, set of software, bundle and question."""
+    question = [machine(), bundle.sha256, bundle.card.to_json(), threads, provider,
+                [(str(candidate), candidate.variant.sha256 if candidate.variant else '')
+                 for candidate in found]]
+    name = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:32]
+    return cache_root() / 'choices' / f'{name}.json'
+
+
+def machine() -> tuple[str, ...]:
+    """What a timing depends on: processor, native library, onnxruntime."""
+    keys = ('model name', 'flags', 'Features', 'CPU implementer', 'CPU part', 'Model')
+    cpu: set[str] = set()
+    with suppress(OSError):
+        lines = Path('/proc/cpuinfo').read_text('utf-8', 'replace').splitlines()
+        cpu = {line for line in lines if line.partition('\t')[0].strip() in keys}
+    library = ''
+    with suppress(OSError):
+        library = hashlib.sha256(library_path().read_bytes()).hexdigest()
+    runtime = ''
+    with suppress(importlib.metadata.PackageNotFoundError):
+        runtime = importlib.metadata.version('onnxruntime')
+    return platform.machine(), *sorted(cpu), library, runtime
+
+
+def read_choice(path: Path, found: list[Candidate]) -> Choice | None:
+    """An earlier choice among the same candidates; None where there is none that can be used."""
+    try:
+        values = json.loads(read_regular(path, _MAX_BYTES))
+        timings = {str(name): float(ms) for name, ms in values['timings_ms'].items()}
+        known = {str(candidate) for candidate in found}
+        if values['schema'] == _SCHEMA and values['chosen'] in timings and timings.keys() <= known:
+            return Choice(values['chosen'], timings)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass  # absent, or not ours: it is measured again
+    return None
+
+
+def keep_choice(path: Path, choice: Choice) -> None:
+    """Keep a choice for the next start; a robot whose disk is read-only measures at every start."""
+    values = {'schema': _SCHEMA, 'chosen': choice.chosen, 'timings_ms': dict(choice.timings_ms)}
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(values).encode())

@@ -1,0 +1,247 @@
+"""What `auto` runs: the fastest here of what the card allows, measured once and then kept."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from native_models import native_bundle
+
+from shufflenet_ros.backends import choose
+from shufflenet_ros.backends import open as open_module
+from shufflenet_ros.backends.bundle import open_bundle
+from shufflenet_ros.backends.candidates import Request, accuracy_loss, find_candidates
+from shufflenet_ros.backends.errors import ModelError
+from shufflenet_ros.backends.native import NativeBackend
+from shufflenet_ros.backends.native_library import VARIABLE
+from shufflenet_ros.backends.open import Loaded, load
+from shufflenet_ros.backends.prove import golden_of
+from shufflenet_ros.backends.variants import CannotRunHere
+from shufflenet_ros.core.card import Card
+
+GRAPH = {'top1': 0.80, 'images': 500}
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle whose fp16 variant loses nothing, and whose int8 variant loses a point; taken as trusted."""
+    monkeypatch.setattr(open_module, 'prove_apart', lambda *_, **__: None)
+    path = native_bundle(tmp_path / 'm.onnx', precisions=('fp16', 'int8'), metrics=GRAPH)
+    return with_top1(path, {'fp16': 0.80, 'int8': 0.79})
+
+
+def with_top1(path: Path, top1: Mapping[str, float], images: int = 500) -> Path:
+    """The bundle with figures in its variants' entries of the card beside it."""
+    card = Path(f'{path}.card.json')
+    values = json.loads(card.read_text())
+    for variant in values['variants']:
+        if variant['precision'] in top1:
+            variant['metrics'] = {'top1': top1[variant['precision']], 'images': images}
+    card.write_text(json.dumps(values))
+    return path
+
+
+def card_of(path: Path) -> Card:
+    return open_bundle(str(path)).card
+
+
+def names(path: Path, **asked: Any) -> list[str]:
+    request = Request(**{'backend': 'auto', 'precision': 'auto', 'provider': 'cpu', 'threads': 1,
+                         'max_accuracy_loss': 0.6} | asked)
+    return [str(candidate) for candidate in find_candidates(open_bundle(str(path)), request)]
+
+
+@pytest.fixture
+def clockwork(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Milliseconds that `measure` finds, by candidate; the real one runs for none of them."""
+    table = {'native fp16': 1.0, 'native int8': 0.5, 'native fp32': 1.0, 'onnxruntime fp32': 2.0}
+
+    def measure(backends: Mapping[str, Any], *_: Any) -> dict[str, float]:
+        table['measured'] = table.get('measured', 0) + 1
+        return {name: table[name] for name in backends}
+    monkeypatch.setattr(open_module, 'measure', measure)
+    return table
+
+
+@pytest.mark.parametrize(('asked', 'expected'), [
+    ({}, ['native fp16', 'onnxruntime fp32']),
+    ({'max_accuracy_loss': 1.0}, ['native fp16', 'native int8', 'onnxruntime fp32']),
+    ({'max_accuracy_loss': 0.0}, ['native fp16', 'onnxruntime fp32']),
+    ({'precision': 'int8'}, ['native int8']),
+    ({'precision': ''}, ['onnxruntime fp32']),
+    ({'backend': 'native'}, ['native fp16']),
+    ({'backend': 'onnxruntime'}, ['onnxruntime fp32']),
+    ({'threads': 2}, ['onnxruntime fp32']),
+    ({'provider': 'cuda'}, ['onnxruntime fp32']),
+])
+def test_the_card_says_what_may_run(measured: Path, asked: dict[str, Any], expected: list[str]) -> None:
+    assert names(measured, **asked) == expected
+
+
+@pytest.mark.parametrize(('graph', 'variant', 'loss'), [
+    (GRAPH, {'top1': 0.795, 'images': 500}, 0.5),
+    (GRAPH, {'top1': 0.81, 'images': 500}, -1.0),
+    (GRAPH, {'top1': 0.80, 'images': 100}, np.inf),
+    (GRAPH, {}, np.inf),
+    ({}, {'top1': 0.80, 'images': 500}, np.inf),
+    ({'top1': 'good', 'images': 500}, {'top1': 0.8, 'images': 500}, np.inf),
+    ({'top1': 80, 'images': 500}, {'top1': 79, 'images': 500}, np.inf),
+])
+def test_a_loss_counts_only_where_both_were_measured_alike(measured: Path, graph: dict[str, Any],
+                                                           variant: dict[str, Any], loss: float) -> None:
+    card = replace(card_of(measured), metrics=graph)
+    assert accuracy_loss(card, replace(card.variants[0], metrics=variant)) == loss
+    assert accuracy_loss(card, None) == 0
+
+
+def test_a_variant_without_figures_runs_only_when_it_is_named(tmp_path: Path) -> None:
+    path = native_bundle(tmp_path / 'm.onnx', precisions=('fp16', 'int8'), metrics=GRAPH)
+    loaded = load(str(path))
+    assert loaded.backend.name == 'onnxruntime' and not loaded.timings
+    assert loaded.why == ('no variant is known to lose at most 0.6 points of top-1: fp16 has no figures, '
+                          'int8 has no figures')
+    assert load(str(path), precision='int8').precision == 'int8'
+    with pytest.raises(ModelError, match='a native variant that loses at most 0.6 points of top-1, got fp16 '
+                                         'has no figures.*name its precision'):
+        load(str(path), backend='native')
+
+
+def test_the_fastest_runs_and_the_log_has_all_timings(measured: Path, clockwork: dict[str, float]) -> None:
+    loaded = load(str(measured), max_accuracy_loss=1.0)
+    assert (loaded.backend.name, loaded.precision) == ('native', 'int8')
+    assert loaded.timings == 'native int8 0.50 ms, native fp16 1.00 ms, onnxruntime fp32 2.00 ms'
+    assert loaded.choice == (f'native int8 ({loaded.backend.provider}): the fastest here of {loaded.timings} '
+                             '(measured now)')
+    clockwork['onnxruntime fp32'] = 0.1
+    clockwork['native fp16'] = 0.2
+    assert load(str(measured)).backend.name == 'onnxruntime', 'another question is measured anew'
+
+
+def test_a_choice_is_kept_for_the_next_start(measured: Path, clockwork: dict[str, float],
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load(str(measured))
+    started: list[str] = []
+    start = open_module._start
+
+    def note(bundle: Any, candidate: Any, request: Any) -> Loaded:
+        started.append(str(candidate))
+        return start(bundle, candidate, request)
+    monkeypatch.setattr(open_module, '_start', note)
+    second = load(str(measured))
+    assert clockwork['measured'] == 1 and started == ['native fp16'], 'the others are not even started'
+    assert second.why == first.why.replace('measured now', 'measured at an earlier start')
+    with_top1(measured, {'fp16': 0.799})
+    load(str(measured))
+    assert clockwork['measured'] == 2, 'another card, another choice'
+
+
+def test_another_library_is_another_machine(measured: Path, clockwork: dict[str, float], tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    load(str(measured))
+    library = choose.library_path()
+    copy = tmp_path / 'copy.so'
+    copy.write_bytes(library.read_bytes() + b'\0')
+    monkeypatch.setenv(VARIABLE, str(copy))
+    load(str(measured))
+    assert clockwork['measured'] == 2
+
+
+@pytest.mark.parametrize('content', [b'', b'{', b'[]', b'{"schema": 1}', b'{"schema": 2}', b'[' * 5000,
+                                     b'{"schema": 1, "chosen": "native fp64", "timings_ms": {}}',
+                                     b'{"schema": 1, "chosen": "native fp16", "timings_ms": {"x": "y"}}',
+                                     b'{"schema": 1, "chosen": 3, "timings_ms": [1]}'])
+def test_a_damaged_choice_is_measured_again(measured: Path, clockwork: dict[str, float], no_cache: Path,
+                                            content: bytes) -> None:
+    load(str(measured))
+    file, = (no_cache / 'shufflenet_ros' / 'choices').iterdir()
+    file.write_bytes(content)
+    assert load(str(measured)).precision == 'fp16'
+    assert clockwork['measured'] == 2
+    assert load(str(measured)).why.endswith('(measured at an earlier start)')
+
+
+def test_a_choice_that_no_longer_runs_is_made_again(measured: Path, clockwork: dict[str, float]) -> None:
+    assert load(str(measured)).backend.name == 'native'
+    (measured.parent / 'm-fp16.native').unlink()
+    loaded = load(str(measured))
+    assert loaded.backend.name == 'onnxruntime' and loaded.fallback
+    assert 'native fp16 is left out' in loaded.why and 'no such file' in loaded.why
+
+
+def test_a_variant_that_fails_is_told_at_every_start(measured: Path, clockwork: dict[str, float],
+                                                     no_cache: Path) -> None:
+    (measured.parent / 'm-fp16.native').unlink()
+    for _ in range(2):
+        loaded = load(str(measured), max_accuracy_loss=1.0)
+        assert loaded.precision == 'int8' and loaded.fallback and 'native fp16 is left out' in loaded.why
+    assert not (no_cache / 'shufflenet_ros').exists()
+
+
+def test_a_disk_that_cannot_be_written_measures_at_every_start(measured: Path, clockwork: dict[str, float],
+                                                               no_cache: Path) -> None:
+    (no_cache / 'shufflenet_ros').write_text('a file where a folder should be')
+    for _ in range(2):
+        assert load(str(measured)).precision == 'fp16'
+    assert clockwork['measured'] == 2
+
+
+@pytest.fixture
+def without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which `import onnxruntime` fails."""
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    monkeypatch.delitem(sys.modules, 'shufflenet_ros.backends.ort', raising=False)
+
+
+def with_golden(path: Path) -> Path:
+    """The bundle with the variants' own logits in its card, as `models pack` writes them."""
+    bundle = open_bundle(str(path))
+    values = json.loads(Path(f'{path}.card.json').read_text())
+    for variant in values['variants']:
+        backend = NativeBackend(bundle, variant['precision'])
+        variant['golden'] = asdict(golden_of(backend, bundle.card, 0.05))
+    Path(f'{path}.card.json').write_text(json.dumps(values))
+    return path
+
+
+def test_native_variants_run_without_onnxruntime(measured: Path, clockwork: dict[str, float],
+                                                 without_onnxruntime: None) -> None:
+    loaded = load(str(with_golden(measured)), max_accuracy_loss=1.0)
+    assert (loaded.backend.name, loaded.precision, loaded.fallback) == ('native', 'int8', False)
+    assert 'onnxruntime fp32 is left out: onnxruntime cannot be imported' in loaded.why
+    load(str(measured), max_accuracy_loss=1.0)
+    assert clockwork['measured'] == 1, 'no reason to measure at every start'
+
+
+def test_a_machine_with_neither_says_what_is_missing(measured: Path, without_onnxruntime: None,
+                                                     tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / 'gone.so'))
+    with pytest.raises(CannotRunHere, match=r'nothing can run it here: .*gone\.so: no such file; correct '
+                                            r'SHUFFLENET_NATIVE_LIBRARY.*; onnxruntime cannot be imported'):
+        load(str(measured))
+
+
+def test_timings_are_taken_in_turns_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    calls: list[str] = []
+
+    def backend(name: str, seconds: float) -> Any:
+        def run(_: Any) -> None:
+            calls.append(name)
+            now[0] += seconds
+        return SimpleNamespace(run=run)
+    monkeypatch.setattr(choose.time, 'monotonic', lambda: now[0])
+    found = choose.measure({'quick': backend('quick', 0.002), 'slow': backend('slow', 0.010)}, None,
+                           lambda: now[0])
+    assert found == pytest.approx({'quick': 2.0, 'slow': 10.0})
+    assert now[0] <= choose.BUDGET_S and len(calls) >= 4 * 8
+    assert calls[:8] == ['quick', 'quick', 'slow', 'slow'] * 2
+    now[0], calls[:] = 0.0, []
+    choose.measure({'slow': backend('slow', 3.0)}, None, lambda: now[0])
+    assert calls == ['slow', 'slow'], 'one turn at least'
