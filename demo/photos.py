@@ -22,7 +22,11 @@ DRIFT = (0.35, 0.65)  # where the window stands in the margin it leaves, at begi
 
 @dataclass(frozen=True)
 class Photo:
-    """One entry of photos.yaml: its name, its right labels, and where its bytes lie."""
+    """One entry of photos.yaml: its name, its right labels, and where its bytes are.
+
+    Attributes:
+        counted: whether its frames are part of `known_right`.
+    """
 
     name: str
     right: tuple[str, ...]
@@ -30,6 +34,7 @@ class Photo:
     package: str = ''
     member: str = ''
     file: str = ''
+    counted: bool = True
 
     def read(self) -> U8:
         """(H, W, 3) uint8, BGR.
@@ -51,7 +56,8 @@ def load_photos(path: Path = HERE / 'photos.yaml') -> tuple[Photo, ...]:
     """Every photo of the file, in its order."""
     entries = yaml.safe_load(path.read_text(encoding='utf-8'))['photos']
     return tuple(Photo(name=entry['name'], right=tuple(entry['right']), licence=entry['licence'],
-                       file=entry.get('file', ''), **entry.get('wheel', {})) for entry in entries)
+                       file=entry.get('file', ''), counted=entry.get('counted', True),
+                       **entry.get('wheel', {})) for entry in entries)
 
 
 def pan(photo: U8, frames: int) -> Iterator[U8]:

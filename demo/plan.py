@@ -15,12 +15,17 @@ PAN_S = 4.0
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of the bag: frames [begin, end), and the labels that are right there (none: no pan)."""
+    """A stretch of the bag: frames [begin, end), and the labels that are right there (none: no pan).
+
+    Attributes:
+        counted: whether its frames are part of `known_right`.
+    """
 
     name: str
     begin: int
     end: int
     right: tuple[str, ...] = ()
+    counted: bool = False
 
     @property
     def from_s(self) -> float:
@@ -40,11 +45,12 @@ def plan(photos: tuple[Photo, ...], seconds: float | None = None) -> tuple[Segme
     """
     whole = STREET_S + PAN_S * len(photos)
     share = 1.0 if seconds is None else min(1.0, seconds / whole)
-    parts = [('street', STREET_S, ()), *((photo.name, PAN_S, photo.right) for photo in photos)]
+    parts = [('street', STREET_S, (), False),
+             *((photo.name, PAN_S, photo.right, photo.counted) for photo in photos)]
     segments, begin = [], 0
-    for name, duration, right in parts:
+    for name, duration, right, counted in parts:
         end = begin + max(2, round(duration * share * RATE_HZ))
-        segments.append(Segment(name, begin, end, right))
+        segments.append(Segment(name, begin, end, right, counted))
         begin = end
     return tuple(segments)
 

@@ -119,8 +119,9 @@ def right_by_photo(outcome: Outcome) -> dict[str, tuple[int, int]]:
 
 
 def known_right(outcome: Outcome) -> float:
-    """The share of pan frames with a right label in the top 3."""
-    counts = right_by_photo(outcome).values()
+    """The share of the counted photos' frames with a right label in the top 3."""
+    counted = {segment.name for segment in outcome.segments if segment.counted}
+    counts = [count for name, count in right_by_photo(outcome).items() if name in counted]
     return sum(right for right, _ in counts) / sum(frames for _, frames in counts)
 
 

@@ -131,8 +131,11 @@ def report(outcome: Outcome, bag: Path, model: str, out: Path) -> int:
     show.write_video(bag, outcome, out / 'annotated.mp4')
     draw_timeline(outcome, out / 'timeline.png', model)
     print(f'\nvideo:    {out / "annotated.mp4"}\npicture:  {out / "timeline.png"}\n')
+    counted = {segment.name for segment in outcome.segments if segment.counted}
     for name, (right, frames) in right_by_photo(outcome).items():
-        print(f'{name:<8} right label in the top 3 on {right} of {frames} frames ({right / frames:.0%})')
+        note = '' if name in counted else ', not counted: see demo/photos.yaml'
+        print(f'{name:<8} right label in the top 3 on {right} of {frames} frames '
+              f'({right / frames:.0%}){note}')
     broken = broken_laws(outcome)
     for law in broken:
         print(f'demo: broken: {law}')

@@ -11,7 +11,7 @@ from pathlib import Path
 from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.backends.index import NAME, Entry, read_index
 
-DEFAULT_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
+DEFAULT_MODEL = 'shufflenet_v2_x1_0-imagenet-224'
 """The shipped model that node and command line run when none is named."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]

@@ -114,6 +114,8 @@ def _from_onnx(args: argparse.Namespace) -> _Read:
     origin = f'{args.file.name}, sha256 {bundle.sha256}, read from ONNX'
     fields = {'training': dict(card.training), 'license': card.license,
               'source': f'{card.source}; {origin}' if card.source else origin}
+    if card.metrics:
+        fields['metrics'] = {'original': dict(card.metrics)}  # of another file than the one that is written
     return imported, card.labels, fields, {'agreement': asdict(agreement)}
 
 

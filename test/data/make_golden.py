@@ -27,7 +27,7 @@ ROOT = HERE.parents[1]
 SHARED = ROOT.parent / 'shared' / 'data'
 PAN = HERE / 'pan.mcap'
 INT8 = SHARED / 'shufflenet_v2_x1_0_int8.onnx'
-# golden file -> (bag, model)
+# golden file -> (bag, model); where the model has several precisions int8, which is the same on every CPU
 GOLDEN = {
     'golden_pan.json': (PAN, DEFAULT_MODEL),
     'golden_pan_int8.json': (PAN, str(INT8)),
@@ -65,7 +65,8 @@ def answers(bag: Path, model: str) -> list[dict[str, Any]]:
     """What `shufflenet-ros classify --json` says of a bag, without the bag's path."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        status = cli.main(['classify', str(bag), '--model', model, '--json'])
+        precision = 'int8' if model == DEFAULT_MODEL else 'auto'
+        status = cli.main(['classify', str(bag), '--model', model, '--precision', precision, '--json'])
     if status:
         raise SystemExit(status)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]

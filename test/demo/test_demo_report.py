@@ -9,8 +9,8 @@ from demo.plan import Segment, stamp_of
 from demo.report import NodeCounts, Outcome, Result, broken_laws, known_right, last_line, right_by_photo
 
 SENT = tuple(stamp_of(i) for i in range(100))
-SEGMENTS = (Segment('street', 0, 60), Segment('cat', 60, 80, ('tabby', 'egyptian_cat')),
-            Segment('orange', 80, 100, ('orange',)))
+SEGMENTS = (Segment('street', 0, 60), Segment('cat', 60, 80, ('tabby', 'egyptian_cat'), counted=True),
+            Segment('orange', 80, 100, ('orange',), counted=True))
 
 
 def answer(i, *names):
@@ -34,6 +34,13 @@ def test_last_line_counts_and_shares():
     assert last_line(outcome) == ('demo: frames=100 results=98 dropped=0 superseded=2 age_p50_ms=4.2 '
                                   'age_p99_ms=9.0 known_right=0.500')
     assert broken_laws(outcome) == []
+
+
+def test_a_photo_that_is_not_counted_is_reported_all_the_same():
+    not_counted = (*SEGMENTS[:2], replace(SEGMENTS[2], counted=False))
+    outcome = replace(outcome_of(GOOD), segments=not_counted)
+    assert right_by_photo(outcome) == {'cat': (20, 20), 'orange': (0, 20)}
+    assert known_right(outcome) == 1.0
 
 
 def test_pan_frames_without_a_result_count_as_not_right():

@@ -48,7 +48,7 @@ class Demo:
 
 
 def test_every_right_label_is_one_of_the_default_models():
-    labels = set(open_bundle(DEFAULT_MODEL).card.labels)
+    labels = {label.lower().replace(' ', '_') for label in open_bundle(DEFAULT_MODEL).card.labels}
     assert {label for photo in load_photos() for label in photo.right} <= labels
 
 
@@ -71,8 +71,10 @@ def test_a_short_run_keeps_every_law(repo_root, tmp_path):
     assert 0.0 < p50 <= p99
     shares = re.findall(r'^(\w+) +right label in the top 3 on (\d+) of (\d+) frames', output, re.M)
     assert [name for name, _, _ in shares] == [photo.name for photo in load_photos()]
-    right, pans = (sum(int(share[i]) for share in shares) for i in (1, 2))
+    counted = [share for share in shares if share[0] != 'rocket']
+    right, pans = (sum(int(share[i]) for share in counted) for i in (1, 2))
     assert known_right == pytest.approx(right / pans, abs=5e-4)
+    assert known_right >= 0.95
     assert len(re.findall(r'^ +\d+\.\d\d s .* ms$', output, re.M)) >= 14, 'labels with ages scroll by'
     video = cv2.VideoCapture(str(tmp_path / 'annotated.mp4'))
     assert sum(1 for _ in iter(video.grab, False)) == frames

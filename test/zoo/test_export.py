@@ -12,7 +12,6 @@ onnx = pytest.importorskip('onnx')
 
 from shufflenet_ros.backends.bundle import open_bundle  # noqa: E402
 from shufflenet_ros.backends.index import read_index  # noqa: E402
-from shufflenet_ros.backends.locate import DEFAULT_MODEL  # noqa: E402
 from shufflenet_ros.backends.open import load  # noqa: E402
 from shufflenet_ros.cli import main  # noqa: E402
 from shufflenet_ros.core.classifier import Classifier  # noqa: E402
@@ -21,6 +20,8 @@ from shufflenet_ros.zoo.export import ExportError, check_parity, export, make_ca
 from shufflenet_ros.zoo.normalisation import normalise  # noqa: E402
 from shufflenet_ros.zoo.registry import name_of  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config  # noqa: E402
+
+SMALL_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 
 pytestmark = pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
 LABELS = [f'thing_{i}' for i in range(10)]
@@ -108,7 +109,7 @@ def test_weights_inherit_terms_and_a_folder_is_judged_on_what_was_held_out(tmp_p
                                         'learning_rate: 0.01\n')
     out, common = tmp_path / 'models', ['--data', str(tmp_path / 'train')]
     train = ['train', '--recipe', str(tmp_path / 'tiny.yaml'), *common, '--out', str(tmp_path / 'run'),
-             '--init', DEFAULT_MODEL]
+             '--init', SMALL_MODEL]
     assert main(train) == 0
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -118,8 +119,8 @@ def test_weights_inherit_terms_and_a_folder_is_judged_on_what_was_held_out(tmp_p
     card = open_bundle(str(out / 'tiny.onnx')).card
     assert card.metrics['images'] == 12 and card.metrics['set'] == 'held out'  # a fifth of 60
     assert card.training['terms'].startswith('mine. Started from ') and 'research' in card.training['terms']
-    assert card.training['data'] == 'train' and DEFAULT_MODEL in card.source and card.input.crop == 0.9
-    assert card.network == open_bundle(DEFAULT_MODEL).card.network
+    assert card.training['data'] == 'train' and SMALL_MODEL in card.source and card.input.crop == 0.9
+    assert card.network == open_bundle(SMALL_MODEL).card.network
     whole = [*train, '--val', str(tmp_path / 'val'), '--out', str(tmp_path / 'whole')]
     assert main(whole) == 0
     assert main(['export', '--run', str(tmp_path / 'whole'), '--out', str(tmp_path / 'other'), *common]) == 2

@@ -31,27 +31,31 @@ def judging_part(path: Path) -> LabelledSet:
 def measure(path: Path, dataset: LabelledSet, precision: str) -> dict[str, Any]:
     """What `accuracy` gives of a native variant, on which kernels, and the command that repeats it.
 
+    Args:
+        precision: of the variant; '' for the bundle's own graph in onnxruntime.
+
     Raises:
         ModelError: the variant cannot run here.
-        SetError: the set's classes are no labels of the model, or no picture can be scored.
+        SetError: the set's classes are no labels of the model, or no image can be scored.
     """
-    loaded = load(str(path), backend='native', precision=precision)
+    loaded = load(str(path), backend='native' if precision else 'onnxruntime', precision=precision)
     found = accuracy(loaded, dataset)
     how = ' --held-out' if dataset.split == HELD_OUT else ''
-    command = (f'shufflenet-ros evaluate {printable(dataset.path.name)}{how} --model {loaded.card.name} '
-               f'--precision {precision}')
-    print(f'{path.name} {precision}: top-1 {100 * found["top1"]:.2f} % of {found["images"]} pictures',
+    how += f' --model {loaded.card.name}' + (f' --precision {precision}' if precision else '')
+    command = f'shufflenet-ros evaluate {printable(dataset.path.name)}{how}'
+    print(f'{path.name} {precision or "graph"}: top-1 {100 * found["top1"]:.2f} % of {found["images"]} images',
           file=sys.stderr)
     return found | {'kernels': loaded.backend.provider, 'command': command}
 
 
 def keep(path: Path, metrics: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write metrics (precision -> figures) into the entries of a bundle's native variants."""
+    """Write metrics (precision -> figures, '' for the graph) into a bundle's card and its native variants."""
     bundle = open_bundle(str(path))
     variants = tuple(
         replace(v, metrics=metrics[v.precision]) if v.backend == 'native' and v.precision in metrics else v
         for v in bundle.card.variants)
-    card = replace(bundle.card, variants=variants)
+    own = {**bundle.card.metrics, **metrics.get('', {})}
+    card = replace(bundle.card, variants=variants, metrics=own)
     write_whole(path, with_metadata(bundle.data, METADATA_KEY, card.to_json()))
     renew_entry(path, card.name)
 
@@ -59,9 +63,12 @@ def keep(path: Path, metrics: Mapping[str, Mapping[str, Any]]) -> None:
 def score_variants(path: Path, dataset: LabelledSet, precisions: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Measure a bundle's native variants on a set, and keep what comes out.
 
+    The graph is measured too where its card has no figure yet: what a variant loses is the difference.
+
     Raises:
         ModelError, SetError: as `measure`.
     """
-    metrics = {precision: measure(path, dataset, precision) for precision in precisions}
+    graph = [] if 'top1' in open_bundle(str(path)).card.metrics else ['']
+    metrics = {precision: measure(path, dataset, precision) for precision in [*graph, *precisions]}
     keep(path, metrics)
     return metrics

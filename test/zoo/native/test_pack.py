@@ -15,19 +15,20 @@ pytest.importorskip('onnx')
 from shufflenet_ros.backends.bundle import open_bundle
 from shufflenet_ros.backends.files import sha256_of
 from shufflenet_ros.backends.index import read_index, write_index
-from shufflenet_ros.backends.locate import DEFAULT_MODEL
 from shufflenet_ros.cli import main
 from shufflenet_ros.sets.calibration import calibration_inputs, reference_inputs
 from shufflenet_ros.sets.cut import cut
 from shufflenet_ros.sets.open import open_set
+
+SMALL_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 
 ALL = ['fp32', 'fp16', 'int8']
 
 
 @pytest.fixture
 def shipped(tmp_path):
-    """A copy of the default bundle as it was before it was packed, in a folder with an index."""
-    bundle = open_bundle(DEFAULT_MODEL)
+    """A copy of a shipped bundle as it was before it was packed, in a folder with an index."""
+    bundle = open_bundle(SMALL_MODEL)
     path = tmp_path / 'models' / bundle.path.name
     path.parent.mkdir()
     shutil.copy(bundle.path, path)
@@ -102,7 +103,7 @@ def test_calibration_pictures_are_those_that_train_and_the_card_names_them(shipp
 
 
 def test_of_a_set_without_splits_what_is_held_out_calibrates_nothing(tmp_path, write_set):
-    spec = open_bundle(DEFAULT_MODEL).card.input
+    spec = open_bundle(SMALL_MODEL).card.input
     folder = write_set(tmp_path / 'tiny.tar').parent
     shutil.unpack_archive(tmp_path / 'tiny.tar', folder)
     held = set(cut(open_set(folder / 'train'))[1].names)
@@ -174,7 +175,7 @@ def test_export_packs_what_it_is_asked_for(tmp_path, capsys, write_set):
 
 
 def test_reference_pictures_are_the_frames_that_the_network_takes():
-    spec = open_bundle(DEFAULT_MODEL).card.input
+    spec = open_bundle(SMALL_MODEL).card.input
     frames = reference_inputs(spec, 2).inputs
     assert frames.shape == (2, *spec.shape[1:]) and frames.dtype == np.uint8
 

@@ -12,7 +12,6 @@ import torch
 from drafts import SIZE, V1, V2, taken
 
 from shufflenet_ros.backends.bundle import open_bundle
-from shufflenet_ros.backends.locate import DEFAULT_MODEL
 from shufflenet_ros.sets.calibration import seeded_pictures
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.export import to_onnx
@@ -28,6 +27,8 @@ from shufflenet_ros.zoo.native.quantise import LEAST, MOST, quantise
 from shufflenet_ros.zoo.native.ranges import CLIPPING, Histogram, find_peaks, find_ranges
 from shufflenet_ros.zoo.normalisation import IMAGENET, normalise
 from shufflenet_ros.zoo.registry import build, config_of
+
+SMALL_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 
 NETWORKS = {
     'v1 g3': V1,
@@ -114,7 +115,7 @@ def test_errors_are_those_of_a_little_noise_in_the_picture(pair):
 
 
 def test_shipped_network_answers_the_same():
-    bundle = open_bundle(DEFAULT_MODEL)
+    bundle = open_bundle(SMALL_MODEL)
     network = read_network(bundle.data, bundle.card.input, bundle.card.outputs)
     whole = quantise(network, frames(network, 64))
     others = frames(network, 64, 7)

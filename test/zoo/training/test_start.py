@@ -11,7 +11,6 @@ torch = pytest.importorskip('torch')
 pytest.importorskip('onnx')
 
 from shufflenet_ros.backends.errors import ModelError  # noqa: E402
-from shufflenet_ros.backends.locate import DEFAULT_MODEL  # noqa: E402
 from shufflenet_ros.backends.onnx_write import save_bundle  # noqa: E402
 from shufflenet_ros.cli import main  # noqa: E402
 from shufflenet_ros.sets.calibration import seeded_pictures  # noqa: E402
@@ -21,6 +20,8 @@ from shufflenet_ros.zoo.normalisation import IMAGENET, Normalisation, normalise 
 from shufflenet_ros.zoo.registry import build, values_of  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config  # noqa: E402
 from shufflenet_ros.zoo.training.start import open_start, recalibrate  # noqa: E402
+
+SMALL_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 
 pytestmark = pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
 _spec = importlib.util.spec_from_file_location(
@@ -141,7 +142,7 @@ def test_terms_that_nobody_knows_are_called_unknown(tmp_path):
 
 
 def test_the_shipped_model_is_started_from_by_name():
-    start = open_start(DEFAULT_MODEL, LABELS)
+    start = open_start(SMALL_MODEL, LABELS)
     assert start.new_head and start.recalibrate and 'ImageNet' in start.terms
 
 
@@ -152,10 +153,10 @@ def correlation(a, b):
 @torch.no_grad()
 def test_recalibrated_statistics_change_no_answer_and_let_training_mode_agree():
     x = normalise(pictures(160))
-    model = open_start(DEFAULT_MODEL, LABELS).model
+    model = open_start(SMALL_MODEL, LABELS).model
     before = model.eval().embed(x)
     trained_before = model.train().embed(x)
-    model = open_start(DEFAULT_MODEL, LABELS).model
+    model = open_start(SMALL_MODEL, LABELS).model
     recalibrate(model, x.split(64))  # batches of 64, 64 and 32 pictures
     after = model.eval().embed(x)
     assert foreign.relative(after, before) <= 1e-4
@@ -264,8 +265,8 @@ def test_a_wider_network_is_grown_from_the_weights(tmp_path):
 @torch.no_grad()
 def test_a_bundle_is_grown_and_then_recalibrated():
     x = normalise(pictures(64))
-    before = open_start(DEFAULT_MODEL, LABELS).model.embed(x)
-    start = open_start(DEFAULT_MODEL, LABELS, {'groups': 3, 'width': 1.0, 'stem_pool': False})
+    before = open_start(SMALL_MODEL, LABELS).model.embed(x)
+    start = open_start(SMALL_MODEL, LABELS, {'groups': 3, 'width': 1.0, 'stem_pool': False})
     assert start.recalibrate and start.model.embedding_dim == 960
     wide = start.model.embed(x)
     assert correlation(torch.cat((before, before), 1).sort().values, wide.sort().values) > 0.99
