@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FIGURES = {
     'model': ('benchmarks.model', 'measure'),
     'native': ('benchmarks.native', 'measure'),
+    'auto': ('benchmarks.native', 'measure_auto'),
     'decode': ('benchmarks.decode', 'measure'),
     'receive': ('benchmarks.receive', 'measure'),
     'idle': ('benchmarks.node', 'measure_idle'),

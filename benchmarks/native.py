@@ -2,6 +2,7 @@
 
     python -m benchmarks.native                                        the default model
     python -m benchmarks.native --reference shufflenet_v1_x0_5_g3      224 px, 1000 classes, seeded weights
+    python -m benchmarks.native --auto                                 what `auto` chooses, against the best
 
 Both are called as the node calls them, from the frame's bytes to logits and embedding, in turns on one core,
 so that a busy phase of the machine meets both. Also what the call costs beside the kernels' own time.
@@ -18,35 +19,28 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
-from shufflenet_ros.backends.bundle import open_bundle
+from shufflenet_ros.backends.bundle import Bundle, open_bundle
+from shufflenet_ros.backends.index import read_index
 from shufflenet_ros.backends.locate import DEFAULT_MODEL
 from shufflenet_ros.backends.native import NativeBackend
 from shufflenet_ros.backends.open import load
 from shufflenet_ros.backends.variants import precisions
+from shufflenet_ros.core.frame import Backend
 from shufflenet_ros.sets.calibration import reference_inputs
 
+ROOT = Path(__file__).resolve().parents[1]
 ROUNDS, FRAMES, CALLS = 60, 8, 2000
 CALIBRATION_PICTURES = 4
 
 
 def measure(model: str = DEFAULT_MODEL) -> Mapping[str, Any]:
     """Of a bundle with native variants: milliseconds a frame, and how many times faster than onnxruntime."""
-    bundle = load(model, backend='onnxruntime').bundle
-    frames = list(reference_inputs(bundle.card.input, FRAMES, seed=2).inputs[:, None])
-    backends = {'onnxruntime': load(model, backend='onnxruntime').backend}
-    for precision in precisions(bundle.card, 'native'):
-        backends[precision] = load(model, backend='native', precision=precision).backend
-    times: dict[str, list[float]] = {name: [] for name in backends}
-    for _ in range(ROUNDS):
-        for name, backend in backends.items():
-            backend.run(frames[0])
-            start = time.perf_counter()
-            for frame in frames:
-                backend.run(frame)
-            times[name].append((time.perf_counter() - start) / FRAMES)
+    bundle, backends = every_backend(model)
+    times = in_turns(bundle, backends)
     figures: dict[str, Any] = {'model': bundle.card.name, 'rounds': ROUNDS}
     for name, backend in backends.items():
         ratios = np.divide(times['onnxruntime'], times[name])
@@ -55,6 +49,47 @@ def measure(model: str = DEFAULT_MODEL) -> Mapping[str, Any]:
             'runs': backend.provider, 'median_ms': round(1e3 * statistics.median(times[name]), 3),
             'times_faster': middle, 'quartiles': [low, high]}
     return figures | {'call_us': call_overhead(NativeBackend(bundle, precisions(bundle.card, 'native')[0]))}
+
+
+def every_backend(model: str) -> tuple[Bundle, dict[str, Backend]]:
+    """The bundle, and what runs it: `onnxruntime`, and each native precision by its name."""
+    graph = load(model, backend='onnxruntime', precision='')
+    native = {precision: load(model, backend='native', precision=precision).backend
+              for precision in precisions(graph.card, 'native')}
+    return graph.bundle, {'onnxruntime': graph.backend, **native}
+
+
+def in_turns(bundle: Bundle, backends: Mapping[str, Backend]) -> dict[str, list[float]]:
+    """Seconds a frame in each of ROUNDS, the backends in turns."""
+    frames = list(reference_inputs(bundle.card.input, FRAMES, seed=2).inputs[:, None])
+    times: dict[str, list[float]] = {name: [] for name in backends}
+    for _ in range(ROUNDS):
+        for name, backend in backends.items():
+            backend.run(frames[0])
+            start = time.perf_counter()
+            for frame in frames:
+                backend.run(frame)
+            times[name].append((time.perf_counter() - start) / FRAMES)
+    return times
+
+
+def measure_auto() -> Mapping[str, Any]:
+    """Of each shipped bundle: what auto chose here at a first start, and how much slower it is than the best.
+
+    The best is found in a longer run than auto takes, in turns; percent, by the median of paired ratios.
+    """
+    figures = {}
+    for name in read_index(ROOT / 'models'):
+        with tempfile.TemporaryDirectory() as cache, patch.dict(os.environ, XDG_CACHE_HOME=cache):
+            chosen = load(name)
+        bundle, backends = every_backend(name)
+        times = in_turns(bundle, backends)
+        best = min(times, key=lambda key: statistics.median(times[key]))
+        taken = 'onnxruntime' if chosen.backend.name == 'onnxruntime' else chosen.precision
+        slower = float(np.median(np.divide(times[taken], times[best]))) - 1
+        figures[name] = {'chose': taken, 'best': best, 'percent_slower': round(100 * slower, 1),
+                         'timings': chosen.timings}
+    return figures
 
 
 def call_overhead(backend: NativeBackend) -> float:
@@ -115,9 +150,13 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group()
     what.add_argument('--model', default=DEFAULT_MODEL, help='a bundle with native variants')
+    what.add_argument('--auto', action='store_true', help='the choice for each shipped bundle')
     what.add_argument('--reference', help='a network of the zoo; needs torch')
     args = parser.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    if args.auto:
+        print(json.dumps(measure_auto(), indent=1))
+        return
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(measure(reference_bundle(args.reference, Path(folder)) if args.reference
                                  else args.model), indent=1))
