@@ -21,6 +21,14 @@ settings.register_profile('ci', deadline=None, derandomize=True, print_blob=True
 settings.load_profile('ci' if os.environ.get('CI') else 'dev')
 
 
+@pytest.fixture(scope='session', autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Fetched models and kept choices of this run are none of the machine's; pip keeps its own cache."""
+    before = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    os.environ.setdefault('PIP_CACHE_DIR', os.path.join(before, 'pip'))
+    os.environ['XDG_CACHE_HOME'] = str(tmp_path_factory.mktemp('xdg_cache'))
+
+
 @pytest.fixture(scope='session')
 def repo_root() -> Path:
     """The root of the source tree."""
