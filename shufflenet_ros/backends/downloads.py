@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import yaml
-
 from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.backends.files import read_regular
 from shufflenet_ros.backends.index import NAME, Entry, read_index
 from shufflenet_ros.backends.locate import cache_root
+from shufflenet_ros.backends.strict_yaml import read_yaml
 
 SCHEMA = 1
 MAX_TABLE_BYTES = 1 << 20
@@ -112,14 +111,14 @@ def read_downloads(path: Path = _TABLE) -> dict[str, Download]:
         ModelError: a table that cannot be used; says where and why.
     """
     try:
-        values = yaml.safe_load(read_regular(path, MAX_TABLE_BYTES))
-        if values['schema'] != SCHEMA:
+        values = read_yaml(read_regular(path, MAX_TABLE_BYTES))
+        if type(values['schema']) is not int or values['schema'] != SCHEMA:
             raise mismatch(str(path), f'schema {SCHEMA}', str(values['schema']), 'use a newer shufflenet_ros')
         rows = [_row(path, group['common'], file) for group in values['groups'] for file in group['files']]
     except ModelError:
         raise
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise mismatch(str(path), 'a table of downloads', f'something else ({" ".join(str(error).split())})',
+    except (KeyError, TypeError, ValueError) as error:
+        raise mismatch(str(path), 'a table of downloads', f'something else ({error})',
                        'restore the file') from error
     for key in ('name', 'file'):
         seen = [getattr(row, key) for row in rows]

@@ -11,6 +11,7 @@ from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.backends.files import read_regular, sha256_of
 from shufflenet_ros.backends.onnx_file import read_facts
 from shufflenet_ros.core.card import METADATA_KEY, parse_card
+from shufflenet_ros.core.strict_json import read_json
 
 INDEX_FILE = 'index.json'
 INDEX_SCHEMA = 1
@@ -43,7 +44,7 @@ def _entry(where: str, value: Any) -> Entry:
     good = (isinstance(value, dict) and set(value) - {'check'} == {'file', 'sha256', 'size'}
             and isinstance(value['file'], str) and NAME.fullmatch(value['file'])
             and isinstance(value['sha256'], str) and SHA256.fullmatch(value['sha256'])
-            and type(value['size']) is int
+            and type(value['size']) is int and value['size'] > 0
             and isinstance(value.get('check', ''), str))
     if not good:
         raise mismatch(where, '{"file": plain name, "sha256": 64 hex digits, "size": bytes}',
@@ -61,14 +62,14 @@ def read_index(folder: Path) -> dict[str, Entry]:
     if not path.is_file():
         return {}
     try:
-        values = json.loads(read_regular(path, MAX_INDEX_BYTES))
-        if values['schema'] != INDEX_SCHEMA:
+        values = read_json(read_regular(path, MAX_INDEX_BYTES))
+        if type(values['schema']) is not int or values['schema'] != INDEX_SCHEMA:
             raise mismatch(str(path), f'schema {INDEX_SCHEMA}', str(values['schema']),
                            'use a newer shufflenet_ros')
-        return {name: _entry(f'{path}: {name}', value) for name, value in values['models'].items()}
+        return {name: _entry(f'{path}: {name[:80]}', value) for name, value in values['models'].items()}
     except ModelError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise mismatch(str(path), 'an index of models', f'something else ({error})',
                        'restore the file') from error
 

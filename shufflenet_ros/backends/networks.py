@@ -1,6 +1,5 @@
 """networks.json: what every network of the zoo costs, readable without torch."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.backends.files import read_regular
 from shufflenet_ros.backends.locate import places
+from shufflenet_ros.core.strict_json import read_json
 
 TABLE_FILE = 'networks.json'
 SCHEMA = 1
@@ -47,13 +47,13 @@ def read_networks() -> dict[str, Network]:
     if path is None:
         return {}
     try:
-        values = json.loads(read_regular(path, MAX_TABLE_BYTES))
-        if values['schema'] != SCHEMA:
+        values = read_json(read_regular(path, MAX_TABLE_BYTES))
+        if type(values['schema']) is not int or values['schema'] != SCHEMA:
             raise mismatch(str(path), f'schema {SCHEMA}', str(values['schema']), 'use a newer shufflenet_ros')
         rows = [_network(row) for row in values['networks']]
     except ModelError:
         raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise mismatch(str(path), 'a table of networks', f'something else ({error})',
                        'restore the file') from error
     return {row.name: row for row in rows}
@@ -64,5 +64,5 @@ def _network(row: dict[str, Any]) -> Network:
     for field in fields(Network):
         value = getattr(network, field.name)
         if not (isinstance(value, dict | None) if field.name == 'published' else type(value) is field.type):
-            raise ValueError(f'{field.name} of {row.get("name")!r} is {str(value)[:80]!r}')
+            raise ValueError(f'{field.name} of {str(network.name)[:80]!r} is {str(value)[:80]!r}')
     return network

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from shufflenet_ros.backends.strict_yaml import read_yaml
 from shufflenet_ros.core.reasons import printable
 from shufflenet_ros.sets.errors import SetError
 
@@ -89,9 +88,9 @@ def _parse(path: Path) -> Any:
     if path.stat().st_size > MAX_BYTES:
         raise SetError(f'{path.stat().st_size} bytes: expected at most {MAX_BYTES}')
     try:
-        return yaml.safe_load(path.read_text('utf-8'))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SetError(f'no YAML that can be read: {" ".join(str(error).split())[:200]}; '
+        return read_yaml(path.read_text('utf-8'))
+    except ValueError as error:
+        raise SetError(f'no YAML that can be read: {printable(str(error), 200)}; '
                        'mend it there') from error
 
 

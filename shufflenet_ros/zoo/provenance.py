@@ -1,7 +1,6 @@
 """What a bundle made of somebody's file says of it: where it comes from, labels, data, terms."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from shufflenet_ros import backends
 from shufflenet_ros.backends.downloads import Download, read_downloads
 from shufflenet_ros.backends.files import read_regular, sha256_of
 from shufflenet_ros.core.card import MAX_CARD_BYTES, parse_card
+from shufflenet_ros.core.strict_json import read_json
 from shufflenet_ros.zoo.errors import ZooError
 
 _IMAGENET_CARD = Path(backends.__file__).with_name('cards') / 'shufflenet_v2_x1_0-imagenet-224-int8.json'
@@ -45,12 +45,13 @@ def labels_for(classes: int, file: Path | None, own: Sequence[str] = ()) -> list
 
 
 def _read_names(file: Path) -> list[str]:
+    data = read_regular(file, MAX_CARD_BYTES)
     try:
-        text = read_regular(file, MAX_CARD_BYTES).decode('utf-8')
+        text = data.decode('utf-8')
         if file.suffix != '.json':
             return [line.strip() for line in text.splitlines() if line.strip()]
-        names = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        names = read_json(text)
+    except ValueError as error:
         raise ZooError(f'{file}: no text that can be read ({error}): expected a name a line, or a JSON list '
                        'in a file that ends in .json') from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

@@ -140,7 +140,7 @@ def test_a_sidecar_is_read_as_carefully_as_a_model(kind: str, cause: str, tmp_pa
 
 BAD_CARDS: list[tuple[bytes | dict[str, Any], str]] = [
     (b'', 'got 0 bytes'),
-    (b'[' * 100_000, 'not JSON'),
+    (b'[' * 100_000, 'lie in each other'),
     (b'\xff\xfe{}', 'not JSON'),
     (b'[]', 'expected an object'),
     (json.dumps(card()).encode() + b'\x80', 'not JSON'),

@@ -54,6 +54,8 @@ def changed(**changes: Any) -> dict[str, Any]:
 WRONG = {
     'not YAML': ('{', 'expected a table of downloads'),
     'no table': ('[]', 'expected a table of downloads'),
+    'a mapping with a name twice': ('schema: 1\nschema: 1\ngroups: []', "'schema' is in one mapping twice"),
+    'yes for a number': ({'schema': True, 'groups': []}, 'expected schema 1, got True'),
     'another schema': ({'schema': 2, 'groups': []}, 'expected schema 1, got 2'),
     'unknown field': (changed(colour='red'), 'expected the fields'),
     'missing field': (changed(url=None), 'expected the fields'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from contextlib import suppress
 from typing import Any
@@ -101,7 +102,7 @@ def test_an_unknown_field_is_named(path: str) -> None:
 
 
 @pytest.mark.parametrize(('path', 'value'), [
-    ('schema', 2), ('schema', '1'), ('schema', None), ('schema', 1.5),
+    ('schema', 2), ('schema', '1'), ('schema', None), ('schema', 1.5), ('schema', True), ('schema', 1.0),
     ('name', ''), ('name', 7), ('name', None), ('network', ''), ('network', []),
     ('labels', []), ('labels', 'cat'), ('labels', {}), ('labels', None),
     ('input', []), ('input', None), ('outputs', 'logits'), ('outputs', None),
@@ -122,13 +123,17 @@ def test_an_unknown_field_is_named(path: str) -> None:
     ('training', None), ('golden', []), ('golden.logits', []), ('golden.logits', 'a'),
     ('golden.logits', ['a']),
     ('golden.logits', [float('nan')]), ('golden.tolerance', -1), ('golden.tolerance', 2),
+    ('golden.tolerance', 0.31), ('golden.tolerance', 1.0), ('golden.tolerance', True),
+    ('golden.logits', [True]),
     ('golden.tolerance', float('nan')),
     ('variants', {}), ('variants', [1]), ('variants', None), ('variants', [{'file': 'a'}]),
     ('variants', [{'file': 'a', 'sha256': 'b', 'precision': 'c', 'url': 'd'}]),
     ('embedding.dim', 0), ('embedding.dim', 240.0), ('embedding.dim', '240'), ('embedding.dim', True),
     ('embedding.layer', ''), ('embedding.layer', 5), ('license', {}), ('license', None), ('source', 3),
     ('network_config', 'v1'), ('network_config', None), ('cost', []), ('cost.params', 0), ('cost.macs', 1.5),
-    ('cost.macs', True),
+    ('cost.macs', True), ('training', {'terms': 'a\nb'}), ('license', '\x1b[2J'),
+    ('metrics', {'top1': float('inf')}),
+    ('network_config', {'width': float('nan')}),
 ])
 def test_a_bad_value_is_named(path: str, value: Any) -> None:
     with pytest.raises(CardError) as caught:
@@ -147,7 +152,8 @@ def test_a_bad_variant_is_named_with_its_place(field: str, value: Any) -> None:
         parse_card(changed('variants', [good, good | {field: value}]))
 
 
-@pytest.mark.parametrize(('at', 'value'), [(1, 'cat'), (2, ''), (2, None), (0, 5)])
+@pytest.mark.parametrize(('at', 'value'), [
+    (1, 'cat'), (2, ''), (2, None), (0, 5), (1, 'a\x85'), (1, '\u202egod'), (0, 'cat\u2069'), (2, '\ud800')])
 def test_a_bad_label_is_named_with_its_place(at: int, value: Any) -> None:
     labels = list(FULL['labels'])
     labels[at] = value
@@ -159,6 +165,41 @@ def test_a_bad_label_is_named_with_its_place(at: int, value: Any) -> None:
 def test_what_is_no_card_at_all_is_refused(text: str | bytes) -> None:
     with pytest.raises(CardError):
         parse_card(text)
+
+
+@pytest.mark.parametrize('text', [
+    json.dumps(LEAST)[:-1] + ', "name": "other"}',
+    json.dumps(LEAST)[:-1] + ', "training": {"data": "a", "data": "b"}}',
+])
+def test_a_field_that_is_there_twice_is_refused(text: str) -> None:
+    with pytest.raises(CardError, match=r"'(name|data)' is in one object twice"):
+        parse_card(text)
+
+
+@pytest.mark.parametrize('change', [
+    {'labels': ('a\n',)}, {'metrics': {'top1': float('nan')}}, {'golden': Golden((1.0,), 0.5)}, {'name': ''},
+])
+def test_no_card_is_written_that_cannot_be_read(change: dict[str, Any]) -> None:
+    with pytest.raises(CardError):
+        dataclasses.replace(parse_card(json.dumps(LEAST)), **change).to_json()
+
+
+def test_labels_of_any_script_are_kept() -> None:
+    labels = ['Pekinès', 'Münsterländer', 'كلب', 'כלב', '犬', '개', 'chien d’arrêt', '🐕', "crane's"]
+    card = parse_card(changed('labels', labels))
+    assert list(card.labels) == labels and list(parse_card(card.to_json()).labels) == labels
+
+
+def test_a_card_that_is_too_deep_for_python_is_refused() -> None:
+    deep = json.dumps(LEAST)[:-1] + ', "training": ' + '{"a": ' * 900 + '1' + '}' * 901
+    with pytest.raises(CardError, match='lie in each other'):
+        parse_card(deep)
+
+
+def test_a_field_name_of_any_length_makes_a_short_message() -> None:
+    with pytest.raises(CardError) as refused:
+        parse_card(json.dumps(LEAST | {'x' * 10_000: 1}))
+    assert len(str(refused.value)) < 400
 
 
 def test_a_huge_card_is_refused_unread() -> None:

@@ -121,6 +121,7 @@ def test_a_damaged_bag_is_refused(labelled: Labelled) -> None:
     ('- {a: [}', 'no YAML that can be read'),
     (b'\xff\xfe\x00', 'no YAML that can be read'),
     ('[' * 5000, 'no YAML that can be read'),
+    (f'- {{topic: {RAW}, from_s: 0, to_s: 1, label: red, label: green}}', "'label' is in one mapping twice"),
     ('!!python/object/apply:os.system [true]', 'no YAML that can be read'),
     ('# ' + 'x' * (4 << 20), 'bytes: expected at most 4194304'),
     ([entry(0, 1, 'red'), entry(0, 1, 'red') | {'colour': 1}],

@@ -13,7 +13,7 @@ from shufflenet_ros.backends.files import sha256_of
 from shufflenet_ros.backends.index import NAME, renew_entry, write_whole
 from shufflenet_ros.backends.onnx_edit import with_metadata
 from shufflenet_ros.backends.prove import distance, golden_of, prove_variant
-from shufflenet_ros.core.card import METADATA_KEY, Variant, parse_card
+from shufflenet_ros.core.card import METADATA_KEY, Variant
 from shufflenet_ros.core.frame import Outputs
 from shufflenet_ros.sets.calibration import Calibration
 from shufflenet_ros.zoo.errors import NotTaken, ZooError
@@ -138,6 +138,5 @@ def _rewrite(bundle: Bundle, made: Sequence[Packed], path: Path) -> None:
     kept = [v for v in bundle.card.variants if (v.backend, v.target, v.precision) not in new]
     card = replace(bundle.card, variants=(*kept, *(packed.variant for packed in made)))
     text = card.to_json()
-    parse_card(text)
     write_whole(path, with_metadata(bundle.data, METADATA_KEY, text))
     renew_entry(path, card.name)
