@@ -15,7 +15,12 @@ typedef struct checker {
     const sn_blob_map *maps;
     char *reason;
     size_t reason_bytes;
+    uint8_t written[SN_MAX_MAPS][SN_MAX_CHANNELS / 8]; /* a bit a channel: whether an operation so far has written it */
 } checker;
+
+static bool has(const uint8_t *bits, uint32_t i) { return bits[i / 8] >> i % 8 & 1; }
+
+static void add(uint8_t *bits, uint32_t i) { bits[i / 8] |= (uint8_t)(1 << i % 8); }
 
 static bool refuse(const checker *c, const char *format, ...) {
     if (c->reason && c->reason_bytes) {
@@ -113,10 +118,16 @@ static bool check_tensors(const checker *c, uint32_t index, const sn_blob_op *op
     if (int8 && op->weights.bytes && memchr(c->data + op->weights.offset, 0x80, op->weights.bytes))
         return refuse(c, "operation %u: a weight of -128, expected -127 to 127", index);
     const uint32_t *destination = (const uint32_t *)(c->data + op->table.offset);
-    for (uint64_t i = 0; i < table; i++)
+    uint8_t seen[SN_MAX_CHANNELS / 8] = {0};
+    for (uint64_t i = 0; i < table; i++) {
         if (destination[i] >= c->maps[op->out_map].channels)
             return refuse(c, "operation %u: channel %u of a map of %u", index, destination[i],
                           c->maps[op->out_map].channels);
+        /* Which of two outputs stays, or is added to the other, depends on the tiles of a set of kernels. */
+        if (has(seen, destination[i]))
+            return refuse(c, "operation %u writes channel %u of map %u twice", index, destination[i], op->out_map);
+        add(seen, destination[i]);
+    }
     return true;
 }
 
@@ -203,11 +214,31 @@ static bool check_op(const checker *c, uint32_t index, const sn_blob_op *op) {
     return op->kind == SN_HEAD ? check_head(c, index, op) : check_layer(c, index, op);
 }
 
+static bool is_written(const checker *c, uint32_t index, uint32_t map, uint32_t channel) {
+    if (has(c->written[map], channel)) return true;
+    return refuse(c, "operation %u reads channel %u of map %u, which no earlier one has written", index, channel, map);
+}
+
+/* That an operation reads nothing that an earlier frame left, or nobody wrote: every operation writes whole planes, so
+ * a channel is the unit. Then notes what it writes. */
+static bool check_order(checker *c, uint32_t index, const sn_blob_op *op) {
+    for (uint32_t i = 0; op->kind != SN_STEM && i < op->in_count; i++)
+        if (!is_written(c, index, op->in_map, op->in_first + i)) return false;
+    if (op->kind == SN_HEAD) return true;
+    const uint32_t *table = op->kind == SN_STEM ? NULL : (const uint32_t *)(c->data + op->table.offset);
+    for (uint32_t i = 0; i < op->out_count; i++) {
+        const uint32_t channel = table ? table[i] : i;
+        if ((op->flags & SN_FLAG_RESIDUAL) && !is_written(c, index, op->out_map, channel)) return false;
+        add(c->written[op->out_map], channel);
+    }
+    return true;
+}
+
 int sn_blob_check(const uint8_t *data, size_t bytes, char *reason, size_t reason_bytes) {
-    const checker c = {data, sn_blob_head(data), sn_blob_maps(data), reason, reason_bytes};
+    checker c = {data, sn_blob_head(data), sn_blob_maps(data), reason, reason_bytes, {{0}}};
     if (!check_header(&c, bytes) || !check_maps(&c)) return SN_BAD_BLOB;
     const sn_blob_op *ops = sn_blob_ops(data);
     for (uint32_t i = 0; i < c.head->ops; i++)
-        if (!check_op(&c, i, ops + i)) return SN_BAD_BLOB;
+        if (!check_op(&c, i, ops + i) || !check_order(&c, i, ops + i)) return SN_BAD_BLOB;
     return SN_OK;
 }

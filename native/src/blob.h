@@ -48,7 +48,7 @@ typedef struct sn_blob_span {
  * STEM       3x3 convolution, stride 2, padding 1 of (pixel - 128), ReLU; with a pool flag a 3x3 max-pool of stride 2
  *            follows. weights [out][3 rows][3 columns][3 channels of the frame], pad[3] the value outside the frame.
  * POINTWISE  1x1 convolution of in_count channels from in_first on, in groups. weights [out_count][in_count / groups].
- *            Output channel o goes to map channel table[o].
+ *            Output channel o goes to map channel table[o]; no table has a channel twice.
  * DEPTHWISE  3x3, stride 1 or 2, padding 1. weights [in_count][3][3]; channel i goes to map channel table[i]. In int8
  *            the padding is the step of the value 0: -128 with SN_FLAG_UNSIGNED_IN, else 0.
  * COPY       channel in_first + i goes to map channel table[i]. No weights.
@@ -78,7 +78,9 @@ typedef struct sn_blob_op {
     sn_blob_span table;      /* POINTWISE, DEPTHWISE, COPY: uint32 [out] */
 } sn_blob_op; /* 128 bytes */
 
-/* Whether the bytes are a blob whose every number fits every other, so that nothing has to be checked afterwards.
+/* Whether the bytes are a blob whose every number fits every other, and whose operations read only what the frame or
+ * an operation before them has written, so that nothing has to be checked afterwards and no answer depends on what
+ * memory held before.
  *
  * data: aligned to 8 bytes. Gives an enum sn_status; reason gets one line. */
 int sn_blob_check(const uint8_t *data, size_t bytes, char *reason, size_t reason_bytes);
