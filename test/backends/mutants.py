@@ -192,21 +192,17 @@ def allocates_64_gb() -> bytes:
                           make('Add', ['logits', 'sum'], ['answer'])], {'huge': np.array([2 ** 34])})
 
 
-def runs_for_ever() -> bytes:
-    """A loop of 2**62 turns around the logits."""
-    make, bool_type, float_type = helper.make_node, TensorProto.BOOL, TensorProto.FLOAT
-    body = helper.make_graph(
-        [make('Identity', ['go_on'], ['still']), make('Neg', ['state'], ['next'])],
-        'body',
-        [
-            value('turn', TensorProto.INT64, []),
-            value('go_on', bool_type, []),
-            value('state', float_type, [1, CLASSES]),
-        ],
-        [value('still', bool_type, []), value('next', float_type, [1, CLASSES])],
-    )
-    return _after_logits([make('Loop', ['turns', 'yes', 'logits'], ['answer'], body=body)],
-                         {'turns': np.array(2 ** 62), 'yes': np.array(True)})
+def runs_for_hours() -> bytes:
+    """10,000 products of matrices of 4096 x 4096, and no loop, which the walk over the file would refuse."""
+    make, turns = helper.make_node, 10_000
+    products = [make('MatMul', [f'x{i}', 'x0'], [f'x{i + 1}']) for i in range(turns)]
+    return _after_logits([
+        make('ReduceSum', ['logits'], ['one'], keepdims=0),
+        make('Expand', ['one', 'size'], ['x0']),
+        *products,
+        make('ReduceSum', [f'x{turns}'], ['sum'], keepdims=0),
+        make('Add', ['logits', 'sum'], ['answer']),
+    ], {'size': np.array([4096, 4096])})
 
 
 def answers_nan() -> bytes:
