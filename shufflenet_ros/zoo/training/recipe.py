@@ -5,8 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from shufflenet_ros.backends.strict_yaml import read_yaml
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.registry import Config, config_of
 
@@ -185,8 +184,8 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         raise ZooError(f'no recipe {name_or_path!r}: expected a YAML file or one of {known}')
     given = dict(map(_override, overrides))
     try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = read_yaml(path.read_text(encoding='utf-8'))
+    except ValueError as error:
         raise ZooError(f'{path}: no YAML that can be read: {error}') from error
     if not isinstance(values, dict):
         raise ZooError(f'{path}: holds {type(values).__name__}; expected fields such as px: 64')
@@ -198,8 +197,8 @@ def _override(item: str) -> tuple[str, Any]:
     if not equals:
         raise ZooError(f'--set {item}: expected FIELD=VALUE, such as epochs=5')
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        parsed = read_yaml(value)
+    except ValueError as error:
         raise ZooError(f'--set {item}: no YAML that can be read ({error}); expected a value as it stands in '
                        "a recipe, such as 'crop_scale=[0.5, 1]'") from error
     return name.strip(), value if parsed is None or name == 'name' else parsed

@@ -52,6 +52,7 @@ def test_every_shipped_recipe_loads_and_says_paper_command_time_and_result(path)
     ('name: x\npx: 64\nepochs: 5\n1: 2\nlr: 3\n', r"unknown fields \['1', 'lr'\]"),
     ('- 1\n', 'holds list'),
     ('name: [\n', 'no YAML that can be read'),
+    ('px: 64\npx: 96\n', "'px' is in one mapping twice"),
 ])
 def test_a_bad_recipe_is_refused(tmp_path, text, complaint):
     path = tmp_path / 'r.yaml'
