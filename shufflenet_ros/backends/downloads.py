@@ -10,7 +10,7 @@ from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.backends.files import read_regular
 from shufflenet_ros.backends.index import NAME, Entry, read_index
 from shufflenet_ros.backends.locate import cache_root
-from shufflenet_ros.backends.strict_yaml import read_yaml
+from shufflenet_ros.core.strict_yaml import read_yaml
 
 SCHEMA = 1
 MAX_TABLE_BYTES = 1 << 20

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shufflenet_ros.backends.strict_yaml import read_yaml
 from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.strict_yaml import read_yaml
 from shufflenet_ros.sets.errors import SetError
 
 SUFFIX = '.labels.yaml'

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from shufflenet_ros.backends.strict_yaml import read_yaml
+from shufflenet_ros.core.strict_yaml import read_yaml
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.registry import Config, config_of
 
