@@ -43,8 +43,8 @@ def measure(path: Path, dataset: LabelledSet, precision: str) -> dict[str, Any]:
     how = ' --held-out' if dataset.split == HELD_OUT else ''
     how += f' --model {loaded.card.name}' + (f' --precision {precision}' if precision else '')
     command = f'shufflenet-ros evaluate {printable(dataset.path.name)}{how}'
-    print(f'{path.name} {precision or "graph"}: top-1 {100 * found["top1"]:.2f} % of {found["images"]} images',
-          file=sys.stderr)
+    print(f'{path.name} {precision or "graph"}: top-1 {100 * found["top1"]:.2f} % of {found["images"]} '
+          'images', file=sys.stderr)
     return found | {'kernels': loaded.backend.provider, 'command': command}
 
 
