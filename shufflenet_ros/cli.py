@@ -1,15 +1,20 @@
 """The command `shufflenet-ros`: a table of verbs, each loaded only when called.
 
 A verb's module has `add_arguments(parser)` and `run(args) -> int`. What a machine reads goes to stdout
-alone, everything else to stderr. An error that the user can mend is one line and exit status 2. A verb of
-two words is looked up before the verb that is its first: `models import` needs torch, `models` does not.
+alone, everything else to stderr. An error that the user can correct is one line: exit status 2 for wrong
+usage or input, 1 for a file or standard output that cannot be written. A verb of two words is looked up
+before the verb that is its first: `models import` needs torch, `models` does not.
 """
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+
+from shufflenet_ros.core.console import OutputError, flush_output, prepare_streams, say
+from shufflenet_ros.core.files import WriteError
+from shufflenet_ros.core.reasons import one_line
 
 VERBS = {
     'classify': ('shufflenet_ros.tools.classify', 'name what images, folders, videos and bags show'),
@@ -25,12 +30,20 @@ VERBS = {
     'export': ('shufflenet_ros.zoo.cli_export', 'turn a trained checkpoint into a bundle'),
 }
 
+
+def _from_pip(package: str) -> str:
+    """Where Debian or Ubuntu guards its own Python (PEP 668), pip works in a virtual environment alone."""
+    return (f'pip install {package}; where pip says externally-managed-environment: python3 -m venv '
+            f'--system-site-packages ~/shufflenet && ~/shufflenet/bin/pip install {package}, then run '
+            '~/shufflenet/bin/python -m shufflenet_ros.cli')
+
+
 REMEDIES = {
     'onnx': "pip install 'shufflenet_ros[export]'",
     'torch': "pip install 'shufflenet_ros[train]'",
     'lightning_fabric': "pip install 'shufflenet_ros[train]'",
-    'rosbags': 'pip install rosbags',
-    'tqdm': 'pip install tqdm',
+    'rosbags': _from_pip('rosbags'),
+    'tqdm': _from_pip('tqdm'),
     'rclpy': 'source a ROS 2 distribution, or run make setup in the clone',
 }
 
@@ -44,18 +57,22 @@ def usage() -> str:
         'shufflenet-ros VERB --help tells more; shufflenet-ros --version tells the version.', ''])
 
 
-def _fail(message: str) -> int:
-    print(f'shufflenet-ros: error: {" ".join(message.split())}', file=sys.stderr)
-    return 2
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+
+def _fail(message: str, status: int = 2) -> int:
+    say(f'shufflenet-ros: error: {" ".join(message.split())}', to=sys.stderr)
+    return status
 
 
 def _run(verb: str, arguments: Sequence[str]) -> int:
     module = importlib.import_module(VERBS[verb][0])
-    parser = argparse.ArgumentParser(prog=f'shufflenet-ros {verb}', description=module.__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(prog=f'shufflenet-ros {verb}', description=module.__doc__,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
     status: int = module.run(parser.parse_args(arguments))
-    sys.stdout.flush()
     return status
 
 
@@ -64,14 +81,31 @@ def _is_ours(error: Exception) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and give its exit status: 0 done, 1 the verb says no, 2 wrong usage or input."""
-    verb, *arguments = (sys.argv[1:] if argv is None else argv) or ['--help']
+    """Run one verb and give its exit status.
+
+    It is 0 where all is done, 1 where the verb says no or its output cannot be written, 2 for wrong usage or
+    input, and 130 after an interrupt.
+    """
+    prepare_streams()
+    try:
+        try:
+            return _main((sys.argv[1:] if argv is None else argv) or ['--help'])
+        finally:
+            flush_output()
+    except BrokenPipeError:
+        return 0  # the reader (head, a pager) has seen enough
+    except OutputError as error:
+        return _fail(str(error), status=1)
+
+
+def _main(argv: Sequence[str]) -> int:
+    verb, *arguments = argv
     if verb in ('-h', '--help'):
-        print(usage(), end='')
+        say(*usage().splitlines())
         return 0
     if verb == '--version':
         from shufflenet_ros import __version__
-        print(__version__)
+        say(__version__)
         return 0
     if arguments and f'{verb} {arguments[0]}' in VERBS:
         verb, arguments = f'{verb} {arguments[0]}', arguments[1:]
@@ -79,12 +113,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f'there is no verb {verb!r}; expected one of {", ".join(VERBS)}')
     try:
         return _run(verb, arguments)
-    except BrokenPipeError:
-        # The reader (head, a pager) has seen enough; keep the interpreter's own last flush quiet too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (BrokenPipeError, OutputError):
+        raise
     except KeyboardInterrupt:
         return 130
+    except WriteError as error:
+        return _fail(str(error), status=1)
     except ModuleNotFoundError as error:
         if error.name not in REMEDIES:
             raise

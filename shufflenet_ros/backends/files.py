@@ -2,15 +2,10 @@
 
 import hashlib
 import os
-import stat
 from pathlib import Path
 
 from shufflenet_ros.backends.errors import ModelError, mismatch
-
-_KINDS = {
-    stat.S_IFDIR: 'a directory', stat.S_IFIFO: 'a FIFO', stat.S_IFSOCK: 'a socket',
-    stat.S_IFCHR: 'a character device', stat.S_IFBLK: 'a block device',
-}
+from shufflenet_ros.core.files import kind_of
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -42,10 +37,8 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 
 def _check(path: Path, status: os.stat_result, limit: int) -> None:
-    kind = stat.S_IFMT(status.st_mode)
-    if kind != stat.S_IFREG:
-        got = _KINDS.get(kind, 'something else')
-        raise mismatch(str(path), 'a regular file', got, _hint(path, kind))
+    if kind := kind_of(status):
+        raise mismatch(str(path), 'a regular file', kind, _hint(path))
     if status.st_size > limit:
         raise _too_large(path, limit, f'{status.st_size} bytes')
 
@@ -58,8 +51,8 @@ def _too_large(path: Path, limit: int, got: str) -> ModelError:
     return mismatch(str(path), f'at most {limit} bytes', got, 'check that this is the right file')
 
 
-def _hint(path: Path, kind: int) -> str:
-    models = sorted(p.name for p in path.glob('*.onnx')) if kind == stat.S_IFDIR else []
+def _hint(path: Path) -> str:
+    models = sorted(p.name for p in path.glob('*.onnx')) if path.is_dir() else []
     return f'name one of its files: {", ".join(models[:5])}' if models else 'name the model file itself'
 
 

@@ -1,7 +1,6 @@
 """index.json of a models folder: which files belong there, with the hashes they must have."""
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.backends.files import read_regular, sha256_of
 from shufflenet_ros.backends.onnx_file import read_facts
 from shufflenet_ros.core.card import METADATA_KEY, parse_card
+from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.core.strict_json import read_json
 
 INDEX_FILE = 'index.json'
@@ -114,13 +114,3 @@ def renew_entry(path: Path, name: str) -> None:
     if len(kept) < len(entries):
         data = path.read_bytes()
         write_entries(path.parent, kept | {name: Entry(path.name, sha256_of(data), len(data))})
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old or the new content, never half of it."""
-    draft = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        draft.write_bytes(data)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -1,11 +1,11 @@
 """Writing a bundle: the card goes into the ONNX file's metadata. Needs the onnx package (extra `export`)."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from shufflenet_ros.backends.errors import mismatch
 from shufflenet_ros.core.card import METADATA_KEY, Card
+from shufflenet_ros.core.files import write_whole
 
 MAX_OPSET = 17
 MAX_IR = 8
@@ -31,6 +31,7 @@ def save_bundle(graph: bytes, card: Card, path: Path) -> None:
 
     Raises:
         ModelError: the graph's opset is newer than robots can read.
+        WriteError: the file cannot be written.
     """
     onnx = import_onnx()
     model = onnx.load_from_string(graph)
@@ -43,6 +44,4 @@ def save_bundle(graph: bytes, card: Card, path: Path) -> None:
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     model.metadata_props.add(key=METADATA_KEY, value=card.to_json())
-    partial = path.with_suffix('.part')
-    partial.write_bytes(model.SerializeToString())
-    os.replace(partial, path)
+    write_whole(path, model.SerializeToString())

@@ -16,11 +16,8 @@ from rosbags.rosbag2 import Reader as Reader2
 
 from shufflenet_ros.bags.codec import Codec
 from shufflenet_ros.bags.errors import BagError, bag_errors
-from shufflenet_ros.bags.limits import MAX_UNPACKED_BYTES, bound_rosbags, check_unpacked_fits, unpack
-from shufflenet_ros.bags.sqlite import check_not_cut
-
-BAG_SUFFIXES = ('.bag', '.db3', '.mcap')
-IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+from shufflenet_ros.bags.limits import MAX_UNPACKED_BYTES, bound_rosbags, check_folder, unpack
+from shufflenet_ros.core.files import kind_of
 
 _REMEDIES = {
     '.bag': 'try `rosbag reindex` or record again',
@@ -111,6 +108,8 @@ class Bag:
         self._opened = self._packed = False
         if not self.path.exists():
             raise BagError(f'bag {self.path} does not exist')
+        if not self.path.is_dir() and (kind := kind_of(self.path.stat())):
+            raise BagError(f'bag {self.path}: expected a regular file or a folder, got {kind}')
         bound_rosbags()
         with bag_errors(f'bag {self.path}', self._remedy):
             self._reader = self._open()
@@ -130,12 +129,8 @@ class Bag:
             reader1 = Reader1(self.path)
             reader1.open()
             return reader1
-        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
-        for file in files:
-            if file.suffix == '.zstd':
-                check_unpacked_fits(file)
-            if file.suffix == '.db3':
-                check_not_cut(file)
+        if self.path.is_dir():
+            check_folder(self.path)
         reader = Reader2(self.path)
         reader.open()
         if reader.compression_mode == 'message':
@@ -192,8 +187,3 @@ def _is_latched(connection: Connection) -> bool:
         return bool(connection.ext.latching)
     profiles = connection.ext.offered_qos_profiles
     return any(qos.durability == QosDurability.TRANSIENT_LOCAL for qos in profiles)
-
-
-def is_bag(path: Path) -> bool:
-    """Whether a path looks like a bag: a folder with metadata.yaml, or a .bag, .db3 or .mcap file."""
-    return (path / 'metadata.yaml').is_file() if path.is_dir() else path.suffix in BAG_SUFFIXES

@@ -32,6 +32,9 @@ class BagWriter:
         """
         if storage not in _PLUGINS:
             raise BagError(f'storage {storage!r}: expected one of {sorted(_PLUGINS)}')
+        if storage == 'db3' and (special := set('?#%') & set(str(path))):
+            raise BagError(f'bag {path} cannot be written: {special.pop()} in the name of a db3 means '
+                           'something to SQLite; choose another name, or storage mcap')
         self._types = get_typestore(Stores.ROS2_HUMBLE)
         self._connections: dict[str, Connection] = {}
         try:

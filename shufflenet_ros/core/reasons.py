@@ -39,8 +39,16 @@ class Dropped(Exception):
         super().__init__(f'{reason}: {self.detail}')
 
 
+def one_line(text: str) -> str:
+    """The text with every character escaped that does not print as itself; letters of any script stay.
+
+    Escaped are control characters (line ends and C1 among them), lone surrogates, and characters that turn
+    the direction of writing: safe for a terminal.
+    """
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+
+
 def printable(text: str, limit: int = 300) -> str:
-    """The text with control and non-ASCII characters escaped and its length capped: safe to log."""
-    escaped = text[:limit].encode('ascii', 'backslashreplace').decode()
-    escaped = ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in escaped)
+    """`one_line` with non-ASCII characters escaped too, and its length capped: safe to log."""
+    escaped = one_line(text[:limit].encode('ascii', 'backslashreplace').decode())
     return escaped if len(escaped) <= limit and len(text) <= limit else escaped[:limit - 3] + '...'

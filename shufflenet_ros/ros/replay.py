@@ -23,6 +23,7 @@ from rosgraph_msgs.msg import Clock
 
 from shufflenet_ros.bags.errors import BagError
 from shufflenet_ros.bags.reader import Bag, BagMessage, Topic
+from shufflenet_ros.core.console import say
 from shufflenet_ros.ros.signals import StopSignals
 
 DEPTH = 100  # messages that a slow reliable subscriber may be behind before it loses one
@@ -93,10 +94,9 @@ def run(args: argparse.Namespace) -> int:
             while args.loop and not signals.stopped():
                 player.play()
             acknowledged = player.wait_for_acknowledgement()
-            print(f'{player.report()} in {time.monotonic() - started:.1f} s', file=sys.stderr)
+            say(f'{player.report()} in {time.monotonic() - started:.1f} s', to=sys.stderr)
             if not acknowledged:
-                print(f'not all acknowledged in {ACK_TIMEOUT_S:g} s: a subscriber is too slow',
-                      file=sys.stderr)
+                say(f'not all acknowledged in {ACK_TIMEOUT_S:g} s: a subscriber is too slow', to=sys.stderr)
         finally:
             node.destroy_node()
             rclpy.try_shutdown()
@@ -141,7 +141,7 @@ class Player:
     def _publisher(self, topic: Topic) -> Publisher | None:
         cls = message_class(topic.type)
         if cls is None:
-            print(f'{topic.name} is left out: {topic.type} is not installed', file=sys.stderr)
+            say(f'{topic.name} is left out: {topic.type} is not installed', to=sys.stderr)
             return None
         qos = QoSProfile(
             depth=DEPTH,
@@ -202,7 +202,7 @@ class Player:
             try:
                 yield item, bytes(item.cdr())
             except BagError as error:
-                print(f'skipped: {error}', file=sys.stderr)
+                say(f'skipped: {error}', to=sys.stderr)
 
     def _wait_until(self, due: float, log_ns: int) -> bool:
         """Sleep, with /clock going on, until a message is due; False when a signal comes."""

@@ -4,7 +4,8 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 from shufflenet_ros.bags.errors import BagError
-from shufflenet_ros.bags.reader import IMAGE_TYPES, Bag, BagMessage
+from shufflenet_ros.bags.kinds import IMAGE_TYPES
+from shufflenet_ros.bags.reader import Bag, BagMessage
 from shufflenet_ros.core.reasons import Dropped, Reason
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.label_file import label_file_of, read_label_file

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shufflenet_ros.bags.reader import is_bag
+from shufflenet_ros.bags.kinds import is_bag
 from shufflenet_ros.core.reasons import printable
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.sample import LabelledSet, Sample, spread

@@ -4,6 +4,7 @@ import os
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+from shufflenet_ros.core.files import open_regular
 from shufflenet_ros.core.reasons import Dropped, Reason
 from shufflenet_ros.sets.pictures import MAX_FILE_BYTES, labelled_picture, too_large
 from shufflenet_ros.sets.sample import Sample, spread
@@ -50,11 +51,10 @@ def _files(folder: Path, inside: str, depth: int) -> Iterator[str]:
 def _read(path: Path) -> object:
     """A picture's message; anything but a readable regular file is Dropped."""
     try:
-        if not path.is_file():
-            return Dropped(Reason.BAD_FORMAT, 'no regular file, or a link to nowhere')
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            return too_large(size)
-        return labelled_picture(path.read_bytes(), path.suffix[1:])
+        with open_regular(path) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+            if len(data) > MAX_FILE_BYTES:
+                return too_large(os.fstat(file.fileno()).st_size)
+        return labelled_picture(data, path.suffix[1:])
     except OSError as error:
         return Dropped(Reason.BAD_FORMAT, f'cannot be read: {error.strerror}')

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shufflenet_ros.bags.yaml_text import YamlError, read_yaml_text
 from shufflenet_ros.core.reasons import printable
 from shufflenet_ros.core.strict_yaml import read_yaml
 from shufflenet_ros.sets.errors import SetError
@@ -85,13 +86,13 @@ def _parse(path: Path) -> Any:
     if not path.is_file():
         raise SetError("no such file; expected the bag's labels in it: a list of "
                        f'{{{", ".join(FIELDS)}}}, with seconds from its start (docs/evaluate.md)')
-    if path.stat().st_size > MAX_BYTES:
-        raise SetError(f'{path.stat().st_size} bytes: expected at most {MAX_BYTES}')
     try:
-        return read_yaml(path.read_text('utf-8'))
+        return read_yaml(read_yaml_text(path, MAX_BYTES))
+    except YamlError as error:
+        raise SetError(f'{error}; correct it there') from error
     except ValueError as error:
         raise SetError(f'no YAML that can be read: {printable(str(error), 200)}; '
-                       'mend it there') from error
+                       'correct it there') from error
 
 
 def _entries(content: Any) -> list[Any]:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from shufflenet_ros.bags.reader import is_bag
-from shufflenet_ros.sets.bag import BagSet
+from shufflenet_ros.bags.kinds import is_bag
+from shufflenet_ros.core.files import kind_of
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.folder import FolderSet
 from shufflenet_ros.sets.label_file import SUFFIX
@@ -27,10 +27,12 @@ def open_set(path: str | Path, split: str = '') -> LabelledSet:
         raise SetError(f'set {path} does not exist: give a folder or tar of {FORMS}, or a bag with '
                        f'<bag>{SUFFIX} beside it')
     if is_bag(path):
+        from shufflenet_ros.sets.bag import BagSet  # here, as folders and tars need no rosbags
         return BagSet(path, split)
     if path.is_dir():
         return FolderSet(path, split)
     if path.is_file() and path.name.lower().endswith(TAR_SUFFIXES):
         return TarSet(path, split)
+    kind = kind_of(path.stat()) or 'another file'
     raise SetError(f'set {path}: expected a folder, a file that ends in {", ".join(TAR_SUFFIXES)}, or a bag '
-                   f'with <bag>{SUFFIX} beside it')
+                   f'with <bag>{SUFFIX} beside it, got {kind}')

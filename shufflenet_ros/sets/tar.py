@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
+from shufflenet_ros.core.files import open_regular
 from shufflenet_ros.core.reasons import Dropped, Reason
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.pictures import MAX_FILE_BYTES, labelled_picture, too_large
@@ -81,7 +82,7 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> object:
 
 
 def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
-    with _tar_errors(path), path.open('rb') as file:
+    with _tar_errors(path), open_regular(path) as file:
         packed = file.read(2) == _GZIP_MAGIC
         file.seek(0)
         stream = _Guarded(gzip.GzipFile(fileobj=file) if packed else file)

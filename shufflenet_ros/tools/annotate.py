@@ -1,10 +1,13 @@
 """Pictures with their labels drawn on, as one mp4."""
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from shufflenet_ros.core.files import WriteError, replacing, writing
 from shufflenet_ros.core.frame import U8, Label, Picture
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.reasons import printable
@@ -47,24 +50,48 @@ def draw_labels(canvas: U8, labels: Sequence[Label], title: str = '') -> None:
         cv2.putText(canvas, printable(text), (8, row * _LINE + 24), _FONT, _SCALE, _WHITE, 1, cv2.LINE_AA)
 
 
+def check_target(path: str | Path) -> None:
+    """See early, before a model is loaded, whether there can be such a video.
+
+    Raises:
+        AnnotateError: another suffix than .mp4, or no such folder.
+    """
+    path = Path(path)
+    if path.suffix.lower() != '.mp4' or not path.parent.is_dir():
+        raise AnnotateError(f'video {path} cannot be written: expected a name that ends in .mp4 in a folder '
+                            'that exists')
+
+
 class AnnotatedVideo:
-    """An mp4 in which every frame has one size: 480 pixels high, as wide as the first picture asks."""
+    """An mp4 in which every frame has one size: 480 pixels high, as wide as the first picture asks.
+
+    Use it as a context manager. The file is there, whole, when the block has ended without an error; OpenCV
+    does not tell of a failed write, so its video is read back before it takes the target's place.
+    """
 
     def __init__(self, path: str | Path, rate_hz: float):
-        """Prepare it; the file is made at the first frame.
+        """Prepare it.
 
         Args:
             rate_hz: taken to the nearest in [1, 60], what players and the codec's time base can do.
+
+        Raises:
+            AnnotateError: see `check_target`.
         """
+        check_target(path)
         self.path, self.rate_hz = Path(path), round(min(max(rate_hz, 1.0), 60.0), 2)
         self._size: tuple[int, int] | None = None
         self._writer: cv2.VideoWriter | None = None
+        self._frames = 0
+        with writing(self.path):
+            self._folder = tempfile.TemporaryDirectory(prefix='.draft-', dir=self.path.parent)
+        self._draft = Path(self._folder.name, self.path.name)
 
     def add(self, picture: Picture | None, labels: Sequence[Label], title: str = '') -> None:
         """Append a picture, or black where there is none, with its labels.
 
         Raises:
-            AnnotateError: the file cannot be written.
+            AnnotateError: OpenCV cannot write mp4 here.
         """
         if self._size is None:
             aspect = picture.pixels.shape[1] / picture.pixels.shape[0] if picture else 4 / 3
@@ -75,23 +102,46 @@ class AnnotatedVideo:
         if self._writer is None:
             self._writer = self._open(self._size)
         self._writer.write(canvas)
+        self._frames += 1
 
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         fourcc = cv2.VideoWriter.fourcc(*'mp4v')
-        writer = cv2.VideoWriter(str(self.path), fourcc, self.rate_hz, size[::-1])
+        writer = cv2.VideoWriter(str(self._draft), fourcc, self.rate_hz, size[::-1])
         if not writer.isOpened():
-            raise AnnotateError(f'video {self.path} cannot be written: expected a name that ends in .mp4 in '
-                                'a folder that exists, and an OpenCV with ffmpeg')
+            raise AnnotateError(f'video {self.path} cannot be written: OpenCV opens no mp4 there; expected '
+                                'an OpenCV with ffmpeg, and a folder with room that can be written')
         return writer
 
-    def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
+    def _finish(self) -> None:
+        """Put the video in its place, if it is whole.
+
+        Raises:
+            WriteError: it lacks frames, or the last step failed.
+        """
+        written = _frames_in(self._draft)
+        if written < self._frames:
+            room = shutil.disk_usage(self._draft.parent).free
+            raise WriteError(f'video {self.path} cannot be written: {written} of {self._frames} frames came '
+                             f'through, {room >> 20} MiB are free there (no space left, or a limit of file '
+                             'sizes); make room there, or choose another place')
+        with replacing(self.path) as draft:
+            self._draft.replace(draft)
 
     def __enter__(self) -> 'AnnotatedVideo':
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._folder:
+            if self._writer is not None:
+                self._writer.release()
+                if kind is None:
+                    self._finish()
+
+
+def _frames_in(video: Path) -> int:
+    """How many frames can be read."""
+    capture, count = cv2.VideoCapture(str(video)), 0
+    while capture.grab():
+        count += 1
+    capture.release()
+    return count

@@ -5,7 +5,6 @@ missing or a bag that is damaged ends the command with status 2.
 """
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -16,11 +15,13 @@ from typing import Any
 from shufflenet_ros.backends.candidates import AUTO
 from shufflenet_ros.backends.locate import DEFAULT_MODEL
 from shufflenet_ros.core.classifier import Classifier
+from shufflenet_ros.core.console import say, say_json
 from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.frame import Answer, Options, Picture
 from shufflenet_ros.core.reasons import Dropped, Reason
-from shufflenet_ros.tools.annotate import AnnotatedVideo
+from shufflenet_ros.tools.annotate import AnnotatedVideo, check_target
 from shufflenet_ros.tools.backend_options import add_backend_options
+from shufflenet_ros.tools.progress import progress
 from shufflenet_ros.tools.sources import Source, SourceFrame, open_sources
 
 STILL_RATE_HZ = 2.0  # of an annotated video that begins with still images
@@ -53,30 +54,34 @@ def run(args: argparse.Namespace) -> int:
     """Classify every frame of every source.
 
     Raises:
-        SourceError, BagError, ModelError, AnnotateError: see there.
+        SourceError, BagError, ModelError, AnnotateError, WriteError: see there.
     """
     # Here, so that --help costs no onnxruntime.
     from shufflenet_ros.backends.open import load
 
+    if args.annotate:
+        check_target(args.annotate)
     sources = open_sources(args.sources, args.topic)
     model = load(args.model, card=args.card, backend=args.backend, precision=args.precision)
-    print(f'{model.terms}\nruns on {model.choice}', file=sys.stderr)
+    say(model.terms, f'runs on {model.choice}', to=sys.stderr)
     classifier = Classifier(model.card, model.backend)
     options = Options(top_k=args.top_k, embedding=args.embedding)
-    write = json_line if args.json else text_line
     dropped: Counter[str] = Counter()
     with ExitStack() as stack:
         video = stack.enter_context(_video(args.annotate, sources[0])) if args.annotate else None
-        for frame in _progress(sources, args.progress or sys.stderr.isatty()):
+        for frame in _frames(sources, args.progress):
             picture, outcome = answer(classifier, frame.message, options)
-            print(write(frame, outcome), flush=True)
+            if args.json:
+                say_json(json_values(frame, outcome), flush=True)
+            else:
+                say(text_line(frame, outcome), flush=True)
             if isinstance(outcome, Dropped):
                 _note(frame, outcome, dropped)
             if video:
                 video.add(picture, *_caption(frame, outcome))
     if dropped:
         counts = ', '.join(f'{reason} {count}' for reason, count in sorted(dropped.items()))
-        print(f'dropped {dropped.total()} frames: {counts}', file=sys.stderr)
+        say(f'dropped {dropped.total()} frames: {counts}', to=sys.stderr)
     return 0
 
 
@@ -94,8 +99,8 @@ def answer(classifier: Classifier, message: Any, options: Options) -> tuple[Pict
         return picture, Dropped(Reason.NO_MEMORY, 'no memory left for this frame: use smaller pictures')
 
 
-def json_line(frame: SourceFrame, outcome: Outcome) -> str:
-    """One frame as one JSON object; `embedding` is there where it was asked for and the model gives one."""
+def json_values(frame: SourceFrame, outcome: Outcome) -> dict[str, Any]:
+    """One frame as values for JSON; `embedding` is there where it was asked for and the model gives one."""
     line: dict[str, Any] = {
         'source': frame.source, 'topic': frame.topic, 'frame': frame.frame, 'stamp_ns': frame.stamp_ns,
         'labels': [], 'dropped': None}
@@ -106,7 +111,7 @@ def json_line(frame: SourceFrame, outcome: Outcome) -> str:
         if outcome.embedding is not None:
             # Eight digits tell every float32 apart at this size.
             line['embedding'] = [float(f'{value:.8g}') for value in outcome.embedding]
-    return json.dumps(line, ensure_ascii=False)
+    return line
 
 
 def text_line(frame: SourceFrame, outcome: Outcome) -> str:
@@ -130,7 +135,7 @@ def _summary(outcome: Outcome) -> str:
 def _note(frame: SourceFrame, dropped: Dropped, counts: 'Counter[str]') -> None:
     """Say in full on stderr why a frame was dropped, the first time for each reason."""
     if not counts[dropped.reason.value]:
-        print(f'{_place(frame)}: {dropped} (more with this reason are only counted)', file=sys.stderr)
+        say(f'{_place(frame)}: {dropped} (more with this reason are only counted)', to=sys.stderr)
     counts[dropped.reason.value] += 1
 
 
@@ -145,13 +150,11 @@ def _video(path: str, first: Source) -> AnnotatedVideo:
     return AnnotatedVideo(path, first.rate_hz or STILL_RATE_HZ)
 
 
-def _progress(sources: list[Source], shown: bool) -> Iterator[SourceFrame]:
-    from tqdm import tqdm
-
+def _frames(sources: list[Source], bar: bool) -> Iterator[SourceFrame]:
     counts = [source.count for source in sources]
     total = None if None in counts else sum(count or 0 for count in counts)
-    with tqdm(total=total, unit='frame', file=sys.stderr, disable=not shown) as bar:
+    with progress(total, 'frame', bar) as advance:
         for source in sources:
             for frame in source.frames():
                 yield frame
-                bar.update()
+                advance()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.core.frame import U8
 from shufflenet_ros.core.metrics import F64, I64
 from shufflenet_ros.core.opencv import cv2
@@ -79,15 +80,12 @@ def write_picture(path: Path, parts: Sequence[U8]) -> None:
     """Write pictures side by side as one PNG.
 
     Raises:
-        ConfusionError: it cannot be written.
+        WriteError: it cannot be written.
     """
     height = max(part.shape[0] for part in parts)
     padded = [cv2.copyMakeBorder(part, 0, height - part.shape[0], 0, 0, cv2.BORDER_CONSTANT, value=_WHITE)
               for part in parts]
-    try:
-        path.write_bytes(cv2.imencode('.png', np.hstack(padded))[1].tobytes())
-    except OSError as error:
-        raise ConfusionError(f'picture {path} cannot be written: {error.strerror}; choose another') from error
+    write_whole(path, cv2.imencode('.png', np.hstack(padded))[1].tobytes())
 
 
 def _shade(share: F64) -> U8:

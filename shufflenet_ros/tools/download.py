@@ -27,7 +27,7 @@ def receive(url: str, part: Part, *, max_size: int, size: int | None = None,
         size: exact number of bytes, None where unknown.
 
     Raises:
-        ModelError: whatever goes wrong, in one line.
+        ModelError: whatever goes wrong, in one line; WriteError where the disk refuses.
     """
     with Deadline(limits.total_s) as deadline:
         try:

@@ -6,13 +6,12 @@ named and counted; the exit status is 1 where no picture has one.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from shufflenet_ros.backends.locate import DEFAULT_MODEL
 from shufflenet_ros.core.classifier import Classifier
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.console import say, say_json
 from shufflenet_ros.sets.cut import cut
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.open import open_set
@@ -24,12 +23,13 @@ from shufflenet_ros.tools.evaluation import (
     Evaluated,
     Figures,
     comparison,
-    comparison_text,
+    comparison_lines,
     describe_set,
     report,
-    report_text,
+    report_lines,
     verdict,
 )
+from shufflenet_ros.tools.progress import progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     """Score one model or two; 0, or 1 where a model answered no picture or is not within the limit.
 
     Raises:
-        SetError, BagError, ModelError, ConfusionError: see there.
+        SetError, BagError, ModelError, ConfusionError, WriteError: see there.
     """
     if args.within is not None and not args.against:
         raise SetError(f'--within {args.within}: expected --against MODEL, which --model is held to')
@@ -87,15 +87,14 @@ def run(args: argparse.Namespace) -> int:
     models = [load(args.model, card=args.card, backend=args.backend, precision=args.precision)]
     if args.against:
         models.append(load(args.against, precision=''))
-    say = sys.stderr if args.json else sys.stdout
-    print(describe_set(dataset), file=say)
+    say(describe_set(dataset), to=sys.stderr if args.json else sys.stdout)
     evaluated = []
     for model in models:
-        print(f'{model.terms}\nruns on {model.choice}', file=sys.stderr)
+        say(model.terms, f'runs on {model.choice}', to=sys.stderr)
         scores = _score(Classifier(model.card, model.backend), dataset, args)
         evaluated.append(Evaluated(model, dataset, scores))
     if any(not len(one.scores.targets) for one in evaluated):
-        print(f'none of the pictures of {dataset.path} could be scored', file=sys.stderr)
+        say(f'none of the pictures of {dataset.path} could be scored', to=sys.stderr)
         return 1
     paired = comparison(*evaluated) if args.against else None
     if paired and args.within is not None:
@@ -108,22 +107,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _score(classifier: Classifier, dataset: LabelledSet, args: argparse.Namespace) -> Scores:
     """Answers on the set; pictures without one are named on stderr."""
-    from tqdm import tqdm
-
     total = min(args.limit or dataset.count, dataset.count)
-    shown = args.progress or sys.stderr.isatty()
-    with tqdm(total=total, unit='picture', file=sys.stderr, disable=not shown) as bar:
-        scores = score(classifier, dataset, args.limit, lambda sample: bar.update())
+    with progress(total, 'picture', args.progress) as advance:
+        scores = score(classifier, dataset, args.limit, lambda sample: advance())
     for name, dropped in scores.skipped:
-        print(f'{printable(name)}: not scored, {dropped}', file=sys.stderr)
+        say(f'{name}: not scored, {dropped}', to=sys.stderr)
     return scores
 
 
 def _write(evaluated: list[Evaluated], paired: Figures | None, as_json: bool) -> None:
     if as_json:
         for line in [report(one) for one in evaluated] + ([paired] if paired else []):
-            print(json.dumps(line, ensure_ascii=False))
+            say_json(line)
         return
-    print(report_text(evaluated))
-    if paired:
-        print(comparison_text(paired))
+    say(*report_lines(evaluated), *(comparison_lines(paired) if paired else ()))

@@ -125,14 +125,14 @@ def verdict(a: Scores, b: Scores, points: float) -> Figures:
             'unanswered': images - int(shared.sum()), 'passed': 100 * behind <= points * images + 1e-9}
 
 
-def report_text(evaluated: list[Evaluated]) -> str:
+def report_lines(evaluated: list[Evaluated]) -> list[str]:
     """The figures side by side, then the worst classes and the commonest mistakes of each model."""
     reports = [report(one) for one in evaluated]
     columns = [_column(r) for r in reports]
     rows = [('', *(r['model'] for r in reports)), *((key, *(c[key] for c in columns)) for key in columns[0])]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ['  '.join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
-    return '\n'.join(lines + [line for r in reports for line in _details(r)])
+    return lines + [line for r in reports for line in _details(r)]
 
 
 def _column(figures: Figures) -> dict[str, str]:
@@ -160,11 +160,11 @@ def _details(figures: Figures) -> list[str]:
     return lines
 
 
-def comparison_text(figures: Figures) -> str:
+def comparison_lines(figures: Figures) -> list[str]:
     """The comparison as counts and one sentence."""
     a, b = figures['comparison']
     if not figures['images']:
-        return f'\n{a} and {b} have no answered picture in common{_verdict_text(figures)}'
+        return ['', f'{a} and {b} have no answered picture in common', *_verdict_lines(figures)]
     only_a, only_b, p = figures['only_a'], figures['only_b'], figures['p_value']
     low, high = 100 * figures['low'], 100 * figures['high']
     counts = (f'both right {figures["both"]}, only {a} {only_a}, only {b} {only_b}, '
@@ -177,16 +177,16 @@ def comparison_text(figures: Figures) -> str:
         said = 'Neither is better on this set'
     else:
         said = f'{a if only_a > only_b else b} is ahead, but the difference may be chance'
-    return f'\n{counts}\n{gap}\n{said}.{_verdict_text(figures)}'
+    return ['', counts, gap, f'{said}.', *_verdict_lines(figures)]
 
 
-def _verdict_text(figures: Figures) -> str:
+def _verdict_lines(figures: Figures) -> list[str]:
     if 'passed' not in figures:
-        return ''
+        return []
     a, b = figures['comparison']
     behind, unanswered = figures['behind_points'], figures['unanswered']
     side = 'below' if behind > 0 else 'above'
     gap = f'{abs(behind):.2f} points of top-1 {side}' if behind else 'level with'
     wrong = f', {unanswered} pictures without an answer taken as wrong' if unanswered else ''
     word = 'is' if figures['passed'] else 'is NOT'
-    return f'\n{a} is {gap} {b}{wrong}: it {word} within {figures["within_points"]:g}.'
+    return [f'{a} is {gap} {b}{wrong}: it {word} within {figures["within_points"]:g}.']

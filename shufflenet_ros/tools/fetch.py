@@ -5,7 +5,6 @@ The node never comes here: what a robot runs is fetched beforehand, by a person.
 
 import argparse
 import fcntl
-import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ from pathlib import Path
 from shufflenet_ros.backends.downloads import CHECKS, Download, file_hashes, find_download, folder_of
 from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.backends.index import Entry, read_index, write_entries
+from shufflenet_ros.core.console import say, say_json
+from shufflenet_ros.core.files import WriteError
 from shufflenet_ros.tools.download import receive
 from shufflenet_ros.tools.https import LIMITS, Limits
 from shufflenet_ros.tools.part import Part, writing
@@ -32,7 +33,7 @@ class Fetched:
 
 
 def fetch(download: Download, cache: Path | None = None, limits: Limits = LIMITS,
-          say: Callable[[str], None] = lambda text: None) -> Fetched:
+          tell: Callable[[str], None] = lambda text: None) -> Fetched:
     """Bring a file into the cache, or find it there; two processes at once bring it once.
 
     The sha256 and size of the first fetch are pinned in the cache's index; other bytes are refused ever
@@ -40,21 +41,22 @@ def fetch(download: Download, cache: Path | None = None, limits: Limits = LIMITS
 
     Args:
         cache: instead of `$XDG_CACHE_HOME/shufflenet_ros`.
-        say: told in one line what takes time.
+        tell: told in one line what takes time.
 
     Raises:
-        ModelError: whatever goes wrong, in one line.
+        ModelError: whatever goes wrong, in one line; WriteError where the disk refuses.
     """
     folder = folder_of(download, cache)
     path = folder / download.file
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / f'.{download.file}.lock', lambda: say(f'waiting for another fetch of {path.name}')):
+    lock = folder / f'.{download.file}.lock'
+    with _locked(lock, lambda: tell(f'waiting for another fetch of {path.name}')):
         pin = read_index(folder).get(download.name)
         entry = _kept(download, path, pin)
         fresh = entry is None
         if entry is None:
-            say(f'fetching {download.url}')
+            tell(f'fetching {download.url}')
             entry = _bring(download, path, pin, limits)
         if entry != pin:
             with _locked(folder / '.index.lock'), writing(folder):
@@ -118,10 +120,12 @@ def _keeping_nothing_refused(part: Part, unpacked: Path) -> Iterator[None]:
     """A refused file goes; where only the disk refused, the received bytes stay for the next try."""
     try:
         yield
-    except ModelError as error:
+    except WriteError:
         unpacked.unlink(missing_ok=True)
-        if not isinstance(error.__cause__, OSError):
-            part.discard()
+        raise
+    except ModelError:
+        unpacked.unlink(missing_ok=True)
+        part.discard()
         raise
 
 
@@ -150,16 +154,16 @@ def run(args: argparse.Namespace) -> int:
     """Fetch one file and tell the next command.
 
     Raises:
-        ModelError: see `fetch`.
+        ModelError, WriteError: see `fetch`.
     """
     download = find_download(args.name)
-    done = fetch(download, say=lambda text: print(text, file=sys.stderr))
+    done = fetch(download, tell=lambda text: say(text, to=sys.stderr))
     if args.json:
-        print(json.dumps({'name': download.name, 'path': str(done.path), 'fresh': done.fresh,
-                          **asdict(done.entry)}))
+        say_json({'name': download.name, 'path': str(done.path), 'fresh': done.fresh, **asdict(done.entry)})
         return 0
-    print(f'{done.path}: {"fetched" if done.fresh else "already there"}, {done.entry.size} bytes, checked by '
-          f'{CHECKS[download.check_kind]}\nterms: {download.terms}\nnext: {next_step(download, done.path)}')
+    say(f'{done.path}: {"fetched" if done.fresh else "already there"}, {done.entry.size} bytes, checked by '
+        f'{CHECKS[download.check_kind]}',
+        f'terms: {download.terms}', f'next: {next_step(download, done.path)}')
     return 0
 
 

@@ -1,6 +1,5 @@
 """Complete somebody else's ONNX classifier: a card inside, an embedding output. Needs extra `export`."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from shufflenet_ros.backends.errors import mismatch
 from shufflenet_ros.backends.onnx_write import import_onnx, save_bundle
 from shufflenet_ros.backends.open import load
 from shufflenet_ros.core.card import Card
+from shufflenet_ros.core.files import replacing
 
 EMBEDDING = 'embedding'
 
@@ -71,13 +71,9 @@ def add_embedding(model: str, card_file: str, output: Path) -> Bundle:
 
 def _save(graph: bytes, card: Card, output: Path) -> Bundle:
     """Write beside the target, prove it there, then put it in its place."""
-    draft = output.with_name(f'draft-{os.getpid()}-{output.name}')
-    try:
+    with replacing(output) as draft:
         save_bundle(graph, card, draft)
         load(str(draft.absolute()), backend='onnxruntime', precision='')
-        os.replace(draft, output)
-    finally:
-        draft.unlink(missing_ok=True)
     return open_bundle(str(output.absolute()))
 
 

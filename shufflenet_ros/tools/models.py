@@ -20,6 +20,7 @@ from typing import Any
 from shufflenet_ros.backends.bundle import Bundle
 from shufflenet_ros.backends.candidates import AUTO
 from shufflenet_ros.backends.errors import ModelError
+from shufflenet_ros.core.console import say, say_json
 from shufflenet_ros.tools import fetch
 from shufflenet_ros.tools.backend_options import add_backend_options
 from shufflenet_ros.tools.model_rows import KINDS, Row, describe, rows
@@ -75,24 +76,23 @@ def run(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     chosen = [row for row in rows() if args.kind in (None, row['kind'])]
-    for line in map(_json, chosen) if args.json else table(chosen):
-        print(line)
+    if args.json:
+        for row in chosen:
+            say_json(row)
+    else:
+        say(*table(chosen))
     if not chosen:
-        print(f'there is no {args.kind or "model"} here', file=sys.stderr)
+        say(f'there is no {args.kind or "model"} here', to=sys.stderr)
     return 0
 
 
-def _json(row: Row) -> str:
-    return json.dumps(row, ensure_ascii=False)
-
-
-def _line(row: Row) -> str:
+def _lines(row: Row) -> tuple[str, ...]:
     embedding = f'embedding of {row["embedding_dim"]}' if row['embedding_dim'] else 'no embedding'
     metrics = ', '.join(f'{key} {value}' for key, value in row['metrics'].items()) or 'no metrics'
     index = 'in an index' if row['trusted'] else 'in no index'
-    return (f'{row["name"]}\n  {row["place"]}, {index}: {row["path"]}\n'
-            f'  {row["network"]}, input {row["input"]}, {row["labels"]} labels, {embedding}\n'
-            f'  {metrics}\n  terms: {row["terms"] or "the card names none"}')
+    return (row['name'], f'  {row["place"]}, {index}: {row["path"]}',
+            f'  {row["network"]}, input {row["input"]}, {row["labels"]} labels, {embedding}',
+            f'  {metrics}', f'  terms: {row["terms"] or "the card names none"}')
 
 
 def _show(args: argparse.Namespace) -> int:
@@ -102,11 +102,11 @@ def _show(args: argparse.Namespace) -> int:
         whole['runs_on'] = load(args.model, card=args.card, backend=args.backend or AUTO,
                                 precision=args.precision or AUTO).choice
     if args.json:
-        print(_json(whole))
+        say_json(whole)
         return 0
     for key, value in (whole | (whole.pop('card') or {})).items():
         if value is not None:
-            print(f'{key:<14} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}')
+            say(f'{key:<14} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}')
     return 0
 
 
@@ -121,19 +121,21 @@ def _check(args: argparse.Namespace) -> int:
                       backend=args.backend or (AUTO if chosen else 'onnxruntime'),
                       precision=args.precision or (AUTO if chosen else ''))
     except ModelError as error:
-        print(json.dumps({'ok': False, 'cause': str(error)}) if args.json else f'no: {error}')
+        if args.json:
+            say_json({'ok': False, 'cause': str(error)})
+        else:
+            say(f'no: {error}')
         return 1
     found = finding(loaded)
     variants = [] if chosen else check_variants(args.model, args.card, loaded)
     ok = all(variant['ok'] is not False for variant in variants)
     if args.json:
-        print(_json({'ok': ok} | found | {'variants': variants} | describe(loaded.bundle)))
+        say_json({'ok': ok} | found | {'variants': variants} | describe(loaded.bundle))
         return 0 if ok else 1
-    print(_line({'place': 'checked'} | describe(loaded.bundle)))
-    print(f'yes: loads and answers on {found["provider"]}; {agreement(found)}'
-          + (f'; {found["backend"]}, because {found["why"]}' if chosen else ''))
-    for variant in variants:
-        print(f'  {variant_line(variant)}')
+    say(*_lines({'place': 'checked'} | describe(loaded.bundle)),
+        f'yes: loads and answers on {found["provider"]}; {agreement(found)}'
+        + (f'; {found["backend"]}, because {found["why"]}' if chosen else ''),
+        *(f'  {variant_line(variant)}' for variant in variants))
     return 0 if ok else 1
 
 
@@ -150,5 +152,5 @@ def _add_embedding(args: argparse.Namespace) -> int:
 
 
 def _written(bundle: Bundle) -> int:
-    print(_line({'place': 'written'} | describe(bundle)), file=sys.stderr)
+    say(*_lines({'place': 'written'} | describe(bundle)), to=sys.stderr)
     return 0

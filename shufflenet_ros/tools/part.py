@@ -4,12 +4,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shufflenet_ros.backends.errors import ModelError
+from shufflenet_ros.core import files
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -31,7 +31,7 @@ class Note:
 class Part:
     """`<file>.part` and `<file>.part.json` beside the file they become.
 
-    Every method that writes raises ModelError where the disk refuses.
+    Every method that writes raises WriteError where the disk refuses.
     """
 
     def __init__(self, target: Path) -> None:
@@ -104,15 +104,6 @@ class Part:
             self._note.unlink(missing_ok=True)
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Say of a refused write which folder it was and what to do.
-
-    Raises:
-        ModelError: instead of an OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise ModelError(f'{folder}: cannot be written: {error.strerror or error}; make room there, or '
-                         'choose another cache with XDG_CACHE_HOME') from error
+def writing(folder: Path) -> AbstractContextManager[None]:
+    """`core.files.writing` with what to do about the cache."""
+    return files.writing(folder, 'make room there, or choose another cache with XDG_CACHE_HOME')

@@ -4,18 +4,25 @@ An image file goes the very way of a CompressedImage and a video frame that of a
 and a camera topic with the same picture get the same answer.
 """
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shufflenet_ros.bags.errors import BagError
-from shufflenet_ros.bags.reader import IMAGE_TYPES, Bag, BagMessage, is_bag, stamp_ns
+from shufflenet_ros.bags.kinds import IMAGE_TYPES, is_bag
+from shufflenet_ros.core.console import say
+from shufflenet_ros.core.files import kind_of, open_regular
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.reasons import Dropped, Reason
 from shufflenet_ros.sets.pictures import IMAGE_SUFFIXES, MAX_FILE_BYTES, FileImage, PixelImage, too_large
+
+if TYPE_CHECKING:
+    from shufflenet_ros.bags.reader import BagMessage
 
 VIDEO_SUFFIXES = ('.avi', '.flv', '.m2ts', '.m4v', '.mjpeg', '.mjpg', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg',
                   '.ogv', '.ts', '.webm', '.wmv')
@@ -67,7 +74,8 @@ def open_sources(paths: Sequence[str | Path], topics: Sequence[str] = ()) -> lis
         topics: of bags; without any, all topics of images.
 
     Raises:
-        SourceError: a path that is missing, a folder without images, a video that cannot be opened.
+        SourceError: a path that is missing or no regular file, a folder without images, a video that cannot
+            be opened.
         BagError: a bag that cannot be read or lacks the topics.
     """
     return [source for path in paths for source in _open(Path(path), topics)]
@@ -79,19 +87,34 @@ def _open(path: Path, topics: Sequence[str]) -> list[Source]:
     if is_bag(path):
         return [_bag(path, topics)]
     if path.is_dir():
-        files = sorted(p for p in path.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        if not files:
-            raise SourceError(f'folder {path} has no image files: expected some of '
-                              f'{", ".join(IMAGE_SUFFIXES)}; a bag folder has metadata.yaml')
-        return [_image(file) for file in files]
+        return [_image(file) for file in _images_in(path)]
+    if kind := kind_of(path.stat()):
+        raise SourceError(f'source {path}: expected a regular file or a folder, got {kind}; copy what comes '
+                          'out of it into a file, and give that')
     return [_video(path) if path.suffix.lower() in VIDEO_SUFFIXES else _image(path)]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The image files of a folder, sorted; what is only named like one is said on stderr and left out."""
+    files = []
+    for path in sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES):
+        kind = kind_of(path.stat()) if path.exists() else 'a link to nowhere'
+        if not kind:
+            files.append(path)
+        elif not path.is_dir():
+            say(f'{path} is left out: expected a regular file, got {kind}', to=sys.stderr)
+    if not files:
+        raise SourceError(f'folder {folder} has no image files: expected some of '
+                          f'{", ".join(IMAGE_SUFFIXES)}; a bag folder has metadata.yaml')
+    return files
 
 
 def _image(path: Path) -> Source:
     def frames() -> Iterator[SourceFrame]:
-        size = path.stat().st_size
-        huge = size > MAX_FILE_BYTES
-        message = too_large(size) if huge else FileImage(path.read_bytes(), path.suffix[1:])
+        with open_regular(path) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+            size = os.fstat(file.fileno()).st_size
+        message = too_large(size) if len(data) > MAX_FILE_BYTES else FileImage(data, path.suffix[1:])
         yield SourceFrame(str(path), None, 0, None, message)
     return Source(path, 1, None, frames)
 
@@ -127,6 +150,8 @@ def _video(path: Path) -> Source:
 
 
 def _bag(path: Path, topics: Sequence[str]) -> Source:
+    from shufflenet_ros.bags.reader import Bag  # here, as images and videos need no rosbags
+
     with Bag(path) as bag:
         types = {topic.name: topic.type for topic in bag.topics}
         images = [topic.name for topic in bag.topics if topic.type in IMAGE_TYPES]
@@ -141,12 +166,16 @@ def _bag(path: Path, topics: Sequence[str]) -> Source:
 
 
 def _bag_frames(path: Path, topics: list[str]) -> Iterator[SourceFrame]:
+    from shufflenet_ros.bags.reader import Bag
+
     with Bag(path) as bag:
         for item in bag.messages(topics):
             yield _bag_frame(str(path), item)
 
 
-def _bag_frame(source: str, item: BagMessage) -> SourceFrame:
+def _bag_frame(source: str, item: 'BagMessage') -> SourceFrame:
+    from shufflenet_ros.bags.reader import stamp_ns
+
     try:
         return SourceFrame(source, item.topic, item.number, stamp_ns(item.message), item.message)
     except BagError as error:

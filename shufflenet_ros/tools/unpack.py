@@ -32,6 +32,7 @@ def unpack(archive: Path, target: Path, max_size: int, what: str) -> Unpacked:
 
     Raises:
         ModelError: no zip, not exactly one .pth, encrypted, too large, damaged.
+        WriteError: the disk refuses.
     """
     try:
         with zipfile.ZipFile(archive) as file:

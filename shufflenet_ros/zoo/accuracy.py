@@ -5,7 +5,7 @@ from typing import Any
 
 from shufflenet_ros.backends.open import Loaded
 from shufflenet_ros.core.classifier import Classifier
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.console import say
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.sample import LabelledSet
 from shufflenet_ros.sets.score import score
@@ -19,7 +19,7 @@ def accuracy(loaded: Loaded, dataset: LabelledSet) -> dict[str, Any]:
     """
     scores = score(Classifier(loaded.card, loaded.backend), dataset)
     for name, dropped in scores.skipped:
-        print(f'{dataset.path}: {printable(name)} not scored: {dropped}', file=sys.stderr)
+        say(f'{dataset.path}: {name} not scored: {dropped}', to=sys.stderr)
     if not len(scores.targets):
         raise SetError(f'{dataset.path}: none of its {dataset.count} pictures could be scored')
     return {'top1': round(scores.top(1), 4), 'top5': round(scores.top(5), 4), 'images': len(scores.targets)}

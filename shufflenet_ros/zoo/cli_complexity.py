@@ -1,10 +1,11 @@
 """`shufflenet-ros complexity`: what networks cost, counted; without options the paper's Table 1."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+from shufflenet_ros.core.console import say, say_json
 
 NUMBER = frozenset('0123456789,.%M')
 
@@ -53,10 +54,10 @@ def run(args: argparse.Namespace) -> int:
     view = _view(args)
     if args.json:
         for record in view.records:
-            print(json.dumps(record))
+            say_json(record)
     else:
-        print('\n'.join([view.title, '', *aligned(view.table), *([''] if view.notes else []), *view.notes]))
+        say(view.title, '', *aligned(view.table), *([''] if view.notes else []), *view.notes)
     if view.left_out:
-        print(f'left out, as their library is not installed: {", ".join(view.left_out)}; in a checkout: '
-              'pip install --no-deps -r requirements/compare.txt', file=sys.stderr)
+        say(f'left out, as their library is not installed: {", ".join(view.left_out)}; in a checkout: '
+            'pip install --no-deps -r requirements/compare.txt', to=sys.stderr)
     return 0

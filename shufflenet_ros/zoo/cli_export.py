@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shufflenet_ros.core.console import say, say_json
+from shufflenet_ros.core.files import writing
 from shufflenet_ros.zoo.native.cli_pack import PRECISIONS, calibrate
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ def _pack(path: Path, args: argparse.Namespace, judges: 'LabelledSet | None') ->
         try:
             score_variants(path, judges, [packed.variant.precision for packed in made])
         except CannotRunHere as error:
-            print(f'variants not scored: {error}', file=sys.stderr)
+            say(f'variants not scored: {error}', to=sys.stderr)
     return [packed.variant.file for packed in made]
 
 
@@ -118,7 +120,8 @@ def run(args: argparse.Namespace) -> int:
     by = Normalisation(*(tuple(state['normalisation'][key]) for key in ('mean', 'std')))
     fields = _card_fields(args, state, recipe)
     path = args.out / f'{recipe.name}.onnx'
-    args.out.mkdir(parents=True, exist_ok=True)
+    with writing(args.out):
+        args.out.mkdir(parents=True, exist_ok=True)
     parity = export(model, make_card(model, recipe.name, labels, recipe.px, args.crop, **fields), path, by)
     report: dict[str, Any] = {
         'bundle': str(path), 'parity_logits': parity.logits, 'parity_embedding': parity.embedding,
@@ -132,6 +135,6 @@ def run(args: argparse.Namespace) -> int:
     write_index(args.out)
     if args.precision:
         report['variants'] = _pack(path, args, judges)
-    print(json.dumps(report))
-    print(f'wrote {path} and {args.out / "index.json"}', file=sys.stderr)
+    say_json(report)
+    say(f'wrote {path} and {args.out / "index.json"}', to=sys.stderr)
     return 0

@@ -5,11 +5,12 @@ and classifiers in ONNX. Nothing is approximated: what no network of ours comput
 """
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from shufflenet_ros.core.console import say, say_json
 
 if TYPE_CHECKING:
     from shufflenet_ros.backends.bundle import Bundle
@@ -55,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     _describe(args, fields)
     write = _write_bundle if args.output.suffix == '.onnx' else _write_checkpoint
     report |= write(args, imported, own, fields)
-    print(json.dumps({'output': str(args.output), 'layout': imported.layout, **report}))
-    print(f'wrote {args.output}', file=sys.stderr)
+    say_json({'output': str(args.output), 'layout': imported.layout, **report})
+    say(f'wrote {args.output}', to=sys.stderr)
     return 0
 
 
@@ -160,8 +161,8 @@ def _describe(args: argparse.Namespace, fields: dict[str, Any]) -> None:
     if args.source:
         fields['source'] = f'{args.source}; {fields["source"]}'
     if not training.get('terms'):
-        print('nothing is known of the data and terms of these weights: tell with --data, --terms, --license',
-              file=sys.stderr)
+        say('nothing is known of the data and terms of these weights: tell with --data, --terms, --license',
+            to=sys.stderr)
 
 
 def _write_bundle(args: argparse.Namespace, imported: 'Imported', own: tuple[str, ...],
@@ -191,10 +192,9 @@ def _write_checkpoint(args: argparse.Namespace, imported: 'Imported', own: tuple
     """The network's options, its tensors without those that the file lacks, and what it takes."""
     from dataclasses import asdict
 
-    import torch
-
     from shufflenet_ros.zoo.provenance import labels_for
     from shufflenet_ros.zoo.registry import name_of, values_of
+    from shufflenet_ros.zoo.saving import save_whole
 
     model = imported.model
     headless = bool(imported.missing)
@@ -202,8 +202,6 @@ def _write_checkpoint(args: argparse.Namespace, imported: 'Imported', own: tuple
     network = values_of(model.config)
     state = {key: value for key, value in model.state_dict().items()
              if key not in imported.missing and not (headless and key == 'last.1.num_batches_tracked')}
-    partial = args.output.with_suffix('.part')
-    torch.save({'network': network, 'model': state, 'labels': labels, 'normalisation': asdict(imported.by),
-                'card': fields}, partial)
-    partial.replace(args.output)
+    save_whole(args.output, {'network': network, 'model': state, 'labels': labels,
+                             'normalisation': asdict(imported.by), 'card': fields})
     return {'network': name_of(model.config), 'network_config': network, 'missing': sorted(imported.missing)}

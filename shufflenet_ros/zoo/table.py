@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shufflenet_ros.backends.index import write_whole
+from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.zoo.macs import count
 from shufflenet_ros.zoo.registry import NETWORKS, Variant, build, values_of
 

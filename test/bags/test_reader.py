@@ -14,7 +14,8 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from shufflenet_ros.bags.errors import BagError
-from shufflenet_ros.bags.reader import Bag, BagMessage, is_bag, stamp_ns
+from shufflenet_ros.bags.kinds import is_bag
+from shufflenet_ros.bags.reader import Bag, BagMessage, stamp_ns
 from shufflenet_ros.bags.writer import BagWriter
 
 FRAMES, START_NS, PERIOD_NS = 6, 1_700_000_000_000_000_000, 33_333_333  # of conftest's bags

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shufflenet_ros.backends.downloads import Download
 from shufflenet_ros.backends.errors import ModelError
+from shufflenet_ros.core.files import WriteError
 from shufflenet_ros.tools.fetch import fetch, folder_of
 from shufflenet_ros.tools.https import Limits
 
@@ -23,7 +24,7 @@ def attempt(download: Download, cache: Path, told: Path | None = None, file_byte
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     try:
         text = 'fresh' if fetch(download, cache, PATIENT).fresh else 'there'
-    except ModelError as error:
+    except (ModelError, WriteError) as error:
         text = str(error)
     if told:
         told.write_text(text)

@@ -28,6 +28,7 @@ from shufflenet_ros.backends.bundle import open_bundle
 from shufflenet_ros.backends.downloads import Download, find_download
 from shufflenet_ros.backends.errors import ModelError
 from shufflenet_ros.backends.index import read_index
+from shufflenet_ros.core.files import WriteError
 from shufflenet_ros.tools.fetch import fetch, folder_of
 
 DATA = random.Random(1).randbytes(300_000)
@@ -336,7 +337,7 @@ def test_a_full_disk_while_unpacking_keeps_the_zip(site: Site, wanted: Download,
 
 def test_a_cache_that_cannot_be_made_is_one_line(site: Site, wanted: Download, tmp_path: Path) -> None:
     (tmp_path / 'file').touch()
-    with pytest.raises(ModelError, match='cannot be written: Not a directory; .* XDG_CACHE_HOME'):
+    with pytest.raises(WriteError, match='cannot be written: Not a directory; .* XDG_CACHE_HOME'):
         fetch(wanted, tmp_path / 'file', PATIENT)
 
 

@@ -5,11 +5,12 @@ byte by byte. A graph that our kernels cannot compute exactly is refused with th
 """
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from shufflenet_ros.core.console import say, say_json
 
 if TYPE_CHECKING:
     from shufflenet_ros.core.card import CardInput
@@ -58,11 +59,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         variants = [asdict(packed.variant) | {'size': packed.size, 'distance': packed.distance}
                     | {'metrics': metrics.get(packed.variant.precision, {})} for packed in made]
-        print(json.dumps({'bundle': str(path), 'variants': variants}, ensure_ascii=False))
+        say_json({'bundle': str(path), 'variants': variants})
     for packed in made:
-        print(f"wrote {packed.path}: {packed.size} bytes, logits for a soft picture "
-              f"{packed.distance:.2g} away from the graph's", file=sys.stderr)
-    print(f'wrote {path} with their entries in its card', file=sys.stderr)
+        say(f"wrote {packed.path}: {packed.size} bytes, logits for a soft picture "
+            f"{packed.distance:.2g} away from the graph's", to=sys.stderr)
+    say(f'wrote {path} with their entries in its card', to=sys.stderr)
     return 0
 
 

@@ -10,10 +10,11 @@ import numpy.typing as npt
 from shufflenet_ros.backends.bundle import Bundle
 from shufflenet_ros.backends.errors import ModelError
 from shufflenet_ros.backends.files import sha256_of
-from shufflenet_ros.backends.index import NAME, renew_entry, write_whole
+from shufflenet_ros.backends.index import NAME, renew_entry
 from shufflenet_ros.backends.onnx_edit import with_metadata
 from shufflenet_ros.backends.prove import distance, golden_of, prove_variant
 from shufflenet_ros.core.card import METADATA_KEY, Variant
+from shufflenet_ros.core.files import write_whole, writing
 from shufflenet_ros.core.frame import Outputs
 from shufflenet_ros.sets.calibration import Calibration
 from shufflenet_ros.zoo.errors import NotTaken, ZooError
@@ -92,7 +93,8 @@ def pack(bundle: Bundle, precisions: Sequence[str], calibration: Calibration | N
         path = folder / f'{bundle.path.stem}-{precision}{SUFFIX}'
         packed, blobs[path] = _make(graph_alone, network, precision, calibration, path)
         made.append(packed)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for path, blob in blobs.items():
         write_whole(path, blob)
     _rewrite(bundle, made, folder / bundle.path.name)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from shufflenet_ros.backends.bundle import open_bundle
-from shufflenet_ros.backends.index import renew_entry, write_whole
+from shufflenet_ros.backends.index import renew_entry
 from shufflenet_ros.backends.onnx_edit import with_metadata
 from shufflenet_ros.backends.open import load
 from shufflenet_ros.core.card import METADATA_KEY
+from shufflenet_ros.core.console import say
+from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.core.reasons import printable
 from shufflenet_ros.sets.cut import HELD_OUT, cut
 from shufflenet_ros.sets.open import open_set
@@ -43,8 +45,8 @@ def measure(path: Path, dataset: LabelledSet, precision: str) -> dict[str, Any]:
     how = ' --held-out' if dataset.split == HELD_OUT else ''
     how += f' --model {loaded.card.name}' + (f' --precision {precision}' if precision else '')
     command = f'shufflenet-ros evaluate {printable(dataset.path.name)}{how}'
-    print(f'{path.name} {precision or "graph"}: top-1 {100 * found["top1"]:.2f} % of {found["images"]} '
-          'images', file=sys.stderr)
+    say(f'{path.name} {precision or "graph"}: top-1 {100 * found["top1"]:.2f} % of {found["images"]} images',
+        to=sys.stderr)
     return found | {'kernels': loaded.backend.provider, 'command': command}
 
 

@@ -1,7 +1,6 @@
 """A run's state on disk: whole or not there, whatever interrupts the writing."""
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from shufflenet_ros.zoo.errors import ZooError
+from shufflenet_ros.zoo.saving import save_whole
 
 FILE = 'checkpoint.pt'
 _LOCK = '.lock'
@@ -44,13 +44,11 @@ def write_checkpoint(run: Path, state: dict[str, Any]) -> None:
 
     Args:
         state: plain values and tensors alone, so that reading it runs no code.
+
+    Raises:
+        WriteError: it cannot be written; the old one stays.
     """
-    part = run / f'{FILE}.part'
-    with part.open('wb') as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(run / FILE)
+    save_whole(run / FILE, state)
 
 
 def read_checkpoint(run: Path) -> dict[str, Any] | None:

@@ -7,12 +7,12 @@ torchrun --nproc-per-node 4 -m shufflenet_ros.cli train ...
 
 import argparse
 import contextlib
-import json
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shufflenet_ros.core.console import say, say_json
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.training.recipe import Recipe, load_recipe
 
@@ -69,7 +69,7 @@ def _run(args: argparse.Namespace, recipe: Recipe, out: Path, fabric: 'Fabric') 
         from shufflenet_ros.zoo.training.dry_run import dry_run
         report = dry_run(recipe, train, val, args.init, fabric)
         if fabric.is_global_zero:
-            print(json.dumps(report))
+            say_json(report)
         return 0
     teacher = None
     if recipe.teacher:
@@ -78,16 +78,16 @@ def _run(args: argparse.Namespace, recipe: Recipe, out: Path, fabric: 'Fabric') 
         with fabric.rank_zero_first():
             answers = teacher_logits(recipe.teacher, train, val, recipe.teacher_px, cache_root() / 'teachers')
         teacher = answers.logits
-        print(f'teacher {recipe.teacher}: validation top-1 {answers.val_top1:.4f}', file=sys.stderr)
+        say(f'teacher {recipe.teacher}: validation top-1 {answers.val_top1:.4f}', to=sys.stderr)
     trainer = Trainer(recipe, train, val, out, init=args.init, teacher=teacher, fabric=fabric,
                       compiled=args.compile)
     try:
         top1 = trainer.run()
     except Interrupted as interrupted:
-        print(f'{interrupted}; the same command goes on from there', file=sys.stderr)
+        say(f'{interrupted}; the same command goes on from there', to=sys.stderr)
         return 130
     following = ['shufflenet-ros', 'export', '--run', str(out), '--data', str(args.data)]
     if args.val:
         following += ['--val', str(args.val)]
-    print(f'{recipe.name}: validation top-1 {top1:.4f}; next: {shlex.join(following)}', file=sys.stderr)
+    say(f'{recipe.name}: validation top-1 {top1:.4f}; next: {shlex.join(following)}', to=sys.stderr)
     return 0

@@ -6,7 +6,6 @@ tar's pictures are kept beside it and mapped into memory from there, so a set ma
 
 import json
 import math
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,15 +18,18 @@ import numpy.typing as npt
 
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.core.classifier import DEFAULT_MAX_PIXELS
+from shufflenet_ros.core.console import say
 from shufflenet_ros.core.decode import decode
+from shufflenet_ros.core.files import writing
 from shufflenet_ros.core.preprocess import prepare
-from shufflenet_ros.core.reasons import Dropped, printable
+from shufflenet_ros.core.reasons import Dropped
 from shufflenet_ros.sets.classes import match_labels
 from shufflenet_ros.sets.cut import cut
 from shufflenet_ros.sets.errors import SetError
 from shufflenet_ros.sets.open import open_set
 from shufflenet_ros.sets.sample import LabelledSet
 from shufflenet_ros.sets.tar import TarSet
+from shufflenet_ros.zoo.saving import mapped_array
 
 
 @dataclass(frozen=True)
@@ -117,28 +119,26 @@ def load_set(path: str | Path, split: str, px: int) -> ImageSet:
     try:
         folder = tempfile.TemporaryDirectory(prefix=f'{path.name}.', dir=path.parent)  # of this process alone
     except OSError as error:
-        print(f'{kept}: not kept ({error.strerror}); the pictures are held in memory', file=sys.stderr)
+        say(f'{kept}: not kept ({error.strerror}); the pictures are held in memory', to=sys.stderr)
         return _decoded(dataset, px, np.empty)
     with folder as own:
         part, index = Path(own) / kept.name, Path(own) / kept.with_suffix('.npz').name
         data = _decoded(dataset, px, lambda shape, dtype: _mapped(part, shape, dtype))
-        np.savez(index, targets=data.targets, labels=json.dumps(data.labels), key=_key(path))
-        part.replace(kept)
-        index.replace(kept.with_suffix('.npz'))
+        with writing(kept):
+            np.savez(index, targets=data.targets, labels=json.dumps(data.labels), key=_key(path))
+            part.replace(kept)
+            index.replace(kept.with_suffix('.npz'))
     return data
 
 
 def _mapped(part: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """An array in a file whose room is taken at once: on a full disk, writing into a hole would kill us."""
+    """See `mapped_array`."""
     try:
-        array = np.lib.format.open_memmap(part, 'w+', dtype, shape)
-        with part.open('r+b') as file:
-            os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+        return mapped_array(part, shape, dtype)
     except OSError as error:
         size = math.prod(shape) * np.dtype(dtype).itemsize
         raise SetError(f'{part.parent.parent}: no room to keep {size} bytes of decoded pictures '
                        f'({error.strerror}): make some, or move the tar to another disk') from error
-    return array
 
 
 def _key(path: Path) -> str:
@@ -164,7 +164,7 @@ def _decoded(dataset: LabelledSet, px: int, allocate: Callable[..., np.ndarray])
                 raise sample.message
             images[good] = prepare(decode(sample.message, DEFAULT_MAX_PIXELS), spec)[0]
         except Dropped as dropped:
-            print(f'{dataset.path}: {printable(sample.name)} left out: {dropped}', file=sys.stderr)
+            say(f'{dataset.path}: {sample.name} left out: {dropped}', to=sys.stderr)
             continue
         targets[good] = sample.target
         good += 1

@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from shufflenet_ros.core.console import say
+from shufflenet_ros.core.files import replacing, write_whole
 from shufflenet_ros.zoo.training.recipe import Recipe
 
 _SECONDS_BETWEEN_LINES = 30  # where stderr is a file, not a terminal
@@ -53,9 +55,7 @@ class Report:
     def epoch(self, history: Sequence[dict[str, Any]]) -> None:
         """After each epoch: its line, and the curves until now."""
         last = history[-1]
-        part = self._out / 'log.jsonl.part'
-        part.write_text(''.join(json.dumps(line) + '\n' for line in history), encoding='utf-8')
-        part.replace(self._out / 'log.jsonl')
+        write_whole(self._out / 'log.jsonl', ''.join(json.dumps(line) + '\n' for line in history).encode())
         self._bar.write(json.dumps(last), file=sys.stderr)
         if self._board:
             for key in ('val_top1', 'val_top5'):
@@ -73,7 +73,7 @@ def _board(out: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError:
-        print('no TensorBoard files: pip install tensorboard', file=sys.stderr)
+        say('no TensorBoard files: pip install tensorboard', to=sys.stderr)
         return None
     return SummaryWriter(str(out / 'tensorboard'), purge_step=step)
 
@@ -84,7 +84,7 @@ def draw_curves(history: Sequence[dict[str, Any]], title: str, path: Path) -> No
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        print('no curves.png: pip install matplotlib', file=sys.stderr)
+        say('no curves.png: pip install matplotlib', to=sys.stderr)
         return
     figure = Figure(figsize=(8, 3.2), layout='constrained')
     FigureCanvasAgg(figure)
@@ -100,4 +100,5 @@ def draw_curves(history: Sequence[dict[str, Any]], title: str, path: Path) -> No
         axes.set_xlabel('epoch')
         axes.grid(alpha=0.3)
     figure.suptitle(title, fontsize=9)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as draft:
+        figure.savefig(draft, dpi=120)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from shufflenet_ros.core.console import say
+
 
 class StopSignals:
     """SIGINT and SIGTERM set a flag, so that a step ends before the run does. In a thread they stay as is."""
@@ -21,7 +23,7 @@ class StopSignals:
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.came = True
-        print('stopping after this step', file=sys.stderr)
+        say('stopping after this step', to=sys.stderr)
 
     def restore(self) -> None:
         """Leave the signals to whom they belonged."""

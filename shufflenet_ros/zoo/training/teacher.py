@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from shufflenet_ros.core.console import say
+from shufflenet_ros.core.files import replacing, writing
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.training.data import ImageSet
 from shufflenet_ros.zoo.training.linear_head import fit_head, top1
@@ -59,7 +61,8 @@ def teacher_logits(name: str, train: ImageSet, val: ImageSet, px: int, cache: Pa
     if cache is None:
         with tempfile.TemporaryDirectory() as folder:
             return teacher_logits(name, train, val, px, Path(folder))
-    cache.mkdir(parents=True, exist_ok=True)
+    with writing(cache):
+        cache.mkdir(parents=True, exist_ok=True)
     kept = cache / f'{name}-{px}-{_key(name, train, val, px)}.npz'
     if not kept.exists():
         _compute(name, train, val, px, kept)
@@ -86,11 +89,10 @@ def _compute(name: str, train: ImageSet, val: ImageSet, px: int, kept: Path) -> 
     logits = head.logits(own)
     teacher = Teacher(logits.astype(np.float16), top1(head.logits(other), val.targets),
                       top1(logits, train.targets), head.decay)
-    whole = kept.with_suffix('.part.npz')
-    np.savez(whole, features=own, **asdict(teacher))
-    whole.replace(kept)
+    with replacing(kept) as draft:
+        np.savez(draft, features=own, **asdict(teacher))
     part.unlink()
     done_file(part).unlink()
     minutes = (time.process_time() - start) / 60
-    print(f'teacher {name} at {px} px: top-1 {teacher.val_top1:.1%} in validation, {teacher.train_top1:.1%} '
-          f'in training; decay {head.decay:g}; {minutes:.1f} core-minutes; kept as {kept}', file=sys.stderr)
+    say(f'teacher {name} at {px} px: top-1 {teacher.val_top1:.1%} in validation, {teacher.train_top1:.1%} '
+        f'in training; decay {head.decay:g}; {minutes:.1f} core-minutes; kept as {kept}', to=sys.stderr)

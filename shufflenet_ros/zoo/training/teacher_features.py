@@ -17,8 +17,10 @@ from tqdm import tqdm
 
 # Not onnxruntime itself: the backend keeps it from reporting home.
 from shufflenet_ros.backends.ort import ort
+from shufflenet_ros.core.files import write_whole, writing
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.export import OPSET
+from shufflenet_ros.zoo.saving import mapped_array
 
 _BATCH = 16  # pictures at once: more are no faster, and no longer fit the CPU's cache
 _CHUNK = 512  # pictures that a kill may lose
@@ -106,13 +108,12 @@ def _begun(part: Path, shape: tuple[int, int]) -> tuple[np.memmap, int]:
     if part.exists() and done.exists():
         return np.lib.format.open_memmap(part, 'r+'), int(done.read_text())
     done.unlink(missing_ok=True)  # first, or a kill right here would leave it beside an empty file
-    return np.lib.format.open_memmap(part, 'w+', np.float16, shape), 0
+    with writing(part):
+        return mapped_array(part, shape, np.float16), 0
 
 
 def _write_done(part: Path, count: int) -> None:
-    written = part.with_suffix('.count')
-    written.write_text(str(count))
-    written.replace(done_file(part))
+    write_whole(done_file(part), str(count).encode())
 
 
 def done_file(part: Path) -> Path:

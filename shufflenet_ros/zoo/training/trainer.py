@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.normalisation import IMAGENET, Normalisation, normalise
 from shufflenet_ros.zoo.registry import build, config_of, values_of
@@ -229,7 +230,7 @@ class Trainer:
         report = None
         if self.fabric.is_global_zero:
             self.out.mkdir(parents=True, exist_ok=True)
-            (self.out / 'labels.json').write_text(json.dumps(self._labels))
+            write_whole(self.out / 'labels.json', json.dumps(self._labels).encode())
             report = Report(self.out, self.recipe, self._batches.steps, self.epoch, self.step)
         stop = StopSignals()
         try:

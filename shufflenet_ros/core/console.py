@@ -1,0 +1,83 @@
+"""What a command writes to its terminal: text from outside cannot steer it, failing streams are noticed."""
+
+import io
+import json
+import os
+import sys
+from typing import Any, TextIO
+
+from shufflenet_ros.core.reasons import one_line
+
+
+class OutputError(RuntimeError):
+    """Standard output takes no more, and what it was given is lost; the message says why."""
+
+
+def prepare_streams() -> None:
+    """Let every text be written in every locale, and stand in for streams that the caller has closed.
+
+    A closed stream's number would go to the next file that is opened. Writing to a closed standard output
+    fails as it should; what goes to a closed standard error is dropped.
+    """
+    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_WRONLY if name == 'stderr' else os.O_RDONLY)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            mode = 'r' if name == 'stdin' else 'w'
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
+
+
+def say(*lines: str, to: TextIO | None = None, flush: bool = False) -> None:
+    """Write lines for people to standard output, or to another stream.
+
+    Whatever a name, a label or a card brings into a line, it stays one line: control characters, escape
+    sequences and characters that turn the direction of writing are shown as escapes.
+
+    Raises:
+        BrokenPipeError: the reader of standard output has gone.
+        OutputError: standard output cannot be written.
+    """
+    _write(''.join(f'{one_line(line)}\n' for line in lines), to or sys.stdout, flush)
+
+
+def say_json(value: Any, flush: bool = False) -> None:
+    """Write a value to standard output as one line of JSON in ASCII, which no text in it can leave.
+
+    Raises:
+        BrokenPipeError, OutputError: see `say`.
+    """
+    _write(json.dumps(value).replace('\x7f', '\\u007f') + '\n', sys.stdout, flush)
+
+
+def flush_output() -> None:
+    """Bring to standard output what was said.
+
+    Raises:
+        BrokenPipeError, OutputError: see `say`.
+    """
+    _write('', sys.stdout, flush=True)
+
+
+def _write(text: str, stream: TextIO, flush: bool) -> None:
+    try:
+        stream.write(text)
+        if flush:
+            stream.flush()
+    except OSError as error:
+        _abandon(stream)
+        if stream is not sys.stdout:
+            return  # there is nobody to tell
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise OutputError(f'standard output cannot be written: {error.strerror}; send it somewhere else, '
+                          'such as to a file on a disk with room') from error
+
+
+def _abandon(stream: TextIO) -> None:
+    """Keep the interpreter's own last flush quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

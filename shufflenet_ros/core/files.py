@@ -1,0 +1,124 @@
+"""Files as a robot meets them: read without waiting for a FIFO, written whole or not at all."""
+
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+_KINDS = {
+    stat.S_IFDIR: 'a directory', stat.S_IFIFO: 'a FIFO', stat.S_IFSOCK: 'a socket',
+    stat.S_IFCHR: 'a character device', stat.S_IFBLK: 'a block device',
+}
+
+_REMEDIES = {
+    errno.ENOSPC: 'make room there, or choose another place',
+    errno.EDQUOT: 'make room there, or choose another place',
+    errno.EFBIG: 'raise the limit of file sizes (ulimit -f), or choose another place',
+    errno.ENOENT: 'make the folder first, or choose another place',
+}
+
+
+class WriteError(RuntimeError):
+    """A file that cannot be written; nothing of it was kept. The message names it, the cause and a remedy."""
+
+
+def kind_of(status: os.stat_result) -> str:
+    """What is no regular file, in words; '' for a regular file."""
+    kind = stat.S_IFMT(status.st_mode)
+    return '' if kind == stat.S_IFREG else _KINDS.get(kind, 'something else')
+
+
+def check_regular(path: Path) -> None:
+    """Look before a library opens a file, which would wait for a FIFO's writer for ever.
+
+    Raises:
+        OSError: not there, or not a regular file; says what it is.
+    """
+    _require_regular(path, path.stat())
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; never waits, whatever lies there.
+
+    Raises:
+        OSError: not there, not readable, or not a regular file; says what it is.
+    """
+    # Without O_NONBLOCK, opening a FIFO waits for its writer for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _require_regular(path, os.fstat(descriptor))
+        return open(descriptor, 'rb')
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(path: Path, status: os.stat_result) -> None:
+    if kind := kind_of(status):
+        raise OSError(errno.EINVAL, f'expected a regular file, got {kind}', str(path))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which becomes `path` in one step when the block ends without an error.
+
+    The draft has the same name, in a folder of its own beside the target. It is on the disk before it takes
+    the target's place, so that a reader, or a power cut, finds the old file or the new one, never half of it.
+
+    Raises:
+        WriteError: instead of an OSError of the block or of the last step; nothing is left of the draft.
+    """
+    target = Path(os.path.realpath(path))  # a link stays a link
+    with writing(path):
+        if target.exists():
+            check_regular(target)  # or /dev/null would become a file
+        with tempfile.TemporaryDirectory(prefix='.draft-', dir=target.parent) as folder:
+            draft = Path(folder) / target.name
+            yield draft
+            if target.exists():
+                draft.chmod(stat.S_IMODE(target.stat().st_mode))
+            _sync(draft)
+            os.replace(draft, target)
+        with suppress(OSError):  # some file systems have no such thing
+            _sync(target.parent)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old or the new content, never half of it.
+
+    Raises:
+        WriteError: see `replacing`.
+    """
+    with replacing(path) as draft:
+        draft.write_bytes(data)
+
+
+@contextmanager
+def writing(path: Path, remedy: str = '') -> Iterator[None]:
+    """Say of a failed write which file it was, and what to do.
+
+    Args:
+        remedy: where the usual one does not fit.
+
+    Raises:
+        WriteError: instead of an OSError.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # of standard output, never of a file
+    except OSError as error:
+        advice = remedy or _REMEDIES.get(error.errno or 0, 'choose another place, or change its permissions')
+        raise WriteError(f'{path} cannot be written: {error.strerror or error}; {advice}') from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
