@@ -25,6 +25,8 @@ MAX_TOPICS_BYTES = 32 << 20
 _MAX_TEXT_BYTES = 4 << 20
 _MAX_OBJECTS = 100  # tables and indexes: recorders make up to 8
 _TABLES = ('schema', 'topics', 'message_definitions', 'messages')  # that rosbags reads
+# A number is counted by its digits, three times the bytes that it takes.
+_DIGITS = 4
 _MAGIC = b'SQLite format 3\0'
 
 # Steps of SQLite's virtual machine that a file may take: counting and reading takes some 30 a message of at
@@ -49,7 +51,7 @@ class GuardedSqlite3Reader(Sqlite3Reader):
         check_regular(file)
         check_not_cut(file)
         size = file.stat().st_size
-        self._budget = _Budget(size)
+        self._budget, self._limit = _Budget(size), _DIGITS * size
         self.path = Path(quote(os.fsencode(file)))  # it becomes a URI, where ?, # and % mean something
         apsw.connection_hooks.append(self._budget.guard)
         try:
@@ -57,8 +59,6 @@ class GuardedSqlite3Reader(Sqlite3Reader):
             with closing(apsw.Connection(f'file:{self.path}?immutable=1', flags)) as connection:
                 _check_schema(connection, size)
             super().open()
-        except apsw.InterruptError as error:
-            raise BagError(_Budget.SPENT) from error
         finally:
             apsw.connection_hooks.remove(self._budget.guard)
         assert self.dbconn
@@ -68,16 +68,17 @@ class GuardedSqlite3Reader(Sqlite3Reader):
                  stop: int | None = None) -> Generator[tuple[Connection, int, bytes], None, None]:
         """See rosbags."""
         self._budget.renew()
-        try:
-            yield from super().messages(connections, start, stop)
-        except apsw.InterruptError as error:
-            raise BagError(_Budget.SPENT) from error
+        given = 0
+        for connection, time_ns, data in super().messages(connections, start, stop):
+            given += len(data)
+            if given > self._limit:  # an index can name a row any number of times
+                raise BagError(f'its messages hold more than {self._limit} bytes: expected less in a file of '
+                               'its size')
+            yield connection, time_ns, data
 
 
 class _Budget:
     """The steps that the queries of one file may take."""
-
-    SPENT = 'its tables take more steps to read than a recording of that size needs'
 
     def __init__(self, size: int):
         self._whole = _STEPS + _STEPS_A_BYTE * size
@@ -100,7 +101,9 @@ class _Budget:
 
     def _spend(self) -> bool:
         self._left -= _STEPS_A_CHECK
-        return self._left < 0
+        if self._left < 0:
+            raise BagError('its tables take more steps to read than a recording of that size needs')
+        return False
 
 
 def check_not_cut(path: Path) -> None:
@@ -144,7 +147,7 @@ def _check_schema(connection: apsw.Connection, size: int) -> None:
         if name.lower() in _TABLES:
             totals = ', '.join(f'total(octet_length({_quoted(column[1])}))' for column in columns)
             held = sum(next(connection.execute(f'SELECT {totals} FROM {_quoted(name)}')))
-            limit = size if name.lower() == 'messages' else min(size, MAX_TOPICS_BYTES)
+            limit = _DIGITS * size if name.lower() == 'messages' else MAX_TOPICS_BYTES
             if held > limit:
                 raise BagError(f'its table {name} claims {held:.0f} bytes: expected at most {limit}')
 
