@@ -22,6 +22,7 @@ import torch
 
 from benchmarks.claims_report import write_report
 from benchmarks.figures import ROOT, commit, machine, versions
+from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.macs import count
 from shufflenet_ros.zoo.registry import NETWORKS, build, name_of
@@ -88,9 +89,8 @@ def train(recipe: Recipe, sets: tuple[ImageSet, ImageSet], out: Path) -> dict[st
     result = {'accuracy': round(100 * accuracy, 2), 'seed': recipe.seed,
               'loss': trainer.history[-1]['loss'],
               'core_minutes': round(sum(line['core_minutes'] for line in trainer.history), 2)}
-    part = out / 'result.json.part'
-    part.write_text(json.dumps({'recipe': dataclasses.asdict(recipe), 'result': result}), encoding='utf-8')
-    part.replace(out / 'result.json')
+    write_whole(out / 'result.json',
+                json.dumps({'recipe': dataclasses.asdict(recipe), 'result': result}).encode())
     return result
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shufflenet_ros.core.files import write_whole
+
 BEGIN, END = '<!-- python -m benchmarks.claims writes from here -->', '<!-- to here -->'
 REPRODUCED, NOT_REPRODUCED, UNJUDGED = 'reproduced', 'not reproduced at this scale', 'needs two seeds'
 OPPOSITE = f'{NOT_REPRODUCED}: the opposite'
@@ -156,10 +158,10 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
 def write_report(report: Mapping[str, Any], docs: Path) -> None:
     """Write the three files; of claims.md only what stands between its two marks."""
     docs.mkdir(parents=True, exist_ok=True)
-    (docs / 'claims.json').write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    write_whole(docs / 'claims.json', (json.dumps(report, indent=1) + '\n').encode())
     page = docs / 'claims.md'
     text = page.read_text(encoding='utf-8') if page.exists() else f'{BEGIN}\n{END}\n'
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    page.write_text(f'{before}{BEGIN}\n{tables(report)}\n{END}{after}', encoding='utf-8')
+    write_whole(page, f'{before}{BEGIN}\n{tables(report)}\n{END}{after}'.encode())
     draw(report, docs / 'claims.svg')

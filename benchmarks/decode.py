@@ -6,6 +6,7 @@ run, so that a noisy machine troubles both alike.
 
 from __future__ import annotations
 
+import argparse
 import array
 import json
 import os
@@ -113,4 +114,5 @@ def _one_core() -> Iterator[None]:
 
 
 if __name__ == '__main__':
+    argparse.ArgumentParser(prog='python -m benchmarks.decode', description=__doc__).parse_args()
     print(json.dumps(measure(), indent=1))

@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shufflenet_ros.core.files import write_whole
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # name -> module and function without arguments that returns figures by name
@@ -118,7 +120,7 @@ def main() -> int:
         print('\n'.join(table(name, report['figures'][name])), flush=True)
         print(f'{name}: {time.monotonic() - began:.0f} s', file=sys.stderr)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=1) + '\n')
+    write_whole(arguments.out, (json.dumps(report, indent=1) + '\n').encode())
     print(f'\nwritten to {arguments.out}')
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 from collections.abc import Mapping
@@ -44,4 +45,5 @@ def _percentiles(name: str, seconds: list[float]) -> dict[str, float]:
 
 
 if __name__ == '__main__':
+    argparse.ArgumentParser(prog='python -m benchmarks.model', description=__doc__).parse_args()
     print(json.dumps(measure()))

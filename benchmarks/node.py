@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import tempfile
@@ -98,4 +99,5 @@ def _images() -> list[Image]:
 
 
 if __name__ == '__main__':
+    argparse.ArgumentParser(prog='python -m benchmarks.node', description=__doc__).parse_args()
     print(json.dumps({'idle': measure_idle(), 'live': measure_live()}))

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -113,4 +114,7 @@ def _rss_mb() -> float:
 
 
 if __name__ == '__main__':
-    print(json.dumps(receive() if sys.argv[1:] == ['receive'] else measure()))
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.receive', description=__doc__)
+    parser.add_argument('part', nargs='?', choices=['receive'],
+                        help='only the receiving process, which the whole starts by itself')
+    print(json.dumps(receive() if parser.parse_args().part else measure()))

@@ -9,8 +9,8 @@ of one round hardly. Needs the extra `train`.
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +21,7 @@ import torch
 from shufflenet_ros.backends.bundle import open_bundle
 from shufflenet_ros.backends.onnx_write import save_bundle
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
+from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.export import make_card, to_onnx
 from shufflenet_ros.zoo.registry import build, config_of
 
@@ -63,4 +64,10 @@ def main(names: tuple[str, ...]) -> None:
 
 
 if __name__ == '__main__':
-    main(tuple(sys.argv[1:]) or NAMES)
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.zoo', description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('names', nargs='*', metavar='NAME', help=f'networks (default: {" ".join(NAMES)})')
+    try:
+        main(tuple(parser.parse_args().names) or NAMES)
+    except ZooError as error:
+        parser.error(str(error))

@@ -5,6 +5,7 @@ They are exact for the compiler that they name. Under another one only the limit
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from benchmarks.arm.count import measure
 from benchmarks.arm.native_count import compiler_version
 from benchmarks.arm.subject import reference
+from shufflenet_ros.core.files import write_whole
 
 FILE = Path(__file__).with_name('expected.json')
 GROWTH = 1.01
@@ -77,9 +79,10 @@ def complaints(network: str, counts: Mapping[str, Mapping[str, int]], compiler: 
 
 def main() -> int:
     """Count everything and write it down; 1 if a limit is passed."""
+    argparse.ArgumentParser(prog='python -m benchmarks.arm.expected', description=__doc__).parse_args()
     counts = {network: count(network) for network in LIMITS}
     expected = Expected(compiler_version(), counts)
-    FILE.write_text(json.dumps(vars(expected), indent=1) + '\n')
+    write_whole(FILE, (json.dumps(vars(expected), indent=1) + '\n').encode())
     print(FILE.read_text(), end='')
     passed = [line for network in LIMITS
               for line in complaints(network, counts[network], expected.compiler, expected)]

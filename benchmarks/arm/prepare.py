@@ -7,6 +7,7 @@ an arm64 Python with the aarch64 onnxruntime as well; Debian's packages and whee
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
 import re
@@ -178,6 +179,7 @@ def say(text: str) -> None:
 
 def main() -> int:
     """Prepare everything; 1 with a message where something can't be had."""
+    argparse.ArgumentParser(prog='python -m benchmarks.arm.prepare', description=__doc__).parse_args()
     try:
         ensure_plugin()
         ensure_guest()

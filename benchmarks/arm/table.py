@@ -18,6 +18,7 @@ from benchmarks.arm.onnxruntime_count import PRECISION
 from benchmarks.arm.reference import ALEXNETS
 from benchmarks.arm.subject import Subject, reference
 from shufflenet_ros.backends.variants import PRECISIONS
+from shufflenet_ros.core.files import write_whole
 
 CPU = 'cortex-a76'
 OUT = Path(__file__).resolve().parents[2] / 'docs' / 'arm.json'
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows[name] = row(reference(name))
         print('\n'.join(lines({name: rows[name]})), file=sys.stderr, flush=True)
     report = {'cpu': CPU, 'compiler': compiler_version(), 'networks': rows}
-    args.out.write_text(json.dumps(report, indent=1) + '\n')
+    write_whole(args.out, (json.dumps(report, indent=1) + '\n').encode())
     print('\n'.join(lines(rows)))
     return 0
 

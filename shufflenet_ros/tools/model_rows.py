@@ -7,7 +7,9 @@ from typing import Any
 from shufflenet_ros.backends.bundle import Bundle, open_bundle
 from shufflenet_ros.backends.downloads import Download, in_cache, read_downloads
 from shufflenet_ros.backends.errors import ModelError
-from shufflenet_ros.backends.locate import Found, Place, models_of, places
+from shufflenet_ros.backends.files import read_regular, sha256_of
+from shufflenet_ros.backends.index import MAX_MODEL_BYTES
+from shufflenet_ros.backends.locate import Found, models_of, places
 from shufflenet_ros.backends.networks import Network, read_networks
 
 KINDS = ('network', 'bundle', 'download')
@@ -36,9 +38,13 @@ def rows() -> list[Row]:
 
 
 def weight_rows() -> list[Row]:
-    """Every bundle at hand, then every download. Raises as `rows`."""
+    """Every bundle at hand, then every download. Raises as `rows`.
+
+    A name that several places have comes once, as the file that it means; where another place's file differs,
+    `note` says so.
+    """
     table, networks = read_downloads(), read_networks()
-    bundles = [row for place in places() for row in _place_rows(place, table)]
+    bundles = list(_bundle_rows(table))
     downloads = [download_row(download, networks.get(download.network)) for download in table.values()]
     return [*bundles, *downloads]
 
@@ -62,15 +68,42 @@ def network_row(network: Network, others: list[Row]) -> Row:
         terms={name: row['terms'] for name, row in mine.items() if row['terms']})
 
 
-def _place_rows(place: Place, table: dict[str, Download]) -> Iterator[Row]:
+def _bundle_rows(table: dict[str, Download]) -> Iterator[Row]:
+    by_name: dict[str, list[Found]] = {}
+    for place in places():
+        try:
+            for name, found in models_of(place).items():
+                by_name.setdefault(name, []).append(found)
+        except ModelError as error:
+            yield _row('bundle', place=place.kind, path=str(place.folder), error=str(error))
+    for name, (first, *others) in by_name.items():
+        notes = [note for other in others if (note := _difference(first, other))]
+        yield _bundle_row(name, first, table) | {'note': '; '.join(notes) or None}
+
+
+def _bundle_row(name: str, found: Found, table: dict[str, Download]) -> Row:
     try:
-        for name, found in models_of(place).items():
-            try:
-                yield bundle_row(open_bundle(str(found.path)), found, table)
-            except ModelError as error:
-                yield _row('bundle', name=name, place=place.kind, path=str(found.path), error=str(error))
+        return bundle_row(open_bundle(str(found.path)), found, table)
     except ModelError as error:
-        yield _row('bundle', place=place.kind, path=str(place.folder), error=str(error))
+        kind = found.place.kind if found.place else None
+        return _row('bundle', name=name, place=kind, path=str(found.path), error=str(error))
+
+
+def _difference(first: Found, other: Found) -> str:
+    """That another place has another file of the same name, '' where it has the same."""
+    digests = [_digest(found) for found in (first, other)]
+    if digests[0] == digests[1]:
+        return ''
+    where = f' ({other.place.kind})' if other.place else ''
+    return f'not used: {other.path}{where}, another file of this name (sha256 {digests[1][:12]})'
+
+
+def _digest(found: Found) -> str:
+    """The sha256 of a file, '' where it cannot be read."""
+    try:
+        return sha256_of(read_regular(found.path, MAX_MODEL_BYTES))
+    except ModelError:
+        return ''
 
 
 def bundle_row(bundle: Bundle, found: Found, table: dict[str, Download]) -> Row:

@@ -16,9 +16,11 @@ RIGHT = frozenset({1, 2, 3, 4})
 def table(rows: list[Row]) -> Iterator[str]:
     """Lines: a table a kind, columns under each other, weights last because they are long; what they mean."""
     for kind in KINDS:
-        cells = [_cells(row) for row in rows if row['kind'] == kind]
-        if cells:
-            yield from _aligned([(kind, *COLUMNS), *cells])
+        chosen = [row for row in rows if row['kind'] == kind]
+        if chosen:
+            yield from _aligned([(kind, *COLUMNS), *map(_cells, chosen)])
+            if kind == 'bundle':
+                yield from (f'{row["name"]}: {row["note"]}' for row in chosen if row['note'])
             yield ''
     yield from LEGEND if rows else ()
 

@@ -3,6 +3,7 @@
 `python -m shufflenet_ros.zoo.table` writes it again after a line of the registry has changed.
 """
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -34,4 +35,5 @@ def table_text() -> str:
 
 
 if __name__ == '__main__':
+    argparse.ArgumentParser(prog='python -m shufflenet_ros.zoo.table', description=__doc__).parse_args()
     write_whole(TABLE, table_text().encode())

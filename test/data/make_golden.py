@@ -8,6 +8,7 @@ a golden file that is made anew without a reason tests nothing. The bag is only 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
@@ -97,4 +98,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from shufflenet_ros.core.files import check_regular
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.saving import save_whole
 
@@ -61,6 +62,7 @@ def read_checkpoint(run: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        check_regular(path)
         state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises some ten classes for a damaged file
         reason = f'{type(error).__name__} {error}'.splitlines()[0][:120]

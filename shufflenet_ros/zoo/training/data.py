@@ -111,7 +111,7 @@ def load_set(path: str | Path, split: str, px: int) -> ImageSet:
     """
     path = Path(path)
     kept = path.with_name(f'{path.name}.{split}.{px}.npy')
-    if kept.with_suffix('.npz').exists() and (cached := _from_kept(kept, _key(path))):
+    if kept.with_suffix('.npz').is_file() and (cached := _from_kept(kept, _key(path))):
         return cached
     dataset = open_set(path, split)
     if not isinstance(dataset, TarSet):
@@ -148,7 +148,7 @@ def _key(path: Path) -> str:
 
 def _from_kept(kept: Path, key: str) -> ImageSet | None:
     with np.load(kept.with_suffix('.npz')) as index:
-        if 'key' not in index or str(index['key']) != key or not kept.exists():
+        if 'key' not in index or str(index['key']) != key or not kept.is_file():
             return None
         targets, labels = index['targets'], tuple(json.loads(str(index['labels'])))
     return ImageSet(np.load(kept, mmap_mode='r')[:len(targets)], targets, labels)

@@ -1,0 +1,60 @@
+"""Lines for people cannot steer a terminal; JSON stays JSON; failing streams are noticed."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shufflenet_ros.core import console
+from shufflenet_ros.core.reasons import one_line, printable
+
+STEERING = {
+    'escape': '\x1b[2J\x1b]0;title\x07', 'line end': 'a\nb\r\n', 'C1': '\x9b31m\x85', 'delete': '\x7f',
+    'bidi': '\u202a\u202e\u2066\u2069\u200e\u200f\u061c', 'separators': '\u2028\u2029', 'surrogate': '\udcff',
+}
+
+
+@pytest.mark.parametrize('kind', STEERING)
+def test_what_steers_a_terminal_is_escaped(kind: str) -> None:
+    for text in (one_line(STEERING[kind]), printable(STEERING[kind])):
+        assert text.isprintable() and '\\' in text
+
+
+def test_letters_of_any_script_stay() -> None:
+    text = 'Müsli, 猫, кот, גל, 1 €'
+    assert one_line(text) == text
+    assert printable(text).isascii()
+
+
+@given(st.text())
+def test_every_text_becomes_one_line_without_controls(text: str) -> None:
+    assert not {unicodedata.category(c) for c in one_line(text)} & {'Cc', 'Cf', 'Cs', 'Zl', 'Zp'}
+
+
+def test_a_line_stays_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say('a\nb', f'name \x1b[31m{STEERING["bidi"]}')
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == 'a\\nb' and out.count('\n') == 2
+    assert '\x1b' not in out and '\u202e' not in out
+
+
+@pytest.mark.parametrize('kind', STEERING)
+def test_json_is_ascii_and_gives_the_text_back(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    console.say_json({STEERING[kind]: [STEERING[kind]]})
+    line = capsys.readouterr().out
+    assert line.isascii() and line[:-1].isprintable()
+    assert json.loads(line) == {STEERING[kind]: [STEERING[kind]]}
+
+
+def test_an_ascii_stream_takes_every_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding='ascii')
+    monkeypatch.setattr(sys, 'stdout', stream)
+    console.prepare_streams()
+    console.say('猫', flush=True)
+    assert stream.buffer.getvalue() == b'\\u732b\n'  # type: ignore[attr-defined]

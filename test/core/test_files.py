@@ -1,0 +1,109 @@
+"""Files are written whole or not at all, and what is no regular file is never waited for."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shufflenet_ros.core.files import WriteError, check_regular, open_regular, replacing, write_whole
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file of this process grows above 1000 bytes, as if the disk were full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / 'file'
+    write_whole(path, b'old')
+    path.chmod(0o640)
+    write_whole(path, b'new')
+    assert path.read_bytes() == b'new' and path.stat().st_mode & 0o777 == 0o640
+    assert names(tmp_path) == ['file']
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / 'link').symlink_to(tmp_path / 'file')
+    write_whole(tmp_path / 'link', b'data')
+    assert (tmp_path / 'link').is_symlink() and (tmp_path / 'file').read_bytes() == b'data'
+
+
+@pytest.mark.usefixtures('full_disk')
+@pytest.mark.parametrize('before', [None, b'old'])
+def test_on_a_full_disk_the_old_file_stays(tmp_path: Path, before: bytes | None) -> None:
+    path = tmp_path / 'file'
+    if before:
+        path.write_bytes(before)
+    with pytest.raises(WriteError, match='file cannot be written: File too large; .*choose another place'):
+        write_whole(path, bytes(2000))
+    assert names(tmp_path) == (['file'] if before else [])
+    assert not before or path.read_bytes() == before
+
+
+def test_an_error_in_the_block_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), replacing(tmp_path / 'file') as draft:
+        draft.write_bytes(b'half')
+        raise KeyError
+    assert not names(tmp_path)
+
+
+def killed_while_writing(path: Path) -> None:
+    with replacing(path) as draft:
+        draft.write_bytes(b'half')
+        os._exit(9)
+
+
+def test_a_killed_process_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / 'file'
+    path.write_bytes(b'old')
+    process = multiprocessing.get_context('fork').Process(target=killed_while_writing, args=(path,))
+    process.start()
+    process.join(20)
+    assert process.exitcode == 9 and path.read_bytes() == b'old'
+
+
+@pytest.mark.parametrize(('place', 'said'), [
+    ('no/file', 'No such file or directory; make the folder first'),
+    ('folder', 'expected a regular file, got a directory; choose another place'),
+    ('pipe', 'expected a regular file, got a FIFO; choose another place'),
+])
+def test_what_cannot_be_a_file_is_said(tmp_path: Path, place: str, said: str) -> None:
+    (tmp_path / 'folder').mkdir()
+    os.mkfifo(tmp_path / 'pipe')
+    with pytest.raises(WriteError, match=f'{place} cannot be written: {said}'):
+        write_whole(tmp_path / place, b'data')
+    assert names(tmp_path) == ['folder', 'pipe']
+
+
+def test_a_device_is_not_replaced() -> None:
+    with pytest.raises(WriteError, match='got a character device'):
+        write_whole(Path('/dev/null'), b'data')
+    assert Path('/dev/null').is_char_device()
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'pipe')
+    kinds = {tmp_path / 'pipe': 'a FIFO', tmp_path: 'a directory', Path('/dev/zero'): 'a character device'}
+    for path, kind in kinds.items():
+        for look in (open_regular, check_regular):
+            with pytest.raises(OSError, match=f'expected a regular file, got {kind}'):
+                look(path)
+    (tmp_path / 'file').write_bytes(b'data')
+    check_regular(tmp_path / 'file')
+    with open_regular(tmp_path / 'file') as file:
+        assert file.read() == b'data'
