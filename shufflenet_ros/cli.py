@@ -120,9 +120,10 @@ def _main(argv: Sequence[str]) -> int:
     except WriteError as error:
         return _fail(str(error), status=1)
     except ModuleNotFoundError as error:
-        if error.name not in REMEDIES:
+        missing = (error.name or '').partition('.')[0]
+        if missing not in REMEDIES:
             raise
-        return _fail(f'{verb} needs the Python module {error.name}: {REMEDIES[error.name]}')
+        return _fail(f'{verb} needs the Python module {missing}: {REMEDIES[missing]}')
     except OSError as error:
         return _fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))
     except (ValueError, RuntimeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import types
@@ -79,8 +80,10 @@ def test_an_unknown_verb_names_the_known_ones(capsys: pytest.CaptureFixture[str]
     (FileNotFoundError(2, 'No such file or directory', 'a.png'), 'a.png: No such file or directory'),
     (ModuleNotFoundError("No module named 'onnx'", name='onnx'), "pip install 'shufflenet_ros[export]'"),
     (ModuleNotFoundError("No module named 'torch'", name='torch'), "pip install 'shufflenet_ros[train]'"),
+    (ModuleNotFoundError("No module named 'rosbags'", name='rosbags'), 'pip install rosbags; where pip says'),
+    (CardError('a\x1b[2J\u202e'), 'a\\x1b[2J\\u202e'),
 ])
-def test_what_the_user_can_mend_is_one_line(use_verb: UseVerb, capsys: pytest.CaptureFixture[str],
+def test_what_the_user_can_correct_is_one_line(use_verb: UseVerb, capsys: pytest.CaptureFixture[str],
                                             error: Exception, text: str) -> None:
     use_verb(raising(error))
     assert cli.main(['probe']) == 2
@@ -114,3 +117,41 @@ def test_a_broken_pipe_is_quiet(repo_root: Path) -> None:
     done = subprocess.run(['bash', '-c', shell], capture_output=True, text=True, cwd=repo_root, timeout=60)
     assert done.stdout == 'x' * 1000 + '\n'
     assert done.stderr == ''
+
+
+def shell(repo_root: Path, redirection: str, verb: str = 'models list --kind network', **extra: str
+          ) -> subprocess.CompletedProcess[str]:
+    line = f'{sys.executable} -m shufflenet_ros.cli {verb} {redirection}'
+    return subprocess.run(['bash', '-c', line], capture_output=True, text=True, cwd=repo_root, timeout=60,
+                          env=os.environ | extra)
+
+
+@pytest.mark.parametrize(('verb', 'redirection', 'cause'), [
+    ('models list --kind network', '> /dev/full', 'No space left on device'),
+    ('models list --kind network', '>&-', 'Bad file descriptor'),
+    ('--help', '> /dev/full', 'No space left on device'),
+    ('classify --help', '>&-', 'Bad file descriptor'),
+])
+def test_lost_output_is_one_line_and_status_1(
+        repo_root: Path, verb: str, redirection: str, cause: str) -> None:
+    done = shell(repo_root, redirection, verb)
+    assert (done.returncode, done.stdout) == (1, '')
+    assert done.stderr.startswith(f'shufflenet-ros: error: standard output cannot be written: {cause}; ')
+    assert done.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize('redirection', ['2> /dev/full', '<&- 2>&-'])
+def test_without_a_standard_error_the_answer_is_the_same(repo_root: Path, redirection: str) -> None:
+    whole, odd = shell(repo_root, ''), shell(repo_root, redirection)
+    assert (odd.returncode, odd.stdout, odd.stderr) == (0, whole.stdout, '')
+    wrong = shell(repo_root, redirection, 'models show no-such-model')
+    assert (wrong.returncode, wrong.stdout) == (2, '')
+
+
+def test_a_locale_of_ascii_takes_every_name(repo_root: Path, tmp_path: Path) -> None:
+    (tmp_path / 'gr\u00fcn.png').write_bytes(b'none')
+    for settings in ({'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'},
+                     {'PYTHONIOENCODING': 'ascii:strict'}):
+        done = shell(repo_root, '', f'classify {tmp_path}', **settings)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.isascii() and done.stdout.endswith('n.png #0: dropped, bad_format\n')

@@ -111,9 +111,12 @@ def writing(path: Path, remedy: str = '') -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise  # of standard output, never of a file
-    except OSError as error:
-        advice = remedy or _REMEDIES.get(error.errno or 0, 'choose another place, or change its permissions')
-        raise WriteError(f'{path} cannot be written: {error.strerror or error}; {advice}') from error
+    except (OSError, WriteError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__  # of a draft inside a draft
+        if not isinstance(cause, OSError):
+            raise
+        advice = remedy or _REMEDIES.get(cause.errno or 0, 'choose another place, or change its permissions')
+        raise WriteError(f'{path} cannot be written: {cause.strerror or cause}; {advice}') from cause
 
 
 def _sync(path: Path) -> None:

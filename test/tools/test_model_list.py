@@ -209,5 +209,27 @@ def test_a_bundle_in_two_places_is_one_entry_of_its_network(
     cache = tmp_path / 'cache' / 'shufflenet_ros' / 'models'
     cache.mkdir(parents=True)
     good(cache, 'walker')
-    assert [row['place'] for row in listed(capsys, '--kind', 'bundle')] == ['source tree', 'cache']
+    row, = listed(capsys, '--kind', 'bundle')
+    assert row['place'] == 'source tree' and f'not used: {cache / "walker.onnx"} (cache)' in row['note']
     assert listed(capsys, '--kind', 'network')[0]['weights'] == ['walker']
+
+
+def test_a_bundle_in_two_places_is_shown_once_as_the_one_that_is_used(
+    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed = tmp_path / 'prefix' / 'share' / 'shufflenet_ros' / 'models'
+    installed.mkdir(parents=True)
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path / 'prefix'))
+    copy = installed / 'walker.onnx'
+    copy.write_bytes((machine / 'walker.onnx').read_bytes())
+    walker, = listed(capsys, '--kind', 'bundle')
+    assert walker['path'] == str(machine / 'walker.onnx') and walker['note'] is None
+    values = card(name='walker', network='test_network', metrics={'top1': 0.25, 'images': 9})
+    write(copy, classifier(), values)
+    walker, = listed(capsys, '--kind', 'bundle')
+    assert walker['path'] == str(machine / 'walker.onnx') and walker['metrics']['top1'] == 0.5
+    sha256 = hashlib.sha256(copy.read_bytes()).hexdigest()[:12]
+    note = f'not used: {copy} (ament), another file of this name (sha256 {sha256})'
+    assert walker['note'] == note
+    lines = said(capsys, 'list').splitlines()
+    assert f'walker: {note}' in lines and sum(line.startswith('walker  ') for line in lines) == 1
