@@ -19,6 +19,7 @@ from shufflenet_ros.backends.files import sha256_of
 from shufflenet_ros.backends.onnx_file import read_facts
 from shufflenet_ros.backends.variants import CannotRunHere, VariantFile, find_variant
 from shufflenet_ros.core.card import parse_card
+from shufflenet_ros.core.console import prepare_streams, say
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 _REFUSED, _CANNOT_RUN = 3, 4
@@ -112,13 +113,14 @@ def prove_here(path: Path, card_text: bytes, data: bytes, native: bytes = b'', p
 
 def main() -> int:
     """The child: 0 for a good model, 3 with the cause on stdout for a bad one, 4 where it cannot run here."""
+    prepare_streams()
     try:
         memory, cpu_s, path, length, precision = sys.argv[1:]
         limit(int(memory), int(cpu_s))
         card, data = sys.stdin.buffer.readline(), sys.stdin.buffer.read(int(length))
         prove_here(Path(path), card, data, sys.stdin.buffer.read(), precision)
     except Exception as error:
-        print(' '.join((str(error) or type(error).__name__).split()))
+        say(' '.join((str(error) or type(error).__name__).split()))
         return _CANNOT_RUN if isinstance(error, CannotRunHere) else _REFUSED
     return 0
 

@@ -48,10 +48,15 @@ def say(*lines: str, to: TextIO | None = None, flush: bool = False) -> None:
 def say_json(value: Any, flush: bool = False) -> None:
     """Write a value to standard output as one line of JSON in ASCII, which no text in it can leave.
 
+    What is no number in JSON (NaN, infinity) becomes null.
+
     Raises:
         BrokenPipeError, OutputError: see `say`.
     """
-    _write(json.dumps(value).replace('\x7f', '\\u007f') + '\n', sys.stdout, flush)
+    text = json.dumps(value)
+    if 'NaN' in text or 'Infinity' in text:
+        text = json.dumps(json.loads(text, parse_constant=lambda name: None))
+    _write(text.replace('\x7f', '\\u007f') + '\n', sys.stdout, flush)
 
 
 def flush_output() -> None:

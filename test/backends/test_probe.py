@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -125,3 +126,11 @@ def test_the_child_finds_this_package_from_any_folder(
     (tmp_path / 'numpy.py').write_text('raise SystemExit("a file of the current folder was imported")')
     monkeypatch.chdir(tmp_path)
     prove_apart(open_bundle(str(path)))
+
+
+def test_the_child_tells_its_cause_in_any_locale(repo_root: Path) -> None:
+    command = [sys.executable, '-m', 'shufflenet_ros.backends.probe', str(2 << 30), '20', 'm.onnx', '1', '']
+    done = subprocess.run(command, input='{"n\u00e4me": 1}\nx'.encode(), capture_output=True, timeout=60,
+                          cwd=repo_root, env=os.environ | {'PYTHONIOENCODING': 'ascii:strict'})
+    assert done.returncode == 3, done.stderr
+    assert b'n\\xe4me' in done.stdout

@@ -52,6 +52,11 @@ def test_json_is_ascii_and_gives_the_text_back(kind: str, capsys: pytest.Capture
     assert json.loads(line) == {STEERING[kind]: [STEERING[kind]]}
 
 
+def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say_json({'NaN': [float('nan'), float('-inf'), 1.5]})
+    assert capsys.readouterr().out == '{"NaN": [null, null, 1.5]}\n'
+
+
 def test_an_ascii_stream_takes_every_text(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding='ascii')
     monkeypatch.setattr(sys, 'stdout', stream)
