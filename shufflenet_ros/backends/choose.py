@@ -15,9 +15,9 @@ from typing import Any
 from shufflenet_ros.backends.bundle import Bundle
 from shufflenet_ros.backends.candidates import Candidate
 from shufflenet_ros.backends.files import read_regular
-from shufflenet_ros.backends.index import write_whole
 from shufflenet_ros.backends.locate import cache_root
 from shufflenet_ros.backends.native_library import library_path
+from shufflenet_ros.core.files import WriteError, write_whole
 from shufflenet_ros.core.frame import Backend
 
 BUDGET_S = 0.25  # for all candidates together, while the node is not yet active
@@ -100,6 +100,6 @@ def read_choice(path: Path, found: list[Candidate]) -> Choice | None:
 def keep_choice(path: Path, choice: Choice) -> None:
     """Keep a choice for the next start; a robot whose disk is read-only measures at every start."""
     values = {'schema': _SCHEMA, 'chosen': choice.chosen, 'timings_ms': dict(choice.timings_ms)}
-    with suppress(OSError):
+    with suppress(OSError, WriteError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(values).encode())
