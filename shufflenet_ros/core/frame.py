@@ -18,10 +18,13 @@ class Picture:
     Attributes:
         pixels: (H, W, 3) uint8, a view of the message's data where no conversion was needed.
         color: order of the last axis.
+        damage: what the decoder warned about, in its own words; '' for a good one. Some pixels are not
+            the camera's then, often the lower part gray.
     """
 
     pixels: U8
     color: Color
+    damage: str = ''
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from shufflenet_ros.core.reasons import Dropped, Reason
 
 MAGIC = b'\xff\xd8\xff'
 MAX_SEGMENTS = 4096
+HEADER_BYTES = 1 << 20  # in which the frame header must come
+MAX_FILL_BYTES = 64  # between segments; a long run is no camera's, and slow to search
 MAX_SCANS = 32  # a progressive picture has about 10; each, however few its bytes, is a pass over all pixels
 
 _EOI, _SOS, _PROGRESSIVE = 0xD9, 0xDA, 0xC2
@@ -18,7 +20,8 @@ _TABLES = frozenset((0xC4, 0xDB, 0xDD))
 # Frames, tables, scans, comments, applications' own: all that may stand between start and end.
 _KNOWN = _FRAMES | _TABLES | frozenset((_SOS, 0xFE)) | frozenset(range(0xE0, 0xF0))
 # In entropy-coded data FF 00 stands for a byte FF and FF D0 to FF D7 are restarts: neither ends the data.
-_MARKER = re.compile(rb'\xff[^\x00\xff\xd0-\xd7]')
+_MARKER = re.compile(rb'\xff(?:[^\x00\xff\xd0-\xd7]|\xff{%d})' % MAX_FILL_BYTES)
+_SLICE = 1 << 16  # bytes searched at once: a search holds Python's lock
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,19 @@ def jpeg_size(data: memoryview) -> tuple[int, int]:
     Raises:
         Dropped: TRUNCATED, or BAD_FORMAT where it is not 8-bit grey or three-channel Huffman-coded JPEG.
     """
-    for marker, body in _segments(data):
-        if marker in _FRAMES:
-            frame = _frame_header(marker, body)
-            return frame.width, frame.height
-        if marker in (_SOS, _EOI):
-            break
-    raise Dropped(Reason.BAD_FORMAT, 'JPEG without a frame header before its data')
+    head = data[:HEADER_BYTES]
+    try:
+        for marker, body in _segments(head):
+            if marker in _FRAMES:
+                frame = _frame_header(marker, body)
+                return frame.width, frame.height
+            if marker in (_SOS, _EOI):
+                break
+    except Dropped as dropped:
+        if dropped.reason is not Reason.TRUNCATED or len(head) == len(data):
+            raise
+    raise Dropped(Reason.BAD_FORMAT, 'JPEG without a frame header before its data, or in its first '
+                                     f'{HEADER_BYTES} bytes: damaged on its way')
 
 
 def jpeg_payload(data: memoryview) -> memoryview:
@@ -109,10 +118,11 @@ def _segments(data: memoryview) -> Iterator[tuple[int, memoryview]]:
     """(marker, its segment's body), ending with EOI, whose body is what follows the picture."""
     position = 2
     for _ in range(MAX_SEGMENTS):
-        found = _MARKER.search(data, position)
-        if found is None:
-            raise _truncated(data, 'no end-of-image marker')
-        marker, position = data[found.end() - 1], found.end()
+        position = _after_marker(data, position)
+        marker = data[position - 1]
+        if marker == 0xFF:
+            raise Dropped(Reason.BAD_FORMAT, f'JPEG with more than {MAX_FILL_BYTES} fill bytes ff in a row: '
+                                             'damaged on its way')
         if marker == _EOI:
             yield marker, data[position:]
             return
@@ -126,6 +136,14 @@ def _segments(data: memoryview) -> Iterator[tuple[int, memoryview]]:
         yield marker, data[position + 2:position + length]
         position += length
     raise Dropped(Reason.BAD_FORMAT, f'JPEG with more than {MAX_SEGMENTS} segments')
+
+
+def _after_marker(data: memoryview, position: int) -> int:
+    """Where the next marker, or a run of too many fill bytes, ends; its last byte says which."""
+    for start in range(position, len(data), _SLICE):
+        if found := _MARKER.search(data, start, start + _SLICE + MAX_FILL_BYTES):
+            return found.end()
+    raise _truncated(data, 'no end-of-image marker')
 
 
 def _truncated(data: memoryview, what: str) -> Dropped:

@@ -5,6 +5,7 @@ from typing import Any
 
 from shufflenet_ros.core.reasons import Dropped, Reason
 
+BYTES_BESIDE_PIXELS = 1 << 20  # of a compressed image: profiles, thumbnails, texts
 MAX_SIDE = 65_535  # what a JPEG header can hold; no camera comes near
 
 
@@ -25,6 +26,18 @@ def check_size(width: Any, height: Any, max_pixels: int) -> tuple[int, int]:
         raise Dropped(Reason.TOO_LARGE, f'picture of {w}x{h} = {w * h} pixels: expected at most '
                                         f'{max_pixels}; lower the resolution or raise max_pixels')
     return w, h
+
+
+def check_bytes(size: int, pixels: int, bytes_a_pixel: int) -> None:
+    """Whether a compressed image of so many pixels can need `size` bytes.
+
+    Raises:
+        Dropped: LONG_DATA.
+    """
+    most = BYTES_BESIDE_PIXELS + bytes_a_pixel * pixels
+    if size > most:
+        raise Dropped(Reason.LONG_DATA, f'{size} bytes of compressed data for {pixels} pixels: expected '
+                                        f'at most {most}; the driver fills the message wrongly')
 
 
 def byte_view(data: Any) -> memoryview:

@@ -70,5 +70,5 @@ def camera_status(name: str, camera: Camera, verdict: Verdict, counts: Counts, l
         message += '; dropped lately: ' + ', '.join(f'{n} {reason}' for reason, n in lost.items())
     rate = '' if math.isnan(verdict.rate_hz) else f'{verdict.rate_hz:.2f}'
     values |= {'publishers': len(topics.publishers()), 'rate_hz': rate, 'bad_stamp': camera.bad_stamps,
-               'duplicate_stamp': camera.duplicate_stamps}
+               'duplicate_stamp': camera.duplicate_stamps, 'damaged': camera.damaged}
     return status(name, model, level, message, values | count_values(counts) | stage_values(camera.stats))

@@ -31,13 +31,14 @@ class Settings:
 
 @dataclass
 class Camera:
-    """One camera at run time: its topics, how its frames arrive, how long they take, odd stamps seen."""
+    """One camera at run time: its topics, how its frames arrive, how long they take, what was odd."""
 
     topics: CameraTopics
     watch: RateWatch
     stats: StageStats = field(default_factory=StageStats)
     bad_stamps: int = 0
     duplicate_stamps: int = 0
+    damaged: int = 0
     last_stamp: tuple[int, int] | None = None
 
     @property
@@ -79,6 +80,8 @@ class Responder:
         self._publish(camera.topics, header, answer, settings)
         publish_time = time.perf_counter() - started
         camera.stats.note(answer.times, publish_time, time.monotonic() - frame.arrived)
+        if answer.picture.damage:
+            self._note_damage(camera, answer.picture.damage)
 
     def note_drop(self, frame: Frame, dropped: Dropped) -> None:
         """Log a frame that got no answer: the first at once, then at most one line a reason and 5 s."""
@@ -86,6 +89,13 @@ class Responder:
         if more is not None:
             title = self._cameras[frame.camera].title
             self._log(f'{title}: dropped, {dropped}', more, bug=dropped.reason is Reason.BACKEND_ERROR)
+
+    def _note_damage(self, camera: Camera, damage: str) -> None:
+        camera.damaged += 1
+        more = self._throttle.admit('damaged')
+        if more is not None:
+            self._log(f'{camera.title}: damaged image ({damage}); the result is sent all the same: '
+                      'check the camera, its cable and its link', more)
 
     def _stamp_is_good(self, camera: Camera, header: Header) -> bool:
         stamp = (header.stamp.sec, header.stamp.nanosec)

@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     classifier = Classifier(model.card, model.backend)
     options = Options(top_k=args.top_k, embedding=args.embedding)
     dropped: Counter[str] = Counter()
+    damaged = 0
     with ExitStack() as stack:
         video = stack.enter_context(_video(args.annotate, sources[0])) if args.annotate else None
         for frame in _frames(sources, args.progress):
@@ -75,10 +76,15 @@ def run(args: argparse.Namespace) -> int:
                 say_json(json_values(frame, outcome), flush=True)
             else:
                 say(text_line(frame, outcome), flush=True)
+            if picture is not None and picture.damage:
+                _note_damage(frame, picture.damage, damaged)
+                damaged += 1
             if isinstance(outcome, Dropped):
                 _note(frame, outcome, dropped)
             if video:
                 video.add(picture, *_caption(frame, outcome))
+    if damaged:
+        say(f'damaged {damaged} frames: answered all the same', to=sys.stderr)
     if dropped:
         counts = ', '.join(f'{reason} {count}' for reason, count in sorted(dropped.items()))
         say(f'dropped {dropped.total()} frames: {counts}', to=sys.stderr)
@@ -137,6 +143,13 @@ def _note(frame: SourceFrame, dropped: Dropped, counts: 'Counter[str]') -> None:
     if not counts[dropped.reason.value]:
         say(f'{_place(frame)}: {dropped} (more with this reason are only counted)', to=sys.stderr)
     counts[dropped.reason.value] += 1
+
+
+def _note_damage(frame: SourceFrame, damage: str, before: int) -> None:
+    """Say on stderr what the decoder warned about, the first time."""
+    if not before:
+        print(f'{_place(frame)}: damaged image ({damage}), answered all the same (more are only counted)',
+              file=sys.stderr)
 
 
 def _caption(frame: SourceFrame, outcome: Outcome) -> tuple[tuple[Any, ...], str]:

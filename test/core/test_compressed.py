@@ -31,8 +31,9 @@ from vectors import (
 from shufflenet_ros.core.compressed import decode_compressed
 from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.frame import Picture
+from shufflenet_ros.core.jpeg import _after_marker as jpeg_end
 from shufflenet_ros.core.jpeg import jpeg_payload
-from shufflenet_ros.core.png import png_payload
+from shufflenet_ros.core.png import png_header, png_payload
 from shufflenet_ros.core.reasons import Dropped, Reason
 
 MAX_PIXELS = 40_000_000
@@ -222,7 +223,6 @@ FIRST_CONTROL = chunk(b'acTL', struct.pack('>II', 2, 0)) + chunk(
     b'fcTL', struct.pack('>IIIIIHHBB', 0, 7, 9, 0, 0, 1, 10, 0, 1))
 
 A15_PNGS: dict[str, tuple[bytes, np.ndarray]] = {
-    '16-bit grey': (png((7, 9), 16, 0, filtered(G16)), np.stack([G16 >> 8] * 3, -1)),
     '16-bit colour': (png((7, 9), 16, 2, filtered(RGB16)), RGB16 >> 8),
     '16-bit alpha': (png((7, 9), 16, 6, filtered(RGBA16)), RGBA16[..., :3] >> 8),
     '16-bit interlaced': (png((7, 9), 16, 2, adam7(RGB16), interlace=1), RGB16 >> 8),
@@ -258,6 +258,29 @@ def test_a15_orientation_is_ignored(orientation: int) -> None:
     assert np.array_equal(decoded(tagged), decoded(JPEGS['baseline']))
 
 
+DEPTH_PNG = png((7, 9), 16, 0, filtered(G16))
+
+
+@pytest.mark.parametrize('text', [
+    '16UC1; png compressed ', 'png', '.png', '', 'rgb8; png compressed bgr8', None,
+])
+def test_a15_a_png_of_16_bit_gray_is_depth_unless_format_says_mono16(text: object) -> None:
+    with pytest.raises(Dropped, match='depth') as caught:
+        decode_compressed(Compressed(DEPTH_PNG, text), MAX_PIXELS)
+    assert caught.value.reason is Reason.BAD_ENCODING and len(caught.value.detail) < 300
+    for said in ('mono16; png compressed ', 'mono16;png compressed', 'mono16'):
+        picture = decode_compressed(Compressed(DEPTH_PNG, said), MAX_PIXELS)
+        assert np.array_equal(picture.pixels, np.stack([G16 >> 8] * 3, -1))
+
+
+@pytest.mark.parametrize('name', ['16UC1', '16SC1', '32SC1', '32FC1', '64FC1'])
+def test_a15_a_depth_encoding_in_format_is_believed(name: str) -> None:
+    for data in (DEPTH_PNG, PNGS['grey'], JPEGS['grey']):
+        with pytest.raises(Dropped, match=f'format {name}: depth is not classified') as caught:
+            decode_compressed(Compressed(data, f'{name}; png compressed '), MAX_PIXELS)
+        assert caught.value.reason is Reason.BAD_ENCODING
+
+
 def test_a15_other_jpeg_kinds_are_refused() -> None:
     refused = {'CMYK': saved(RGB, 'JPEG', mode='CMYK'), '12-bit': jpeg_header(64, 48, precision=12),
                'two channels': jpeg_header(64, 48, channels=2), 'no channel': jpeg_header(64, 48, channels=0)}
@@ -269,6 +292,11 @@ def test_a15_other_jpeg_kinds_are_refused() -> None:
 def with_bad_sum(data: bytes, kind: bytes) -> bytes:
     at = data.index(kind) + 6
     return data[:at] + bytes((data[at] ^ 1,)) + data[at + 1:]
+
+
+def repacked(pixels: bytes) -> bytes:
+    """The PNG with these compressed pixels."""
+    return PNGS['rgb'][:33] + chunk(b'IDAT', pixels) + chunk(b'IEND', b'')
 
 
 ROTTEN: dict[str, bytes] = {
@@ -297,6 +325,20 @@ ROTTEN: dict[str, bytes] = {
     'too many chunks': PNGS['rgb'][:33] + chunk(b'tEXt', b'') * 70_000 + PNGS['rgb'][33:],
     'palette without colours': png((7, 9), 8, 3, filtered(INDEX)),
     'seven bits': png((7, 9), 7, 0, filtered(INDEX)),
+    'empty pixel chunks': PNGS['rgb'][:-12] + chunk(b'IDAT', b'') * 2000 + PNGS['rgb'][-12:],
+    'a line too many': png((64, 48), 8, 2, filtered(RGB) + b'\0'),
+    'bytes after the pixels': PNGS['rgb'][:-12] + chunk(b'IDAT', b'\0') + PNGS['rgb'][-12:],
+    'wrong sum of the pixels': repacked(zlib.compress(filtered(RGB))[:-1] + b'\0'),
+    'no sum of the pixels': repacked(zlib.compress(filtered(RGB))[:-4]),
+    'no end of the pixels': repacked(zlib.compress(filtered(RGB))[:-6]),
+    'pixels that are no stream': repacked(b'\x78\x9c\xff\xff\xff\xff\xff\xff'),
+    'pixels of one byte': repacked(b'\x78'),
+    'a filter that is none': png((64, 48), 8, 2, b'\x09' + filtered(RGB)[1:]),
+    'interlace that is none': png((64, 48), 8, 2, filtered(RGB), interlace=2),
+    'much fill': JPEGS['baseline'][:-2] + b'\xff' * 100 + JPEGS['baseline'][-2:],
+    'much fill before the frame header': b'\xff\xd8' + b'\xff' * 100 + JPEGS['baseline'][2:],
+    'a frame header beyond 1 MiB': b'\xff\xd8' + b'\xff\xfe\xff\xff' .ljust(65_537, b'\0') * 17
+    + JPEGS['baseline'][2:],
     'too few lines': png((64, 48), 8, 2, filtered(RGB[:20])),
     'no lines': png((64, 48), 8, 2, b''),
 }
@@ -307,7 +349,12 @@ def test_malformed_files_are_named(name: str) -> None:
     assert drop_of(ROTTEN[name]).reason is Reason.BAD_FORMAT
 
 
-@pytest.mark.parametrize('name', ['no pixels', 'pixels with a bad sum', 'header with a bad sum'])
+@pytest.mark.parametrize('name', [
+    'no pixels', 'pixels with a bad sum', 'header with a bad sum', 'a line too many',
+    'bytes after the pixels', 'no sum of the pixels', 'no end of the pixels',
+    'pixels that are no stream', 'too few lines', 'no lines',
+    'seven bits', 'interlace that is none',
+])
 def test_a_malformed_png_is_refused_before_opencv_sees_it(name: str) -> None:
     with pytest.raises(Dropped):
         png_payload(memoryview(ROTTEN[name]))
@@ -321,10 +368,44 @@ def test_a_malformed_jpeg_is_refused_before_opencv_sees_it(name: str) -> None:
         jpeg_payload(memoryview(ROTTEN[name]))
 
 
+@pytest.mark.parametrize(('kind', 'channels'), [(0, 1), (2, 3), (4, 2), (6, 4), (3, 1)])
+def test_the_bytes_of_the_pixels_are_foretold(kind: int, channels: int) -> None:
+    for width, height in ((1, 1), (2, 3), (4, 4), (5, 1), (7, 9), (8, 8), (13, 6), (64, 48)):
+        pixels = noise((height, width, channels))
+        for interlace, lines in enumerate((filtered(pixels), adam7(pixels))):
+            header = png_header(memoryview(png((width, height), 8, kind, b'', interlace)))
+            assert header.filtered_bytes == len(lines)
+    one_bit = png_header(memoryview(png((9, 5), 1, 0, b'')))
+    assert one_bit.filtered_bytes == 5 * (1 + 2)
+
+
+@pytest.mark.parametrize('extra', [1, 1 << 20])
+def test_bytes_beyond_what_an_image_can_need_are_refused_before_they_are_read(extra: int) -> None:
+    for data, a_pixel in ((JPEGS['baseline'], 5), (PNGS['rgb'], 9)):
+        most = (1 << 20) + a_pixel * 64 * 48
+        assert np.array_equal(decoded(data.ljust(most, b'\0')), decoded(data))
+        drop = drop_of(data.ljust(most + extra, b'\0'))
+        assert drop.reason is Reason.LONG_DATA and f'at most {most}' in drop.detail
+
+
+def test_up_to_64_fill_bytes_are_fine() -> None:
+    fill = b'\xff' * 63
+    at = JPEGS['baseline'].index(b'\xff\xdb')
+    assert np.array_equal(decoded(JPEGS['baseline'][:at] + fill + JPEGS['baseline'][at:]),
+                          decoded(JPEGS['baseline']))
+
+
+def test_a_marker_is_found_wherever_a_slice_ends() -> None:
+    for before in range(65_536 - 70, 65_536 + 70):
+        data = b'\xff\xd8\xff\xda\0\2' + bytes(before) + b'\xff' * 60 + b'\xd9'
+        assert jpeg_end(memoryview(data), 6) == len(data)
+
+
 def test_opencv_sees_nothing_but_the_picture() -> None:
-    bare = png((7, 9), 8, 6, filtered(RGBA))
+    bare = png_payload(memoryview(png((7, 9), 8, 6, filtered(RGBA))))
     for name in ('APNG', 'alpha'):
         assert png_payload(memoryview(A15_PNGS[name][0])) == bare
+    assert filtered(RGBA) in bare
     assert jpeg_payload(memoryview(JPEGS['baseline'] + b'more')) == JPEGS['baseline']
 
 

@@ -234,14 +234,22 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png(size: tuple[int, int], depth: int, colour_type: int, lines: bytes, interlace: int = 0,
-        before_pixels: bytes = b'', pieces: int = 1) -> bytes:
-    """A PNG of filtered lines; `pieces` IDAT chunks."""
+        before_pixels: bytes = b'', pieces: int = 1, packed: bytes | None = None) -> bytes:
+    """A PNG of filtered lines, or of a zlib stream; `pieces` IDAT chunks."""
     width, height = size
     header = struct.pack('>IIBBBBB', width, height, depth, colour_type, 0, 0, interlace)
-    packed = zlib.compress(lines)
+    packed = zlib.compress(lines) if packed is None else packed
     size_of_one = -(-len(packed) // pieces)
     pixels = b''.join(chunk(b'IDAT', packed[i:i + size_of_one]) for i in range(0, len(packed), size_of_one))
     return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + before_pixels + pixels + chunk(b'IEND', b'')
+
+
+def before_zeros(lines: bytes, count: int) -> bytes:
+    """A zlib stream of lines and `count` zeros after them, in whole MiB; its sum is wrong."""
+    stream = zlib.compressobj(9)
+    packed = stream.compress(lines) + stream.flush(zlib.Z_FULL_FLUSH)
+    megabyte = stream.compress(bytes(1 << 20)) + stream.flush(zlib.Z_FULL_FLUSH)
+    return packed + megabyte * (count >> 20) + stream.flush()
 
 
 def filtered(rows: np.ndarray) -> bytes:

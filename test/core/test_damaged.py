@@ -1,0 +1,182 @@
+"""JPEGs that libjpeg warns about: answered, told as damaged, and never a line on stderr."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from vectors import Compressed, filtered, png, smooth_rgb
+
+from shufflenet_ros.core import decoder_warnings
+from shufflenet_ros.core.compressed import decode_compressed
+from shufflenet_ros.core.frame import Picture
+from shufflenet_ros.core.reasons import Dropped, Reason
+
+RGB = smooth_rgb(48, 64)
+END = b'\xff\xd9'
+
+
+def jpeg(**options: object) -> bytes:
+    out = io.BytesIO()
+    Pillow.fromarray(RGB).save(out, 'JPEG', **options)
+    return out.getvalue()
+
+
+BASELINE = jpeg(quality=90)
+KINDS = {'baseline': BASELINE, 'full chroma': jpeg(quality=95, subsampling=0),
+         'low quality': jpeg(quality=20), 'restarts': jpeg(restart_marker_blocks=2)}
+
+
+def decoded(data: bytes) -> Picture:
+    return decode_compressed(Compressed(data), 10_000)
+
+
+def entropy_start(data: bytes) -> int:
+    return data.index(b'\xff\xda') + 14
+
+
+def cuts(data: bytes) -> list[bytes]:
+    """Cut at each byte of the entropy-coded data, the end marker put back."""
+    return [data[:k] + END for k in range(entropy_start(data), len(data) - 2)]
+
+
+def is_noticed(data: bytes) -> bool:
+    try:
+        return decoded(data).damage != ''
+    except Dropped:
+        return True
+
+
+@pytest.mark.parametrize('name', KINDS)
+def test_a10_every_cut_with_the_end_put_back_is_noticed(name: str) -> None:
+    assert decoded(KINDS[name]).damage == ''
+    assert all(map(is_noticed, cuts(KINDS[name])))
+
+
+def test_a10_a_progressive_cut_is_noticed_unless_it_is_between_two_scans() -> None:
+    data = jpeg(progressive=True)
+    scans = data.count(b'\xff\xda')
+    missed = [cut for cut in cuts(data) if not is_noticed(cut)]
+    # Up to the next scan's tables come a few segments, and a cut between them leaves whole scans too.
+    assert 0 < len(missed) <= 3 * scans
+    assert all(Pillow.open(io.BytesIO(cut)).load() is not None for cut in missed)
+
+
+def test_damage_is_told_in_libjpegs_words() -> None:
+    assert decoded(BASELINE[:-60] + END).damage == 'Corrupt JPEG data: premature end of data segment'
+    extra = decoded(BASELINE[:-2] + bytes(20) + END)
+    assert 'extraneous bytes before marker 0xd9' in extra.damage
+    assert np.array_equal(extra.pixels, decoded(BASELINE).pixels)
+
+
+def test_damage_does_not_stick_to_the_next_frame() -> None:
+    for _ in range(3):
+        assert decoded(BASELINE[:-60] + END).damage
+        assert decoded(BASELINE).damage == ''
+        assert decoded(png((64, 48), 8, 2, filtered(RGB))).damage == ''
+
+
+def test_a_frame_that_cannot_be_decoded_quotes_the_decoder() -> None:
+    with pytest.raises(Dropped, match='bad adaptive filter value') as caught:
+        decoded(png((64, 48), 8, 2, b'\x09' + filtered(RGB)[1:]))
+    assert caught.value.reason is Reason.BAD_FORMAT
+
+
+def test_nothing_reaches_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    for data in (*cuts(BASELINE)[::20], png((64, 48), 8, 2, b'\x09' + filtered(RGB)[1:])):
+        is_noticed(data)
+    assert capfd.readouterr().err == ''
+
+
+def test_threads_get_the_warnings_of_their_own_frames() -> None:
+    wrong: list[str] = []
+
+    def work(data: bytes, damaged: bool) -> None:
+        wrong.extend('wrong' for _ in range(200) if (decoded(data).damage != '') is not damaged)
+
+    threads = [threading.Thread(target=work, args=pair)
+               for pair in ((BASELINE, False), (BASELINE[:-60] + END, True)) * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_broken_decoder_leaves_stderr_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    def fails() -> None:
+        say('while it fails\n')
+        raise ValueError('planted')
+
+    with pytest.raises(ValueError, match='planted'):
+        decoder_warnings.with_warnings(fails)
+    say('afterwards\n')
+    assert capfd.readouterr().err == 'while it fails\nafterwards\n'
+
+
+def say(text: str) -> None:
+    """Print through C's stderr, as libraries do."""
+    import ctypes
+    libc = ctypes.CDLL(None)
+    libc.fputs(text.encode(), ctypes.c_void_p.in_dll(libc, 'stderr'))
+
+
+def test_what_others_print_meanwhile_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    def decode() -> int:
+        say('[INFO] a line of the middleware\n')
+        say('Corrupt JPEG data: premature end of data segment\n')
+        os.write(2, b'by descriptor\n')
+        say('no line end, \xe4')
+        return 7
+
+    result = decoder_warnings.with_warnings(decode)
+    assert result == (7, 'Corrupt JPEG data: premature end of data segment')
+    assert capfd.readouterr().err == 'by descriptor\n[INFO] a line of the middleware\nno line end, \xe4'
+
+
+def test_much_output_is_not_kept(capfd: pytest.CaptureFixture[str]) -> None:
+    line = 'x' * 999 + '\n'
+    for _ in range(30):
+        decoder_warnings.with_warnings(lambda: [say(line) for _ in range(100)])
+    assert capfd.readouterr().err == line * 3000
+    capture = decoder_warnings._CAPTURE
+    assert capture is not None and os.fstat(capture._fd).st_size < 2 << 20
+
+
+PROGRAM = """
+import os, sys
+sys.path[:0] = [os.getcwd(), os.path.join(os.getcwd(), 'test', 'core')]
+{before}
+from test_damaged import *
+print(repr(decoded(BASELINE[:-60] + END).damage), decoded(BASELINE).pixels.shape)
+"""
+
+
+def in_child(repo_root: Path, before: str = '', **environment: str) -> subprocess.CompletedProcess[str]:
+    program = PROGRAM.format(before=before)
+    return subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, cwd=repo_root,
+                          env={**os.environ, **environment}, timeout=60)
+
+
+def test_it_works_where_stderr_is_closed(repo_root: Path) -> None:
+    done = in_child(repo_root, 'os.close(2)')
+    assert done.stdout == "'Corrupt JPEG data: premature end of data segment' (48, 64, 3)\n"
+
+
+@pytest.mark.parametrize(('before', 'environment'), [
+    ('', {'SHUFFLENET_ROS_DECODER_WARNINGS': '0'}),
+    ('import os; del os.memfd_create', {}),
+    ('import os, errno\ndef full(_): raise OSError(errno.EMFILE, "planted")\nos.memfd_create = full', {}),
+], ids=['switched off', 'no such system', 'no descriptor left'])
+def test_without_capture_frames_are_decoded_and_warnings_are_on_stderr(
+        before: str, environment: dict[str, str], repo_root: Path) -> None:
+    done = in_child(repo_root, before, **environment)
+    assert done.stdout == "'' (48, 64, 3)\n"
+    assert done.stderr == 'Corrupt JPEG data: premature end of data segment\n'
