@@ -189,6 +189,16 @@ def test_two_cameras_compressed(bundle: Path, own_domain: None, tmp_path: Path) 
         for name in ('front', 'rear/left'):
             status = drive.status_when(f'camera {name}', lambda s: s.count('published') == 10, 'ten frames')
             status.assert_law()
+            assert status.count('damaged') == 0
+        whole = cv2.imencode('.jpg', np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))[1]
+        for i in range(3):
+            cameras[0].publish(compressed(whole.tobytes()[:-100] + b'\xff\xd9', (200 + i, 0), 'front'))
+        status = drive.status_when('camera front', lambda s: s.count('damaged') == 3, 'three damaged frames')
+        status.assert_law()
+        assert status.count('published') == 13 and len(heard[0]) == 13
+        said = (tmp_path / 'node.log').read_text()
+        assert said.count('damaged image (Corrupt JPEG data: premature end of data segment)') == 1
+        assert said.count('Corrupt JPEG data') == 1  # libjpeg's own line is not there
 
 
 def test_the_debug_image_is_made_only_while_somebody_listens(

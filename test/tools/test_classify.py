@@ -75,6 +75,18 @@ def test_image_files_take_the_compressed_images_way(classify: Classify, tiny: Pa
     assert classify(folder / 'notes.txt', '--model', tiny, '--json').lines[0]['dropped'] == 'bad_format'
 
 
+def test_damaged_images_are_answered_and_told(classify: Classify, tiny: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    whole = cv2.imencode('.jpg', pixels)[1].tobytes()
+    for name in 'abc':
+        (tmp_path / f'{name}.jpg').write_bytes(whole if name == 'a' else whole[:-200] + b'\xff\xd9')
+    ran = classify(tmp_path, '--model', tiny, '--json')
+    assert ran.status == 0 and all(line['labels'] for line in ran.lines)
+    assert 'damaged 2 frames' in ran.err
+    assert ran.err.count('damaged image (Corrupt JPEG data: premature end') == 1
+    assert 'b.jpg #0: damaged' in ran.err
+
+
 def write_bag(path: Path, storage: str) -> Path:
     """Raw and compressed red, green, blue; the raw green one has an encoding that nobody knows."""
     with BagWriter(path, storage) as bag:
