@@ -148,8 +148,8 @@ def _note(frame: SourceFrame, dropped: Dropped, counts: 'Counter[str]') -> None:
 def _note_damage(frame: SourceFrame, damage: str, before: int) -> None:
     """Say on stderr what the decoder warned about, the first time."""
     if not before:
-        print(f'{_place(frame)}: damaged image ({damage}), answered all the same (more are only counted)',
-              file=sys.stderr)
+        say(f'{_place(frame)}: damaged image ({damage}), answered all the same (more are only counted)',
+            to=sys.stderr)
 
 
 def _caption(frame: SourceFrame, outcome: Outcome) -> tuple[tuple[Any, ...], str]:
