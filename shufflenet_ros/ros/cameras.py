@@ -1,15 +1,19 @@
 """One camera's topics: where its images come from, where its answers go, and why it may be silent."""
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
+from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 from shufflenet_ros_msgs.msg import Embedding
 from vision_msgs.msg import Classification
+
+from shufflenet_ros.ros.qos import End, overriding
 
 try:
     from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
@@ -29,18 +33,29 @@ class CameraTopics:
     """
 
     def __init__(self, node: LifecycleNode, name: str, transport: str, image_qos: QoSProfile):
-        self._node, self.name, self._qos = node, name, image_qos
+        # rclpy writes overrides into the profile that it is given, which other topics share.
+        self._node, self.name, self._qos = node, name, copy(image_qos)
         # A remapping of image_raw says nothing of image_raw/compressed: resolve first, append then.
         self.topic = node.resolve_topic_name(f'{name}/image_raw' if name else 'image_raw')
         self._type = Image
         if transport == 'compressed':
             self.topic, self._type = f'{self.topic}/compressed', CompressedImage
         prefix = f'~/{name}' if name else '~'
-        self.classification = node.create_publisher(Classification, f'{prefix}/classification', RESULT_QOS)
-        self.embedding = node.create_publisher(Embedding, f'{prefix}/embedding', RESULT_QOS)
-        self.debug_image = node.create_publisher(Image, f'{prefix}/debug_image', RESULT_QOS)
+        self.classification = self._publisher(Classification, f'{prefix}/classification')
+        self.embedding = self._publisher(Embedding, f'{prefix}/embedding')
+        self.debug_image = self._publisher(Image, f'{prefix}/debug_image')
         self.incompatible: set[str] = set()
         self._subscription: Subscription[Any] | None = None
+
+    def _publisher(self, kind: type, topic: str) -> Publisher[Any]:
+        return self._node.create_publisher(kind, topic, copy(RESULT_QOS), qos_overriding_options=overriding(
+            self._node, topic, 'publisher'))
+
+    @property
+    def ends(self) -> list[End]:
+        """What QoS overrides may be given for."""
+        results = (self.classification, self.embedding, self.debug_image)
+        return [(self.topic, 'subscription'), *((result.topic_name, 'publisher') for result in results)]
 
     def subscribe(self, receive: Callable[[str, Any], None]) -> None:
         """Call receive(camera, message) for each image from now on."""
@@ -48,7 +63,7 @@ class CameraTopics:
         self.incompatible.clear()
         self._subscription = self._node.create_subscription(
             self._type, self.topic, lambda message: receive(self.name, message), self._qos,
-            event_callbacks=events)
+            event_callbacks=events, qos_overriding_options=overriding(self._node, self.topic, 'subscription'))
 
     def unsubscribe(self) -> None:
         """Stop receiving."""
@@ -68,8 +83,8 @@ class CameraTopics:
             self.incompatible.add(policy)
             self._node.get_logger().error(
                 f'{self.topic}: a publisher offers a {policy} policy that cannot serve {self.asked}; '
-                f'it sends {self.offered()}. Nothing arrives from it: set image_qos.* to match, '
-                'or change the camera')
+                f'it sends {self.offered()}. Nothing arrives from it: set image_qos.* or its qos_overrides '
+                'to match, or change the camera')
 
     @property
     def asked(self) -> str:
@@ -91,7 +106,8 @@ class CameraTopics:
             hint = ('no publisher: is the camera driver running, in this ROS_DOMAIN_ID, and is image_raw '
                     'remapped to it?')
         elif self.incompatible:
-            hint = f'the {" and ".join(sorted(self.incompatible))} policy does not match: set image_qos.*'
+            policies = ' and '.join(sorted(self.incompatible))
+            hint = f'the {policies} policy does not match: set image_qos.* or its qos_overrides'
         elif all(info.topic_type != self._type_name for info in publishers):
             kind = publishers[0].topic_type
             hint = f'they send {kind}, expected {self._type_name}: set image_transport'

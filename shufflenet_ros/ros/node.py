@@ -23,9 +23,11 @@ from shufflenet_ros.core.reasons import printable
 from shufflenet_ros.core.throttle import LogThrottle
 from shufflenet_ros.core.watch import Level, RateWatch, WatchState
 from shufflenet_ros.ros.cameras import CameraTopics
+from shufflenet_ros.ros.checked import CheckedParameters
 from shufflenet_ros.ros.diagnostics import camera_status, count_values, lost_since, model_values, status
 from shufflenet_ros.ros.messages import label_info, vision_info
-from shufflenet_ros.ros.parameters import CheckedParameters, Refusal
+from shufflenet_ros.ros.parameters import Refusal
+from shufflenet_ros.ros.qos import warn_of_idle_overrides
 from shufflenet_ros.ros.responder import Camera, Responder, Settings
 
 WATCH_PERIOD_S = 0.25
@@ -64,8 +66,8 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
 
     def __init__(self, name: str = 'shufflenet', **kwargs: Any):
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **kwargs)
-        self.declare_table()
         self.state, self.failure = 'unconfigured', ''
+        self.declare_table()
         self._loaded: Loaded | None = None
         self._engine: Engine | None = None
         self._responder: Responder | None = None
@@ -81,11 +83,6 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         self._vision_info = self.create_publisher(VisionInfo, '~/vision_info', LATCHED)
         # A ROS-time timer would stand still in simulation before the first /clock.
         self.create_timer(WATCH_PERIOD_S, self.watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        for text in self.refused_at_start.values():
-            self.get_logger().error(f'{text}. The node stays unconfigured')
-        for unknown in self.unknown_at_start:
-            self.get_logger().warning(
-                f'parameter {printable(unknown, 80)}: ignored, this node has none of that name')
 
     @_transition('inactive', FAILURE)
     def on_configure(self) -> None:
@@ -175,6 +172,7 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         for name in value('cameras'):
             watch = RateWatch(time.monotonic, value('expected_rate_hz'), value('timeout_s'))
             self._cameras[name] = Camera(CameraTopics(self, name, value('image_transport'), qos), watch)
+        warn_of_idle_overrides(self, {end for c in self._cameras.values() for end in c.topics.ends})
 
     def _activate(self) -> None:
         assert self._engine is not None and self._responder is not None

@@ -1,8 +1,8 @@
 """The node's parameters: one table, and one validator for start-up files and run-time changes.
 
 rclpy checks types and ranges too, but at start-up it does so by raising in the constructor, and its
-refusals name neither the cause nor the remedy. So every value passes `accept` first, whichever way it
-comes, and the verdict is the same both ways.
+errors name neither the cause nor the remedy. So every value passes `accept` first, whichever way it
+comes, and the verdict is the same both ways. `CheckedParameters` in checked.py is what uses it.
 """
 
 # Jazzy's Parameter and older ones take no type argument when an annotation is evaluated.
@@ -12,15 +12,14 @@ import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
-from rclpy.node import Node
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.parameter import Parameter
 
 from shufflenet_ros.backends.candidates import AUTO, MAX_ACCURACY_LOSS
-from shufflenet_ros.backends.locate import DEFAULT_MODEL
+from shufflenet_ros.backends.locate import DEFAULT_MODEL, is_path
 from shufflenet_ros.backends.variants import BACKENDS, PRECISIONS
 from shufflenet_ros.core.opencv import IO_MAX_PIXELS
 from shufflenet_ros.core.reasons import printable
@@ -34,6 +33,9 @@ _TYPES = {bool: Parameter.Type.BOOL, int: Parameter.Type.INTEGER, float: Paramet
 _TYPE_NAMES = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'a text',
                list: 'a list of texts'}
 _CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*')
+_QOS_OVERRIDE = re.compile(r'qos_overrides\.(/[A-Za-z0-9_/]+)\.(subscription|publisher)\.(?P<policy>[a-z]+)')
+# When a parameter may change at run time.
+ALWAYS, UNCONFIGURED, NEVER = 'yes', 'while unconfigured', 'no'
 
 
 class Refusal(ValueError):
@@ -47,7 +49,8 @@ class Spec:
     Attributes:
         limits: lowest and highest allowed number.
         choices: allowed texts, where there are only some.
-        live: may change while the node runs.
+        run_time: whether it may change at run time: ALWAYS, UNCONFIGURED (before `configure` reads it) or
+            NEVER, which is for paths and for what only the start reads.
     """
 
     name: str
@@ -55,7 +58,7 @@ class Spec:
     description: str
     limits: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
-    live: bool = False
+    run_time: str = UNCONFIGURED
 
     @property
     def kind(self) -> type:
@@ -81,7 +84,8 @@ class Spec:
 
 SPECS = (
     Spec('model', DEFAULT_MODEL, 'Bundle to run: a name that `shufflenet-ros models list` shows, or a path.'),
-    Spec('model_card', '', "Card file for somebody else's ONNX; empty: the card inside or beside the model."),
+    Spec('model_card', '', "Card file for somebody else's ONNX; empty: the card inside or beside the model.",
+         run_time=NEVER),
     Spec('model_sha256', '', 'Expected SHA-256 of the model file, 64 hex digits; empty: not checked.'),
     Spec('backend', 'auto', 'What runs the model; auto: what is the fastest here.',
          choices=BACKENDS),
@@ -104,26 +108,41 @@ SPECS = (
          'latest: a newer frame replaces a waiting one; every: all in turn (replay).',
          choices=('latest', 'every')),
     Spec('queue_size', 100, 'Frames that may wait per camera under frame_policy every.', limits=(1, 10_000)),
-    Spec('top_k', 5, 'Most labels in a result.', limits=(1, 1000), live=True),
-    Spec('min_score', 0.0, 'Labels with a lower probability are left out.', limits=(0.0, 1.0), live=True),
+    Spec('top_k', 5, 'Most labels in a result.', limits=(1, 1000), run_time=ALWAYS),
+    Spec('min_score', 0.0, 'Labels with a lower probability are left out.', limits=(0.0, 1.0),
+         run_time=ALWAYS),
     Spec('class_id', 'name', "What class_id carries: the label's name, or its index in the network's output.",
-         choices=('name', 'index'), live=True),
-    Spec('embedding', True, 'Publish ~/embedding where the model gives one.', live=True),
-    Spec('l2_normalize', True, 'Scale embeddings to length 1.', live=True),
+         choices=('name', 'index'), run_time=ALWAYS),
+    Spec('embedding', True, 'Publish ~/embedding where the model gives one.', run_time=ALWAYS),
+    Spec('l2_normalize', True, 'Scale embeddings to length 1.', run_time=ALWAYS),
     Spec('max_rate_hz', 0.0,
          'Most frames a second and camera; the others are dropped as throttled. 0: no limit.',
-         limits=(0.0, 1000.0), live=True),
+         limits=(0.0, 1000.0), run_time=ALWAYS),
     Spec('max_age_s', 0.0, 'Frames with an older stamp (ROS clock) are dropped as stale. 0: no limit.',
-         limits=(0.0, 86400.0), live=True),
+         limits=(0.0, 86400.0), run_time=ALWAYS),
     Spec('expected_rate_hz', 0.0, 'Rate that diagnostics expect of each camera. 0: no rate watch.',
-         limits=(0.0, 1000.0), live=True),
+         limits=(0.0, 1000.0), run_time=ALWAYS),
     Spec('timeout_s', 1.0, 'Seconds without a frame after which a camera counts as silent. 0: never.',
-         limits=(0.0, 3600.0), live=True),
+         limits=(0.0, 3600.0), run_time=ALWAYS),
     Spec('max_pixels', 40_000_000, 'Larger images are dropped before anything is allocated.',
          limits=(1, IO_MAX_PIXELS)),
-    Spec('autostart', False, 'Configure and activate without being asked.'),
+    Spec('autostart', False, 'Configure and activate without being asked.', run_time=NEVER),
 )
 TABLE: Mapping[str, Spec] = {spec.name: spec for spec in SPECS}
+# Of a subscription or publisher; the file writes qos_overrides.<topic>.<subscription|publisher>.<policy>.
+_POLICIES: Mapping[str, Spec] = {spec.name: spec for spec in (
+    Spec('history', 'keep_last', 'History of this topic.', choices=('keep_last', 'keep_all')),
+    Spec('depth', 10, 'History depth of this topic.', limits=(1, 1000)),
+    Spec('reliability', 'reliable', 'Reliability of this topic.', choices=('best_effort', 'reliable')),
+    Spec('durability', 'volatile', 'Durability of this topic.', choices=('volatile', 'transient_local')),
+)}
+
+
+def spec_of(name: str) -> Spec | None:
+    """What the table says of a parameter, or of a QoS override; None for a name that means nothing here."""
+    override = _QOS_OVERRIDE.fullmatch(name)
+    policy = _POLICIES.get(override['policy']) if override else None
+    return replace(policy, name=name) if policy else TABLE.get(name)
 
 
 def _refuse(name: str, value: Any, expected: str, remedy: str) -> Refusal:
@@ -172,7 +191,7 @@ def accept(name: str, value: Any) -> Any:
     Raises:
         Refusal: no such parameter, wrong type, or out of range.
     """
-    spec = TABLE.get(name)
+    spec = spec_of(name)
     if spec is None:
         close = difflib.get_close_matches(name[:100], TABLE, 1)
         remedy = f'did you mean {close[0]}?' if close else '`ros2 param list` shows them'
@@ -187,93 +206,43 @@ def accept(name: str, value: Any) -> Any:
     return value
 
 
-def accept_change(name: str, value: Any) -> Any:
+def accept_change(name: str, value: Any, state: str) -> Any:
     """The value as it will be stored by a run-time change.
 
+    Args:
+        state: the node's lifecycle state.
+
     Raises:
-        Refusal: as `accept`, or the parameter can only be set at start.
+        Refusal: as `accept`, or the parameter does not change in this state.
     """
     value = accept(name, value)
-    if not TABLE[name].live:
-        raise _refuse(name, value, 'no change while the node runs (read-only)',
-                      'set it in the parameter file or launch argument and start the node again')
+    spec = spec_of(name)
+    assert spec is not None
+    restart = 'set it in the parameter file or launch argument and start the node again'
+    if spec.run_time == NEVER:
+        raise _refuse(name, value, 'no change while the process runs (read-only)', restart)
+    if spec.run_time == UNCONFIGURED and state != 'unconfigured':
+        raise _refuse(name, value, f'no change while the node is {state} (read-only until unconfigured)',
+                      f'bring it to unconfigured with `ros2 lifecycle set` first, or {restart}')
+    if name == 'model' and is_path(value):
+        raise _refuse(name, value, 'a name at run time: the node takes a path at start only',
+                      f'set a name that `shufflenet-ros models list` shows, or {restart}')
     return value
 
 
 def descriptor(spec: Spec) -> ParameterDescriptor:
     """What `ros2 param describe` shows."""
     result = ParameterDescriptor(name=spec.name, type=_TYPES[spec.kind].value, description=spec.description,
-                                 read_only=not spec.live)
-    if spec.choices:
-        result.additional_constraints = f'one of: {", ".join(spec.choice_names)}'
+                                 read_only=spec.run_time == NEVER)
+    constraints = [f'one of: {", ".join(spec.choice_names)}'] if spec.choices else []
+    if spec.run_time == UNCONFIGURED:
+        constraints.append('changes only while the node is unconfigured')
+    if spec.name == 'model':
+        constraints.append('to a name, not to a path')
+    result.additional_constraints = '; '.join(constraints)
     if spec.limits and spec.kind is int:
         low, high = (int(limit) for limit in spec.limits)
         result.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
     elif spec.limits:
         result.floating_point_range = [FloatingPointRange(from_value=spec.limits[0], to_value=spec.limits[1])]
     return result
-
-
-class CheckedParameters(Node):
-    """Mixin for a node that was made with automatically_declare_parameters_from_overrides.
-
-    Attributes:
-        refused_at_start: parameter -> why its start-up value was refused; the default stands instead.
-        unknown_at_start: names in the start-up file that this node does not know.
-    """
-
-    refused_at_start: dict[str, str]
-    unknown_at_start: list[str]
-
-    def declare_table(self) -> None:
-        """Declare every parameter of the table, with its start-up value where that is acceptable."""
-        self.refused_at_start, self.unknown_at_start = {}, []
-        given = {name: p.value for name, p in self.get_parameters_by_prefix('').items()}
-        for name in given:
-            if name in TABLE:
-                self.undeclare_parameter(name)
-            elif not _is_rclpys_own(name):
-                self.undeclare_parameter(name)
-                self.unknown_at_start.append(name)
-        for spec in SPECS:
-            value = spec.default
-            if spec.name in given:
-                try:
-                    value = accept(spec.name, given[spec.name])
-                except Refusal as refusal:
-                    self.refused_at_start[spec.name] = str(refusal)
-            self.declare_parameter(spec.name, value, descriptor(spec), ignore_override=True)
-
-    def value_of(self, name: str) -> Any:
-        """The parameter's value in its Python type."""
-        value = self.get_parameter(name).value
-        return list(value) if TABLE[name].kind is list else value
-
-    def set_parameters(self, parameter_list: list[Parameter[Any]]) -> list[SetParametersResult]:
-        """Set one after the other; each refusal leaves that parameter alone."""
-        return [self.set_parameters_atomically([parameter]) for parameter in parameter_list]
-
-    def set_parameters_atomically(self, parameter_list: list[Parameter[Any]]) -> SetParametersResult:
-        """Set all or none."""
-        try:
-            accepted = [_as_accepted(parameter) for parameter in parameter_list]
-        except Refusal as refusal:
-            self.get_logger().warning(str(refusal))
-            return SetParametersResult(successful=False, reason=str(refusal))
-        result = super().set_parameters_atomically(accepted)
-        if result.successful:
-            self.parameters_changed()
-        return result
-
-    def parameters_changed(self) -> None:
-        """Called after each accepted change."""
-
-
-def _as_accepted(parameter: Parameter[Any]) -> Parameter[Any]:
-    if _is_rclpys_own(parameter.name):
-        return parameter
-    return Parameter(parameter.name, value=accept_change(parameter.name, parameter.value))
-
-
-def _is_rclpys_own(name: str) -> bool:
-    return name in ('use_sim_time', 'start_type_description_service') or name.startswith('qos_overrides.')

@@ -24,8 +24,9 @@ from rclpy.parameter import Parameter
 from replaying import NODE, process, wait_for
 from tiny_bundle import tiny_bundle
 
+from shufflenet_ros.backends.locate import DEFAULT_MODEL, is_path
 from shufflenet_ros.ros.node import FAILURE, SUCCESS, ClassifyNode
-from shufflenet_ros.ros.parameters import MAX_CAMERAS, SPECS, TABLE, Refusal, accept
+from shufflenet_ros.ros.parameters import ALWAYS, MAX_CAMERAS, NEVER, SPECS, TABLE, Refusal, accept
 
 VALUES: tuple[Any, ...] = (
     True, 0, 1, -1, 5, 64, 65, 1000, 1001, 10**4, 2**27, 2**27 + 1, 2**62, -2**63, 2**63 - 1,
@@ -90,11 +91,11 @@ def test_start_up_and_run_time_agree(context: Context, running: ClassifyNode, tm
             before = running.value_of(name)
             verdict = running.set_parameters_atomically([Parameter(name, value=value)])
             refused_at_start = node.refused_at_start.get(name)
-            if spec.live:
-                assert verdict.successful == (refused_at_start is None), name
-            else:
+            if spec.run_time == NEVER or name == 'model' and is_path(str(value)):
                 assert not verdict.successful
-                assert ('read-only' in verdict.reason) == (refused_at_start is None), name
+                assert ('start the node again' in verdict.reason) == (refused_at_start is None), name
+            else:
+                assert verdict.successful == (refused_at_start is None), name
             if refused_at_start is None:
                 assert node.value_of(name) == (float(value) if spec.kind is float else value)
             else:
@@ -139,6 +140,74 @@ def test_a_refused_start_is_mended_by_starting_right(context: Context, bundle: P
         node.destroy_node()
 
 
+def test_a_wrong_start_up_value_is_set_right_while_unconfigured(context: Context, bundle: Path,
+                                                                tmp_path: Path) -> None:
+    """Each parameter that the message says can be set."""
+    wrong = {'top_k': 2.5, 'threads': 0, 'cameras': ['a', 'a']}
+    node = started(context, tmp_path, {'model': str(bundle)} | wrong)
+    try:
+        for name, good in (('top_k', 3), ('threads', 2), ('cameras', ['a'])):
+            assert node.trigger_configure() == FAILURE and f'parameter {name}' in node.failure
+            assert not node.set_parameters_atomically([Parameter(name, value=-1)]).successful
+            assert name in node.refused_at_start, 'a second wrong value fixes nothing'
+            assert node.set_parameters_atomically([Parameter(name, value=good)]).successful
+        assert node.trigger_configure() == SUCCESS, node.failure
+        assert list(node._cameras) == ['a'] and node.value_of('threads') == 2
+    finally:
+        node.close(3.0)
+        node.destroy_node()
+
+
+def test_what_may_change_depends_on_the_state(context: Context, bundle: Path, tmp_path: Path) -> None:
+    new = {'model': 'another', 'model_card': '/card.json', 'model_sha256': 'a' * 64, 'backend': 'onnxruntime',
+           'precision': 'fp32', 'provider': 'cuda', 'threads': 2, 'cameras': ['front'],
+           'image_transport': 'compressed', 'image_qos.reliability': 'reliable', 'image_qos.depth': 6,
+           'frame_policy': 'every', 'queue_size': 7, 'max_pixels': 1000, 'autostart': True, 'top_k': 3}
+    assert set(new) == {spec.name for spec in SPECS if spec.run_time != ALWAYS} | {'top_k'}
+    node = started(context, tmp_path, {'model': str(bundle)})
+
+    def changeable() -> set[str]:
+        """What may change now; each is set back."""
+        before = {name: node.value_of(name) for name in new}
+        found = {name for name, value in new.items()
+                 if node.set_parameters_atomically([Parameter(name, value=value)]).successful}
+        for name in found - {'model'}:
+            assert node.value_of(name) == new[name]
+            assert node.set_parameters_atomically([Parameter(name, value=before[name])]).successful
+        return found
+
+    try:
+        assert node.trigger_configure() == SUCCESS
+        assert changeable() == {'top_k'}
+        assert node.trigger_activate() == SUCCESS
+        assert changeable() == {'top_k'}
+        verdict = node.set_parameters_atomically([Parameter('threads', value=2)])
+        assert 'no change while the node is active' in verdict.reason and 'lifecycle set' in verdict.reason
+        assert node.trigger_deactivate() == SUCCESS and node.trigger_cleanup() == SUCCESS
+        assert changeable() == set(new) - {'model_card', 'autostart'}
+        assert node.trigger_shutdown() == SUCCESS
+        assert changeable() == {'top_k'}
+    finally:
+        node.destroy_node()
+
+
+def test_a_model_changes_to_a_name_alone(context: Context, bundle: Path, tmp_path: Path) -> None:
+    """A path comes from the start: what is sent over the network must not choose files."""
+    node = started(context, tmp_path, {'model': str(bundle)})
+    try:
+        for path in ('/etc/passwd', '../x', 'a/b', 'x.onnx', './x'):
+            verdict = node.set_parameters_atomically([Parameter('model', value=path)])
+            assert not verdict.successful and repr(path) in verdict.reason
+            assert 'expected a name at run time' in verdict.reason and 'models list' in verdict.reason
+            assert node.value_of('model') == str(bundle)
+        assert node.set_parameters_atomically([Parameter('model', value=DEFAULT_MODEL)]).successful
+        assert node.trigger_configure() == SUCCESS, node.failure
+        assert node._loaded is not None and node._loaded.card.name == DEFAULT_MODEL
+    finally:
+        node.close(3.0)
+        node.destroy_node()
+
+
 def test_unknown_names_and_unset_values_are_refused(running: ClassifyNode) -> None:
     verdict = running.set_parameters_atomically([Parameter('topk', value=3)])
     assert not verdict.successful and 'did you mean top_k' in verdict.reason
@@ -149,7 +218,7 @@ def test_unknown_names_and_unset_values_are_refused(running: ClassifyNode) -> No
 
 def test_an_atomic_set_with_one_bad_member_changes_nothing(running: ClassifyNode) -> None:
     good = {'top_k': 7, 'min_score': 0.25, 'class_id': 'index', 'max_rate_hz': 12, 'l2_normalize': False}
-    for bad in ({'max_age_s': -1.0}, {'model': 'other'}, {'nonsense': 1}, {'use_sim_time': 'yes'}):
+    for bad in ({'max_age_s': -1.0}, {'model': '/other'}, {'nonsense': 1}, {'use_sim_time': 'yes'}):
         for position in range(len(good) + 1):
             members = [Parameter(name, value=value) for name, value in good.items()]
             members[position:position] = [Parameter(name, value=value) for name, value in bad.items()]
@@ -235,9 +304,12 @@ def row(node: ClassifyNode, name: str) -> str:
     kind = TYPES[spec.kind]
     if limits:
         kind += f' [{limits[0].from_value}, {limits[0].to_value}]'
-    if shown.additional_constraints:
-        kind += ': ' + shown.additional_constraints.removeprefix('one of: ').replace(', ', ' or ')
-    return f'| `{name}` | {kind} | `{text}` | {"no" if shown.read_only else "yes"} | {shown.description} |'
+    constraints = shown.additional_constraints.split('; ')
+    if constraints[0].startswith('one of: '):
+        kind += ': ' + constraints[0].removeprefix('one of: ').replace(', ', ' or ')
+    while_unconfigured = 'changes only while the node is unconfigured' in constraints
+    run_time = 'no' if shown.read_only else 'while unconfigured' if while_unconfigured else 'yes'
+    return f'| `{name}` | {kind} | `{text}` | {run_time} | {shown.description} |'
 
 
 def test_the_table_in_the_documentation_is_the_nodes(context: Context, repo_root: Path) -> None:

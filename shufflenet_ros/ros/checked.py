@@ -1,0 +1,106 @@
+"""A node whose parameters pass the validator of parameters.py at start and at run time."""
+
+# Jazzy's Parameter and older ones take no type argument when an annotation is evaluated.
+from __future__ import annotations
+
+from typing import Any
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.ros.parameters import (
+    NEVER,
+    TABLE,
+    Refusal,
+    accept,
+    accept_change,
+    descriptor,
+    spec_of,
+)
+
+_RCLPYS_OWN = ('use_sim_time', 'start_type_description_service')
+
+
+class CheckedParameters(Node):
+    """Mixin for a node that was made with automatically_declare_parameters_from_overrides.
+
+    Attributes:
+        state: the lifecycle state's name, which decides what may change.
+        refused_at_start: parameter -> why its start-up value was refused; the default stands instead until
+            a good value is set.
+        unknown_at_start: names in the start-up file that this node does not know.
+    """
+
+    state: str
+    refused_at_start: dict[str, str]
+    unknown_at_start: list[str]
+
+    def declare_table(self) -> None:
+        """Declare the table and the given QoS overrides, with start-up values where these are acceptable."""
+        self.refused_at_start, self.unknown_at_start = {}, []
+        given = {name: p.value for name, p in self.get_parameters_by_prefix('').items()
+                 if name not in _RCLPYS_OWN}
+        specs = dict(TABLE)
+        for name in given:
+            self.undeclare_parameter(name)
+            if spec := spec_of(name):
+                specs[name] = spec
+            else:
+                self.unknown_at_start.append(name)
+        for spec in specs.values():
+            value = spec.default
+            if spec.name in given:
+                try:
+                    value = accept(spec.name, given[spec.name])
+                except Refusal as refusal:
+                    self.refused_at_start[spec.name] = str(refusal)
+            self.declare_parameter(spec.name, value, descriptor(spec), ignore_override=True)
+        self._tell_what_was_wrong()
+
+    def _tell_what_was_wrong(self) -> None:
+        for name, text in self.refused_at_start.items():
+            spec = spec_of(name)
+            fix = 'start it again with another value' if spec and spec.run_time == NEVER else (
+                'set another value, then configure it')
+            self.get_logger().error(f'{text}. The node stays unconfigured: {fix}')
+        for name in self.unknown_at_start:
+            self.get_logger().warning(
+                f'parameter {printable(name, 200)}: ignored, this node has none of that name')
+
+    def value_of(self, name: str) -> Any:
+        """The parameter's value in its Python type."""
+        value = self.get_parameter(name).value
+        return list(value) if TABLE[name].kind is list else value
+
+    def set_parameters(self, parameter_list: list[Parameter[Any]]) -> list[SetParametersResult]:
+        """Set one after the other; each refusal leaves that parameter alone."""
+        return [self.set_parameters_atomically([parameter]) for parameter in parameter_list]
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter[Any]]) -> SetParametersResult:
+        """Set all or none."""
+        try:
+            accepted = [self._as_accepted(parameter) for parameter in parameter_list]
+        except Refusal as refusal:
+            self.get_logger().warning(str(refusal))
+            return SetParametersResult(successful=False, reason=str(refusal))
+        result = super().set_parameters_atomically(accepted)
+        if result.successful:
+            for parameter in accepted:
+                self.refused_at_start.pop(parameter.name, None)
+            self.parameters_changed()
+        return result
+
+    def _as_accepted(self, parameter: Parameter[Any]) -> Parameter[Any]:
+        name = parameter.name
+        if name in _RCLPYS_OWN:
+            return parameter
+        value = accept_change(name, parameter.value, self.state)
+        if not self.has_parameter(name):
+            raise Refusal(f'parameter {name}: not there, expected a QoS override that was given at start; '
+                          'set it in the parameter file and start the node again')
+        return Parameter(name, value=value)
+
+    def parameters_changed(self) -> None:
+        """Called after each accepted change."""
