@@ -47,7 +47,7 @@ class CameraTopics:
         self.incompatible: set[str] = set()
         self._subscription: Subscription[Any] | None = None
 
-    def _publisher(self, kind: type, topic: str) -> Publisher[Any]:
+    def _publisher(self, kind: type, topic: str) -> 'Publisher[Any]':
         return self._node.create_publisher(kind, topic, copy(RESULT_QOS), qos_overriding_options=overriding(
             self._node, topic, 'publisher'))
 
