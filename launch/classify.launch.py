@@ -1,17 +1,17 @@
 """Start the classification node: `ros2 launch shufflenet_ros classify.launch.py --show-args`."""
 
-import os
-
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
-PACKAGE = 'shufflenet_ros'
-# Fast DDS 3 (Kilted and later) reads the first, Fast DDS 2 (Humble, Jazzy) the second.
-PROFILES_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+from shufflenet_ros.ros.params_file import check_params_file
+
+PACKAGE, NODE = 'shufflenet_ros', 'shufflenet'
+FAST_DDS_2, FAST_DDS_3 = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
 
 
 def in_share(*parts):
@@ -30,7 +30,8 @@ ARGUMENTS = (
                             'Empty: that of params_file.'),
     ('backend', '', 'auto, native or onnxruntime. Empty: that of params_file.'),
     ('precision', '', 'auto, fp32, fp16 or int8. Empty: that of params_file.'),
-    ('params_file', in_share('config', 'classify.yaml'), 'Parameter file.'),
+    ('params_file', in_share('config', 'classify.yaml'),
+     'Parameter file; one that is missing or has no section for this node is an error.'),
     ('namespace', '', 'Namespace of the node and of relative topics.'),
     ('use_sim_time', 'false', 'Take the time from /clock: true for a replayed bag or a simulator.'),
     ('log_level', 'info', 'debug, info, warn, error or fatal.'),
@@ -51,11 +52,31 @@ def remappings(cameras, image_topic):
     return [(f'{camera}/image_raw', f'{camera}/{image_topic}') for camera in cameras]
 
 
+def dds_profile(environment):
+    """Large images need larger shared-memory segments; whoever has set a profile keeps it.
+
+    The variable is the node's alone, and the one that its Fast DDS knows: version 3 warns of the old one.
+    """
+    if FAST_DDS_2 in environment or FAST_DDS_3 in environment:
+        return {}
+    variable = FAST_DDS_2 if environment.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy') else FAST_DDS_3
+    return {variable: in_share('config', 'fastdds_large_images.xml')}
+
+
+def full_name(context):
+    """The node's name as it will be, also inside a group that pushes a namespace."""
+    pushed = context.launch_configurations.get('ros_namespace')
+    namespace = make_namespace_absolute(prefix_namespace(
+        pushed, LaunchConfiguration('namespace').perform(context)))
+    return f'{namespace.rstrip("/")}/{NODE}'
+
+
 def make_node(context):
-    """The node, once the arguments are known."""
+    """The node, once the arguments are known; an error here starts nothing."""
     def argument(name):
         return LaunchConfiguration(name).perform(context)
 
+    check_params_file(argument('params_file'), full_name(context))
     cameras = [name.strip() for name in argument('cameras').split(',') if name.strip()]
     given = {name: ParameterValue(argument(name), value_type=str)
              for name in ('model', 'image_transport', 'backend', 'precision') if argument(name)}
@@ -64,10 +85,11 @@ def make_node(context):
     for name in ('autostart', 'use_sim_time'):
         given[name] = ParameterValue(LaunchConfiguration(name), value_type=bool)
     return [LifecycleNode(
-        package=PACKAGE, executable='classify_node', name='shufflenet', namespace=argument('namespace'),
+        package=PACKAGE, executable='classify_node', name=NODE, namespace=argument('namespace'),
         # The node's own parameter `autostart` does what launch_ros' does, also under `ros2 run` and respawn.
         parameters=[argument('params_file'), given], remappings=remappings(cameras, argument('image_topic')),
         arguments=['--ros-args', '--log-level', argument('log_level')],
+        additional_env=dds_profile(context.environment),
         respawn=argument('respawn').lower() == 'true', respawn_delay=1.0, output='both', emulate_tty=True)]
 
 
@@ -75,8 +97,4 @@ def generate_launch_description():
     """What `ros2 launch` runs."""
     declared = [DeclareLaunchArgument(name, default_value=default, description=text)
                 for name, default, text in ARGUMENTS]
-    # Large images need larger shared-memory segments; whoever has set a profile keeps it.
-    profiles = [] if any(name in os.environ for name in PROFILES_VARIABLES) else [
-        SetEnvironmentVariable(name, in_share('config', 'fastdds_large_images.xml'))
-        for name in PROFILES_VARIABLES]
-    return LaunchDescription([*declared, *profiles, OpaqueFunction(function=make_node)])
+    return LaunchDescription([*declared, OpaqueFunction(function=make_node)])

@@ -7,6 +7,7 @@ nothing; it works out the command line that launch_ros would give the node.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Context:
-    """Launch arguments by name, and what a description did."""
+    """Launch arguments by name, the environment of `ros2 launch` itself, and what a description did."""
 
-    arguments: dict[str, str]
+    launch_configurations: dict[str, str]
+    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     packages: set[str] = field(default_factory=set)
-    environment: dict[str, str] = field(default_factory=dict)
     nodes: list[LifecycleNode] = field(default_factory=list)
 
 
@@ -35,7 +36,7 @@ class LaunchConfiguration:
     name: str
 
     def perform(self, context: Context) -> str:
-        return context.arguments[self.name]
+        return context.launch_configurations[self.name]
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,7 @@ class DeclareLaunchArgument:
     description: str
 
     def execute(self, context: Context) -> None:
-        context.arguments.setdefault(self.name, text(self.default_value, context))
-
-
-@dataclass(frozen=True)
-class SetEnvironmentVariable:
-    name: str
-    value: Any
-
-    def execute(self, context: Context) -> None:
-        context.environment[self.name] = text(self.value, context)
+        context.launch_configurations.setdefault(self.name, text(self.default_value, context))
 
 
 @dataclass(frozen=True)
@@ -108,6 +100,7 @@ class LifecycleNode:
     parameters: Sequence[Any]
     remappings: Sequence[tuple[str, str]]
     arguments: Sequence[str]
+    additional_env: Mapping[str, Any]
     respawn: bool
     respawn_delay: float
     output: str
@@ -115,6 +108,10 @@ class LifecycleNode:
 
     def execute(self, context: Context) -> None:
         context.nodes.append(self)
+
+    def own_environment(self, context: Context) -> dict[str, str]:
+        """What the node's process has beside the environment of `ros2 launch`."""
+        return {name: text(value, context) for name, value in self.additional_env.items()}
 
     def own_parameters(self, context: Context) -> dict[str, Any]:
         """Those that the launch file sets itself, behind the parameter file."""
@@ -137,6 +134,17 @@ class LifecycleNode:
         return words + [word for a, b in self.remappings for word in ('-r', f'{a}:={b}')]
 
 
+def prefix_namespace(base: str | None, namespace: str) -> str:
+    """A relative namespace inside the one that a group has pushed."""
+    joined = f'{base.rstrip("/")}/{namespace}' if base and not namespace.startswith('/') else namespace
+    return joined.rstrip('/') or joined
+
+
+def make_namespace_absolute(namespace: str) -> str:
+    """With a slash in front."""
+    return namespace if namespace.startswith('/') else f'/{namespace}'
+
+
 def text(value: Any, context: Context) -> str:
     """A substitution or a text, as a text."""
     return str(value.perform(context)) if hasattr(value, 'perform') else str(value)
@@ -146,7 +154,7 @@ def load() -> ModuleType:
     """The real launch file, with the stand-in in place of launch and launch_ros."""
     here = sys.modules[__name__]
     names = ('launch', 'launch.actions', 'launch.substitutions', 'launch_ros', 'launch_ros.actions',
-             'launch_ros.parameter_descriptions', 'launch_ros.substitutions')
+             'launch_ros.parameter_descriptions', 'launch_ros.substitutions', 'launch_ros.utilities')
     spec = importlib.util.spec_from_file_location('classify_launch', ROOT / 'launch' / 'classify.launch.py')
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -29,6 +29,7 @@ from replaying import NODE, process, wait_for
 from tiny_bundle import tiny_bundle
 
 from shufflenet_ros.ros.parameters import TABLE, accept
+from shufflenet_ros.ros.params_file import ParamsFileError
 
 ARGUMENTS = {'model', 'cameras', 'image_topic', 'image_transport', 'params_file', 'namespace', 'use_sim_time',
              'log_level', 'autostart', 'respawn', 'backend', 'precision'}
@@ -42,7 +43,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def no_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in PROFILES:
+    for name in (*PROFILES, 'ROS_DISTRO'):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -82,7 +83,7 @@ def test_what_it_names_exists(repo_root: Path, no_profiles: None) -> None:
     module, function = scripts[node.executable].split(':')
     assert callable(getattr(import_module(module), function))
     files = [Path(source) for source in node.parameters if isinstance(source, str)]
-    files += [Path(value) for value in context.environment.values()]
+    files += [Path(value) for value in node.own_environment(context).values()]
     assert {file.name for file in files} == {'classify.yaml', 'fastdds_large_images.xml'}
     for file in files:
         assert file.is_file() and file.parent == repo_root / 'config'
@@ -109,11 +110,43 @@ def test_remappings_per_camera() -> None:
         remappings(['a'], '/camera')
 
 
+@pytest.mark.parametrize(('distribution', 'variable'), [
+    ('humble', PROFILES[1]), ('jazzy', PROFILES[1]), ('kilted', PROFILES[0]), ('lyrical', PROFILES[0]),
+    ('rolling', PROFILES[0]), (None, PROFILES[0])])
+def test_the_dds_profile_is_the_nodes_alone(no_profiles: None, monkeypatch: pytest.MonkeyPatch,
+                                            distribution: str | None, variable: str) -> None:
+    """In the one variable that the distribution's Fast DDS knows: version 3 warns of the other."""
+    if distribution:
+        monkeypatch.setenv('ROS_DISTRO', distribution)
+    context = launch_stand_in.run()
+    assert set(only_node(context).own_environment(context)) == {variable}
+    assert context.environment == dict(os.environ), 'an including launch file keeps its own'
+
+
 @pytest.mark.parametrize('name', PROFILES)
-def test_an_own_dds_profile_is_kept(no_profiles: None, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    assert set(launch_stand_in.run().environment) == set(PROFILES)
-    monkeypatch.setenv(name, 'mine.xml')
-    assert launch_stand_in.run().environment == {}
+@pytest.mark.parametrize('value', ['mine.xml', ''])
+def test_an_own_dds_profile_is_kept(no_profiles: None, monkeypatch: pytest.MonkeyPatch, name: str,
+                                    value: str) -> None:
+    monkeypatch.setenv(name, value)
+    context = launch_stand_in.run()
+    assert only_node(context).own_environment(context) == {}
+
+
+@pytest.mark.parametrize(('pushed', 'namespace', 'section'), [
+    ('', '', '/shufflenet'), ('', 'robot1', '/robot1/shufflenet'), ('', '/robot1', '/robot1/shufflenet'),
+    ('fleet', 'robot1', '/fleet/robot1/shufflenet'), ('/fleet', '', '/fleet/shufflenet'),
+    ('fleet', '/robot1', '/robot1/shufflenet')])
+def test_the_parameter_file_must_be_for_this_node(tmp_path: Path, pushed: str, namespace: str,
+                                                  section: str) -> None:
+    path = tmp_path / 'mine.yaml'
+    arguments = {'params_file': str(path), 'namespace': namespace}
+    if pushed:
+        arguments['ros_namespace'] = pushed
+    path.write_text(f'{section}:\n  ros__parameters: {{top_k: 1}}\n')
+    assert only_node(launch_stand_in.run(**arguments)).parameters[0] == str(path)
+    path.write_text('my_node:\n  ros__parameters: {top_k: 1}\n')
+    with pytest.raises(ParamsFileError, match=f'got sections for /my_node, expected one for {section}; '):
+        launch_stand_in.run(**arguments)
 
 
 def test_the_node_runs_with_what_it_yields(own_domain: None, bundle: Path, tmp_path: Path) -> None:
