@@ -176,7 +176,7 @@ def test_autostart_off_waits_for_an_operator(own_domain: None, bundle: Path, tmp
 
 
 REAL = """
-import sys
+import os, sys
 from launch import LaunchDescription, LaunchService
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -184,31 +184,51 @@ arguments = [word.split(':=', 1) for word in sys.argv[2:]]
 service = LaunchService()
 service.include_launch_description(LaunchDescription([IncludeLaunchDescription(
     PythonLaunchDescriptionSource(sys.argv[1]), launch_arguments=arguments)]))
-sys.exit(service.run())
+status = service.run()
+print('profiles left behind:', [name for name in os.environ if name.endswith('_DEFAULT_PROFILES_FILE')])
+sys.exit(status)
 """
 
 
-def test_the_real_launch_and_the_stand_in_agree(own_domain: None, bundle: Path, tmp_path: Path,
-                                                repo_root: Path) -> None:
+@pytest.fixture
+def real_launch(repo_root: Path) -> list[str]:
+    """The command that includes the launch file from another one; launch arguments come behind it."""
     pytest.importorskip('launch_ros', reason='needs the real launch packages, which are not on pip')
     ament = pytest.importorskip('ament_index_python.packages', reason='needs an ament index')
     try:
         ament.get_package_prefix('shufflenet_ros')
     except ament.PackageNotFoundError:
         pytest.skip('needs shufflenet_ros built and sourced, so that launch finds it')
+    return [sys.executable, '-c', REAL, str(repo_root / 'launch' / 'classify.launch.py')]
+
+
+def test_the_real_launch_starts_nothing_with_a_wrong_file(real_launch: list[str], own_domain: None,
+                                                          tmp_path: Path) -> None:
+    (tmp_path / 'others.yaml').write_text('my_node:\n  ros__parameters: {top_k: 1}\n')
+    for name, said in (('missing.yaml', 'No such file'), ('others.yaml', 'got sections for /my_node')):
+        done = subprocess.run([*real_launch, f'params_file:={tmp_path / name}'], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        assert done.returncode == 1, done.stdout
+        assert str(tmp_path / name) in done.stdout and said in done.stdout
+        assert 'process started' not in done.stdout
+
+
+def test_the_real_launch_and_the_stand_in_agree(real_launch: list[str], own_domain: None, no_profiles: None,
+                                                bundle: Path, tmp_path: Path) -> None:
     arguments = {'model': str(bundle), 'namespace': 'real', 'cameras': 'front,rear', 'image_topic': 'color'}
     words = [f'{name}:={value}' for name, value in arguments.items()]
     log = tmp_path / 'launch.log'
-    launch_file = str(repo_root / 'launch' / 'classify.launch.py')
     with log.open('wb') as out, driver('/real/shufflenet') as drive:
-        child = subprocess.Popen([sys.executable, '-c', REAL, launch_file, *words], stdout=out,
-                                 stderr=subprocess.STDOUT, start_new_session=True, env=dict(os.environ))
+        child = subprocess.Popen([*real_launch, *words], stdout=out, stderr=subprocess.STDOUT,
+                                 start_new_session=True, env=dict(os.environ))
         try:
             wait_for(lambda: drive.state() == 'active', 'autostart')
             topic = drive.status_when('camera rear', lambda s: True, 'it').values['topic']
             assert topic == '/real/rear/color'
             node_pid, = Path(f'/proc/{child.pid}/task/{child.pid}/children').read_text().split()
             started = Path(f'/proc/{node_pid}/cmdline').read_text().split('\0')[:-1]
+            environment = Path(f'/proc/{node_pid}/environ').read_text().split('\0')
+            assert [line.split('=')[0] for line in environment if 'PROFILES_FILE=' in line] == [PROFILES[0]]
             child.send_signal(signal.SIGINT)
             assert child.wait(20.0) == 0
         finally:
@@ -216,6 +236,7 @@ def test_the_real_launch_and_the_stand_in_agree(own_domain: None, bundle: Path, 
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
     assert 'process has finished cleanly' in log.read_text(), log.read_text()
+    assert 'profiles left behind: []' in log.read_text()
     recorded = launch_stand_in.run(**arguments)
     expected = only_node(recorded).command_line(recorded, tmp_path)
     assert without_paths(started[-len(expected):]) == without_paths(expected)
