@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--precision', nargs='+', choices=PRECISIONS, default=(), metavar='P',
                         help='also write what our own kernels run, in fp32, fp16, int8; calibrated on the '
                              'training pictures of --data, without it on synthetic ones')
+    parser.add_argument('--force', action='store_true',
+                        help='export a run that ended no better than guessing, too')
 
 
 def _card_fields(args: argparse.Namespace, state: dict[str, Any], recipe: Any) -> dict[str, Any]:
@@ -106,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
     from shufflenet_ros.zoo.registry import build, config_of
     from shufflenet_ros.zoo.training.checkpoint import FILE, read_checkpoint
     from shufflenet_ros.zoo.training.recipe import make_recipe
+    from shufflenet_ros.zoo.training.validation import learned_nothing
 
     if not 0 < args.crop <= 1:
         raise ZooError(f'--crop {args.crop}: expected a number above 0 and up to 1')
@@ -115,6 +118,9 @@ def run(args: argparse.Namespace) -> int:
                                 'filled')
     recipe = make_recipe(json.loads(state['recipe']), str(args.run))
     labels = state['labels']
+    if (why := learned_nothing(state['history'], len(labels))) and not args.force:
+        raise ZooError(f'--run {args.run}: has learned nothing: {why}; train again with more epochs, as the '
+                       'end of `train` says, or add --force')
     model = build(config_of(state['network'], len(labels)))
     model.load_state_dict(state['ema'] or state['model'])
     by = Normalisation(*(tuple(state['normalisation'][key]) for key in ('mean', 'std')))

@@ -1,6 +1,7 @@
 """Export: the bundle computes what the network computes, and tells everything about itself."""
 
 import json
+import shlex
 import tarfile
 import warnings
 
@@ -20,6 +21,7 @@ from shufflenet_ros.zoo.export import ExportError, check_parity, export, make_ca
 from shufflenet_ros.zoo.normalisation import normalise  # noqa: E402
 from shufflenet_ros.zoo.registry import name_of  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config  # noqa: E402
+from shufflenet_ros.zoo.training.cli import LEARNED_NOTHING  # noqa: E402
 
 SMALL_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 
@@ -85,10 +87,15 @@ def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys, write_set)
         'warmup_epochs: 0.5\nema: 0.5\ndata: three colours\nterms: none needed\n')
     run, out = tmp_path / 'run', tmp_path / 'models'
     recipe = str(tmp_path / 'tiny.yaml')
-    assert main(['train', '--recipe', recipe, '--data', str(tar), '--out', str(run)]) == 0
+    train = ['train', '--recipe', recipe, '--data', str(tar)]
+    export_it = ['export', '--run', str(run), '--out', str(out), '--data', str(tar)]
+    assert main([*train, '--out', str(run)]) == LEARNED_NOTHING, '12 steps from random weights'
+    assert 'ERROR: tiny has learned nothing: its recall on' in (said := capsys.readouterr().err)
+    assert main(export_it) == 2 and not out.exists()
+    assert f'--run {run}: has learned nothing: its recall on' in capsys.readouterr().err
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        assert main(['export', '--run', str(run), '--out', str(out), '--data', str(tar)]) == 0
+        assert main([*export_it, '--force']) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     trained = json.loads((run / 'log.jsonl').read_text().splitlines()[-1])
     assert report['top1'] == pytest.approx(trained['val_top1'], abs=0.05) and report['images'] == 24
@@ -99,6 +106,11 @@ def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys, write_set)
     assert set(read_index(out)) == {'tiny'}
     assert main(['export', '--run', str(tmp_path / 'nowhere'), '--out', str(out)]) == 2
     assert 'expected the folder that' in capsys.readouterr().err
+    # What `train` told to add makes it learn.
+    assert main([*train, '--out', str(run), *shlex.split(said.split('to the same command: ')[1])]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        assert main(['export', '--run', f'{run}-again', '--out', str(out)]) == 0
 
 
 def test_weights_inherit_terms_and_a_folder_is_judged_on_what_was_held_out(tmp_path, capsys, write_set):

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+LEARNED_NOTHING = 1
+"""The exit status of a run that ends no better than guessing."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument('--recipe', required=True, help='name of a shipped recipe, or a YAML file')
@@ -43,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train to the recipe's end."""
+    """Train to the recipe's end; LEARNED_NOTHING where that is no better than guessing."""
     recipe = load_recipe(args.recipe, args.overrides)
     import torch
 
@@ -86,8 +90,20 @@ def _run(args: argparse.Namespace, recipe: Recipe, out: Path, fabric: 'Fabric') 
     except Interrupted as interrupted:
         say(f'{interrupted}; the same command goes on from there', to=sys.stderr)
         return 130
+    if why := trainer.learned_nothing():
+        print(_failed(recipe, out, why), file=sys.stderr)
+        return LEARNED_NOTHING
     following = ['shufflenet-ros', 'export', '--run', str(out), '--data', str(args.data)]
     if args.val:
         following += ['--val', str(args.val)]
     say(f'{recipe.name}: validation top-1 {top1:.4f}; next: {shlex.join(following)}', to=sys.stderr)
     return 0
+
+
+def _failed(recipe: Recipe, out: Path, why: str) -> str:
+    """More steps are what a small set needs most; batches below 8 are too few images for BN."""
+    batch = min(recipe.batch, max(8, recipe.batch // 4))
+    again = ['--set', f'epochs={4 * recipe.epochs}', '--set', f'batch={batch}', '--out', f'{out}-again']
+    return (f'ERROR: {recipe.name} has learned nothing: {why}. {out} keeps the run, and `export` takes it '
+            'only with --force. Check that the labels are right, then add more and smaller steps to the same '
+            f'command: {shlex.join(again)}')

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.normalisation import IMAGENET, Normalisation, normalise
+from shufflenet_ros.zoo.normalisation import IMAGENET, Normalisation
 from shufflenet_ros.zoo.registry import build, config_of, values_of
 from shufflenet_ros.zoo.training.batches import Batches, loss_of
 from shufflenet_ros.zoo.training.checkpoint import read_checkpoint, write_checkpoint
@@ -25,9 +25,9 @@ from shufflenet_ros.zoo.training.recipe import Recipe
 from shufflenet_ros.zoo.training.report import Report
 from shufflenet_ros.zoo.training.start import Start, open_start, recalibrate
 from shufflenet_ros.zoo.training.stop import StopSignals
+from shufflenet_ros.zoo.training.validation import correct, learned_nothing, scores
 
 SAVE_EVERY_S = 300
-_VALIDATION_BATCH = 250
 _RECALIBRATION_BATCHES = 8
 
 
@@ -64,23 +64,6 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     trained = [p for p in model.parameters() if p.requires_grad]
     return [{'params': [p for p in trained if p.ndim > 1], 'weight_decay': weight_decay},
             {'params': [p for p in trained if p.ndim <= 1], 'weight_decay': 0.0}]
-
-
-@torch.no_grad()
-def correct(model: nn.Module, data: ImageSet, by: Normalisation, device: torch.device,
-            rank: int = 0, world: int = 1) -> torch.Tensor:
-    """How many pictures of this process's share have their class first, and among the first five: (2,)."""
-    model.eval()
-    hits = torch.zeros(2, dtype=torch.float64)
-    mine = np.arange(rank, len(data.targets), world)
-    for start in range(0, len(mine), _VALIDATION_BATCH):
-        chosen = mine[start:start + _VALIDATION_BATCH]
-        x = normalise(torch.from_numpy(data.images[chosen]).to(device), by)
-        logits = model(x.contiguous(memory_format=torch.channels_last))
-        target = torch.from_numpy(data.targets[chosen]).to(device)
-        best = logits.topk(min(5, logits.shape[1]), 1).indices == target[:, None]
-        hits += torch.stack((best[:, 0].sum(), best.any(1).sum())).cpu()
-    return hits
 
 
 class Trainer:
@@ -273,25 +256,28 @@ class Trainer:
             report.epoch(self.history)
 
     def _close_epoch(self) -> None:
-        top1, top5 = self.validate()
         spent, steps = self._partial, self._batches.steps
         self.history.append({
             'epoch': self.epoch + 1, 'px': self.recipe.px_at(self.epoch),
-            'loss': round(spent['loss'] / steps, 4), 'val_top1': round(top1, 4), 'val_top5': round(top5, 4),
+            'loss': round(spent['loss'] / steps, 4), **self.validate(),
             'images_per_s': round(steps * self.recipe.batch / spent['seconds'], 1),
             'minutes': round(spent['seconds'] / 60, 2), 'core_minutes': round(spent['core_seconds'] / 60, 2)})
         self.epoch, self.step = self.epoch + 1, 0
         self._partial = dict.fromkeys(self._partial, 0.0)
         self.save()
 
-    def validate(self) -> tuple[float, float]:
-        """(top-1, top-5) on the validation set as shares of 1, of the averaged weights if there are some."""
+    def validate(self) -> dict[str, float]:
+        """`scores` on the validation set, of the averaged weights if there are some."""
         model = self.ema.module if self.ema else self.model
         fabric = self.fabric
         hits = correct(model, self._val, self._by, fabric.device, fabric.global_rank, fabric.world_size)
         if fabric.world_size > 1:
             hits = fabric.all_reduce(hits.to(fabric.device), reduce_op='sum').cpu()
-        return float(hits[0]) / len(self._val.targets), float(hits[1]) / len(self._val.targets)
+        return scores(hits.numpy(), self._val.targets)
+
+    def learned_nothing(self) -> str:
+        """Why the run so far is no better than guessing; '' where it is better."""
+        return learned_nothing(self.history, len(self._labels))
 
 
 def _described(train: ImageSet, val: ImageSet) -> dict[str, Any]:

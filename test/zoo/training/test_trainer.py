@@ -210,7 +210,7 @@ def test_averaged_weights_are_what_is_validated(sets, tmp_path):
     assert not torch.equal(state['ema'][name], state['model'][name])
     trainer.model.load_state_dict(state['ema'])
     trainer.ema = None
-    assert trainer.validate()[0] == pytest.approx(lines(tmp_path)[0]['val_top1'], abs=1e-4)
+    assert trainer.validate()['val_top1'] == pytest.approx(lines(tmp_path)[0]['val_top1'], abs=1e-4)
 
 
 def test_the_teacher_is_learnt(sets, tmp_path):
