@@ -27,8 +27,8 @@ from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.reasons import Reason
 from shufflenet_ros.core.watch import RateWatch
+from shufflenet_ros.ros.checked import CheckedParameters
 from shufflenet_ros.ros.node import ClassifyNode
-from shufflenet_ros.ros.parameters import CheckedParameters
 from shufflenet_ros.ros.responder import Responder
 from shufflenet_ros.ros.spin import spin_guarded
 
