@@ -26,9 +26,6 @@ from shufflenet_ros.backends.files import sha256_of
 from shufflenet_ros.backends.native_library import VARIABLE
 from shufflenet_ros.backends.open import load
 
-PASSED = 'the bundle has this variant, and its test passed here'
-
-
 @pytest.fixture(autouse=True)
 def built(native_library: Path, own_domain: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library as the sources are now, for the node's process too."""
@@ -51,8 +48,7 @@ def file_of(bundle: Path, precision: str) -> Path:
 
 
 @pytest.mark.parametrize(('asked', 'file', 'backend', 'precision', 'why'), [
-    ({}, 'fp32', 'native', 'fp32', PASSED),
-    ({'precision': 'fp16'}, 'fp16', 'native', 'fp16', PASSED),
+    ({'precision': 'fp16'}, 'fp16', 'native', 'fp16', 'nothing else in the bundle fits'),
     ({'backend': 'native'}, 'fp32', 'native', 'fp32', 'it was asked for'),
     ({'backend': 'onnxruntime'}, '', 'onnxruntime', 'fp32', 'it was asked for'),
 ])
@@ -77,6 +73,18 @@ def test_it_runs_what_is_asked_for_and_says_so(
     assert f'[INFO] [shufflenet]: runs on {loaded.choice}' in _plain(log)
 
 
+def test_auto_runs_one_of_those_that_fit_and_shows_the_timings(drive: Driver, bundle: Path,
+                                                               tmp_path: Path) -> None:
+    log = tmp_path / 'node.log'
+    with active_node(drive, log, {'model': bundle}):
+        said = drive.status_when('node', lambda s: s.values.get('state') == 'active', 'the node').values
+    both = r'(native fp32|onnxruntime fp32) [0-9.]+ ms'
+    assert re.fullmatch(f'{both}, {both}', said['timings']), said['timings']
+    assert said['timings'].startswith(f'{said["backend"]} {said["precision"]} ')
+    assert said['why'] == f'the fastest here of {said["timings"]} (measured now)'
+    assert f'[INFO] [shufflenet]: runs on {said["backend"]} fp32' in _plain(log)
+
+
 def _plain(log: Path) -> str:
     """A log without its time stamps."""
     return re.sub(r'\[\d+\.\d+\] ', '', log.read_text())
@@ -89,7 +97,7 @@ def test_a_variant_that_fails_is_a_warning(drive: Driver, tmp_path: Path) -> Non
         said = drive.status_when('node', lambda s: s.values.get('state') == 'active', 'the node').values
         assert (said['backend'], said['sha256']) == ('onnxruntime', sha256_of(bundle.read_bytes()))
         assert "expected logits within 0.001 of the graph's" in said['why']
-    assert '[WARN] [shufflenet]: runs on onnxruntime CPUExecutionProvider: ' in _plain(log)
+    assert '[WARN] [shufflenet]: runs on onnxruntime fp32 (CPUExecutionProvider): ' in _plain(log)
 
 
 @pytest.mark.parametrize(('asked', 'causes'), [
@@ -97,7 +105,7 @@ def test_a_variant_that_fails_is_a_warning(drive: Driver, tmp_path: Path) -> Non
     ({'backend': 'onnxruntime', 'precision': 'fp16'}, ["for backend onnxruntime: fp32, got 'fp16'"]),
     ({'backend': 'native', 'threads': 2}, ['threads: expected 1 with backend native, got 2']),
     ({'backend': 'tflite'}, ['parameter backend', "got 'tflite', expected auto or native or onnxruntime"]),
-    ({'precision': 'half'}, ["got 'half', expected '' or fp32 or fp16 or int8"]),
+    ({'precision': 'half'}, ["got 'half', expected auto or fp32 or fp16 or int8"]),
 ])
 def test_orders_that_it_cannot_follow_keep_it_unconfigured(
         drive: Driver, bundle: Path, tmp_path: Path, asked: dict[str, Any], causes: list[str]) -> None:

@@ -160,7 +160,8 @@ def test_a_wrong_start_up_value_is_set_right_while_unconfigured(context: Context
 
 def test_what_may_change_depends_on_the_state(context: Context, bundle: Path, tmp_path: Path) -> None:
     new = {'model': 'another', 'model_card': '/card.json', 'model_sha256': 'a' * 64, 'backend': 'onnxruntime',
-           'precision': 'fp32', 'provider': 'cuda', 'threads': 2, 'cameras': ['front'],
+           'precision': 'fp32', 'max_accuracy_loss': 1.0, 'provider': 'cuda', 'threads': 2,
+           'cameras': ['front'],
            'image_transport': 'compressed', 'image_qos.reliability': 'reliable', 'image_qos.depth': 6,
            'frame_policy': 'every', 'queue_size': 7, 'max_pixels': 1000, 'autostart': True, 'top_k': 3}
     assert set(new) == {spec.name for spec in SPECS if spec.run_time != ALWAYS} | {'top_k'}
