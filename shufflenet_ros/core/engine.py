@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -33,6 +33,7 @@ class Counts:
         in_flight: waiting or being handled.
         dropped: frames a reason; every reason is there, most at 0.
         waiting: those in flight that the worker has not taken yet.
+        processing_s: seconds since the worker took the frame that is being handled; 0 where none is.
     """
 
     received: int
@@ -41,6 +42,11 @@ class Counts:
     in_flight: int
     dropped: Mapping[Reason, int]
     waiting: int
+    processing_s: float
+
+
+class BusyError(RuntimeError):
+    """A handler that can't be interrupted still works on a frame of an earlier run."""
 
 
 @dataclass
@@ -48,7 +54,7 @@ class _Camera:
     """One camera's slot and tallies, touched only under the engine's lock."""
 
     waiting: deque[Frame] = field(default_factory=deque)
-    handling: int = 0
+    handling: Frame | None = None
     received: int = 0
     published: int = 0
     superseded: int = 0
@@ -99,10 +105,19 @@ class Engine:
         self._logs = LogThrottle(clock)
 
     def start(self) -> None:
-        """Let the worker begin; nothing happens when it has. Frames that came before are not kept."""
+        """Let the worker begin; nothing happens when it has. Frames that came before are not kept.
+
+        Raises:
+            BusyError: a frame of the last run is still being handled. A second thread beside it would
+                use the same backend, which is made for one.
+        """
         with self._changed:
             if self._run is not None:
                 return
+            left = self._count(self._cameras.values())
+            if left.in_flight:
+                raise BusyError(
+                    f'a frame has been processed for {left.processing_s:.1f} s and cannot be interrupted')
             run = object()
             self._worker.start(self.step, partial(self._wait, run))
             self._run = run
@@ -111,7 +126,7 @@ class Engine:
         """End the run: waiting frames are superseded, the one being handled is finished and counted.
 
         Returns False if it took longer than timeout seconds, or if handle itself asks. The engine is
-        stopped then too, and can be started again: the next run begins when that frame is done.
+        stopped then too, and can be started again once that frame is done.
         """
         with self._changed:
             self._run = None
@@ -170,12 +185,12 @@ class Engine:
     def counts(self, camera: str) -> Counts:
         """One camera's counts, all of one moment."""
         with self._changed:
-            return _count([self._cameras[camera]])
+            return self._count([self._cameras[camera]])
 
     def total(self) -> Counts:
         """The sum over all cameras, all of one moment."""
         with self._changed:
-            return _count(self._cameras.values())
+            return self._count(self._cameras.values())
 
     @property
     def max_rate_hz(self) -> float:
@@ -190,6 +205,16 @@ class Engine:
             self._max_rate_hz = rate
             for camera in self._cameras.values():
                 camera.due = -math.inf
+
+    def _count(self, cameras: Collection[_Camera]) -> Counts:
+        now = self._clock()
+        handling = [camera.handling for camera in cameras if camera.handling is not None]
+        waiting = sum(len(c.waiting) for c in cameras)
+        return Counts(
+            received=sum(c.received for c in cameras), published=sum(c.published for c in cameras),
+            superseded=sum(c.superseded for c in cameras), in_flight=waiting + len(handling),
+            dropped=MappingProxyType({reason: sum(c.dropped[reason] for c in cameras) for reason in Reason}),
+            waiting=waiting, processing_s=max((now - frame.taken for frame in handling), default=0.0))
 
     def _beyond_rate(self, camera: _Camera, now: float) -> bool:
         """One frame each 1/rate seconds of a grid: jitter of the camera then doesn't lower the rate."""
@@ -219,7 +244,7 @@ class Engine:
                 camera = self._cameras[name]
                 if camera.waiting:
                     frame = camera.waiting.popleft()
-                    camera.handling += 1
+                    camera.handling = frame
                     frame.taken = now
                     return frame
         return None
@@ -227,7 +252,7 @@ class Engine:
     def _end(self, frame: Frame, reason: Reason | None) -> None:
         camera = self._cameras[frame.camera]
         with self._changed:
-            camera.handling -= 1
+            camera.handling = None
             if reason is None:
                 camera.published += 1
             else:
@@ -248,12 +273,3 @@ class Engine:
             if (suppressed := self._logs.admit('on_drop')) is not None:
                 LOG.exception('engine: on_drop failed (%d more not shown)', suppressed)
 
-
-def _count(cameras: Iterable[_Camera]) -> Counts:
-    cameras = list(cameras)
-    return Counts(
-        received=sum(c.received for c in cameras), published=sum(c.published for c in cameras),
-        superseded=sum(c.superseded for c in cameras),
-        in_flight=sum(len(c.waiting) + c.handling for c in cameras),
-        dropped=MappingProxyType({reason: sum(c.dropped[reason] for c in cameras) for reason in Reason}),
-        waiting=sum(len(c.waiting) for c in cameras))

@@ -39,13 +39,21 @@ class Level(IntEnum):
 _LEVELS = {WatchState.OK: Level.OK, WatchState.WARN_RATE: Level.WARN}
 
 
+def stall_level(processing_s: float, stall_s: float) -> Level:
+    """How bad it is that one frame has been processed for so long: ERROR beyond stall_s, WARN beyond half."""
+    if stall_s == 0.0 or processing_s <= stall_s / 2:
+        return Level.OK
+    return Level.WARN if processing_s <= stall_s else Level.ERROR
+
+
 @dataclass(frozen=True)
 class Verdict:
     """A camera's state at one moment.
 
     Attributes:
         text: for a person: what is seen, what is expected.
-        rate_hz: over the last frames; NaN until two have come without a pause of timeout_s.
+        rate_hz: over the last frames; 0 after timeout_s without one, NaN until two have come without such
+            a pause.
     """
 
     state: WatchState
@@ -111,7 +119,7 @@ class RateWatch:
             rate = self._rate()
             if self._timed_out(now):
                 text = f'no frame for {now - self._arrivals[-1]:.1f} s (timeout {self._timeout:g} s)'
-                return Verdict(WatchState.TIMEOUT, text, rate)
+                return Verdict(WatchState.TIMEOUT, text, 0.0)
             if not self._expected or math.isnan(rate):
                 return Verdict(WatchState.OK, 'frames arrive', rate)
             text = f'{rate:.1f} Hz, expected {self._expected:g} Hz'

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from shufflenet_ros.core.engine import Counts, Engine
+from shufflenet_ros.core.engine import BusyError, Counts, Engine
 from shufflenet_ros.core.reasons import Dropped, Reason
 
 
@@ -284,3 +284,44 @@ def test_stopped_engines_hold_no_frames_and_run_again():
     assert engine.step()
     assert handled == [1, 4]
     assert lawful(engine.total())
+
+
+def test_counts_tell_how_long_the_frame_that_is_handled_takes():
+    now = [10.0]
+    seen = []
+
+    def handle(frame):
+        now[0] += 2.5
+        seen.append([engine.counts(camera).processing_s for camera in 'ab'] + [engine.total().processing_s])
+        if frame.message == 'bad':
+            raise ValueError
+
+    engine = started(['a', 'b'], handle, clock=lambda: now[0])
+    for message in ('good', 'bad'):
+        engine.submit('b', message)
+        now[0] += 1.0  # waiting is not processing
+        assert engine.total().processing_s == 0.0
+        assert engine.step()
+        assert seen.pop() == [0.0, 2.5, 2.5]
+        assert engine.total().processing_s == 0.0
+
+
+def test_a_frame_that_is_still_handled_keeps_the_next_run_from_starting():
+    refused = []
+
+    def handle(frame):
+        now[0] += 7.25
+        engine.stop(0.0)
+        try:
+            engine.start()
+        except BusyError as error:
+            refused.append(str(error))
+
+    now = [0.0]
+    engine = started([''], handle, clock=lambda: now[0])
+    engine.submit('', None)
+    run_out(engine)
+    assert refused == ['a frame has been processed for 7.2 s and cannot be interrupted']
+    engine.start()
+    engine.submit('', None)
+    assert engine.counts('').waiting == 1

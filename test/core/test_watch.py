@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from shufflenet_ros.core.watch import Level, RateWatch, Verdict, WatchState
+from shufflenet_ros.core.watch import Level, RateWatch, Verdict, WatchState, stall_level
 
 
 class Camera:
@@ -62,6 +62,7 @@ def test_not_received_then_ok_then_timeout():
     assert changes(after) == ['OK', 'Timeout']
     assert after[-1].level == Level.ERROR
     assert 'no frame for 1.5 s (timeout 1 s)' in after[-1].text
+    assert after[-1].rate_hz == 0.0, 'not the rate of before'
 
 
 @pytest.mark.parametrize('expected_rate_hz', [0.0, 20.0])
@@ -127,3 +128,11 @@ def test_a_change_of_rate_shows_within_a_second_or_ten_expected_frames(rate_hz, 
     assert camera.frames(rate_hz, 20)[-1].state is WatchState.OK
     assert camera.frames(rate_hz / 3, seconds)[-1].state is WatchState.ERROR_RATE
     assert camera.frames(rate_hz, seconds)[-1].state is WatchState.OK
+
+
+@pytest.mark.parametrize(('processing_s', 'stall_s', 'level'), [
+    (0.0, 2.0, Level.OK), (1.0, 2.0, Level.OK), (1.01, 2.0, Level.WARN), (2.0, 2.0, Level.WARN),
+    (2.01, 2.0, Level.ERROR), (1e9, 0.0, Level.OK), (0.0, 0.0, Level.OK),
+])
+def test_one_frame_that_takes_too_long(processing_s, stall_s, level):
+    assert stall_level(processing_s, stall_s) is level

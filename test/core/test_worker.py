@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from shufflenet_ros.core.engine import Counts, Engine
+from shufflenet_ros.core.engine import BusyError, Counts, Engine
 from shufflenet_ros.core.worker import ThreadWorker
 
 
@@ -40,11 +40,13 @@ def test_stop_during_a_long_handle_neither_hangs_nor_loses_the_frame():
     engine.submit('', 'waiting')
     assert engine.stop(0.01) is False
     assert ends(engine.counts('')) == {'received': 2, 'superseded': 1, 'in_flight': 1}
-    engine.start()
-    engine.submit('', 'next run')
-    assert ends(engine.counts('')) == {'received': 3, 'superseded': 1, 'in_flight': 2}
+    with pytest.raises(BusyError, match=r'processed for \d+\.\d s and cannot be interrupted'):
+        engine.start()
     assert handled == [], 'two frames are never handled at once'
     go_on.set()
+    assert engine.stop(20) is True
+    engine.start()
+    engine.submit('', 'next run')
     eventually(lambda: handled == ['long', 'next run'])
     assert engine.stop(20) is True
     assert ends(engine.counts('')) == {'received': 3, 'published': 2, 'superseded': 1}
