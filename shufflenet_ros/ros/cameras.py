@@ -13,6 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from shufflenet_ros_msgs.msg import Embedding
 from vision_msgs.msg import Classification
 
+from shufflenet_ros.core.reasons import printable
 from shufflenet_ros.ros.qos import End, overriding
 
 try:
@@ -20,6 +21,9 @@ try:
 except ImportError:  # Humble's name for it
     from rclpy.qos_event import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 
+IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+SUFFIX = '/compressed'
+MAX_TOPICS_SHOWN = 5
 RESULT_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -39,7 +43,7 @@ class CameraTopics:
         self.topic = node.resolve_topic_name(f'{name}/image_raw' if name else 'image_raw')
         self._type = Image
         if transport == 'compressed':
-            self.topic, self._type = f'{self.topic}/compressed', CompressedImage
+            self.topic, self._type = self.topic + SUFFIX, CompressedImage
         prefix = f'~/{name}' if name else '~'
         self.classification = self._publisher(Classification, f'{prefix}/classification')
         self.embedding = self._publisher(Embedding, f'{prefix}/embedding')
@@ -103,23 +107,58 @@ class CameraTopics:
         """What a person needs to know when no image comes."""
         publishers = self.publishers()
         if not publishers:
-            hint = ('no publisher: is the camera driver running, in this ROS_DOMAIN_ID, and is image_raw '
-                    'remapped to it?')
+            hint = 'no publisher' + (self._elsewhere() or (
+                ': is the camera driver running, in this ROS_DOMAIN_ID, and is image_raw remapped to it?'))
         elif self.incompatible:
             policies = ' and '.join(sorted(self.incompatible))
             hint = f'the {policies} policy does not match: set image_qos.* or its qos_overrides'
         elif all(info.topic_type != self._type_name for info in publishers):
-            kind = publishers[0].topic_type
-            hint = f'they send {kind}, expected {self._type_name}: set image_transport'
+            hint = f'they send {publishers[0].topic_type}, expected {self._type_name}' + (
+                self._elsewhere() or ': set image_transport and image_topic to where images are')
         else:
             hint = ('publishers match but nothing arrives: large best-effort images need bigger '
                     'shared-memory segments, see config/fastdds_large_images.xml')
         offers = f' offering {_qos_words(publishers)}' if publishers else ''
         return f'{self.topic}: {len(publishers)} publisher(s){offers}; asked for {self.asked}; {hint}'
 
+    def _elsewhere(self) -> str:
+        """Which topics of the graph have images, and what to type to read the first; '' where none has."""
+        found = [topic for kind in (self._type_name, IMAGE, COMPRESSED) for topic in self._published(kind)]
+        found = list(dict.fromkeys(found))
+        if not found:
+            return ''
+        shown = ', '.join(found[:MAX_TOPICS_SHOWN])
+        more = f' and {len(found) - MAX_TOPICS_SHOWN} more' if len(found) > MAX_TOPICS_SHOWN else ''
+        return printable(f'; images are on {shown}{more}: {self._remedy(found[0])}', 700)
+
+    def _published(self, kind: str) -> list[str]:
+        """Topics of one type that a remapping of image_raw reaches, but for the node's own."""
+        node, own = self._node, self._node.get_fully_qualified_name() + '/'
+        return sorted(topic for topic, kinds in node.get_topic_names_and_types()
+                      if kind in kinds and (kind == IMAGE or topic.endswith(SUFFIX))
+                      and topic != self.topic and not topic.startswith(own)
+                      and any(info.topic_type == kind for info in node.get_publishers_info_by_topic(topic)))
+
+    def _remedy(self, topic: str) -> str:
+        """What makes the node read the topic: for `ros2 launch` and for `ros2 run`."""
+        compressed = topic.endswith(SUFFIX)
+        base, own = topic.removesuffix(SUFFIX), self.topic.removesuffix(SUFFIX)
+        launch, run = [], []
+        if compressed != (self._type is CompressedImage):
+            transport = f'image_transport:={"compressed" if compressed else "raw"}'
+            launch.append(transport)
+            run.append(f'-p {transport}')
+        if base != own:
+            asked = f'{self.name}/image_raw' if self.name else 'image_raw'
+            launch.append(f'image_topic:={base}')
+            run.append(f'-r {asked}:={base}')
+        by_run = f'`ros2 run` with `--ros-args {" ".join(run)}`'
+        # The launch file takes one topic for all cameras, relative to each.
+        return by_run if self.name else f'`ros2 launch` with `{" ".join(launch)}`, or {by_run}'
+
     @property
     def _type_name(self) -> str:
-        return f'sensor_msgs/msg/{self._type.__name__}'
+        return COMPRESSED if self._type is CompressedImage else IMAGE
 
 
 def _qos_words(publishers: Iterable[TopicEndpointInfo]) -> str:

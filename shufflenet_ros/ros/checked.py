@@ -3,6 +3,7 @@
 # Jazzy's Parameter and older ones take no type argument when an annotation is evaluated.
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -10,6 +11,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.throttle import LogThrottle
 from shufflenet_ros.ros.parameters import (
     NEVER,
     TABLE,
@@ -40,6 +42,7 @@ class CheckedParameters(Node):
     def declare_table(self) -> None:
         """Declare the table and the given QoS overrides, with start-up values where these are acceptable."""
         self.refused_at_start, self.unknown_at_start = {}, []
+        self._refusals = LogThrottle(time.monotonic)
         given = {name: p.value for name, p in self.get_parameters_by_prefix('').items()
                  if name not in _RCLPYS_OWN}
         specs = dict(TABLE)
@@ -83,7 +86,9 @@ class CheckedParameters(Node):
         try:
             accepted = [self._as_accepted(parameter) for parameter in parameter_list]
         except Refusal as refusal:
-            self.get_logger().warning(str(refusal))
+            more = self._refusals.admit('refused')  # one key: names come from the network, without end
+            if more is not None:
+                self.get_logger().warning(f'{refusal}' + (f' ({more} more not shown)' if more else ''))
             return SetParametersResult(successful=False, reason=str(refusal))
         result = super().set_parameters_atomically(accepted)
         if result.successful:

@@ -10,7 +10,7 @@ from shufflenet_ros.backends.open import Loaded
 from shufflenet_ros.core.engine import Counts
 from shufflenet_ros.core.reasons import Reason, printable
 from shufflenet_ros.core.stats import StageStats
-from shufflenet_ros.core.watch import Level, Verdict, WatchState
+from shufflenet_ros.core.watch import Level, Verdict, WatchState, stall_level
 from shufflenet_ros.ros.responder import Camera
 
 _LEVEL_BYTES = {Level.OK: DiagnosticStatus.OK, Level.WARN: DiagnosticStatus.WARN,
@@ -33,16 +33,24 @@ def model_values(loaded: Loaded) -> dict[str, str]:
             'timings': loaded.timings}
 
 
-def count_values(counts: Counts) -> dict[str, int]:
+def count_values(counts: Counts) -> dict[str, Any]:
     """How frames ended; each reason has its key, also at 0."""
     values = {'received': counts.received, 'published': counts.published, 'superseded': counts.superseded,
-              'in_flight': counts.in_flight}
+              'in_flight': counts.in_flight, 'processing_s': f'{counts.processing_s:.2f}'}
     return values | {f'dropped.{reason}': n for reason, n in counts.dropped.items()}
 
 
+def stall(counts: Counts, stall_s: float) -> tuple[Level, str]:
+    """How bad it is that a frame is still being processed, and that in words, '' where all is well."""
+    level = stall_level(counts.processing_s, stall_s)
+    if level is Level.OK:
+        return level, ''
+    return level, f'a frame has been processed for {counts.processing_s:.1f} s (stall_s {stall_s:g} s)'
+
+
 def stage_values(stats: StageStats) -> dict[str, str]:
-    """Milliseconds a stage, over the last published frames; nan before the first."""
-    return {f'{stage}_{p}_ms': f'{1e3 * getattr(summary, p):.3f}'
+    """Milliseconds a stage, over the last published frames; empty before the first."""
+    return {f'{stage}_{p}_ms': f'{1e3 * getattr(summary, p):.3f}' if summary.count else ''
             for stage, summary in stats.summaries().items() for p in ('p50', 'p95', 'p99')}
 
 
@@ -54,13 +62,15 @@ def lost_since(before: Counts | None, now: Counts) -> dict[str, int]:
 
 
 def camera_status(name: str, camera: Camera, verdict: Verdict, counts: Counts, lost: Mapping[str, int],
-                  model: str) -> DiagnosticStatus:
+                  model: str, stall_s: float) -> DiagnosticStatus:
     """The state of one camera and of its frames while the node is active."""
     level, message = verdict.level, f'{verdict.state}: {verdict.text}'
     topics = camera.topics
     values = {'state': verdict.state, 'topic': topics.topic, 'asked_qos': topics.asked}
     if verdict.state in (WatchState.NOT_RECEIVED, WatchState.TIMEOUT):
         message = f'{verdict.state}: {topics.why_silent()}'
+    stalled, text = stall(counts, stall_s)
+    level, message = max(level, stalled), f'{message}; {text}' if text else message
     if topics.incompatible:
         level = max(level, Level.ERROR)
         message += f'; incompatible QoS policy on {topics.topic}: {", ".join(sorted(topics.incompatible))}'

@@ -2,10 +2,9 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 
-from shufflenet_ros.ros.allocator import keep_large_blocks
+# All other imports wait until main() has the signals in hand.
 from shufflenet_ros.ros.signals import StopSignals, leave
 
 STOP_TIMEOUT_S = 1.0
@@ -14,29 +13,30 @@ STOP_TIMEOUT_S = 1.0
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node; the exit status, 0 after SIGINT or SIGTERM."""
     signals = StopSignals()
+    from shufflenet_ros.ros.allocator import keep_large_blocks
     keep_large_blocks()
-    import rclpy  # after the signals are in hand: from here on it takes a while
+    import rclpy
     from rclpy.signals import SignalHandlerOptions
 
     _find_a_log_directory()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-        ended = _run(signals)
+        status, ended = _run(signals)
     except Exception as error:
         # Arguments or a parameter file that ROS cannot read; everything later is the node's own business.
         if not signals.stopped():
             print(f'classify_node: cannot start: {error}', file=sys.stderr)
             return 1
-        ended = True
+        status, ended = 0, True
     rclpy.try_shutdown()
     signals.ignore_more()
     if not ended:
-        leave()
-    return 0
+        leave(status)
+    return status
 
 
-def _run(signals: StopSignals) -> bool:
-    """Make the node and spin it; whether its worker has ended."""
+def _run(signals: StopSignals) -> tuple[int, bool]:
+    """Make the node and spin it; the exit status, and whether each inference has ended."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
 
@@ -49,10 +49,11 @@ def _run(signals: StopSignals) -> bool:
     executor.add_node(node)
     if node.value_of('autostart') and not signals.stopped() and node.trigger_configure() == SUCCESS:
         node.trigger_activate()
-    spin_guarded(executor, lambda: signals.stopped() or not rclpy.ok(), node.note_callback_error)
+    spin_guarded(executor, lambda: signals.stopped() or not rclpy.ok() or node.exit_status != 0,
+                 node.errors.note)
     ended = node.close(STOP_TIMEOUT_S)
     executor.shutdown(timeout_sec=0.0)
-    return ended
+    return node.exit_status, ended
 
 
 def _find_a_log_directory() -> None:
@@ -66,6 +67,7 @@ def _find_a_log_directory() -> None:
             return
     except OSError:
         pass
+    import tempfile
     os.environ['ROS_LOG_DIR'] = instead = tempfile.mkdtemp(prefix='ros_log_')
     print(f"classify_node: {wanted} can't be written; logs go to {instead}", file=sys.stderr)
 

@@ -7,33 +7,28 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionInfo
 
 from shufflenet_ros.backends.open import Loaded, load
 from shufflenet_ros.core.classifier import Classifier
-from shufflenet_ros.core.engine import Counts, Engine
+from shufflenet_ros.core.engine import BusyError, Engine
 from shufflenet_ros.core.frame import Options
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.reasons import printable
-from shufflenet_ros.core.throttle import LogThrottle
-from shufflenet_ros.core.watch import Level, RateWatch, WatchState
+from shufflenet_ros.core.watch import RateWatch, WatchState
 from shufflenet_ros.ros.cameras import CameraTopics
-from shufflenet_ros.ros.checked import CheckedParameters
-from shufflenet_ros.ros.diagnostics import camera_status, count_values, lost_since, model_values, status
+from shufflenet_ros.ros.health import WatchedNode
 from shufflenet_ros.ros.messages import label_info, vision_info
 from shufflenet_ros.ros.parameters import Refusal
 from shufflenet_ros.ros.qos import warn_of_idle_overrides
+from shufflenet_ros.ros.requests import limit_parameter_requests
 from shufflenet_ros.ros.responder import Camera, Responder, Settings
 
-WATCH_PERIOD_S = 0.25
-DIAGNOSTICS_PERIOD_S = 1.0
 STOP_TIMEOUT_S = 3.0
-ERROR_SHOWN_S = 10.0
+MAX_ABANDONED = 3  # inferences that never end; each keeps a thread and a model
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
@@ -56,33 +51,19 @@ def _transition(goal: str, verdict: TransitionCallbackReturn) -> Callable[[Calla
     return decorate
 
 
-class ClassifyNode(CheckedParameters, LifecycleNode):
-    """Camera images in, labels and embeddings out.
-
-    Attributes:
-        state: the lifecycle state's name.
-        failure: why the last transition failed; '' after one that worked.
-    """
+class ClassifyNode(WatchedNode):
+    """Camera images in, labels and embeddings out."""
 
     def __init__(self, name: str = 'shufflenet', **kwargs: Any):
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **kwargs)
-        self.state, self.failure = 'unconfigured', ''
+        self.start_watching()
         self.declare_table()
-        self._loaded: Loaded | None = None
-        self._engine: Engine | None = None
+        limit_parameter_requests(self)
         self._responder: Responder | None = None
         self._cameras: dict[str, Camera] = {}
         self._configured = 0
-        self._errors, self._last_error, self._last_error_at = 0, '', float('-inf')
-        self._throttle = LogThrottle(time.monotonic)
-        self._told: dict[str, WatchState] = {}
-        self._shown: dict[str, Counts] = {}
-        self._shown_at = self._activated_at = float('-inf')
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._label_info = self.create_publisher(LabelInfo, '~/label_info', LATCHED)
         self._vision_info = self.create_publisher(VisionInfo, '~/vision_info', LATCHED)
-        # A ROS-time timer would stand still in simulation before the first /clock.
-        self.create_timer(WATCH_PERIOD_S, self.watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @_transition('inactive', FAILURE)
     def on_configure(self) -> None:
@@ -131,12 +112,18 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         return SUCCESS
 
     def close(self, timeout: float) -> bool:
-        """End of the process: whether the frame in work was finished within timeout seconds."""
-        return self._stop(timeout)
+        """End of the process: whether no inference runs any more, after timeout seconds at most.
+
+        False asks for `leave`: Python can't end well while a thread runs a model.
+        """
+        return self._stop(timeout) and self.abandoned() == 0
 
     def _configure(self) -> None:
         if self.refused_at_start:
             raise Refusal('; '.join(self.refused_at_start.values()))
+        if (stuck := self.abandoned()) >= MAX_ABANDONED:
+            raise BusyError(f'{stuck} inferences never ended, each keeps a thread and its model: '
+                            'start the process again')
         value = self.value_of
         started = time.monotonic()
         cv2.setNumThreads(value('threads'))  # left alone, OpenCV wakes every core for one small resize
@@ -177,7 +164,11 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
     def _activate(self) -> None:
         assert self._engine is not None and self._responder is not None
         self._responder.open_since = time.monotonic()
-        self._engine.start()
+        try:
+            self._engine.start()
+        except BusyError as error:
+            raise BusyError(f'{error}: try again when it has ended, or clean up and configure, which loads '
+                            'the model anew beside it') from error
         for name, camera in self._cameras.items():
             camera.watch.reset()
             camera.topics.subscribe(self.receive)
@@ -187,9 +178,10 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         self._activated_at = time.monotonic()
 
     def _stop(self, timeout: float = STOP_TIMEOUT_S) -> bool:
+        """End the run; a frame gets timeout seconds since its start: a stalled one isn't waited for again."""
         for camera in self._cameras.values():
             camera.topics.unsubscribe()
-        ended = self._engine is None or self._engine.stop(timeout)
+        ended = self._engine is None or self._engine.stop(timeout - self._engine.total().processing_s)
         if self._responder is not None:
             self._responder.open_since = math.inf
         if not ended:
@@ -200,15 +192,20 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
     def _release(self) -> None:
         for camera in self._cameras.values():
             camera.topics.destroy()
-        self._cameras.clear()
+        if self._engine is not None and not self._engine.stop(0.0):
+            self._abandoned.append(self._engine)
+        self._cameras = {}  # a new one: an inference that still runs keeps its own
         self._shown.clear()
         self._loaded = self._engine = self._responder = None
 
     def receive(self, camera: str, message: Any) -> None:
         """An image has come: put it into its camera's slot, nothing else."""
-        self._cameras[camera].watch.note()
-        if self._engine is not None:
-            self._engine.submit(camera, message)
+        try:
+            self._cameras[camera].watch.note()
+            if self._engine is not None:
+                self._engine.submit(camera, message)
+        except Exception as error:
+            self.errors.note_image(error)
 
     def parameters_changed(self) -> None:
         """Use the new values from the next frame on."""
@@ -237,64 +234,3 @@ class ClassifyNode(CheckedParameters, LifecycleNode):
         self.failure = f'{transition} failed: {error}' if str(error) else f'{transition} failed: {error!r}'
         self.get_logger().error(printable(self.failure, 2000))
         self.get_logger().debug(''.join(traceback.format_exception(error)))
-
-    def note_callback_error(self, error: Exception) -> None:
-        """A callback raised, ours or one inside rclpy: count it, log it now and then, show it."""
-        self._errors += 1
-        self._last_error = printable(f'{type(error).__name__}: {error}')
-        self._last_error_at = time.monotonic()
-        more = self._throttle.admit(type(error))
-        if more is not None:
-            where = ''.join(traceback.format_exception(error))
-            self.get_logger().error(
-                f'a callback failed and the node goes on ({more} more not shown):\n{where}')
-
-    def watch(self) -> None:
-        """See how the cameras do; publish diagnostics each second, and at once when a state changes."""
-        changed = False
-        for name, camera in self._cameras.items() if self.state == 'active' else ():
-            changed |= self._watch_camera(name, camera)
-        if changed or time.monotonic() - self._shown_at >= DIAGNOSTICS_PERIOD_S - WATCH_PERIOD_S / 2:
-            self._shown_at = time.monotonic()
-            stamp = self.get_clock().now().to_msg()
-            self._diagnostics.publish(DiagnosticArray(header=Header(stamp=stamp), status=self._statuses()))
-
-    def _watch_camera(self, name: str, camera: Camera) -> bool:
-        """Log a change of the camera's state; a camera has timeout_s to send its first frame."""
-        verdict = camera.watch.check()
-        waiting = time.monotonic() - self._activated_at < max(1.0, self.value_of('timeout_s'))
-        if verdict.state is self._told[name] or verdict.state is WatchState.NOT_RECEIVED and waiting:
-            return False
-        self._told[name] = verdict.state
-        if verdict.state in (WatchState.NOT_RECEIVED, WatchState.TIMEOUT):
-            self.get_logger().warning(f'{camera.title}: {verdict.text}. {camera.topics.why_silent()}')
-        elif verdict.state is WatchState.OK:
-            self.get_logger().info(f'{camera.title}: {verdict.text}')
-        else:
-            self.get_logger().warning(f'{camera.title}: {verdict.state}, {verdict.text}',
-                                      throttle_duration_sec=5.0)
-        return True
-
-    def _statuses(self) -> list[DiagnosticStatus]:
-        statuses = [self._own_status()]
-        if self.state != 'active' or self._engine is None or self._loaded is None:
-            return statuses
-        for name, camera in self._cameras.items():
-            counts = self._engine.counts(name)
-            lost = lost_since(self._shown.get(name), counts)
-            self._shown[name] = counts
-            statuses.append(camera_status(f'{self.get_fully_qualified_name()}: {camera.title}', camera,
-                                          camera.watch.check(), counts, lost, self._loaded.card.name))
-        return statuses
-
-    def _own_status(self) -> DiagnosticStatus:
-        level, message, model = Level.OK, self.state, self.value_of('model')
-        values: dict[str, Any] = {'state': self.state, 'model': model}
-        if self._loaded is not None and self._engine is not None:
-            values |= model_values(self._loaded) | count_values(self._engine.total())
-        values |= {'callback_errors': self._errors, 'last_callback_error': self._last_error}
-        if self.failure:
-            level, message = Level.ERROR, f'{self.state}: {self.failure}'
-        if time.monotonic() - self._last_error_at < ERROR_SHOWN_S:
-            level, message = Level.ERROR, f'{message}; a callback failed: {self._last_error}'
-        return status(f'{self.get_fully_qualified_name()}: node', model, level, message, values)

@@ -79,7 +79,7 @@ class Bench:
         self._node_executor.add_node(self.node)
         self._wake = self.node.create_guard_condition(lambda: None)
         self._spinning = threading.Thread(target=spin_guarded, daemon=True, args=(
-            self._node_executor, self._closing.is_set, self.node.note_callback_error))
+            self._node_executor, self._closing.is_set, self.node.errors.note))
         self.operator = Node(f'operator_of_{name}', context=context, use_global_arguments=False)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.operator)

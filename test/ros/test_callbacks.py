@@ -131,11 +131,12 @@ def active(shared: Bench) -> Bench:
 @pytest.mark.parametrize('point', IN_SPIN)
 def test_d5_a_callback_that_raises_is_counted_and_the_next_frame_answered(
         active: Bench, faults: dict[str, Fault], point: str, error: type[Exception]) -> None:
-    before = active.node._errors
+    before = active.node.errors.total
     faults[point].arm(error)
     IN_SPIN[point][2](active)
-    wait_for(lambda: faults[point].raised and active.node._errors > before, f'the fault in {point}', 10.0)
-    assert active.node._errors == before + 1
+    wait_for(lambda: faults[point].raised and active.node.errors.total > before, f'the fault in {point}',
+             10.0)
+    assert active.node.errors.total == before + 1
     assert active.alive and active.state() == 'active'
     assert active.answered()
     said = active.node._own_status()
@@ -149,7 +150,7 @@ def test_d5_a_worker_that_raises_drops_that_frame_and_answers_the_next(
     reason = Reason.NO_MEMORY if error is MemoryError else Reason.BACKEND_ERROR
     engine = active.node._engine
     assert engine is not None
-    before, errors = engine.total(), active.node._errors
+    before, errors = engine.total(), active.node.errors.total
     faults[point].arm(error)
     stamp = active.show()
     wait_for(lambda: engine.total().dropped[reason] > before.dropped[reason], f'the drop in {point}', 10.0)
@@ -158,7 +159,7 @@ def test_d5_a_worker_that_raises_drops_that_frame_and_answers_the_next(
     assert stamp not in {answer.header.stamp.sec for answer in active.heard}
     now = engine.total()
     assert now.dropped[reason] == before.dropped[reason] + 1 and now.published > before.published
-    assert active.node._errors == errors
+    assert active.node.errors.total == errors
 
 
 def test_d5_a_log_of_a_drop_that_raises_costs_nothing(active: Bench, faults: dict[str, Fault]) -> None:
@@ -198,7 +199,7 @@ def test_d5_a_node_that_cannot_even_clean_up_is_finalized(faults: dict[str, Faul
 
 
 def test_d5_a_storm_of_exceptions_leaves_services_answering(active: Bench, faults: dict[str, Fault]) -> None:
-    before = active.node._errors
+    before = active.node.errors.total
     faults['image callback'].arm(RuntimeError, times=100)
 
     def more() -> bool:
@@ -207,12 +208,12 @@ def test_d5_a_storm_of_exceptions_leaves_services_answering(active: Bench, fault
         return faults['image callback'].times == 0
     wait_for(more, '100 exceptions', 30.0)
     assert active.alive and active.answered()
-    assert active.node._errors == before + 100
+    assert active.node.errors.total == before + 100
 
 
 def test_d8_a_raw_parameter_of_any_type_leaves_the_node_alive(active: Bench) -> None:
     """rclpy's own service raises on a type that it does not know, and gives no answer then."""
-    before, unknown = active.node._errors, 0
+    before, unknown = active.node.errors.total, 0
     for number in range(256):
         name = ('top_k', 'cameras', 'no_such')[number % 3]
         message = ParameterMessage(name=name, value=ParameterValue(type=number))
@@ -223,7 +224,7 @@ def test_d8_a_raw_parameter_of_any_type_leaves_the_node_alive(active: Bench) -> 
             assert not verdict.successful and verdict.reason
         else:
             unknown += 1
-            wait_for(lambda: active.node._errors == before + unknown, f'type {number}', 10.0)  # noqa: B023
+            wait_for(lambda: active.node.errors.total == before + unknown, f'type {number}', 10.0)  # noqa: B023
     assert active.alive and active.state() == 'active' and active.answered()
 
 

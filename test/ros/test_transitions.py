@@ -75,7 +75,7 @@ def test_d1_an_illegal_transition_is_refused_and_changes_nothing(context: Contex
         for number, label in illegal(state):
             assert refuses(b, number, label), (state, number, label)
             assert b.state() == b.node.state == state, (state, number, label)
-        assert b.alive and (b.node._errors == 0 or not ANSWERS_ILLEGAL_IDS)
+        assert b.alive and (b.node.errors.total == 0 or not ANSWERS_ILLEGAL_IDS)
 
 
 @pytest.mark.parametrize(('state', 'number'), [(state, number) for state in LEGAL for number in LEGAL[state]])
@@ -87,7 +87,7 @@ def test_d1_a_legal_transition_works_by_id_and_by_label(context: Context, model:
             b.bring_to(state)
             assert b.change(*request)
             assert b.state() == b.node.state == goal
-            assert b.alive and b.node._errors == 0
+            assert b.alive and b.node.errors.total == 0
 
 
 def test_d1_illegal_transitions_during_an_inference_do_not_disturb_it(context: Context, model: Path) -> None:
@@ -103,7 +103,7 @@ def test_d1_illegal_transitions_during_an_inference_do_not_disturb_it(context: C
             assert b.node.state == 'active'
         assert slow.begun.wait(2.0)
         assert b.answered()
-        assert b.alive and (b.node._errors == 0 or not ANSWERS_ILLEGAL_IDS)
+        assert b.alive and (b.node.errors.total == 0 or not ANSWERS_ILLEGAL_IDS)
 
 
 @pytest.mark.parametrize('labels', [('deactivate',), ('deactivate', 'cleanup'), ('shutdown',)])
@@ -216,4 +216,4 @@ def test_d2_a_random_walk_under_frames_leaves_nothing_behind(context: Context, m
         # An answer that is still on its way may hold a file; growth by the walk would be 50 and more.
         assert {**after, 'files': 0} == {**before, 'files': 0}
         assert abs(after['files'] - before['files']) <= 2
-        assert b.alive and b.node._errors == 0
+        assert b.alive and b.node.errors.total == 0

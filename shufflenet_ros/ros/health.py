@@ -1,0 +1,190 @@
+"""How the node watches itself and its cameras, and what it tells of that in /diagnostics and the log."""
+
+import time
+import traceback
+from collections import deque
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.clock import Clock, ClockType
+from rclpy.impl.rcutils_logger import RcutilsLogger
+from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import Header
+
+from shufflenet_ros.backends.open import Loaded
+from shufflenet_ros.core.engine import Counts, Engine
+from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.throttle import LogThrottle
+from shufflenet_ros.core.watch import Level, WatchState
+from shufflenet_ros.ros.checked import CheckedParameters
+from shufflenet_ros.ros.diagnostics import (
+    camera_status,
+    count_values,
+    lost_since,
+    model_values,
+    stall,
+    status,
+)
+from shufflenet_ros.ros.responder import Camera
+
+WATCH_PERIOD_S = 0.25
+DIAGNOSTICS_PERIOD_S = 1.0
+ERROR_SHOWN_S = 10.0
+EXIT_STALLED = 70  # EX_SOFTWARE of sysexits.h
+
+
+class CallbackErrors:
+    """Exceptions of callbacks: each is counted, now and then one is logged, the last 10 s are shown.
+
+    However many come, nothing else happens: most can be brought about by anybody on the network.
+
+    Attributes:
+        total: all of them.
+        images: those of the image callback.
+    """
+
+    def __init__(self, logger: RcutilsLogger):
+        self._logger = logger
+        self._throttle = LogThrottle(time.monotonic)
+        self._times: deque[float] = deque(maxlen=10_000)
+        self._last = ''
+        self.total = self.images = 0
+
+    def note(self, error: Exception) -> None:
+        """A callback raised, ours or one inside rclpy."""
+        self.total += 1
+        self._times.append(time.monotonic())
+        self._last = printable(f'{type(error).__name__}: {error}')
+        more = self._throttle.admit(type(error))
+        if more is not None:
+            where = ''.join(traceback.format_exception(error))
+            self._logger.error(f'a callback failed and the node goes on ({more} more not shown):\n{where}')
+
+    def note_image(self, error: Exception) -> None:
+        """The image callback raised: that frame is lost before it was counted."""
+        self.images += 1
+        self.note(error)
+
+    def text(self) -> str:
+        """The last ten seconds in words, '' where all went well."""
+        n = self._lately()
+        return f'a callback failed: {self._last} ({n} in the last {ERROR_SHOWN_S:g} s)' if n else ''
+
+    def values(self) -> dict[str, Any]:
+        """For /diagnostics."""
+        return {'callback_errors': self.total, 'image_callback_errors': self.images,
+                'callback_errors_hz': f'{self._lately() / ERROR_SHOWN_S:.1f}',
+                'last_callback_error': self._last}
+
+    def _lately(self) -> int:
+        while self._times and self._times[0] < time.monotonic() - ERROR_SHOWN_S:
+            self._times.popleft()
+        return len(self._times)
+
+
+class WatchedNode(CheckedParameters, LifecycleNode):
+    """The part of the node that watches.
+
+    Attributes:
+        state: the lifecycle state's name.
+        failure: why the last transition failed; '' after one that worked.
+        errors: exceptions of callbacks.
+        exit_status: other than 0 once the process must end.
+    """
+
+    _loaded: Loaded | None = None
+    _engine: Engine | None = None
+    _cameras: dict[str, Camera]
+    _activated_at = float('-inf')
+
+    def start_watching(self) -> None:
+        """Publish diagnostics from now on."""
+        self.state, self.failure, self.exit_status = 'unconfigured', '', 0
+        self.errors = CallbackErrors(self.get_logger())
+        self._told: dict[str, WatchState] = {}
+        self._shown: dict[str, Counts] = {}
+        self._shown_at = float('-inf')
+        self._stalled = Level.OK
+        self._abandoned: list[Engine] = []  # released while an inference in them had not ended
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        # A ROS-time timer would stand still in simulation before the first /clock.
+        self.create_timer(WATCH_PERIOD_S, self.watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def watch(self) -> None:
+        """See how all do; publish diagnostics each second, and at once when a state changes."""
+        changed = self._watch_worker()
+        for name, camera in self._cameras.items() if self.state == 'active' else ():
+            changed |= self._watch_camera(name, camera)
+        if changed or time.monotonic() - self._shown_at >= DIAGNOSTICS_PERIOD_S - WATCH_PERIOD_S / 2:
+            self._shown_at = time.monotonic()
+            stamp = self.get_clock().now().to_msg()
+            self._diagnostics.publish(DiagnosticArray(header=Header(stamp=stamp), status=self._statuses()))
+
+    def abandoned(self) -> int:
+        """How many inferences still run in engines that were released."""
+        self._abandoned = [engine for engine in self._abandoned if not engine.stop(0.0)]
+        return len(self._abandoned)
+
+    def _watch_worker(self) -> bool:
+        """Log when an inference stalls and when it goes on; end the process where stall_exit_s says so."""
+        counts = self._engine.total() if self._engine is not None else None
+        level, text = stall(counts, self.value_of('stall_s')) if counts else (Level.OK, '')
+        before, self._stalled = self._stalled, level
+        if level is Level.ERROR and before is not Level.ERROR:
+            self.get_logger().error(f'{text}. No other is answered meanwhile')
+        elif before is Level.ERROR:
+            self.get_logger().info('the frame that took so long has ended')
+        limit = self.value_of('stall_exit_s')
+        if counts and 0.0 < limit < counts.processing_s and not self.exit_status:
+            self.exit_status = EXIT_STALLED
+            self.get_logger().fatal(
+                f'a frame has been processed for {counts.processing_s:.1f} s, stall_exit_s is {limit:g}: '
+                f'the process ends with status {EXIT_STALLED}')
+        return level is not before
+
+    def _watch_camera(self, name: str, camera: Camera) -> bool:
+        """Log a change of the camera's state; a camera has timeout_s to send its first frame."""
+        verdict = camera.watch.check()
+        waiting = time.monotonic() - self._activated_at < max(1.0, self.value_of('timeout_s'))
+        if verdict.state is self._told[name] or verdict.state is WatchState.NOT_RECEIVED and waiting:
+            return False
+        self._told[name] = verdict.state
+        if verdict.state in (WatchState.NOT_RECEIVED, WatchState.TIMEOUT):
+            self.get_logger().warning(f'{camera.title}: {verdict.text}. {camera.topics.why_silent()}')
+        elif verdict.state is WatchState.OK:
+            self.get_logger().info(f'{camera.title}: {verdict.text}')
+        else:
+            self.get_logger().warning(f'{camera.title}: {verdict.state}, {verdict.text}',
+                                      throttle_duration_sec=5.0)
+        return True
+
+    def _statuses(self) -> list[DiagnosticStatus]:
+        statuses = [self._own_status()]
+        if self.state != 'active' or self._engine is None or self._loaded is None:
+            return statuses
+        for name, camera in self._cameras.items():
+            counts = self._engine.counts(name)
+            lost = lost_since(self._shown.get(name), counts)
+            self._shown[name] = counts
+            statuses.append(camera_status(
+                f'{self.get_fully_qualified_name()}: {camera.title}', camera, camera.watch.check(), counts,
+                lost, self._loaded.card.name, self.value_of('stall_s')))
+        return statuses
+
+    def _own_status(self) -> DiagnosticStatus:
+        model, told = self.value_of('model'), [(Level.OK, self.state)]
+        values: dict[str, Any] = {'state': self.state, 'model': model}
+        if self.failure:
+            told.append((Level.ERROR, self.failure))
+        if self._loaded is not None and self._engine is not None:
+            counts = self._engine.total()
+            values |= model_values(self._loaded) | count_values(counts)
+            told.append(stall(counts, self.value_of('stall_s')))
+        if abandoned := self.abandoned():
+            told.append((Level.WARN, f'inferences that never ended: {abandoned}, each keeps a thread and its '
+                                     'model until the process ends'))
+        if text := self.errors.text():
+            told.append((Level.ERROR, text))
+        values |= {'abandoned': abandoned} | self.errors.values()
+        return status(f'{self.get_fully_qualified_name()}: node', model, max(level for level, _ in told),
+                      '; '.join(text for _, text in told if text), values)
