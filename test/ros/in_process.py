@@ -146,9 +146,13 @@ class Bench:
 
     def wait_for_subscription(self) -> None:
         """Until the node and the operator have found each other's topics."""
+        self.wait_for_subscription_alone()
+        wait_for(self.answered, 'a first answer')
+
+    def wait_for_subscription_alone(self) -> None:
+        """The same of a node that answers nothing."""
         wait_for(lambda: self._images.get_subscription_count() and self.operator.count_publishers(
             f'{self.name}/classification'), 'the node to subscribe and to publish')
-        wait_for(self.answered, 'a first answer')
 
     def answered(self) -> bool:
         """Whether a new picture gets its answer within a second."""
@@ -207,3 +211,24 @@ def slow_down(node: ClassifyNode, seconds: float) -> SlowBackend:
     classifier = node._responder._classifier
     classifier.backend = slow = SlowBackend(classifier.backend, seconds)
     return slow
+
+
+class StuckBackend:
+    """A backend that does not come back from C code before it is told to."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend, self.name, self.provider = backend, backend.name, backend.provider
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def run(self, tensor: np.ndarray) -> Outputs:
+        self.begun.set()
+        self.go_on.wait(120.0)
+        return self._backend.run(tensor)
+
+
+def block(node: ClassifyNode) -> StuckBackend:
+    """Let the next inference of a configured node hang."""
+    assert node._responder is not None
+    classifier = node._responder._classifier
+    classifier.backend = stuck = StuckBackend(classifier.backend)
+    return stuck

@@ -15,10 +15,12 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('onnx', reason='needs the extra export')
 
-from in_process import Bench, bench, ros_context, slow_down, trusted_bundle
+from diagnostic_msgs.msg import DiagnosticStatus
+from in_process import Bench, bench, block, ros_context, slow_down, trusted_bundle
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.context import Context
+from replaying import wait_for
 
 # Jazzy's rclpy raises in its own service on an illegal id: the guarded spin goes on, the state stays, and
 # nobody gets an answer.
@@ -151,24 +153,58 @@ def test_d3_an_inference_that_outlasts_the_wait_is_not_sent(context: Context, mo
         b.wait_for_subscription()
 
 
-def test_d3_nor_after_the_node_is_active_again_meanwhile(context: Context, model: Path) -> None:
+def test_d3_an_activate_behind_a_stuck_inference_fails_at_once(context: Context, model: Path) -> None:
     with bench(context, model) as b:
         b.bring_to('inactive')
-        slow = slow_down(b.node, 0.0)
+        stuck = block(b.node)
+        b.bring_to('active')
+        b.wait_for_subscription_alone()
+        in_work = b.show()
+        assert stuck.begun.wait(5.0)
+        assert b.change(label='deactivate')
+        for _ in range(2):
+            assert not b.change(label='activate') and b.state() == b.node.state == 'inactive'
+            said = b.node._own_status()
+            assert said.level == DiagnosticStatus.ERROR
+            assert 'activate failed: a frame has been processed for' in said.message
+            assert 'clean up and configure' in said.message
+        stuck.go_on.set()
+        wait_for(lambda: b.node._engine and not b.node._engine.total().in_flight, 'its end')
         b.bring_to('active')
         b.wait_for_subscription()
-        slow.seconds = 4.0
-        slow.begun.clear()
-        slow.ended.clear()
-        in_work = b.show()
-        assert slow.begun.wait(5.0)
-        assert b.change(label='deactivate') and b.change(label='activate')
-        assert not slow.ended.is_set(), 'the node is active again while the old frame is in work'
-        slow.seconds = 0.0
-        assert slow.ended.wait(5.0)
-        b.wait_for_subscription()
-        assert b.answered()
         assert in_work not in {answer.header.stamp.sec for answer in b.heard}
+
+
+def test_d3_clean_up_and_configure_cure_a_stuck_inference_but_not_for_ever(
+        context: Context, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('shufflenet_ros.ros.node.MAX_ABANDONED', 2)
+    with bench(context, model) as b:
+        stuck = []
+        for n in (1, 2):
+            b.bring_to('inactive')
+            stuck.append(block(b.node))
+            b.bring_to('active')
+            b.wait_for_subscription_alone()
+            b.show()
+            assert stuck[-1].begun.wait(5.0)
+            b.bring_to('unconfigured')
+            said = b.node._own_status()
+            assert said.level == DiagnosticStatus.WARN
+            assert f'inferences that never ended: {n}' in said.message
+            if n == 1:  # the new worker answers beside the stuck one
+                b.bring_to('active')
+                b.wait_for_subscription()
+                assert b.answered()
+                b.bring_to('unconfigured')
+        assert not b.change(label='configure')
+        assert 'configure failed: 2 inferences never ended' in b.node.failure
+        assert b.node.close(0.0) is False, 'Python must not end in the ordinary way now'
+        for one in stuck:
+            one.go_on.set()
+        wait_for(lambda: b.node.abandoned() == 0, 'their ends')
+        b.bring_to('active')
+        b.wait_for_subscription()
+        assert b.answered() and b.node.close(5.0)
 
 
 def held(b: Bench) -> dict[str, int]:
