@@ -33,6 +33,7 @@ from shufflenet_ros.ros.responder import Responder
 from shufflenet_ros.ros.spin import spin_guarded
 
 ERRORS = (ValueError, MemoryError, RuntimeError)
+STORM = 300
 
 
 @dataclass
@@ -209,6 +210,33 @@ def test_d5_a_storm_of_exceptions_leaves_services_answering(active: Bench, fault
     wait_for(more, '100 exceptions', 30.0)
     assert active.alive and active.answered()
     assert active.node.errors.total == before + 100
+
+
+def test_d5_a_storm_from_the_network_stops_nothing(active: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    """Decided: however many errors anybody brings about, the node stays active, and tells the rate."""
+    before = active.node.errors.total
+    bad = SetParameters.Request(parameters=[ParameterMessage(name='top_k', value=ParameterValue(type=255))])
+    for _ in range(STORM // 10):
+        for _ in range(10):
+            active.send(SetParameters, 'set_parameters', bad)
+        assert active.answered(), 'frames are answered in between'
+    wait_for(lambda: active.node.errors.total == before + STORM, f'{STORM} errors', 30.0)
+    assert active.alive and active.state() == 'active' and active.node.exit_status == 0
+    said = active.node._own_status()
+    values = {pair.key: pair.value for pair in said.values}
+    assert said.level == DiagnosticStatus.ERROR and 'in the last 10 s)' in said.message
+    assert float(values['callback_errors_hz']) > 0.0
+    assert values['callback_errors'] == str(before + STORM)
+    assert capfd.readouterr().err.count('a callback failed') <= 10, 'a line in 5 s, not one an error'
+
+
+def test_errors_of_the_image_callback_count_apart(active: Bench, faults: dict[str, Fault]) -> None:
+    for point, apart in (('arrival watch', 1), ('parameter service', 0)):
+        total, images = active.node.errors.total, active.node.errors.images
+        faults[point].arm(RuntimeError)
+        IN_SPIN[point][2](active)
+        wait_for(lambda: active.node.errors.total > total, f'the fault in {point}', 10.0)  # noqa: B023
+        assert (active.node.errors.total, active.node.errors.images) == (total + 1, images + apart)
 
 
 def test_d8_a_raw_parameter_of_any_type_leaves_the_node_alive(active: Bench) -> None:
