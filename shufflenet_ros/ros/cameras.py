@@ -114,7 +114,7 @@ class CameraTopics:
             hint = f'the {policies} policy does not match: set image_qos.* or its qos_overrides'
         elif all(info.topic_type != self._type_name for info in publishers):
             hint = f'they send {publishers[0].topic_type}, expected {self._type_name}' + (
-                self._elsewhere() or ': set image_transport and image_topic to where images are')
+                self._elsewhere() or '; no topic here has images that this node reads')
         else:
             hint = ('publishers match but nothing arrives: large best-effort images need bigger '
                     'shared-memory segments, see config/fastdds_large_images.xml')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +19,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 
 from driving import RED, Driver, Stream, active_node, driver, plain, ros_arguments
 from onnx import helper, numpy_helper
-from replaying import process, wait_for
+from replaying import ROOT, process, wait_for
 from tiny_bundle import tiny_bundle
 from vision_msgs.msg import Classification
 
@@ -29,6 +30,7 @@ from shufflenet_ros.backends.open import load
 EXIT_S = 5.0  # promised are 2 s; a loaded machine gets some more
 SIDE, PRODUCTS = 1200, 24  # of the slow model: some seconds on one core
 IDLE_S = 6.0
+EARLY, EARLY_S = 5, 0.15  # starts, and the latest moment of a signal in them
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -125,20 +127,66 @@ def test_a_signal_during_a_long_inference(drive: Driver, models: Path, tmp_path:
         assert_ends_well(node, log, number)
 
 
-@pytest.mark.parametrize('after_s', [0.05, 0.4, 1.0])
-def test_a_signal_while_starting(own_domain: None, models: Path, tmp_path: Path, after_s: float) -> None:
-    """Before main() has the signals in hand Python's own default ends the process; from then on it is 0."""
+@pytest.mark.parametrize(('after_s', 'number'), list(zip((0.0, 0.0, 0.003, 0.03, 0.3, 1.0), SIGNALS * 3)))
+def test_a_signal_while_starting(own_domain: None, models: Path, tmp_path: Path, after_s: float,
+                                 number: signal.Signals) -> None:
+    """From main()'s first statement on it is status 0, in the middle of imports and of loading alike."""
     log = tmp_path / 'node.log'
     with process(ros_arguments({'model': models / 'tiny.onnx', 'autostart': True}), log) as node:
-        wait_for(lambda: catches(node.pid, signal.SIGTERM), 'the handler')
+        until = time.monotonic() + 30.0
+        while not in_hand(node.pid):  # without a pause: it is to be the first moment
+            assert node.poll() is None and time.monotonic() < until, log.read_text()
         time.sleep(after_s)
-        assert_ends_well(node, log, signal.SIGTERM)
+        assert_ends_well(node, log, number)
 
 
-def catches(pid: int, number: signal.Signals) -> bool:
-    """Whether the process has a handler of its own for the signal."""
-    mask = Path(f'/proc/{pid}/status').read_text().split('SigCgt:')[1].split()[0]
-    return bool(int(mask, 16) & 1 << (number - 1))
+def test_a_signal_before_main_is_pythons_own_business(own_domain: None, tmp_path: Path) -> None:
+    """SIGTERM ends it as it ends any Python; and never with a status or a word that is neither."""
+    statuses = []
+    for i in range(EARLY):
+        log = tmp_path / f'{i}.log'
+        with process(['-c', 'import sys; from shufflenet_ros.ros.main import main; sys.exit(main())'],
+                     log) as node:
+            time.sleep(EARLY_S * i / EARLY)
+            ready = in_hand(node.pid)
+            node.send_signal(signal.SIGTERM)
+            statuses.append(node.wait(30.0))
+            assert statuses[-1] in ((0,) if ready else (0, -signal.SIGTERM)), log.read_text()
+            assert 'Traceback' not in log.read_text()
+    print(statuses)
+    assert statuses[0] == -signal.SIGTERM, 'the first comes before Python has begun'
+
+
+def in_hand(pid: int) -> bool:
+    """Whether the process has a handler of its own for SIGTERM, or holds it back until it has one."""
+    status = Path(f'/proc/{pid}/status').read_text()
+    masks = [int(status.split(f'{name}:')[1].split()[0], 16) for name in ('SigBlk', 'SigCgt')]
+    return any(mask & 1 << (signal.SIGTERM - 1) for mask in masks)
+
+
+def test_a_signal_in_the_middle_of_taking_signals_in_hand_is_not_lost() -> None:
+    """Between the handler and the pipe that it writes to a signal would go nowhere."""
+    code = """
+import os, signal
+from shufflenet_ros.ros.signals import StopSignals
+set_wakeup_fd = signal.set_wakeup_fd
+def late(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return set_wakeup_fd(*args, **kwargs)
+signal.set_wakeup_fd = late
+os._exit(0 if StopSignals()._stopped.wait(10.0) else 3)
+"""
+    assert subprocess.run([sys.executable, '-c', code], timeout=30, check=False).returncode == 0
+
+
+def test_nothing_slow_is_imported_before_signals_are_in_hand() -> None:
+    """ctypes, socket and tempfile alone took 35 ms in which a signal killed."""
+    code = (f'import sys; sys.path.insert(0, {str(ROOT)!r}); old = set(sys.modules); '
+            'import shufflenet_ros.ros.main; print(*set(sys.modules) - old)')
+    new = subprocess.run([sys.executable, '-I', '-S', '-c', code], capture_output=True, text=True, timeout=30,
+                         check=True).stdout.split()
+    slow = {'ctypes', 'socket', 'tempfile', 'contextlib', 'rclpy', 'numpy', 'logging', 'typing', 'pathlib'}
+    assert 'shufflenet_ros.ros.signals' in new and not slow & set(new)
 
 
 def test_a_wrong_model_leaves_the_node_up_and_says_why(drive: Driver, tmp_path: Path) -> None:

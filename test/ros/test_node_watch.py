@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +15,24 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('onnx', reason='needs the extra export')
 
-from driving import BEST_EFFORT, RED, RELIABLE, Driver, Stream, active_node, driver, plain, stamped
+from driving import (
+    BEST_EFFORT,
+    RED,
+    RELIABLE,
+    Driver,
+    Stream,
+    active_node,
+    compressed,
+    driver,
+    plain,
+    stamped,
+)
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from replaying import wait_for
 from sensor_msgs.msg import CompressedImage, Image
 from tiny_bundle import tiny_bundle
+from vectors import filtered, png, smooth_rgb
 from vision_msgs.msg import Classification
 
 TOGGLES, ON_OFF_S, TIMEOUT_S, RATE_HZ = 4, 1.5, 0.7, 20.0
@@ -169,3 +183,33 @@ def test_a_publisher_of_another_type_is_named(bundle: Path, own_domain: None, tm
         with active_node(drive, log, {'model': bundle, 'timeout_s': TIMEOUT_S}, *remaps):
             hint = 'they send sensor_msgs/msg/CompressedImage, expected sensor_msgs/msg/Image'
             drive.status_when('camera', lambda s: hint in s.message, 'the type')
+
+
+def test_where_images_are_is_told_and_what_to_type_works(
+        bundle: Path, own_domain: None, tmp_path: Path, repo_root: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The camera is elsewhere and compressed: the hint names it, and a node that is started so answers."""
+    # The cameras of other tests are none of this one's.
+    monkeypatch.setenv('ROS_DOMAIN_ID', str((int(os.environ['ROS_DOMAIN_ID']) + 100) % 232))
+    log = tmp_path / 'node.log'
+    with driver('/lost') as drive:
+        camera = drive.node.create_publisher(CompressedImage, '/attic/eye/compressed', RELIABLE)
+        drive.node.create_publisher(Image, '/lost/debug_image', RELIABLE)  # what the node itself sends
+        with active_node(drive, log, {'model': bundle}, '-r', '__node:=lost', '-r', 'image_raw:=/nowhere'):
+            said = drive.status_when('camera', lambda s: 'NotReceived' in s.message, 'the hint').message
+            wait_for(lambda: '/attic/eye/compressed' in log.read_text(), 'the warning')
+        print(said)
+        assert 'no publisher; images are on ' in said and '/lost/' not in said
+        launch, = re.findall('`ros2 launch` with `(.*?)`', said)
+        assert launch == 'image_transport:=compressed image_topic:=/attic/eye'
+        shipped = (repo_root / 'launch' / 'classify.launch.py').read_text()
+        assert all(f"('{word.split(':=')[0]}'," in shipped for word in launch.split())
+        words = re.findall('`ros2 run` with `--ros-args (.*?)`', said)[0].split()
+        heard = drive.hear(Classification, '/lost/classification')
+        with active_node(drive, tmp_path / 'again.log', {'model': bundle}, '-r', '__node:=lost', *words):
+            picture = compressed(png((32, 24), 8, 2, filtered(smooth_rgb(24, 32))))
+
+            def answered() -> bool:
+                camera.publish(picture)
+                return bool(heard)
+            wait_for(answered, 'a result')
