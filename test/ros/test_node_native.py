@@ -26,6 +26,7 @@ from shufflenet_ros.backends.files import sha256_of
 from shufflenet_ros.backends.native_library import VARIABLE
 from shufflenet_ros.backends.open import load
 
+
 @pytest.fixture(autouse=True)
 def built(native_library: Path, own_domain: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library as the sources are now, for the node's process too."""
