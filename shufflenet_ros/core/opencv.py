@@ -9,12 +9,29 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
+from shufflenet_ros.core.frame import U8
 from shufflenet_ros.core.reasons import Dropped, Reason
 
 IO_MAX_PIXELS = 1 << 27
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(IO_MAX_PIXELS))
 
 import cv2 as cv2  # noqa: E402
+
+
+def resize(pixels: U8, size: tuple[int, int], interpolation: int) -> U8:
+    """cv2.resize of (H, W, 3) uint8 to `size` (height, width), also of one pixel, where OpenCV 4.5.4 fails."""
+    if pixels.shape[:2] == (1, 1):
+        return np.tile(pixels, (*size, 1))  # what every interpolation makes of it
+    return np.asarray(cv2.resize(pixels, size[::-1], interpolation=interpolation), np.uint8)
+
+
+def swap_red_and_blue(pixels: U8) -> U8:
+    """A copy of (H, W, 3) uint8 with first and last channel swapped, also of one pixel, as in `resize`."""
+    if pixels.shape[:2] == (1, 1):
+        return pixels[..., ::-1].copy()
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 @contextmanager

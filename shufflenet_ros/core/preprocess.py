@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.core.frame import F32, U8, Picture
-from shufflenet_ros.core.opencv import cv2
+from shufflenet_ros.core.opencv import cv2, resize, swap_red_and_blue
 from shufflenet_ros.core.reasons import Dropped, Reason
 
 _CV2_INTERPOLATION = {
@@ -41,8 +41,7 @@ def crop_and_resize(picture: Picture, spec: CardInput) -> U8:
     window = picture.pixels[top:top + h, left:left + w]
     if (h, w) == spec.size:
         return window
-    resized = cv2.resize(window, spec.size[::-1], interpolation=_CV2_INTERPOLATION[spec.interpolation])
-    return np.asarray(resized, np.uint8)
+    return resize(window, spec.size, _CV2_INTERPOLATION[spec.interpolation])
 
 
 def prepare(picture: Picture, spec: CardInput) -> npt.NDArray[Any]:
@@ -53,7 +52,7 @@ def prepare(picture: Picture, spec: CardInput) -> npt.NDArray[Any]:
     """
     image = crop_and_resize(picture, spec)
     if picture.color != spec.color:
-        image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+        image = swap_red_and_blue(image)
     if spec.dtype == 'float32':
         return _normalise(image, spec)
     if spec.layout == 'NCHW':

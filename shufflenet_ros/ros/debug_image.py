@@ -10,7 +10,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from shufflenet_ros.core.frame import U8, Label, Picture
-from shufflenet_ros.core.opencv import cv2
+from shufflenet_ros.core.opencv import cv2, resize, swap_red_and_blue
 
 MAX_WIDTH = 1280
 MAX_LINES = 5
@@ -22,10 +22,8 @@ def annotate(picture: Picture, labels: Sequence[Label]) -> U8:
     image = picture.pixels
     height, width = image.shape[:2]
     if width > MAX_WIDTH:
-        size = (MAX_WIDTH, max(1, height * MAX_WIDTH // width))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    rgb = picture.color == 'rgb'
-    image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8) if rgb else image.copy()
+        image = resize(image, (max(1, height * MAX_WIDTH // width), MAX_WIDTH), cv2.INTER_AREA)
+    image = swap_red_and_blue(image) if picture.color == 'rgb' else image.copy()
     scale = image.shape[1] / 900
     for row, label in enumerate(labels[:MAX_LINES], 1):
         where = (round(12 * scale), round(34 * scale * row))

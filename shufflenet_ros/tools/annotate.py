@@ -9,7 +9,7 @@ import numpy as np
 
 from shufflenet_ros.core.files import WriteError, replacing, writing
 from shufflenet_ros.core.frame import U8, Label, Picture
-from shufflenet_ros.core.opencv import cv2
+from shufflenet_ros.core.opencv import cv2, resize
 from shufflenet_ros.core.reasons import printable
 
 HEIGHT = 480
@@ -31,10 +31,9 @@ def letterbox(picture: Picture, size: tuple[int, int]) -> U8:
     fit = min(size[0] / pixels.shape[0], size[1] / pixels.shape[1])
     height, width = (max(1, round(side * fit)) for side in pixels.shape[:2])
     interpolation = cv2.INTER_AREA if fit < 1 else cv2.INTER_LINEAR
-    resized = cv2.resize(pixels, (width, height), interpolation=interpolation)
     canvas = np.zeros((*size, 3), np.uint8)
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    canvas[top:top + height, left:left + width] = resized
+    canvas[top:top + height, left:left + width] = resize(pixels, (height, width), interpolation)
     return canvas
 
 

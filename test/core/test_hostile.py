@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -42,6 +43,9 @@ RAW_FRAMES, COMPRESSED_FRAMES = 15_000, 5_000
 FRAMES_A_SEED = 20  # hypothesis draws the seed alone: drawing each field takes it longer than the decoder
 MAX_PIXELS = 4096
 RGB = smooth_rgb(24, 32)
+# What a decoder makes of a damaged JPEG is its own guess. libjpeg-turbo 3, which Pillow and OpenCV since 4.10
+# bring, guesses otherwise than 2.1 in OpenCV 4.5 and 4.6: there the pixels are not compared.
+GUESSES_ALIKE = tuple(map(int, cv2.__version__.split('.')[:2])) >= (4, 10)
 
 
 def jpeg(**options: object) -> bytes:
@@ -158,6 +162,8 @@ def test_hostile_compressed_frames(capsys: pytest.CaptureFixture[str]) -> None:
                     warnings.simplefilter('ignore')  # Pillow's, about metadata that we do not read
                     expected = np.asarray(Pillow.open(io.BytesIO(data)).convert('RGB'))
                 assert got.shape == expected.shape, data
+                if data[0] == 0xFF and not GUESSES_ALIKE:
+                    continue
                 assert np.abs(got.astype(int) - expected).max() <= (8 if data[0] == 0xFF else 0), data
 
     check()

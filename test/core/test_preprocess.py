@@ -106,6 +106,14 @@ def test_a_constant_stays_constant(interpolation: str, value: int, size: tuple[i
     assert (prepare(Picture(np.full((*size, 3), value, np.uint8), 'bgr'), spec) == value).all()
 
 
+def test_one_pixel_is_enough_for_any_size_and_either_channel_order() -> None:
+    pixel = np.array([[[1, 2, 3]]], np.uint8)
+    for size in ((1, 1), (3, 2)):
+        for color, expected in (('rgb', (1, 2, 3)), ('bgr', (3, 2, 1))):
+            tensor = prepare(Picture(pixel, color), replace(UINT8, size=size))
+            assert tensor.shape == (1, *size, 3) and (tensor == expected).all()
+
+
 def test_a_picture_of_the_right_size_is_taken_as_it_is() -> None:
     rgb = smooth_rgb(32, 32)
     assert np.array_equal(prepare(Picture(rgb, 'rgb'), UINT8)[0], rgb)
