@@ -73,16 +73,17 @@ setup(
     python_requires='>=3.10',
     # Lower bounds are the oldest set that the tests run on; no upper bounds, because on a robot the
     # distribution or the operator chooses. rclpy and the messages come from ROS and aren't listed:
-    # no package of that name is on pip, and core, backends and bags work without ROS.
+    # no package of that name is on pip, and core, backends and bags work without ROS. colcon asks for none of
+    # this: there apt has all but ONNX Runtime, which README installs.
     install_requires=[
-        'numpy>=1.26.4',  # the last 1.x: distributions' cv_bridge is built against it
-        'opencv-python>=4.10',  # the first that works with NumPy 1.26 and 2 alike
+        'numpy>=1.21',  # Ubuntu 22.04's
+        'opencv-python>=4.5.4',  # Ubuntu 22.04's
         'onnxruntime>=1.23.2',  # the newest for Python 3.10, so what a Humble robot gets
         'PyYAML>=5.4',  # Ubuntu 22.04's
-        'rosbags>=0.11',  # 0.11 brought the Writer arguments version and storage_plugin
         'tqdm>=4.57',  # Ubuntu 22.04's
     ],
     extras_require={
+        'bags': ['rosbags>=0.11'],  # 0.11 brought the Writer arguments version and storage_plugin
         'export': ['onnx>=1.21'],
         # lightning-fabric: devices, precision and processes of a training run
         'train': ['torch>=2.10', 'onnx>=1.21', 'lightning-fabric>=2.5', 'tensorboard>=2.16',

@@ -1,7 +1,8 @@
 """The project's virtual environments: what goes into each, and when it has to be filled again.
 
 `.venv` is the one that people use. The others lie in .cache and serve the build and the tests: one that
-compiles ROS messages for each distribution, one with the oldest libraries, one with Jazzy's ROS.
+compiles ROS messages for each distribution, one with Jazzy's ROS, and one with the Python packages of each
+Ubuntu that a robot runs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ CONSTRAINTS = LISTS / 'constraints.txt'
 PACKAGE = ('setup.py', 'setup.cfg', 'package.xml',
            *sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'native').rglob('*')
                    if path.suffix in ('.c', '.h', '.py')))
+# The Ubuntu releases that robots run, Humble's and that of Jazzy and Kilted, with their Python.
+UBUNTU = {'jammy': '3.10', 'noble': '3.12'}
 WHEELS_EXIST = platform.machine() == 'x86_64'  # of ROS, on pip
 
 
@@ -42,7 +45,7 @@ def install_package(venv: Path) -> None:
     pip's editable install has no share/, where ROS tools look for launch files, parameters and models:
     links stand in for it, as `colcon build --symlink-install` makes them.
     """
-    pip_install(venv, '-c', CONSTRAINTS, '-e', ROOT)
+    pip_install(venv, '-c', CONSTRAINTS, '-e', f'{ROOT}[bags]')
     share = venv / 'share'
     index = share / 'ament_index/resource_index/packages'
     ours = share / 'shufflenet_ros'
@@ -117,14 +120,23 @@ def jazzy_environment() -> Path:
     return venv
 
 
-def oldest_environment() -> Path | None:
-    """An environment with the oldest libraries on Python 3.10; None where there is no Python 3.10."""
-    python = find_python('3.10')
+def ubuntu_environment(name: str) -> Path | None:
+    """An environment with the versions of Ubuntu's Python packages; None where its Python is missing.
+
+    ONNX Runtime comes on top as README installs it: alone, so that NumPy stays Ubuntu's.
+    """
+    python = find_python(UBUNTU[name])
     if python is None:
         return None
-    files = lists('oldest')
-    venv = CACHE / 'oldest'
-    # Without the constraints, which name the newest. The package isn't installed: its tree is on the path.
-    ensure(venv, 'test', files, lambda venv: pip_install(venv, '-r', files[0]), python=python)
-    return venv
+    files = lists(f'ubuntu-{name}', 'test-ros')
 
+    def fill(venv: Path) -> None:
+        # For a PyYAML that has no wheel here: its own wish for Cython brings one that cannot build it.
+        pip_install(venv, 'setuptools<70', 'wheel')
+        # Without the constraints, which name the newest. The package isn't installed: its tree is on the path.
+        pip_install(venv, '--no-build-isolation', *(word for file in files for word in ('-r', file)))
+        pip_install(venv, '-c', CONSTRAINTS, '--no-deps', 'onnxruntime')
+
+    venv = CACHE / name
+    ensure(venv, 'test', [*files, CONSTRAINTS], fill, python=python)
+    return venv

@@ -121,8 +121,9 @@ def set_up_test() -> None:
             places.install_lists(venv, bare, '--no-deps')
 
     def others() -> None:
-        with step('environments for colcon, Jazzy and the oldest libraries'):
-            places.oldest_environment()
+        with step('environments for colcon, Jazzy and the Ubuntu releases'):
+            for name in places.UBUNTU:
+                places.ubuntu_environment(name)
             if places.WHEELS_EXIST:
                 places.colcon_environment()
                 places.jazzy_environment()

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from shufflenet_ros.backends.errors import mismatch
+from shufflenet_ros.backends.remedies import BUILD_NATIVE
 from shufflenet_ros.backends.variants import CannotRunHere
 
 ABI_VERSION = 1
@@ -16,8 +17,6 @@ VARIABLE = 'SHUFFLENET_NATIVE_LIBRARY'
 OK, UNSUPPORTED = 0, 3
 ANY_FEATURES = 0xFFFFFFFF
 """Allows every kernel that the CPU can run."""
-
-_BUILD = 'install a C compiler such as gcc, then install shufflenet_ros again'
 
 
 class Info(ctypes.Structure):
@@ -53,17 +52,17 @@ def _load(path: Path) -> ctypes.CDLL:
         if os.environ.get(VARIABLE):
             raise CannotRunHere(f'{path}: no such file; correct {VARIABLE}, or unset it')
         raise CannotRunHere('the native kernels are not built: no working C compiler was found when the '
-                            f'package was built; {_BUILD}')
+                            f'package was built; {BUILD_NATIVE}')
     try:
         library = ctypes.CDLL(str(path))
         version = library.sn_abi_version
     except OSError as error:
-        raise CannotRunHere(f'{path}: cannot be loaded: {error}; {_BUILD}') from error
+        raise CannotRunHere(f'{path}: cannot be loaded: {error}; {BUILD_NATIVE}') from error
     except AttributeError as error:
-        raise CannotRunHere(f'{path}: is no {FILE}: it has no sn_abi_version; {_BUILD}') from error
+        raise CannotRunHere(f'{path}: is no {FILE}: it has no sn_abi_version; {BUILD_NATIVE}') from error
     version.argtypes, version.restype = (), ctypes.c_uint32
     if (got := version()) != ABI_VERSION:
-        raise CannotRunHere(str(mismatch(str(path), f'interface version {ABI_VERSION}', str(got), _BUILD)))
+        raise CannotRunHere(str(mismatch(str(path), f'interface version {ABI_VERSION}', str(got), BUILD_NATIVE)))
     _declare(library)
     return library
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from shufflenet_ros.backends.bundle import Bundle
 from shufflenet_ros.backends.errors import ModelError, mismatch
+from shufflenet_ros.backends.remedies import pip_install_alone
 from shufflenet_ros.backends.variants import CannotRunHere
 from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import F32, Outputs
@@ -22,8 +23,8 @@ os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 try:
     import onnxruntime as ort
 except ImportError as error:
-    raise CannotRunHere(f'onnxruntime cannot be imported: {error}; README, "On a robot", says how to install '
-                        'it here') from error
+    raise CannotRunHere(f'onnxruntime cannot be imported: {error}; install it: '
+                        f'{pip_install_alone("onnxruntime")}') from error
 
 PROVIDERS = {
     'cpu': 'CPUExecutionProvider',

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from native_models import native_bundle
 
-from shufflenet_ros.backends import choose
+from shufflenet_ros.backends import choose, native_library, remedies
 from shufflenet_ros.backends import open as open_module
 from shufflenet_ros.backends.bundle import open_bundle
 from shufflenet_ros.backends.candidates import Request, accuracy_loss, find_candidates
@@ -225,6 +225,27 @@ def test_a_machine_with_neither_says_what_is_missing(measured: Path, without_onn
     with pytest.raises(CannotRunHere, match=r'nothing can run it here: .*gone\.so: no such file; correct '
                                             r'SHUFFLENET_NATIVE_LIBRARY.*; onnxruntime cannot be imported'):
         load(str(measured))
+
+
+@pytest.mark.parametrize(('environment', 'guarded', 'options'), [
+    (True, True, []),
+    (False, False, ['--user']),  # Ubuntu 22.04
+    (False, True, ['--user', '--break-system-packages']),  # 24.04 and later
+])
+def test_a_build_without_kernels_and_onnxruntime_says_what_to_type(
+        measured: Path, without_onnxruntime: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        environment: bool, guarded: bool, options: list[str]) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(native_library, 'FILE', 'not_built.so')
+    monkeypatch.setattr(sys, 'base_prefix', str(tmp_path) if environment else sys.prefix)
+    monkeypatch.setattr(remedies.sysconfig, 'get_path', lambda name: str(tmp_path))
+    if guarded:
+        (tmp_path / 'EXTERNALLY-MANAGED').touch()
+    with pytest.raises(CannotRunHere) as caught:
+        load(str(measured))
+    text = str(caught.value)
+    assert 'the native kernels are not built' in text and 'sudo apt install gcc' in text and 'colcon' in text
+    assert text.endswith(' '.join([sys.executable, '-m pip install --no-deps', *options, 'onnxruntime']))
 
 
 def test_timings_are_taken_in_turns_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from shell import clean_environment, run
+from shell import SetupError, clean_environment, run
 
 HEAVY = ('torch', 'rclpy', 'onnx', 'vision_msgs', 'sensor_msgs')
 
@@ -17,13 +18,23 @@ def python(venv: Path, code: str) -> str:
 def test_neither_torch_nor_ros_nor_onnx_comes_along(plain_venv):
     listed = run([plain_venv / 'bin/python', '-m', 'pip', 'list', '--format=freeze']).lower().split()
     names = {line.split('==')[0].replace('_', '-') for line in listed}
-    assert {'shufflenet-ros', 'numpy', 'opencv-python', 'onnxruntime', 'pyyaml', 'rosbags', 'tqdm'} <= names
+    assert {'shufflenet-ros', 'numpy', 'opencv-python', 'onnxruntime', 'pyyaml', 'tqdm'} <= names
+    assert 'rosbags' not in names, 'bags are an extra'
     assert not {name for name in names if name.replace('-', '_') in HEAVY or name.startswith('ros-')}
 
 
 def test_help_works(plain_venv):
     command = [plain_venv / 'bin/shufflenet-ros', '--help']
     assert 'classify' in run(command, env=clean_environment(), cwd=plain_venv)
+
+
+def test_photos_are_classified_and_a_bag_asks_for_rosbags(plain_venv, repo_root, tmp_path):
+    command = [plain_venv / 'bin/shufflenet-ros', 'classify', '--json']
+    environment = clean_environment(XDG_CACHE_HOME=str(tmp_path))
+    line = json.loads(run([*command, repo_root / 'docs/demo.png'], env=environment, cwd=plain_venv))
+    assert line['labels'] and not line['dropped']
+    with pytest.raises(SetupError, match='classify needs the Python module rosbags: pip install rosbags'):
+        run([*command, repo_root / 'test/data/pan.mcap'], env=environment, cwd=plain_venv)
 
 
 def test_files_that_belong_to_the_package_come_along(plain_venv, repo_root):

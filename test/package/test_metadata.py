@@ -37,6 +37,14 @@ def test_manifest(name, repo_root):
     assert re.fullmatch(r'[^@\s]+@[\w.-]+\.[a-z]{2,}', root.find('maintainer').get('email'))
 
 
+@pytest.mark.parametrize('name', MANIFESTS)
+def test_rosdep_installs_from_apt_alone(name, repo_root):
+    """pip under rosdep replaces apt's NumPy on Ubuntu 22.04, and is refused on 24.04, where rosdep stops."""
+    keys = [node.text for node in ElementTree.parse(repo_root / name).getroot() if 'depend' in node.tag]
+    assert keys
+    assert not [key for key in keys if key.endswith('-pip')]
+
+
 def test_licence_is_the_full_text(repo_root):
     text = (repo_root / 'LICENSE').read_text()
     assert 'Apache License' in text

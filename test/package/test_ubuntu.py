@@ -1,0 +1,105 @@
+"""What a robot runs on: the versions of Ubuntu's Python packages, without ONNX Runtime and with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import environments
+import pytest
+from shell import clean_environment
+
+VERSIONS = {'jammy': ['3.10', '1.21.5', '4.5.4'], 'noble': ['3.12', '1.26.4', '4.6.0']}
+# Everything on the oldest set. On the other what decodes, prepares and runs; the rest is slow, and about
+# neither NumPy nor OpenCV.
+CORE = {
+    'jammy': ['test/core', 'test/sets'],
+    'noble': ['test/core', '--ignore=test/core/test_engine_law.py', '--ignore=test/core/test_hostile.py'],
+}
+BACKENDS = {
+    'jammy': ['test/backends'],
+    'noble': ['test/backends/test_ort.py', 'test/backends/test_open.py', 'test/backends/test_choice.py', *(
+        f'test/backends/test_native.py::{name}' for name in (
+            'test_it_answers_as_onnxruntime_does_with_all_its_kernels',
+            'test_int8_answers_as_its_definition_says'))],
+}
+
+
+@pytest.fixture(scope='module', params=VERSIONS)
+def ubuntu(request: pytest.FixtureRequest) -> str:
+    """Each release; its environment is filled."""
+    name = str(request.param)
+    if environments.ubuntu_environment(name) is None:
+        message = f'needs python{environments.UBUNTU[name]} on PATH or in pyenv'
+        if os.environ.get('CI'):
+            pytest.fail(message)
+        pytest.skip(message)
+    return name
+
+
+@pytest.fixture
+def without_onnxruntime(tmp_path: Path) -> Path:
+    """A folder that hides ONNX Runtime when it is the first on PYTHONPATH, from child processes too."""
+    (tmp_path / 'onnxruntime.py').write_text(
+        "raise ModuleNotFoundError(\"No module named 'onnxruntime'\", name='onnxruntime')")
+    return tmp_path
+
+
+def python(name: str, root: Path, *arguments: object, first: Path | None = None,
+           **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run that release's Python on the source tree."""
+    path = ':'.join(str(folder) for folder in (first, root) if folder)
+    return subprocess.run([environments.CACHE / name / 'bin/python', *map(str, arguments)],
+                          env=clean_environment(PYTHONPATH=path, **variables), cwd=root, text=True,
+                          capture_output=True, check=False)
+
+
+def passes(done: subprocess.CompletedProcess[str]) -> None:
+    print(done.stdout.splitlines()[-1] if done.stdout else done.stderr)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+def test_the_versions_are_ubuntus_with_onnxruntime_beside_them(ubuntu, repo_root):
+    code = ('import sys, numpy, cv2, onnxruntime; '
+            'print(sys.version[:4], numpy.__version__, cv2.__version__)')
+    assert python(ubuntu, repo_root, '-c', code).stdout.split() == VERSIONS[ubuntu]
+
+
+def test_core_and_sets_pass_without_onnxruntime(ubuntu, repo_root, without_onnxruntime, shared_data):
+    passes(python(ubuntu, repo_root, '-m', 'pytest', '-q', *CORE[ubuntu], first=without_onnxruntime))
+
+
+def test_both_backends_pass(ubuntu, repo_root, native_library, shared_data):
+    passes(python(ubuntu, repo_root, '-m', 'pytest', '-q', *BACKENDS[ubuntu],
+                  SHUFFLENET_NATIVE_LIBRARY=str(native_library)))
+
+
+def classify(name: str, root: Path, photos: Path, library: Path, first: Path | None = None) -> dict[str, str]:
+    """Each photo's best label by the default model, from whatever runs there."""
+    done = python(name, root, '-m', 'shufflenet_ros.cli', 'classify', photos, '--json', first=first,
+                  SHUFFLENET_NATIVE_LIBRARY=str(library))
+    assert done.returncode == 0, done.stderr
+    assert ('onnxruntime fp32 is left out: ' in done.stderr) == bool(first), done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return {Path(line['source']).name: line['labels'][0]['name'] for line in lines}
+
+
+def test_photos_are_classified_without_onnxruntime_and_with_it(
+        ubuntu, repo_root, native_library, without_onnxruntime, shared_data, tmp_path, monkeypatch):
+    photos = shared_data / 'photos'
+    names = {file: photo['name'] for file, photo in json.loads((photos / 'labels.json').read_text()).items()}
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    for first in (without_onnxruntime, None):
+        labels = classify(ubuntu, repo_root, photos, native_library, first)
+        assert sum(labels[file] == name for file, name in names.items()) >= 30, labels
+
+
+def test_with_neither_kernels_nor_onnxruntime_the_error_says_what_to_type(
+        ubuntu, repo_root, without_onnxruntime, tmp_path):
+    done = python(ubuntu, repo_root, '-m', 'shufflenet_ros.cli', 'classify', repo_root / 'docs/demo.png',
+                  first=without_onnxruntime, SHUFFLENET_NATIVE_LIBRARY=str(tmp_path / 'gone.so'))
+    assert done.returncode == 2 and done.stderr.count('\n') == 1
+    assert 'gone.so: no such file' in done.stderr
+    assert done.stderr.strip().endswith('-m pip install --no-deps onnxruntime')
