@@ -133,7 +133,8 @@ def ubuntu_environment(name: str) -> Path | None:
     def fill(venv: Path) -> None:
         # For a PyYAML that has no wheel here: its own wish for Cython brings one that cannot build it.
         pip_install(venv, 'setuptools<70', 'wheel')
-        # Without the constraints, which name the newest. The package isn't installed: its tree is on the path.
+        # Without the constraints, which name the newest. The package isn't installed: its tree is on the
+        # path.
         pip_install(venv, '--no-build-isolation', *(word for file in files for word in ('-r', file)))
         pip_install(venv, '-c', CONSTRAINTS, '--no-deps', 'onnxruntime')
 

@@ -23,7 +23,8 @@ def hint(graph: dict[str, str], transport: str = 'raw', name: str = '') -> str:
         return [] if kind == '-' else [SimpleNamespace(topic_type=kind, qos_profile=QOS)]
 
     node: Any = SimpleNamespace(
-        resolve_topic_name=lambda topic: f'/{topic}', create_publisher=lambda *_: None,
+        resolve_topic_name=lambda topic: f'/{topic}', create_publisher=lambda *_, **__: None,
+        get_parameters_by_prefix=lambda _: {},
         get_fully_qualified_name=lambda: '/me', get_publishers_info_by_topic=publishers,
         get_topic_names_and_types=lambda: [(topic, [IMAGE if kind == '-' else kind])
                                            for topic, kind in graph.items()])

@@ -67,7 +67,7 @@ def test_the_bags_own_bytes_arrive_once_in_order_with_the_clock(
     clock = listener.hear(Clock, '/clock')
     started = time.monotonic()
     said = replay(bag, tmp_path / 'log', '--remap', '/cam/image_raw:=/renamed', '--wait-for-subscribers', '2',
-                  '--rate', '2')
+                  '--wait-for-clock', '--rate', '2')
     wait_for(lambda: len(raw) == len(compressed) == FRAMES, 'all frames')
     # Nothing may come before it is due, so this bound holds on any machine.
     assert time.monotonic() - started >= (FRAMES - 1) * PERIOD_NS / 1e9 / 2
