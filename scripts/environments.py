@@ -133,8 +133,7 @@ def ubuntu_environment(name: str) -> Path | None:
     def fill(venv: Path) -> None:
         # For a PyYAML that has no wheel here: its own wish for Cython brings one that cannot build it.
         pip_install(venv, 'setuptools<70', 'wheel')
-        # Without the constraints, which name the newest. The package isn't installed: its tree is on the
-        # path.
+        # Without the constraints, which name the newest. The package's tree is on the path instead.
         pip_install(venv, '--no-build-isolation', *(word for file in files for word in ('-r', file)))
         pip_install(venv, '-c', CONSTRAINTS, '--no-deps', 'onnxruntime')
 

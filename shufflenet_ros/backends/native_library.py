@@ -62,8 +62,8 @@ def _load(path: Path) -> ctypes.CDLL:
         raise CannotRunHere(f'{path}: is no {FILE}: it has no sn_abi_version; {BUILD_NATIVE}') from error
     version.argtypes, version.restype = (), ctypes.c_uint32
     if (got := version()) != ABI_VERSION:
-        raise CannotRunHere(str(mismatch(str(path), f'interface version {ABI_VERSION}', str(got),
-                                         BUILD_NATIVE)))
+        expected = f'interface version {ABI_VERSION}'
+        raise CannotRunHere(str(mismatch(str(path), expected, str(got), BUILD_NATIVE)))
     _declare(library)
     return library
 

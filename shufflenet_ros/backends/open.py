@@ -161,7 +161,7 @@ def _chosen(loaded: Loaded, choice: Choice, how: str) -> Loaded:
 
 def _nothing_runs(bundle: Bundle, request: Request, errors: list[ModelError]) -> ModelError:
     """All causes; CannotRunHere where each of them lies in this machine."""
-    causes = '; '.join(map(str, errors))
+    causes = '; '.join(dict.fromkeys(map(str, errors)))  # variants often fail for the same cause
     if request.backend == AUTO and request.precision in PRECISIONS:
         return no_file(bundle, request.precision, causes)
     if len(errors) == 1:

@@ -12,7 +12,7 @@ BUILD_NATIVE = ('install a C compiler (sudo apt install gcc), then build shuffle
 def pip_install_alone(package: str) -> str:
     """The command that installs one package for the Python that runs this, and changes no other package.
 
-    Without --no-deps pip brings NumPy 2 along, under which Ubuntu 22.04's OpenCV and cv_bridge fail. Where
+    Without --no-deps pip brings NumPy 2 along, under which Ubuntu 22.04's OpenCV cannot be imported. Where
     the distribution guards its Python against pip (PEP 668), pip has to be told.
     """
     options = ['--no-deps']

@@ -21,7 +21,7 @@ import cv2 as cv2  # noqa: E402
 
 
 def resize(pixels: U8, size: tuple[int, int], interpolation: int) -> U8:
-    """cv2.resize of (H, W, 3) uint8 to `size` (height, width); also of one pixel, where 4.5.4 fails."""
+    """cv2.resize of (H, W, 3) uint8 to (height, width), also of one pixel, where OpenCV 4.5.4 fails."""
     if pixels.shape[:2] == (1, 1):
         return np.tile(pixels, (*size, 1))  # what every interpolation makes of it
     return np.asarray(cv2.resize(pixels, size[::-1], interpolation=interpolation), np.uint8)

@@ -242,9 +242,10 @@ def test_a_build_without_kernels_and_onnxruntime_says_what_to_type(
     if guarded:
         (tmp_path / 'EXTERNALLY-MANAGED').touch()
     with pytest.raises(CannotRunHere) as caught:
-        load(str(measured))
+        load(str(measured), max_accuracy_loss=1.0)
     text = str(caught.value)
-    assert 'the native kernels are not built' in text and 'sudo apt install gcc' in text and 'colcon' in text
+    assert text.count('the native kernels are not built') == 1, 'said once for both variants'
+    assert 'sudo apt install gcc' in text and 'colcon' in text
     assert text.endswith(' '.join([sys.executable, '-m pip install --no-deps', *options, 'onnxruntime']))
 
 
