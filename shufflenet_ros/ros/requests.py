@@ -4,6 +4,9 @@ rclpy works a request off in the executor's thread, name by name: one SetParamet
 keep images and all other requests waiting for seconds.
 """
 
+# Jazzy's Service and older ones take no type argument when an annotation is evaluated.
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from typing import Any

@@ -39,11 +39,30 @@ def test_the_native_page_quotes_counts_and_figures(repo_root):
         ours = [f'{found["native"][p] / 1e6:.1f} ({stock / found["native"][p]:.1f}x)'
                 if p in found['native'] else '' for p in ('fp32', 'fp16', 'int8')]
         assert f'| {name} | {stock / 1e6:.1f} | {" | ".join(ours)} |' in rows
-    native = json.loads((repo_root / 'docs' / 'figures.json').read_text())['figures']['native']
-    assert native['fp32']['runs'] == 'fp32-avx2'
-    assert (f'{native["fp32"]["times_faster"]} times as fast as in ONNX Runtime in fp32 and '
-            f'{native["int8"]["times_faster"]} times in int8') in text
+    figures = json.loads((repo_root / 'docs' / 'figures.json').read_text())['figures']
+    native = figures['native']
+    assert (native['int8']['runs'], native['fp16']['runs']) == ('int8-avx2', 'fp16-as-fp32-avx2')
+    assert (f'{native["int8"]["times_faster"]} times as fast in int8 as ONNX Runtime does in fp32, and '
+            f'{native["fp16"]["times_faster"]} times in fp16') in text
     assert f'costs {native["call_us"]} us' in text
+    slowest = max(chosen['percent_slower'] for chosen in figures['auto'].values())
+    assert f'at most {slowest} % slower than the best' in text and slowest <= 5
+
+
+def test_readme_quotes_counts_and_ratios_with_engine_and_precision(repo_root):
+    text = (repo_root / 'README.md').read_text()
+    counts = json.loads((repo_root / 'docs' / 'arm.json').read_text())['networks']
+
+    def of(name: str, precision: str) -> tuple[str, str]:
+        stock, ours = counts[name]['onnxruntime']['fp32'], counts[name]['native'][precision]
+        return f'{ours / 1e6:.1f} M', f'{stock / ours:.1f}'
+    default, small = 'shufflenet_v2_x1_0', 'shufflenet_v1_x0_5_g3'
+    for precision in ('int8', 'fp32'):
+        assert f'{of(default, precision)[0]}' in text and f'({of(default, precision)[1]} times)' in text
+    assert (f'{of(small, "int8")[0]}; {of(small, "fp32")[0]}; ONNX Runtime in fp32 29.7 M '
+            f'({of(small, "int8")[1]} and {of(small, "fp32")[1]} times)') in text
+    native = json.loads((repo_root / 'docs' / 'figures.json').read_text())['figures']['native']
+    assert f'int8 {native["int8"]["times_faster"]} times as fast, fp16 (widened' in text
 
 
 def log_of(folder: Path, name: str) -> list[dict[str, Any]]:
