@@ -94,7 +94,9 @@ class Watcher:
         dropped = sum(int(value) for key, value in values.items() if key.startswith('dropped.'))
         return NodeCounts(received=int(values['received']), published=int(values['published']),
                           dropped=dropped, superseded=int(values['superseded']),
-                          age_p50_ms=float(values['age_p50_ms']), age_p99_ms=float(values['age_p99_ms']))
+                          # empty before the first result
+                          age_p50_ms=float(values['age_p50_ms'] or 'nan'),
+                          age_p99_ms=float(values['age_p99_ms'] or 'nan'))
 
     def _take_clock(self, message: Clock, info: Mapping[str, Any]) -> None:
         self.clock_ns[_nanoseconds(message.clock)] = info['source_timestamp']

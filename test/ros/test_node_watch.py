@@ -69,6 +69,20 @@ def test_a_camera_that_never_came_is_told_apart(
     wait_for(lambda: 'no publisher: is the camera driver running' in watching[1].read_text(), 'the warning')
 
 
+def test_the_documentation_has_each_key_and_no_value_is_nan(
+        watching: tuple[Driver, Path], at_state: Callable[[str], Any], repo_root: Path) -> None:
+    """Before the first frame: what is not known yet is empty."""
+    section = (repo_root / 'docs' / 'node.md').read_text().split('## Diagnostics')[1].split('\n## ')[0]
+    named = set(re.findall('`([a-z0-9_.<>]+)`', section))
+    camera, node = at_state('NotReceived'), watching[0].statuses('node')[-1]
+    unknown = {key for key, value in camera.values.items() if value == ''}
+    assert unknown == {'rate_hz'} | {key for key in camera.values if key.endswith('_ms')}
+    for key, value in (camera.values | node.values).items():
+        general = re.sub('^[a-z]+(_p[0-9]+_ms)$', r'<stage>\1', key)
+        assert re.sub('^dropped[.].*', 'dropped.<reason>', general) in named, key
+        assert value != 'nan', key
+
+
 def test_a_camera_that_stops_and_comes_back_four_times(
         watching: tuple[Driver, Path], at_state: Callable[[str], Any],
         capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +113,8 @@ def test_a_camera_that_stops_and_comes_back_four_times(
     states = [state for state, _ in itertools.groupby(status.values['state'] for status in told)]
     assert states == ['OK', 'Timeout', 'OK', 'Timeout', 'OK'], 'exactly four transitions'
     assert {(status.values['state'], status.level) for status in told} == {('OK', 0), ('Timeout', ERROR)}
+    assert {s.values['rate_hz'] for s in told if s.values['state'] == 'Timeout'} == {'0.00'}
+    assert '0.00' not in {s.values['rate_hz'] for s in told if s.values['state'] == 'OK'}
     with capsys.disabled():
         print('\nseconds until noticed:', {state: [round(s, 2) for s in d] for state, d in delays.items()})
     wait_for(lambda: log.read_text().count('no frame for') >= warned + TOGGLES // 2, 'the warnings')
@@ -196,10 +212,10 @@ def test_where_images_are_is_told_and_what_to_type_works(
         camera = drive.node.create_publisher(CompressedImage, '/attic/eye/compressed', RELIABLE)
         drive.node.create_publisher(Image, '/lost/debug_image', RELIABLE)  # what the node itself sends
         with active_node(drive, log, {'model': bundle}, '-r', '__node:=lost', '-r', 'image_raw:=/nowhere'):
-            said = drive.status_when('camera', lambda s: 'NotReceived' in s.message, 'the hint').message
-            wait_for(lambda: '/attic/eye/compressed' in log.read_text(), 'the warning')
-        print(said)
-        assert 'no publisher; images are on ' in said and '/lost/' not in said
+            said = drive.status_when('camera', lambda s: 'images are on' in s.message, 'the hint').message
+            wait_for(lambda: 'no frame received yet. /nowhere: 0 publisher(s)' in log.read_text(), 'the log')
+        assert 'NotReceived: /nowhere: ' in said and '/lost/' not in said
+        assert 'no publisher; images are on /attic/eye/compressed: ' in said
         launch, = re.findall('`ros2 launch` with `(.*?)`', said)
         assert launch == 'image_transport:=compressed image_topic:=/attic/eye'
         shipped = (repo_root / 'launch' / 'classify.launch.py').read_text()
