@@ -30,7 +30,7 @@ class BuildNative(build_ext):
         try:
             native.build(self._folder)
         except native.BuildError as error:
-            self.warn(f'the native kernels are not built, ONNX Runtime will be used: {error}')
+            self.warn(f'the native kernels are not built, so ONNX Runtime is needed: {error}')
 
     def get_outputs(self) -> list:
         """What was built, for the lists of installed files."""

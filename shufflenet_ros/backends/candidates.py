@@ -99,7 +99,8 @@ def accuracy_loss(card: Card, variant: Variant | None) -> float:
     if variant is None:
         return 0.0
     graph, ours = (_top1(metrics) for metrics in (card.metrics, variant.metrics))
-    if math.isnan(graph - ours) or variant.metrics.get('images') != card.metrics.get('images'):
+    images = card.metrics.get('images')
+    if math.isnan(graph - ours) or type(images) is not int or variant.metrics.get('images') != images:
         return math.inf
     return round(100 * (graph - ours), 3)
 
@@ -111,7 +112,7 @@ def _top1(metrics: Mapping[str, Any]) -> float:
 
 
 def find_candidates(bundle: Bundle, request: Request) -> list[Candidate]:
-    """What may run here, never nothing; the bundle's own graph first.
+    """What may run here, never nothing.
 
     Raises:
         ModelError: the card has nothing that fits.
@@ -126,10 +127,10 @@ def find_candidates(bundle: Bundle, request: Request) -> list[Candidate]:
         return found
     if request.no_native:
         raise no_file(bundle, asked, request.no_native)
-    if losses := _losses(bundle.card):
+    if asked == AUTO and (losses := _losses(bundle.card)):
         raise mismatch(str(bundle.path), f'a native variant that loses at most {request.max_accuracy_loss:g} '
                        'points of top-1', losses, 'name its precision, or use backend auto')
-    raise no_such_precision(bundle, request.backend, asked)
+    raise no_such_precision(bundle, request.backend, asked or own_precision(bundle.card))
 
 
 def no_file(bundle: Bundle, precision: str, cause: str) -> CannotRunHere:

@@ -1,7 +1,7 @@
 """Which of several ways to run a bundle is the fastest on this machine: measured once, then kept."""
 
 import hashlib
-import importlib.metadata
+import importlib.util
 import json
 import platform
 import statistics
@@ -78,10 +78,14 @@ def machine() -> tuple[str, ...]:
     library = ''
     with suppress(OSError):
         library = hashlib.sha256(library_path().read_bytes()).hexdigest()
-    runtime = ''
-    with suppress(importlib.metadata.PackageNotFoundError):
-        runtime = importlib.metadata.version('onnxruntime')
-    return platform.machine(), *sorted(cpu), library, runtime
+    return platform.machine(), *sorted(cpu), library, _onnxruntime()
+
+
+def _onnxruntime() -> str:
+    """Which onnxruntime there is, whatever its package is called; without the cost of importing it."""
+    spec = importlib.util.find_spec('onnxruntime')
+    origin = spec.origin if spec else None
+    return f'{origin} {Path(origin).stat().st_mtime_ns}' if origin else ''
 
 
 def read_choice(path: Path, found: list[Candidate]) -> Choice | None:

@@ -25,5 +25,6 @@ def read_yaml(data: str | bytes) -> Any:
     """
     try:
         return yaml.load(data, _Loader)
-    except (yaml.YAMLError, RecursionError) as error:
+    # PyYAML raises the others for values that do not fit their tag, such as !!bool foo.
+    except (yaml.YAMLError, RecursionError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(' '.join(str(error).split())) from error

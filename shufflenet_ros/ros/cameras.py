@@ -1,7 +1,11 @@
 """One camera's topics: where its images come from, where its answers go, and why it may be silent."""
 
-from collections.abc import Callable, Iterable
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
+from itertools import islice
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -23,7 +27,9 @@ except ImportError:  # Humble's name for it
 
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 SUFFIX = '/compressed'
-MAX_TOPICS_SHOWN = 5
+MAX_TOPICS_SHOWN, MAX_LOOKUPS = 5, 50
+HINT_S = 3.0
+_TOPIC = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]{0,200})+')
 RESULT_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -49,6 +55,7 @@ class CameraTopics:
         self.embedding = self._publisher(Embedding, f'{prefix}/embedding')
         self.debug_image = self._publisher(Image, f'{prefix}/debug_image')
         self.incompatible: set[str] = set()
+        self._hint, self._hint_at = '', -math.inf
         self._subscription: Subscription[Any] | None = None
 
     def _publisher(self, kind: type, topic: str) -> 'Publisher[Any]':
@@ -104,7 +111,13 @@ class CameraTopics:
         return _qos_words(self.publishers()) or 'nothing that this node can see'
 
     def why_silent(self) -> str:
-        """What a person needs to know when no image comes."""
+        """What a person needs to know when no image comes. Kept for a while: it looks through the graph."""
+        now = time.monotonic()
+        if now - self._hint_at > HINT_S:
+            self._hint, self._hint_at = printable(self._look(), 1000), now
+        return self._hint
+
+    def _look(self) -> str:
         publishers = self.publishers()
         if not publishers:
             hint = 'no publisher' + (self._elsewhere() or (
@@ -123,21 +136,27 @@ class CameraTopics:
 
     def _elsewhere(self) -> str:
         """Which topics of the graph have images, and what to type to read the first; '' where none has."""
-        found = [topic for kind in (self._type_name, IMAGE, COMPRESSED) for topic in self._published(kind)]
-        found = list(dict.fromkeys(found))
+        found = list(islice(self._published(), MAX_TOPICS_SHOWN + 1))
         if not found:
             return ''
-        shown = ', '.join(found[:MAX_TOPICS_SHOWN])
-        more = f' and {len(found) - MAX_TOPICS_SHOWN} more' if len(found) > MAX_TOPICS_SHOWN else ''
-        return printable(f'; images are on {shown}{more}: {self._remedy(found[0])}', 700)
+        shown, more = ', '.join(found[:MAX_TOPICS_SHOWN]), ' and more' * (len(found) > MAX_TOPICS_SHOWN)
+        return f'; images are on {shown}{more}: {self._remedy(found[0])}'
 
-    def _published(self, kind: str) -> list[str]:
-        """Topics of one type that a remapping of image_raw reaches, but for the node's own."""
+    def _published(self) -> Iterator[str]:
+        """Topics with images that a remapping of image_raw reaches, but for the node's own; our type first.
+
+        Anybody can fill the graph, also with names that are none in ROS and that rclpy raises for: those are
+        left out, and at most MAX_LOOKUPS topics are asked for their publishers.
+        """
         node, own = self._node, self._node.get_fully_qualified_name() + '/'
-        return sorted(topic for topic, kinds in node.get_topic_names_and_types()
-                      if kind in kinds and (kind == IMAGE or topic.endswith(SUFFIX))
-                      and topic != self.topic and not topic.startswith(own)
-                      and any(info.topic_type == kind for info in node.get_publishers_info_by_topic(topic)))
+        graph = sorted(node.get_topic_names_and_types())
+        fitting = [(topic, kind) for kind in dict.fromkeys((self._type_name, IMAGE, COMPRESSED))
+                   for topic, kinds in graph
+                   if kind in kinds and (kind == IMAGE or topic.endswith(SUFFIX))
+                   and topic != self.topic and not topic.startswith(own) and _TOPIC.fullmatch(topic)]
+        for topic, kind in fitting[:MAX_LOOKUPS]:
+            if any(info.topic_type == kind for info in node.get_publishers_info_by_topic(topic)):
+                yield topic
 
     def _remedy(self, topic: str) -> str:
         """What makes the node read the topic: for `ros2 launch` and for `ros2 run`."""

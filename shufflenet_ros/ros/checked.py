@@ -103,8 +103,8 @@ class CheckedParameters(Node):
             return parameter
         value = accept_change(name, parameter.value, self.state)
         if not self.has_parameter(name):
-            raise Refusal(f'parameter {name}: not there, expected a QoS override that was given at start; '
-                          'set it in the parameter file and start the node again')
+            raise Refusal(f'parameter {printable(name, 80)}: not there, expected a QoS override that was given '
+                          'at start; set it in the parameter file and start the node again')
         return Parameter(name, value=value)
 
     def parameters_changed(self) -> None:

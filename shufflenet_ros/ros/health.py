@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 
 from shufflenet_ros.backends.open import Loaded
 from shufflenet_ros.core.engine import Counts, Engine
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.reasons import one_line, printable
 from shufflenet_ros.core.throttle import LogThrottle
 from shufflenet_ros.core.watch import Level, WatchState
 from shufflenet_ros.ros.checked import CheckedParameters
@@ -57,7 +57,8 @@ class CallbackErrors:
         self._last = printable(f'{type(error).__name__}: {error}')
         more = self._throttle.admit(type(error))
         if more is not None:
-            where = ''.join(traceback.format_exception(error))
+            lines = ''.join(traceback.format_exception(error)).splitlines()
+            where = '\n'.join(map(one_line, lines))  # the error's text may come from the network
             self._logger.error(f'a callback failed and the node goes on ({more} more not shown):\n{where}')
 
     def note_image(self, error: Exception) -> None:
@@ -132,7 +133,7 @@ class WatchedNode(CheckedParameters, LifecycleNode):
         before, self._stalled = self._stalled, level
         if level is Level.ERROR and before is not Level.ERROR:
             self.get_logger().error(f'{text}. No other is answered meanwhile')
-        elif before is Level.ERROR:
+        elif before is Level.ERROR and counts:  # without an engine it was left behind, and may run on
             self.get_logger().info('the frame that took so long has ended')
         limit = self.value_of('stall_exit_s')
         if counts and 0.0 < limit < counts.processing_s and not self.exit_status:

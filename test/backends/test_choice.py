@@ -90,6 +90,7 @@ def test_the_card_says_what_may_run(measured: Path, asked: dict[str, Any], expec
     (GRAPH, {'top1': 0.81, 'images': 500}, -1.0),
     (GRAPH, {'top1': 0.80, 'images': 100}, np.inf),
     (GRAPH, {}, np.inf),
+    ({'top1': 0.80}, {'top1': 0.80}, np.inf),
     ({}, {'top1': 0.80, 'images': 500}, np.inf),
     ({'top1': 'good', 'images': 500}, {'top1': 0.8, 'images': 500}, np.inf),
     ({'top1': 80, 'images': 500}, {'top1': 79, 'images': 500}, np.inf),
@@ -111,6 +112,12 @@ def test_a_variant_without_figures_runs_only_when_it_is_named(tmp_path: Path) ->
     with pytest.raises(ModelError, match='a native variant that loses at most 0.6 points of top-1, got fp16 '
                                          'has no figures.*name its precision'):
         load(str(path), backend='native')
+
+
+def test_native_without_the_graphs_own_precision_names_those_there_are(measured: Path) -> None:
+    with pytest.raises(ModelError, match="expected a precision that the bundle has for backend native: fp16, "
+                                         "int8, got 'fp32'"):
+        load(str(measured), backend='native', precision='')
 
 
 def test_the_fastest_runs_and_the_log_has_all_timings(measured: Path, clockwork: dict[str, float]) -> None:

@@ -58,7 +58,7 @@ def python(name: str, root: Path, *arguments: object, first: Path | None = None,
 
 def passes(done: subprocess.CompletedProcess[str]) -> None:
     print(done.stdout.splitlines()[-1] if done.stdout else done.stderr)
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert done.returncode == 0 and ' passed' in done.stdout, done.stdout[-8000:] + done.stderr[-2000:]
 
 
 def test_the_versions_are_ubuntus_with_onnxruntime_beside_them(ubuntu, repo_root):
@@ -69,6 +69,13 @@ def test_the_versions_are_ubuntus_with_onnxruntime_beside_them(ubuntu, repo_root
 
 def test_core_and_sets_pass_without_onnxruntime(ubuntu, repo_root, without_onnxruntime, shared_data):
     passes(python(ubuntu, repo_root, '-m', 'pytest', '-q', *CORE[ubuntu], first=without_onnxruntime))
+
+
+def test_native_kernels_pass_without_onnxruntime(ubuntu, repo_root, native_library, without_onnxruntime):
+    tests = [f'test/backends/test_choice.py::{name}' for name in (
+        'test_native_variants_run_without_onnxruntime', 'test_a_machine_with_neither_says_what_is_missing')]
+    passes(python(ubuntu, repo_root, '-m', 'pytest', '-q', *tests, first=without_onnxruntime,
+                  SHUFFLENET_NATIVE_LIBRARY=str(native_library)))
 
 
 def test_both_backends_pass(ubuntu, repo_root, native_library, shared_data):

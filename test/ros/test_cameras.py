@@ -10,8 +10,9 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2')
 
 from rclpy.qos import QoSProfile
+from rclpy.validate_full_topic_name import validate_full_topic_name
 
-from shufflenet_ros.ros.cameras import COMPRESSED, IMAGE, CameraTopics
+from shufflenet_ros.ros.cameras import COMPRESSED, IMAGE, MAX_LOOKUPS, CameraTopics
 
 QOS = QoSProfile(depth=5)
 
@@ -19,6 +20,7 @@ QOS = QoSProfile(depth=5)
 def hint(graph: dict[str, str], transport: str = 'raw', name: str = '') -> str:
     """The words after the publishers and the QoS; graph is topic -> type, `-` for a mere subscription."""
     def publishers(topic: str) -> list[Any]:
+        validate_full_topic_name(topic)  # as rclpy does: it raises for names that are none in ROS
         kind = graph.get(topic, '-')
         return [] if kind == '-' else [SimpleNamespace(topic_type=kind, qos_profile=QOS)]
 
@@ -60,9 +62,22 @@ def test_one_of_several_cameras_is_remapped_alone() -> None:
 
 
 def test_many_topics_are_capped_and_odd_names_are_harmless() -> None:
-    said = hint({f'/cam{i:03}/image\x1b[31m': IMAGE for i in range(300)})
-    assert '/cam004/' in said and 'and 295 more' in said and '/cam005/' not in said
-    assert said.isprintable() and len(said) < 900
+    odd = {f'/odd{name}/image': IMAGE for name in ('\x1b[31m', '-bar', ' b', '\u202e', '')}
+    said = hint({'/1cam/image': IMAGE, **odd, **{f'/cam{i:03}/image': IMAGE for i in range(300)}})
+    assert '/cam004/' in said and ' and more: ' in said and '/cam005/' not in said
+    assert said.isprintable() and len(said) < 900 and 'odd' not in said
+
+
+def test_a_graph_without_end_costs_a_bounded_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    node: Any = SimpleNamespace(
+        resolve_topic_name=lambda topic: f'/{topic}', create_publisher=lambda *_, **__: None,
+        get_parameters_by_prefix=lambda _: {}, get_fully_qualified_name=lambda: '/me',
+        get_publishers_info_by_topic=lambda topic: asked.append(topic) or [],
+        get_topic_names_and_types=lambda: [(f'/t{i}', [IMAGE]) for i in range(5000)])
+    topics = CameraTopics(node, '', 'raw', QOS)
+    assert topics.why_silent() == topics.why_silent()
+    assert len(asked) <= MAX_LOOKUPS + 1
 
 
 def test_a_publisher_of_the_wrong_type_is_told_with_where_images_are() -> None:

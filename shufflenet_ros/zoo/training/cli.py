@@ -91,7 +91,7 @@ def _run(args: argparse.Namespace, recipe: Recipe, out: Path, fabric: 'Fabric') 
         say(f'{interrupted}; the same command goes on from there', to=sys.stderr)
         return 130
     if why := trainer.learned_nothing():
-        print(_failed(recipe, out, why), file=sys.stderr)
+        say(_failed(recipe, out, why), to=sys.stderr)
         return LEARNED_NOTHING
     following = ['shufflenet-ros', 'export', '--run', str(out), '--data', str(args.data)]
     if args.val:
