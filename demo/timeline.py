@@ -26,7 +26,7 @@ def draw_timeline(outcome: Outcome, path: Path, model: str) -> None:
     _scores(axes[1], outcome)
     _ages(axes[2], outcome)
     figure.suptitle(f'{model}: {len(outcome.results)} results for {len(outcome.sent_ns)} frames, '
-                    f'right label in the top 3 on {known_right(outcome):.0%} of the pan frames')
+                    f'right label in the top 3 on {known_right(outcome):.0%} of the counted pan frames')
     figure.savefig(path, dpi=80)
     plt.close(figure)
 

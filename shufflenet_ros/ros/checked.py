@@ -42,7 +42,7 @@ class CheckedParameters(Node):
     def declare_table(self) -> None:
         """Declare the table and the given QoS overrides, with start-up values where these are acceptable."""
         self.refused_at_start, self.unknown_at_start = {}, []
-        self._refusals = LogThrottle(time.monotonic)
+        self._warned = LogThrottle(time.monotonic)
         given = {name: p.value for name, p in self.get_parameters_by_prefix('').items()
                  if name not in _RCLPYS_OWN}
         specs = dict(TABLE)
@@ -86,7 +86,7 @@ class CheckedParameters(Node):
         try:
             accepted = [self._as_accepted(parameter) for parameter in parameter_list]
         except Refusal as refusal:
-            more = self._refusals.admit('refused')  # one key: names come from the network, without end
+            more = self._warned.admit('refused')  # one key: names come from the network, without end
             if more is not None:
                 self.get_logger().warning(f'{refusal}' + (f' ({more} more not shown)' if more else ''))
             return SetParametersResult(successful=False, reason=str(refusal))
@@ -103,8 +103,8 @@ class CheckedParameters(Node):
             return parameter
         value = accept_change(name, parameter.value, self.state)
         if not self.has_parameter(name):
-            raise Refusal(f'parameter {printable(name, 80)}: not there, expected a QoS override that was given '
-                          'at start; set it in the parameter file and start the node again')
+            raise Refusal(f'parameter {printable(name, 80)}: not there, expected a QoS override that was '
+                          'given at start; set it in the parameter file and start the node again')
         return Parameter(name, value=value)
 
     def parameters_changed(self) -> None:

@@ -173,10 +173,9 @@ class WatchedNode(CheckedParameters, LifecycleNode):
         return statuses
 
     def _own_status(self) -> DiagnosticStatus:
-        model, told = self.value_of('model'), [(Level.OK, self.state)]
+        model = self.value_of('model')
         values: dict[str, Any] = {'state': self.state, 'model': model}
-        if self.failure:
-            told.append((Level.ERROR, self.failure))
+        told = [(Level.ERROR, f'{self.state}: {self.failure}') if self.failure else (Level.OK, self.state)]
         if self._loaded is not None and self._engine is not None:
             counts = self._engine.total()
             values |= model_values(self._loaded) | count_values(counts)

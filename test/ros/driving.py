@@ -108,7 +108,11 @@ class Driver(Listener):
         raise AssertionError('no answer of get_state')
 
     def change_state(self, transition: int) -> bool:
-        """Ask for a transition by its id."""
+        """Ask for a transition by its id, once: before the server knows the client its answer is lost."""
+        if 'change_state' not in self._clients:
+            self._clients['change_state'] = self.node.create_client(ChangeState, f'{self.name}/change_state')
+            self.state()
+            time.sleep(0.5)
         request = ChangeState.Request()
         request.transition.id = transition
         return self.call(ChangeState, 'change_state', request).success

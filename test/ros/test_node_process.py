@@ -198,7 +198,7 @@ def test_a_wrong_model_leaves_the_node_up_and_says_why(drive: Driver, tmp_path: 
         print(line)
         assert drive.state() == 'unconfigured'
         status = drive.status_when('node', lambda s: s.level == 2, 'the failure')
-        assert status.message.startswith('unconfigured; configure failed: ') and str(model) in status.message
+        assert status.message.startswith('unconfigured: configure failed: ') and str(model) in status.message
         tiny_bundle(model)
         assert drive.change_state(1) and drive.state() == 'inactive', 'once the file is there it configures'
         drive.status_when('node', lambda s: s.level == 0 and s.message == 'inactive', 'the recovery')
