@@ -65,7 +65,7 @@ setup(
     ],
     entry_points={
         'console_scripts': [
-            'shufflenet-ros = shufflenet_ros.cli:main',
+            'shufflenet-ros = shufflenet_ros.cli.main:main',
             'classify_node = shufflenet_ros.ros.main:main',
         ],
     },

@@ -23,13 +23,13 @@ import torch
 from benchmarks.claims_report import write_report
 from benchmarks.figures import ROOT, commit, machine, versions
 from shufflenet_ros.core.files import write_whole
+from shufflenet_ros.training.data import ImageSet, load_sets
+from shufflenet_ros.training.recipe import Recipe, load_recipe
+from shufflenet_ros.training.trainer import Trainer, TrainingInterruptedError
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.macs import count
 from shufflenet_ros.zoo.registry import NETWORKS, build, name_of
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config
-from shufflenet_ros.zoo.training.data import ImageSet, load_sets
-from shufflenet_ros.zoo.training.recipe import Recipe, load_recipe
-from shufflenet_ros.zoo.training.trainer import Interrupted, Trainer
 
 # What a run sets in the recipe's network.
 COMPARED = {
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     try:
         run(load_recipe(args.recipe), args.data, args.out, args.docs, args.seeds)
-    except Interrupted as interrupted:
+    except TrainingInterruptedError as interrupted:
         print(f'{interrupted}; the same command goes on from there', file=sys.stderr)
         return 130
     print(f'written to {args.docs / "claims.md"}, .json and .svg')

@@ -89,12 +89,12 @@ def tables(report: Mapping[str, Any]) -> str:
     """The part of docs/claims.md that is made of claims.json."""
     rounds = len(report['runs']) // len(report['networks'])
     spent = sum(run['core_minutes'] for run in report['runs'])
-    picture = report['set']
+    image = report['set']
     lines = [
         f'{len(report["runs"])} of {report["seeds"] * len(report["networks"])} runs are finished '
         f'({rounds} of {report["seeds"]} seeds): {spent:.0f} core-minutes of training on '
-        f'{report["machine"]["cpu"]}, PyTorch {report["versions"]["torch"]}. Set: {picture["file"]}, '
-        f'{picture["train"]} training and {picture["val"]} validation pictures of {picture["classes"]} '
+        f'{report["machine"]["cpu"]}, PyTorch {report["versions"]["torch"]}. Set: {image["file"]}, '
+        f'{image["train"]} training and {image["val"]} validation images of {image["classes"]} '
         f'classes, {report["recipe"]["px"]} px, {report["recipe"]["epochs"]} epochs.', '',
         '| network | stages | MACs | parameters | error by seed, % | mean | spread | paper, % |',
         '|---|---|---|---|---|---|---|---|']

@@ -1,6 +1,6 @@
 """Decoding and preparing on one core: `python -m benchmarks.decode` prints the figures as JSON.
 
-Our way and the naive one (resize the whole picture to 256, crop 224, normalise in NumPy) take turns in one
+Our way and the naive one (resize the whole image to 256, crop 224, normalize in NumPy) take turns in one
 run, so that a noisy machine troubles both alike.
 """
 
@@ -22,7 +22,7 @@ from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.encodings import ENCODINGS
 from shufflenet_ros.core.opencv import cv2
-from shufflenet_ros.core.preprocess import prepare
+from shufflenet_ros.core.preprocess import preprocess
 
 HEIGHT, WIDTH = 720, 1280
 MAX_PIXELS = 40_000_000
@@ -40,8 +40,8 @@ def measure() -> dict[str, Any]:
     scene = cv2.GaussianBlur(rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), (0, 0), 2)
     message = _raw('bgr8', scene)
     ways: dict[str, Callable[[], Any]] = {
-        'ours': lambda: prepare(decode(message, MAX_PIXELS), OUR_INPUT),
-        'ours_float': lambda: prepare(decode(message, MAX_PIXELS), FLOAT_INPUT),
+        'ours': lambda: preprocess(decode(message, MAX_PIXELS), OUR_INPUT),
+        'ours_float': lambda: preprocess(decode(message, MAX_PIXELS), FLOAT_INPUT),
         'naive': lambda: _naive(message),
     }
     encodings = {f'raw {name}': _raw(name, scene) for name in ENCODINGS}
@@ -59,20 +59,20 @@ def measure() -> dict[str, Any]:
         'bgr8_message_to_float_tensor_ms': tensor['ours_float'],
         'bgr8_message_to_tensor_naive_ms': tensor['naive'],
         'naive_over_ours': round(tensor['naive'] / tensor['ours'], 1),
-        'picture': f'{WIDTH}x{HEIGHT}',
+        'image': f'{WIDTH}x{HEIGHT}',
         'decode_ms': decoding,
     }
 
 
 def _naive(message: Any) -> Any:
-    """What a first node does: whole picture to 256 pixels, centre crop of 224, normalise, transpose."""
+    """What a first node does: whole image to 256 pixels, center crop of 224, normalize, transpose."""
     image = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
     scale = 256 / min(image.shape[:2])
     image = cv2.resize(image, (round(image.shape[1] * scale), round(image.shape[0] * scale)))
     top, left = (image.shape[0] - 224) // 2, (image.shape[1] - 224) // 2
     image = image[top:top + 224, left:left + 224, ::-1]
-    normalised = (image.astype(np.float32) / 255 - MEAN) / STD
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1))[None]
+    normalized = (image.astype(np.float32) / 255 - MEAN) / STD
+    return np.ascontiguousarray(normalized.transpose(2, 0, 1))[None]
 
 
 def _raw(name: str, scene: Any) -> Any:

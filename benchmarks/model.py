@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from demo.photos import PAN_SIZE, load_photos, pan
-from shufflenet_ros.backends.locate import DEFAULT_MODEL
-from shufflenet_ros.backends.open import load
+from shufflenet_ros.backends.load import load
+from shufflenet_ros.bundles.locate import DEFAULT_MODEL
 from shufflenet_ros.core.classifier import Classifier
-from shufflenet_ros.core.frame import Answer, Options
+from shufflenet_ros.core.frame import Options, Result
 
-STAGES = ('decode', 'prepare', 'run', 'name')
+STAGES = ('decode', 'preprocess', 'inference', 'postprocess')
 
 
 def measure(frames: int = 500, model: str = DEFAULT_MODEL) -> Mapping[str, Any]:
@@ -26,7 +26,7 @@ def measure(frames: int = 500, model: str = DEFAULT_MODEL) -> Mapping[str, Any]:
     classifier = Classifier(loaded.card, loaded.backend)
     height, width = PAN_SIZE
     messages = [SimpleNamespace(height=height, width=width, encoding='bgr8', is_bigendian=0, step=3 * width,
-                                data=picture.reshape(-1)) for picture in pan(load_photos()[0].read(), 20)]
+                                data=image.reshape(-1)) for image in pan(load_photos()[0].read(), 20)]
     for message in messages:
         classifier.classify(message, Options())
     answers = [classifier.classify(messages[i % len(messages)], Options()) for i in range(frames)]
@@ -36,7 +36,7 @@ def measure(frames: int = 500, model: str = DEFAULT_MODEL) -> Mapping[str, Any]:
         for stage in STAGES}
 
 
-def _total(answer: Answer) -> float:
+def _total(answer: Result) -> float:
     return float(sum(getattr(answer.times, stage) for stage in STAGES))
 
 

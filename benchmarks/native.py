@@ -23,18 +23,18 @@ from unittest.mock import patch
 
 import numpy as np
 
-from shufflenet_ros.backends.bundle import Bundle, open_bundle
-from shufflenet_ros.backends.index import read_index
-from shufflenet_ros.backends.locate import DEFAULT_MODEL
+from shufflenet_ros.backends.load import load
 from shufflenet_ros.backends.native import NativeBackend
-from shufflenet_ros.backends.open import load
-from shufflenet_ros.backends.variants import precisions
+from shufflenet_ros.bundles.bundle import Bundle, open_bundle
+from shufflenet_ros.bundles.index import read_index
+from shufflenet_ros.bundles.locate import DEFAULT_MODEL
+from shufflenet_ros.bundles.variants import precisions
 from shufflenet_ros.core.frame import Backend
-from shufflenet_ros.sets.calibration import reference_inputs
+from shufflenet_ros.datasets.calibration import reference_inputs
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS, FRAMES, CALLS = 60, 8, 2000
-CALIBRATION_PICTURES = 4
+CALIBRATION_IMAGES = 4
 
 
 def measure(model: str = DEFAULT_MODEL) -> Mapping[str, Any]:
@@ -122,10 +122,10 @@ def _returns_at_once(run: Any) -> Any:
 def reference_bundle(name: str, folder: Path) -> str:
     """A bundle of a network of the zoo with seeded weights and all native variants; its path. Needs torch."""
     from benchmarks.arm.reference import PX, reference_onnx
-    from shufflenet_ros.backends.onnx_write import save_bundle
+    from shufflenet_ros.bundles.onnx_write import save_bundle
     from shufflenet_ros.core.card import Card, CardInput
-    from shufflenet_ros.zoo.native.network import PRECISIONS
-    from shufflenet_ros.zoo.native.pack import pack
+    from shufflenet_ros.packer.network import PRECISIONS
+    from shufflenet_ros.packer.pack import pack
 
     path = folder / f'{name}.onnx'
     spec = CardInput(layout='NHWC', dtype='uint8', size=(PX, PX), color='rgb')
@@ -133,7 +133,7 @@ def reference_bundle(name: str, folder: Path) -> str:
     dim = load_dim(graph := reference_onnx(name))
     save_bundle(graph, Card(name, name, labels, spec, {'logits': 'logits', 'embedding': 'embedding'},
                             embedding={'dim': dim, 'layer': 'global average pool'}), path)
-    pack(open_bundle(str(path)), PRECISIONS, reference_inputs(spec, CALIBRATION_PICTURES))
+    pack(open_bundle(str(path)), PRECISIONS, reference_inputs(spec, CALIBRATION_IMAGES))
     return str(path)
 
 

@@ -91,9 +91,9 @@ def measure_live(seconds: float = 20.0, rate_hz: float = 30.0, model: str = '') 
 def _images() -> list[Image]:
     height, width = PAN_SIZE
     images = []
-    for picture in pan(load_photos()[0].read(), 20):
+    for image in pan(load_photos()[0].read(), 20):
         data = array('B')
-        data.frombytes(picture.tobytes())
+        data.frombytes(image.tobytes())
         images.append(Image(height=height, width=width, encoding='bgr8', step=3 * width, data=data))
     return images
 

@@ -58,7 +58,7 @@ def receive() -> Mapping[str, Any]:
 
 
 def measure() -> Mapping[str, Any]:
-    """Median of ROUNDS rounds each way, in turns, so that a busy neighbour hits both."""
+    """Median of ROUNDS rounds each way, in turns, so that a busy neighbor hits both."""
     os.environ.update(dds_environment())
     rounds: dict[str, list[Mapping[str, Any]]] = {'without_settings': [], 'with_settings': []}
     for _ in range(ROUNDS):

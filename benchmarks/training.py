@@ -2,7 +2,7 @@
 
     python -m benchmarks.training --data tiny-imagenet.tar [--recipe NAME] [--threads 1]
 
-Both run the same network, batch size and optimiser; the bare loop takes one batch that is ready in memory.
+Both run the same network, batch size and optimizer; the bare loop takes one batch that is ready in memory.
 They take turns (A B A B), as shared machines drift; the ratio is the median over the rounds. Needs the extra
 `train`.
 """
@@ -20,16 +20,16 @@ from pathlib import Path
 
 import torch
 
-from shufflenet_ros.zoo.training.batches import loss_of
-from shufflenet_ros.zoo.training.data import load_sets
-from shufflenet_ros.zoo.training.recipe import load_recipe
-from shufflenet_ros.zoo.training.trainer import Trainer
+from shufflenet_ros.training.batches import loss_of
+from shufflenet_ros.training.data import load_sets
+from shufflenet_ros.training.recipe import load_recipe
+from shufflenet_ros.training.trainer import Trainer
 
 ROUNDS, STEPS = 6, 3
 
 
 def bare_step(trainer: Trainer) -> Callable[[], float]:
-    """Forward, backward and the optimiser's step on one batch that is there already."""
+    """Forward, backward and the optimizer's step on one batch that is there already."""
     batch = trainer._batches.batch(trainer.recipe.epochs - 1, 0)
 
     def step() -> float:
@@ -72,8 +72,8 @@ def main() -> None:
         for number in range(ROUNDS):
             rounds.append({name: seconds(step) for name, step in steps.items()})
             print(f'round {number + 1} of {ROUNDS}: {rounds[-1]}', file=sys.stderr)
-    pictures = STEPS * recipe.batch
-    report = {f'{name}_images_per_s': round(pictures / statistics.median(r[name] for r in rounds), 1)
+    images = STEPS * recipe.batch
+    report = {f'{name}_images_per_s': round(images / statistics.median(r[name] for r in rounds), 1)
               for name in steps}
     ratio = statistics.median(r['bare'] / r['trainer'] for r in rounds)
     print(json.dumps({'recipe': args.recipe, 'threads': args.threads, **report,

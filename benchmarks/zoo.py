@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shufflenet_ros.backends.bundle import open_bundle
-from shufflenet_ros.backends.onnx_write import save_bundle
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
+from shufflenet_ros.bundles.bundle import open_bundle
+from shufflenet_ros.bundles.onnx_write import save_bundle
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.export import make_card, to_onnx
 from shufflenet_ros.zoo.registry import build, config_of

@@ -42,10 +42,10 @@ def street(frames: int) -> Iterator[U8]:
         file.flush()
         video = cv2.VideoCapture(file.name)
         for i in range(frames):
-            found, picture = video.read()
+            found, image = video.read()
             if not found:
                 raise DemoError(f'{STREET[1]} gave {i} frames, expected {frames}: OpenCV cannot decode it')
-            yield np.asarray(picture, np.uint8)
+            yield np.asarray(image, np.uint8)
         video.release()
 
 
@@ -67,7 +67,7 @@ def make_bag(path: Path, seconds: float | None = None) -> tuple[Segment, ...]:
     """Write the bag and its labels, unless they are there and made from the same sources.
 
     Raises:
-        DemoError: a picture or the video cannot be had.
+        DemoError: an image or the video cannot be had.
     """
     photos = load_photos()
     segments = plan(photos, seconds)
@@ -82,8 +82,8 @@ def make_bag(path: Path, seconds: float | None = None) -> tuple[Segment, ...]:
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         unfinished = Path(scratch) / path.name
         with BagWriter(unfinished) as bag:
-            for i, picture in enumerate(frames_of(segments, photos)):
-                bag.image(TOPIC, picture, 'bgr8', stamp_of(i), FRAME_ID)
+            for i, image in enumerate(frames_of(segments, photos)):
+                bag.image(TOPIC, image, 'bgr8', stamp_of(i), FRAME_ID)
         os.replace(unfinished, path)
     sidecar.write_text(yaml.safe_dump(labels_of(segments), sort_keys=False))
     key_file.write_text(key)

@@ -30,7 +30,7 @@ class Photo:
 
     name: str
     right: tuple[str, ...]
-    licence: str
+    license: str
     package: str = ''
     member: str = ''
     file: str = ''
@@ -40,28 +40,28 @@ class Photo:
         """(H, W, 3) uint8, BGR.
 
         Raises:
-            DemoError: the photo cannot be had or is no picture.
+            DemoError: the photo cannot be had or is no image.
         """
         if self.package:
             data = read_member(self.package, self.member)
         else:
             data = (HERE / 'photos' / self.file).read_bytes()
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise DemoError(f'photo {self.name}: {self.member or self.file} is no picture that OpenCV reads')
-        return np.asarray(picture, np.uint8)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            raise DemoError(f'photo {self.name}: {self.member or self.file} is no image that OpenCV reads')
+        return np.asarray(image, np.uint8)
 
 
 def load_photos(path: Path = HERE / 'photos.yaml') -> tuple[Photo, ...]:
     """Every photo of the file, in its order."""
     entries = yaml.safe_load(path.read_text(encoding='utf-8'))['photos']
-    return tuple(Photo(name=entry['name'], right=tuple(entry['right']), licence=entry['licence'],
+    return tuple(Photo(name=entry['name'], right=tuple(entry['right']), license=entry['license'],
                        file=entry.get('file', ''), counted=entry.get('counted', True),
                        **entry.get('wheel', {})) for entry in entries)
 
 
 def pan(photo: U8, frames: int) -> Iterator[U8]:
-    """A slow pan with a slight zoom: `frames` pictures of PAN_SIZE; the photo's middle stays in view."""
+    """A slow pan with a slight zoom: `frames` images of PAN_SIZE; the photo's middle stays in view."""
     height, width = photo.shape[:2]
     fit = min(height / PAN_SIZE[0], width / PAN_SIZE[1])
     for t in np.linspace(0.0, 1.0, frames):

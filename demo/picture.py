@@ -1,6 +1,6 @@
 """Make docs/demo.png, the README's picture, from what `make demo` left in out/demo.
 
-Only the CC0 photos are in it: their licence is clear, the street video's is its package's (see NOTICE).
+Only the CC0 photos are in it: their license is clear, the street video's is its package's (see NOTICE).
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def montage(folder: Path) -> U8:
 
 
 def write(picture: U8, path: Path) -> int:
-    """Write a PNG with as many palette colours as MAX_BYTES allows; its size in bytes.
+    """Write a PNG with as many palette colors as MAX_BYTES allows; its size in bytes.
 
     Raises:
-        DemoError: even 32 colours take more.
+        DemoError: even 32 colors take more.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for colors in (256, 128, 64, 32):

@@ -48,7 +48,7 @@ class Outcome:
 
     Attributes:
         sent_ns: the stamps of the images that were published, in order.
-        sent_at_ns: by stamp, the system time of the image's publication, where the demo learnt it.
+        sent_at_ns: by stamp, the system time of the image's publication, where the demo learned it.
         results: in order of arrival.
     """
 
@@ -78,7 +78,7 @@ class Outcome:
         return any(is_right(name, segment) for name, _ in result.labels[:TOP])
 
 
-def broken_laws(outcome: Outcome) -> list[str]:
+def violated_invariants(outcome: Outcome) -> list[str]:
     """What must hold and doesn't, one sentence each; empty when all is well."""
     node, frames, results = outcome.node, len(outcome.sent_ns), len(outcome.results)
     broken = []

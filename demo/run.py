@@ -14,12 +14,12 @@ from demo import show
 from demo.make_bag import TOPIC, bag_path, make_bag
 from demo.plan import Segment, segment_at, stamp_of
 from demo.processes import Child, dds_environment, node_command, replay_command
-from demo.report import NodeCounts, Outcome, Result, broken_laws, last_line, right_by_photo
+from demo.report import NodeCounts, Outcome, Result, last_line, right_by_photo, violated_invariants
 from demo.timeline import draw_timeline
 from demo.watch import Watcher
 from demo.wheels import ROOT, DemoError
 
-START_S = 30.0  # for the node to load and prove its model, on a slow machine
+START_S = 30.0  # for the node to load and verify its model, on a slow machine
 SETTLE_S = 10.0  # for the last results and the diagnostics that count them
 # A reliable camera: what the node cannot look at yet waits here, two seconds of 25 Hz, so none is lost.
 NODE_PARAMETERS = {'autostart': 'true', 'frame_policy': 'latest',
@@ -127,7 +127,7 @@ def settle(frames: int, node: Child, watcher: Watcher) -> NodeCounts:
 
 
 def report(outcome: Outcome, bag: Path, model: str, out: Path) -> int:
-    """Write video and picture, print the shares, the broken laws and the last line; 0 or 1."""
+    """Write video and image, print the shares, the broken laws and the last line; 0 or 1."""
     show.write_video(bag, outcome, out / 'annotated.mp4')
     draw_timeline(outcome, out / 'timeline.png', model)
     print(f'\nvideo:    {out / "annotated.mp4"}\npicture:  {out / "timeline.png"}\n')
@@ -136,7 +136,7 @@ def report(outcome: Outcome, bag: Path, model: str, out: Path) -> int:
         note = '' if name in counted else ', not counted: see demo/photos.yaml'
         print(f'{name:<8} right label in the top 3 on {right} of {frames} frames '
               f'({right / frames:.0%}){note}')
-    broken = broken_laws(outcome)
+    broken = violated_invariants(outcome)
     for law in broken:
         print(f'demo: broken: {law}')
     print(last_line(outcome), flush=True)
@@ -149,7 +149,7 @@ def main() -> int:
     parser.add_argument('--model', default='', help="a model's name or path instead of the default")
     parser.add_argument('--seconds', type=float, help='a shorter bag with the same parts')
     parser.add_argument('--every', type=int, default=10, help='show every n-th result (default 10)')
-    parser.add_argument('--out', type=Path, default=ROOT / 'out' / 'demo', help='where video and picture go')
+    parser.add_argument('--out', type=Path, default=ROOT / 'out' / 'demo', help='where video and image go')
     arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has SIGINT ignored
         signal.signal(number, signal.default_int_handler)

@@ -8,10 +8,10 @@ from demo.photos import PAN_SIZE
 from demo.plan import RATE_HZ, START_NS, Segment, is_right
 from demo.report import TOP, Outcome, Result
 from shufflenet_ros.bags.reader import Bag, stamp_ns
+from shufflenet_ros.cli.annotated_video import AnnotatedVideo, letterbox
 from shufflenet_ros.core.classifier import DEFAULT_MAX_PIXELS
 from shufflenet_ros.core.decode import decode
-from shufflenet_ros.core.frame import Label, Picture
-from shufflenet_ros.tools.annotate import AnnotatedVideo, letterbox
+from shufflenet_ros.core.frame import DecodedImage, Prediction
 
 
 def line(result: Result, segment: Segment, sent_at_ns: int | None) -> str:
@@ -39,14 +39,14 @@ def write_video(bag_path: Path, outcome: Outcome, path: Path) -> None:
         for item in bag.messages():
             stamp = stamp_ns(item.message)
             segment = outcome.segment_of(stamp)
-            picture = Picture(letterbox(decode(item.message, DEFAULT_MAX_PIXELS), PAN_SIZE), 'bgr')
+            image = DecodedImage(letterbox(decode(item.message, DEFAULT_MAX_PIXELS), PAN_SIZE), 'bgr')
             if stamp in answers:
-                video.add(picture, marked(answers[stamp], segment), heading(segment))
+                video.add(image, marked(answers[stamp], segment), heading(segment))
             else:
-                video.add(picture, (), f'{heading(segment)}   (no result for this frame)')
+                video.add(image, (), f'{heading(segment)}   (no result for this frame)')
 
 
-def marked(result: Result, segment: Segment) -> list[Label]:
+def marked(result: Result, segment: Segment) -> list[Prediction]:
     """The top 3 for drawing; a right one gets * behind its name."""
-    return [Label(name + (' *' if is_right(name, segment) else ''), rank, score)
+    return [Prediction(name + (' *' if is_right(name, segment) else ''), rank, score)
             for rank, (name, score) in enumerate(result.labels[:TOP])]

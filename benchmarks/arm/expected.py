@@ -53,7 +53,7 @@ def count(network: str) -> dict[str, dict[str, int]]:
     """CPU -> precision -> instructions, for each limit of a network.
 
     Raises:
-        ModelError, PrepareError, EmulationError, WrongAnswer: see measure.
+        ModelError, PrepareError, EmulationError, WrongResultError: see measure.
     """
     subject = reference(network)
     return {cpu: {precision: found.instructions

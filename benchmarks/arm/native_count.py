@@ -47,7 +47,7 @@ def count_native(subject: Subject, cpu: str, precision: str, layers: bool = Fals
     Raises:
         PrepareError: a tool is missing, or the library does not compile.
         EmulationError: the driver failed.
-        WrongAnswer: see outcome.
+        WrongResultError: see outcome.
     """
     blob = subject.blob(precision)
     operations = describe(blob) if layers else []
@@ -70,10 +70,10 @@ def run_driver(program: Path, cpu: str, blob: bytes, frames: bytes, inner_marks:
         logits (INFERENCES, classes) float32, the kernels' name, the instructions at the last one's marks.
     """
     with tempfile.TemporaryDirectory(prefix='arm-') as scratch:
-        packed, pictures, outputs = (Path(scratch) / name for name in ('blob', 'frames', 'outputs'))
+        packed, images, outputs = (Path(scratch) / name for name in ('blob', 'frames', 'outputs'))
         packed.write_bytes(blob)
-        pictures.write_bytes(frames)
-        marks, said = emulate(cpu, [program, packed, pictures, outputs, features])
+        images.write_bytes(frames)
+        marks, said = emulate(cpu, [program, packed, images, outputs, features])
         classes = struct.unpack_from('<I', blob, 32)[0]
         values = np.fromfile(outputs, '<f4').reshape(INFERENCES, -1)
         return values[:, :classes], said.split()[0], inference_marks(marks, inner_marks)

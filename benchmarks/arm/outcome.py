@@ -13,7 +13,7 @@ FP32_ERROR = 1e-5
 """How far fp32 may be from onnxruntime on this machine, in parts of the largest logit."""
 
 
-class WrongAnswer(Exception):
+class WrongResultError(Exception):
     """The counted program computes something else: its count is worth nothing."""
 
 
@@ -41,11 +41,11 @@ def outcome(subject: Subject, precision: str, kernels: str, instructions: int,
     """Compare the logits and keep the count.
 
     Raises:
-        WrongAnswer: fp32, and they differ by more than FP32_ERROR; or they are not finite.
+        WrongResultError: fp32, and they differ by more than FP32_ERROR; or they are not finite.
     """
     error = float(np.abs(logits - subject.answer).max() / np.abs(subject.answer).max())
     if not np.isfinite(logits).all() or (precision == 'fp32' and error > FP32_ERROR):
-        raise WrongAnswer(f"{subject.name} {precision} by {kernels}: its logits differ from onnxruntime's by "
+        raise WrongResultError(f"{subject.name} {precision} by {kernels}: its logits differ from onnxruntime's by "
                           f'{error:.1e} of the largest, expected at most {FP32_ERROR:.0e}: no count')
     same = bool(logits.argmax() == subject.answer.argmax())
     return Outcome(instructions, kernels, error, same, layers)

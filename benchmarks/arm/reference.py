@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from shufflenet_ros.sets.calibration import seeded_pictures
+from shufflenet_ros.datasets.calibration import seeded_images
 from shufflenet_ros.zoo import alexnet
 from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.export import OPSET, to_onnx
-from shufflenet_ros.zoo.normalisation import IMAGENET, normalise
+from shufflenet_ros.zoo.normalization import IMAGENET, normalize
 from shufflenet_ros.zoo.registry import build, config_of
 
 PX = 224
 SEED = 0
 STATISTICS = 4
-"""Pictures of 224 px that the batch normalisations' statistics are taken from; more of smaller ones."""
+"""Images of 224 px that the batch normalizations' statistics are taken from; more of smaller ones."""
 ALEXNETS = ('alexnet', 'alexnet_without_lrn')
 
 
@@ -44,16 +44,16 @@ def side(name: str) -> int:
 
 @torch.no_grad()
 def _network(name: str, px: int, classes: int) -> Backbone:
-    """Seeded weights, and normalisations that fit them: values stay as large as in a trained network."""
+    """Seeded weights, and normalizations that fit them: values stay as large as in a trained network."""
     network = build(config_of(name, classes))
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, 0.0, 0.2)
         norm.momentum = None  # the statistics become those of the one batch below
-    pictures = seeded_pictures((px, px), STATISTICS * PX**2 // px**2, SEED)
-    pixels = torch.from_numpy(np.stack([picture.pixels for picture in pictures]))
-    network.train()(normalise(pixels, IMAGENET))
+    images = seeded_images((px, px), STATISTICS * PX**2 // px**2, SEED)
+    pixels = torch.from_numpy(np.stack([image.pixels for image in images]))
+    network.train()(normalize(pixels, IMAGENET))
     return network.eval()
 
 
@@ -69,7 +69,7 @@ class _Frame(nn.Module):
 
 
 def _alexnet_onnx(name: str) -> bytes:
-    """With its local response normalisations, or with nothing in their place: nobody leaves them out for
+    """With its local response normalizations, or with nothing in their place: nobody leaves them out for
     accuracy, but they are a third of its time in onnxruntime and flatter what it is compared with."""
     network = alexnet.AlexNet().eval()
     if name == 'alexnet_without_lrn':

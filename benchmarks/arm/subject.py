@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shufflenet_ros.backends.bundle import Bundle, open_bundle
 from shufflenet_ros.backends.ort import ort
-from shufflenet_ros.backends.variants import PRECISIONS, find_variant, precisions, read_variant
+from shufflenet_ros.bundles.bundle import Bundle, open_bundle
+from shufflenet_ros.bundles.variants import PRECISIONS, find_variant, precisions, read_variant
 from shufflenet_ros.core.card import CardInput
-from shufflenet_ros.sets.calibration import reference_inputs
+from shufflenet_ros.datasets.calibration import reference_inputs
 
-CALIBRATION_PICTURES = 4
-FRAME_SEED = 1  # other pictures than those of the calibration
+CALIBRATION_IMAGES = 4
+FRAME_SEED = 1  # other images than those of the calibration
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,12 @@ def _variant(opened: Bundle, precision: str) -> bytes:
 
 
 def pack(graph: bytes, spec: CardInput, precision: str) -> bytes:
-    """The blob that `export` would make of the graph, its ranges taken from seeded pictures."""
-    from shufflenet_ros.zoo.native.blob import write_blob
-    from shufflenet_ros.zoo.native.graph import read_network
-    from shufflenet_ros.zoo.native.half import to_half
-    from shufflenet_ros.zoo.native.quantise import quantise
+    """The blob that `export` would make of the graph, its ranges taken from seeded images."""
+    from shufflenet_ros.packer.blob import write_blob
+    from shufflenet_ros.packer.graph import read_network
+    from shufflenet_ros.packer.half import to_half
+    from shufflenet_ros.packer.quantize import quantize
 
     network = read_network(graph, spec, {'logits': 'logits', 'embedding': 'embedding'})
-    convert = {'fp32': lambda network, frames: network, 'fp16': to_half, 'int8': quantise}[precision]
-    return write_blob(convert(network, reference_inputs(spec, CALIBRATION_PICTURES).inputs))
+    convert = {'fp32': lambda network, frames: network, 'fp16': to_half, 'int8': quantize}[precision]
+    return write_blob(convert(network, reference_inputs(spec, CALIBRATION_IMAGES).inputs))

@@ -17,7 +17,7 @@ from benchmarks.arm.native_count import compiler_version
 from benchmarks.arm.onnxruntime_count import PRECISION
 from benchmarks.arm.reference import ALEXNETS
 from benchmarks.arm.subject import Subject, reference
-from shufflenet_ros.backends.variants import PRECISIONS
+from shufflenet_ros.bundles.variants import PRECISIONS
 from shufflenet_ros.core.files import write_whole
 
 CPU = 'cortex-a76'

@@ -1,1 +1,1 @@
-"""Open a bundle, prove it, run it. Importing this room loads no runtime."""
+"""Open a bundle, verify it, run it. Importing this room loads no runtime."""

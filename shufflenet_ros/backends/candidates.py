@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shufflenet_ros.backends.bundle import Bundle
-from shufflenet_ros.backends.errors import mismatch
-from shufflenet_ros.backends.variants import (
+from shufflenet_ros.bundles.bundle import Bundle
+from shufflenet_ros.bundles.errors import mismatch
+from shufflenet_ros.bundles.variants import (
     BACKENDS,
     PRECISIONS,
-    CannotRunHere,
+    VariantUnavailableError,
+    graph_precision,
     no_such_precision,
-    own_precision,
     precisions,
 )
 from shufflenet_ros.core.card import Card, Variant
@@ -23,7 +23,7 @@ MAX_ACCURACY_LOSS = 0.6
 
 
 @dataclass(frozen=True)
-class Request:
+class LoadRequest:
     """What `load` was asked for; its arguments, checked."""
 
     backend: str
@@ -73,9 +73,9 @@ class Candidate:
         return f'{self.backend} {self.precision}'.strip()
 
 
-def _fitting(card: Card, request: Request) -> list[Candidate]:
+def _fitting(card: Card, request: LoadRequest) -> list[Candidate]:
     """What the card offers for the backend and the precision that were asked for."""
-    own = own_precision(card)
+    own = graph_precision(card)
     everything = [Candidate(variant.backend, variant.precision, variant)
                   for variant in card.variants if not variant.target]
     graph = Candidate('onnxruntime', own)
@@ -111,7 +111,7 @@ def _top1(metrics: Mapping[str, Any]) -> float:
     return float(top1) if isinstance(top1, (int, float)) and 0 <= top1 <= 1 else math.nan
 
 
-def find_candidates(bundle: Bundle, request: Request) -> list[Candidate]:
+def find_candidates(bundle: Bundle, request: LoadRequest) -> list[Candidate]:
     """What may run here, never nothing.
 
     Raises:
@@ -126,16 +126,16 @@ def find_candidates(bundle: Bundle, request: Request) -> list[Candidate]:
     if found:
         return found
     if request.no_native:
-        raise no_file(bundle, asked, request.no_native)
+        raise no_onnx_file(bundle, asked, request.no_native)
     if asked == AUTO and (losses := _losses(bundle.card)):
         raise mismatch(str(bundle.path), f'a native variant that loses at most {request.max_accuracy_loss:g} '
                        'points of top-1', losses, 'name its precision, or use backend auto')
-    raise no_such_precision(bundle, request.backend, asked or own_precision(bundle.card))
+    raise no_such_precision(bundle, request.backend, asked or graph_precision(bundle.card))
 
 
-def no_file(bundle: Bundle, precision: str, cause: str) -> CannotRunHere:
+def no_onnx_file(bundle: Bundle, precision: str, cause: str) -> VariantUnavailableError:
     """The error where native kernels are out of the question and onnxruntime has no file to run instead."""
-    return CannotRunHere(f'{bundle.path}: {precision} cannot run here: {cause}. For onnxruntime there is no '
+    return VariantUnavailableError(f'{bundle.path}: {precision} cannot run here: {cause}. For onnxruntime there is no '
                          'file of it: leave precision at auto, or remove the cause')
 
 
@@ -147,7 +147,7 @@ def _losses(card: Card) -> str:
                      else f'{precision} has no figures' for precision, loss in found.items())
 
 
-def why_only(bundle: Bundle, request: Request) -> str:
+def why_only_one(bundle: Bundle, request: LoadRequest) -> str:
     """Why nothing else was considered."""
     if request.backend != AUTO:
         return 'it was asked for'

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shufflenet_ros.backends.bundle import Bundle
 from shufflenet_ros.backends.candidates import Candidate
-from shufflenet_ros.backends.files import read_regular
-from shufflenet_ros.backends.locate import cache_root
 from shufflenet_ros.backends.native_library import library_path
+from shufflenet_ros.bundles.bundle import Bundle
+from shufflenet_ros.bundles.files import read_regular
+from shufflenet_ros.bundles.locate import cache_root
 from shufflenet_ros.core.files import WriteError, write_whole
 from shufflenet_ros.core.frame import Backend
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shufflenet_ros.backends.bundle import Bundle
-from shufflenet_ros.backends.errors import ModelError, mismatch
-from shufflenet_ros.backends.native_library import ANY_FEATURES, OK, UNSUPPORTED, Info, load_library
-from shufflenet_ros.backends.variants import (
+from shufflenet_ros.backends.native_library import ANY_FEATURES, OK, UNSUPPORTED, NativeInfo, load_library
+from shufflenet_ros.bundles.bundle import Bundle
+from shufflenet_ros.bundles.errors import ModelError, mismatch
+from shufflenet_ros.bundles.variants import (
     PRECISIONS,
-    CannotRunHere,
     VariantFile,
+    VariantUnavailableError,
     find_variant,
     no_such_precision,
     read_variant,
@@ -36,7 +36,7 @@ class NativeBackend:
         memory: bytes that the context holds.
 
     Raises:
-        CannotRunHere: the library or the variant is not there, or nothing in it runs on this CPU.
+        VariantUnavailableError: the library or the variant is not there, or nothing in it runs on this CPU.
         ModelError: no such variant, or its file is not what card and graph say.
     """
 
@@ -55,7 +55,7 @@ class NativeBackend:
         _check_input(self._what, card)
         self._context = _create(library, file, features)
         weakref.finalize(self, library.sn_destroy, self._context)
-        info = Info()
+        info = NativeInfo()
         library.sn_describe(self._context, ctypes.byref(info))
         _check(bundle, file, info)
         self.provider: str = info.kernels.decode()
@@ -68,14 +68,14 @@ class NativeBackend:
         self._values = ctypes.c_float * self._length
 
     def run(self, tensor: npt.NDArray[Any]) -> Outputs:
-        """A (1, H, W, 3) uint8 frame in the card's colour order to logits (C,) and embedding (D,), float32.
+        """A (1, H, W, 3) uint8 frame in the card's color order to logits (C,) and embedding (D,), float32.
 
         Raises:
             ModelError: a tensor of another shape or type, or the library refuses the call.
         """
         if tensor.shape != self._shape or tensor.dtype != np.uint8:
             raise mismatch(self._what, f'uint8 {self._shape}', f'{tensor.dtype} {tensor.shape}',
-                           'prepare the picture as the card says')
+                           'prepare the image as the card says')
         _, row_bytes, pixel, byte = tensor.strides
         if (pixel, byte) != (3, 1) or row_bytes < self._row_bytes:
             tensor, row_bytes = np.ascontiguousarray(tensor), self._row_bytes
@@ -101,7 +101,7 @@ def _create(library: ctypes.CDLL, file: VariantFile, features: int) -> int:
                                _REASON_BYTES)
     cause = reason.value.decode('utf-8', 'replace') or f'status {status}'
     if status == UNSUPPORTED:
-        raise CannotRunHere(f'{file.path}: {cause}; use another precision, or backend onnxruntime')
+        raise VariantUnavailableError(f'{file.path}: {cause}; use another precision, or backend onnxruntime')
     if status != OK or context.value is None:
         raise mismatch(str(file.path), 'a variant that the native kernels can run', cause, 'export it again')
     return context.value
@@ -113,7 +113,7 @@ def _check_input(what: str, card: Card) -> None:
                        f'{card.input.layout} {card.input.dtype}', 'use backend onnxruntime')
 
 
-def _check(bundle: Bundle, file: VariantFile, info: Info) -> None:
+def _check(bundle: Bundle, file: VariantFile, info: NativeInfo) -> None:
     """Hold the blob to the card and to the graph that it must have been packed from."""
     card, what, again = bundle.card, str(file.path), f'export {bundle.path.name} again'
     graph = bytes(info.graph_sha256).hex()

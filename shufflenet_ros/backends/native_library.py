@@ -5,9 +5,9 @@ import functools
 import os
 from pathlib import Path
 
-from shufflenet_ros.backends.errors import mismatch
 from shufflenet_ros.backends.remedies import BUILD_NATIVE
-from shufflenet_ros.backends.variants import CannotRunHere
+from shufflenet_ros.bundles.errors import mismatch
+from shufflenet_ros.bundles.variants import VariantUnavailableError
 
 ABI_VERSION = 1
 FILE = 'libshufflenet_native.so'
@@ -19,7 +19,7 @@ ANY_FEATURES = 0xFFFFFFFF
 """Allows every kernel that the CPU can run."""
 
 
-class Info(ctypes.Structure):
+class NativeInfo(ctypes.Structure):
     """sn_info: what a context runs."""
 
     _fields_ = (
@@ -41,7 +41,7 @@ def load_library() -> ctypes.CDLL:
     """The library, with every function's types set; its calls leave the GIL free.
 
     Raises:
-        CannotRunHere: it was not built, does not load, or has another interface.
+        VariantUnavailableError: it was not built, does not load, or has another interface.
     """
     return _load(library_path())
 
@@ -50,20 +50,20 @@ def load_library() -> ctypes.CDLL:
 def _load(path: Path) -> ctypes.CDLL:
     if not path.is_file():
         if os.environ.get(VARIABLE):
-            raise CannotRunHere(f'{path}: no such file; correct {VARIABLE}, or unset it')
-        raise CannotRunHere('the native kernels are not built: no working C compiler was found when the '
+            raise VariantUnavailableError(f'{path}: no such file; correct {VARIABLE}, or unset it')
+        raise VariantUnavailableError('the native kernels are not built: no working C compiler was found when the '
                             f'package was built; {BUILD_NATIVE}')
     try:
         library = ctypes.CDLL(str(path))
         version = library.sn_abi_version
     except OSError as error:
-        raise CannotRunHere(f'{path}: cannot be loaded: {error}; {BUILD_NATIVE}') from error
+        raise VariantUnavailableError(f'{path}: cannot be loaded: {error}; {BUILD_NATIVE}') from error
     except AttributeError as error:
-        raise CannotRunHere(f'{path}: is no {FILE}: it has no sn_abi_version; {BUILD_NATIVE}') from error
+        raise VariantUnavailableError(f'{path}: is no {FILE}: it has no sn_abi_version; {BUILD_NATIVE}') from error
     version.argtypes, version.restype = (), ctypes.c_uint32
     if (got := version()) != ABI_VERSION:
         expected = f'interface version {ABI_VERSION}'
-        raise CannotRunHere(str(mismatch(str(path), expected, str(got), BUILD_NATIVE)))
+        raise VariantUnavailableError(str(mismatch(str(path), expected, str(got), BUILD_NATIVE)))
     _declare(library)
     return library
 
@@ -73,7 +73,7 @@ def _declare(library: ctypes.CDLL) -> None:
     address = ctypes.c_void_p
     library.sn_create.argtypes = (address, ctypes.c_size_t, ctypes.c_uint32, ctypes.POINTER(ctypes.c_void_p),
                                   ctypes.c_char_p, ctypes.c_size_t)
-    library.sn_describe.argtypes = (address, ctypes.POINTER(Info))
+    library.sn_describe.argtypes = (address, ctypes.POINTER(NativeInfo))
     library.sn_run.argtypes = (address, address, ctypes.c_ssize_t, address, address)
     for function in (library.sn_create, library.sn_describe, library.sn_run):
         function.restype = ctypes.c_int

@@ -1,6 +1,6 @@
 """The onnxruntime backend: one session, one thread, held to its card when it is made.
 
-Importing this module raises CannotRunHere where onnxruntime is not installed.
+Importing this module raises VariantUnavailableError where onnxruntime is not installed.
 """
 
 import os
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shufflenet_ros.backends.bundle import Bundle
-from shufflenet_ros.backends.errors import ModelError, mismatch
 from shufflenet_ros.backends.remedies import pip_install_alone
-from shufflenet_ros.backends.variants import CannotRunHere
+from shufflenet_ros.bundles.bundle import Bundle
+from shufflenet_ros.bundles.errors import ModelError, mismatch
+from shufflenet_ros.bundles.variants import VariantUnavailableError
 from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import F32, Outputs
 
@@ -23,7 +23,7 @@ os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 try:
     import onnxruntime as ort
 except ImportError as error:
-    raise CannotRunHere(f'onnxruntime cannot be imported: {error}; install it: '
+    raise VariantUnavailableError(f'onnxruntime cannot be imported: {error}; install it: '
                         f'{pip_install_alone("onnxruntime")}') from error
 
 PROVIDERS = {
@@ -150,7 +150,7 @@ def _check_input(what: str, session: ort.InferenceSession, card: Card) -> str:
     inputs = session.get_inputs()
     if len(inputs) != 1:
         raise mismatch(what, 'one input', f'{len(inputs)}: {[i.name for i in inputs][:5]}',
-                       'export the model with the picture as its only input')
+                       'export the model with the image as its only input')
     expected = _ONNX_TYPES[card.input.dtype]
     if inputs[0].type != expected:
         raise mismatch(what, f'input {expected} (card field input.dtype)', inputs[0].type, 'correct the card')

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from shufflenet_ros.core.errors import ShuffleNetError
 
-class BagError(ValueError):
+
+class BagError(ShuffleNetError):
     """A bag or a message in it that cannot be read or written; the message says which, why and what to do."""
 
 

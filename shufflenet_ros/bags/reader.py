@@ -50,7 +50,7 @@ class BagMessage:
     Attributes:
         type: ROS 2 spelling, such as sensor_msgs/msg/Image.
         log_ns: time of recording in nanoseconds; the time of taking is in the message's own header.
-        raw: its bytes, CDR in a ROS 2 bag, ROS 1 serialisation in a ROS 1 bag.
+        raw: its bytes, CDR in a ROS 2 bag, ROS 1 serialization in a ROS 1 bag.
         number: its place among the messages that were asked for, from 0.
     """
 
@@ -82,7 +82,7 @@ class BagMessage:
 
 
 def stamp_ns(message: Any) -> int:
-    """The time in a message's header, in nanoseconds: when the camera took the picture."""
+    """The time in a message's header, in nanoseconds: when the camera took the image."""
     stamp = message.header.stamp
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 

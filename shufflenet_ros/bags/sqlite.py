@@ -109,7 +109,7 @@ class _Budget:
 def check_not_cut(path: Path) -> None:
     """Refuse a database file that is shorter than its header says.
 
-    SQLite fills what is missing of its last page with zeros, so a picture would come out with a black end.
+    SQLite fills what is missing of its last page with zeros, so an image would come out with a black end.
     Layout: https://www.sqlite.org/fileformat2.html#the_database_header
 
     Raises:

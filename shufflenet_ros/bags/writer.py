@@ -67,7 +67,7 @@ class BagWriter:
 
     def camera_info(self, topic: str, width: int, height: int, stamp_ns: int,
                     frame_id: str = 'camera', log_ns: int | None = None) -> None:
-        """Add a sensor_msgs/CameraInfo of an ideal camera whose focal length is the picture's width."""
+        """Add a sensor_msgs/CameraInfo of an ideal camera whose focal length is the image's width."""
         focal, cx, cy = float(width), width / 2, height / 2
         k = np.array([focal, 0, cx, 0, focal, cy, 0, 0, 1], np.float64)
         p = np.array([focal, 0, cx, 0, 0, focal, cy, 0, 0, 0, 1, 0], np.float64)

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import yaml
 
+from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.files import open_regular
 
 MAX_DEPTH = 50
 _LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # ten times as fast, where PyYAML has it
 
 
-class YamlError(ValueError):
+class YamlError(ShuffleNetError):
     """A YAML file that is not read; the message says what it has and what is expected, without its name."""
 
 

@@ -6,10 +6,11 @@ import os
 import sys
 from typing import Any, TextIO
 
+from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.reasons import one_line
 
 
-class OutputError(RuntimeError):
+class OutputError(ShuffleNetError):
     """Standard output takes no more, and what it was given is lost; the message says why."""
 
 

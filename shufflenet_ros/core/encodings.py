@@ -17,7 +17,7 @@ class Encoding:
         depth: bytes a sample; of two, the high one is used.
         rows_of_two: rows of data for two rows of pixels; 3 where half-height chroma follows the luma.
         even: (width, height) must be multiples of these, because pixels share their chroma.
-        smallest: side below which the conversion has no neighbours to interpolate from.
+        smallest: side below which the conversion has no neighbors to interpolate from.
     """
 
     channels: int

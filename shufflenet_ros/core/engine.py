@@ -12,8 +12,9 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
+from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.frame import Frame
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.reasons import FrameError, Reason
 from shufflenet_ros.core.throttle import LogThrottle
 from shufflenet_ros.core.worker import ThreadWorker, Worker
 
@@ -45,7 +46,7 @@ class Counts:
     processing_s: float
 
 
-class BusyError(RuntimeError):
+class BusyError(ShuffleNetError):
     """A handler that can't be interrupted still works on a frame of an earlier run."""
 
 
@@ -70,18 +71,18 @@ class Engine:
     """
 
     def __init__(self, cameras: Sequence[str], handle: Callable[[Frame], None], *, policy: Policy = 'latest',
-                 queue_size: int = 100, on_drop: Callable[[Frame, Dropped], None] | None = None,
+                 queue_size: int = 100, on_drop: Callable[[Frame, FrameError], None] | None = None,
                  clock: Callable[[], float] = time.monotonic, worker: Worker | None = None) -> None:
         """Set up a stopped engine.
 
         Args:
             cameras: names, in the order of their turns.
-            handle: answers one frame, in the worker. Returning is `published`; raising Dropped is
+            handle: answers one frame, in the worker. Returning is `published`; raising FrameError is
                 its reason, MemoryError `no_memory`, any other Exception `backend_error`.
             policy: `latest` keeps one waiting frame a camera, `every` queue_size of them.
             queue_size: of `every`; where there is no room a camera's oldest frame is superseded.
             on_drop: told of each frame that handle gave up, after it was counted, in the worker. The
-                Dropped has the exception as its __cause__. Throttled frames are only counted.
+                FrameError has the exception as its __cause__. Throttled frames are only counted.
             clock: steady seconds.
             worker: who calls step; a ThreadWorker of its own by default.
 
@@ -166,7 +167,7 @@ class Engine:
             return False
         try:
             self._handle(frame)
-        except Dropped as dropped:
+        except FrameError as dropped:
             self._end(frame, dropped.reason)
             self._tell(frame, dropped.reason, dropped)
         except MemoryError as error:
@@ -263,10 +264,10 @@ class Engine:
         if self._on_drop is None:
             return
         try:
-            if isinstance(error, Dropped):
+            if isinstance(error, FrameError):
                 dropped = error
             else:
-                dropped = Dropped(reason, ''.join(traceback.format_exception_only(error)).strip())
+                dropped = FrameError(reason, ''.join(traceback.format_exception_only(error)).strip())
                 dropped.__cause__ = error
             self._on_drop(frame, dropped)
         except Exception:

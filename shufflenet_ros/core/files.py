@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from shufflenet_ros.core.errors import ShuffleNetError
+
 _KINDS = {
     stat.S_IFDIR: 'a directory', stat.S_IFIFO: 'a FIFO', stat.S_IFSOCK: 'a socket',
     stat.S_IFCHR: 'a character device', stat.S_IFBLK: 'a block device',
@@ -22,7 +24,7 @@ _REMEDIES = {
 }
 
 
-class WriteError(RuntimeError):
+class WriteError(ShuffleNetError):
     """A file that cannot be written; nothing of it was kept. The message names it, the cause and a remedy."""
 
 

@@ -1,4 +1,4 @@
-"""The values that travel a frame's way."""
+"""The values that pass through the frame pipeline."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -12,7 +12,7 @@ F32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """Decoded pixels.
 
     Attributes:
@@ -28,8 +28,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Label:
-    """One class of an answer: its name, its index in the network's output, its probability."""
+class Prediction:
+    """One class of a result: its name, its index in the network's output, its probability."""
 
     name: str
     index: int
@@ -38,34 +38,34 @@ class Label:
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Seconds spent in each stage of one frame's way."""
+    """Seconds spent in each stage of one frame's processing."""
 
     decode: float
-    prepare: float
-    run: float
-    name: float
+    preprocess: float
+    inference: float
+    postprocess: float
 
 
 @dataclass(frozen=True)
-class Answer:
+class Result:
     """What the network says of one frame.
 
     Attributes:
-        picture: the pixels it is about.
-        labels: by falling score, ties by index.
+        image: the pixels it is about.
+        predictions: by falling score, ties by index.
         embedding: (D,) float32, or None where it was not asked for or the model has none.
         times: seconds a stage.
     """
 
-    picture: Picture
-    labels: tuple[Label, ...]
+    image: DecodedImage
+    predictions: tuple[Prediction, ...]
     embedding: F32 | None
     times: StageTimes
 
 
 @dataclass(frozen=True)
 class Options:
-    """What an operator decides about answers (node parameters, command line)."""
+    """What an operator decides about results (node parameters, command line)."""
 
     top_k: int = 5
     min_score: float = 0.0

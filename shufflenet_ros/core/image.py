@@ -6,26 +6,26 @@ from typing import Any
 import numpy as np
 
 from shufflenet_ros.core.encodings import DEPTH_ENCODINGS, ENCODINGS, Encoding
-from shufflenet_ros.core.frame import U8, Picture
+from shufflenet_ros.core.frame import U8, DecodedImage
 from shufflenet_ros.core.limits import byte_view, check_size
 from shufflenet_ros.core.opencv import cv2, opencv_errors_as
-from shufflenet_ros.core.reasons import Dropped, Reason, printable
+from shufflenet_ros.core.reasons import FrameError, Reason, printable
 
 
-def decode_image(msg: Any, max_pixels: int) -> Picture:
+def decode_image(msg: Any, max_pixels: int) -> DecodedImage:
     """Decode any object with sensor_msgs/Image's height, width, encoding, is_bigendian, step and data.
 
     A row starts every `step` bytes: any step of at least the row's own bytes is exact (a camera may align
     the rows of rgb8 to 4 or 64 bytes), only 16-bit encodings need an even one. The data must be exactly
     `step` bytes a row. rgb8, bgr8 and 8UC3 come back as a view of the data, padded or not. Alpha is
     dropped, mono16 gives its high byte, 8UC3 and 8UC4 are taken as BGR(A), as OpenCV does. `height` is the
-    picture's: nv12 and nv21 carry height * 3 / 2 rows of data.
+    image's: nv12 and nv21 carry height * 3 / 2 rows of data.
 
     Returns:
-        Picture: pixels (height, width, 3) uint8.
+        DecodedImage: pixels (height, width, 3) uint8.
 
     Raises:
-        Dropped: BAD_ENCODING, BAD_SIZE, TOO_LARGE, TOO_SMALL, BAD_STEP, SHORT_DATA, LONG_DATA, BAD_FORMAT
+        FrameError: BAD_ENCODING, BAD_SIZE, TOO_LARGE, TOO_SMALL, BAD_STEP, SHORT_DATA, LONG_DATA, BAD_FORMAT
             (data that is no buffer of bytes), NO_MEMORY.
     """
     encoding = _encoding(msg.encoding)
@@ -38,7 +38,7 @@ def decode_image(msg: Any, max_pixels: int) -> Picture:
     channels = encoding.channels
     samples = np.ndarray((rows, width, channels), np.uint8, data, strides=(step, channels, 1))
     with opencv_errors_as(Reason.BAD_ENCODING, f'{msg.encoding} of {width}x{height}'):
-        return Picture(_three_channels(samples, encoding, bool(msg.is_bigendian)), encoding.color)
+        return DecodedImage(_three_channels(samples, encoding, bool(msg.is_bigendian)), encoding.color)
 
 
 def _three_channels(samples: U8, encoding: Encoding, big_endian: bool) -> U8:
@@ -54,18 +54,18 @@ def _encoding(name: Any) -> Encoding:
     if name in ENCODINGS:
         return ENCODINGS[name]
     if name in DEPTH_ENCODINGS:
-        raise Dropped(Reason.BAD_ENCODING, f'encoding {name}: depth is not classified; '
-                                           "subscribe to the camera's colour or mono picture")
-    raise Dropped(Reason.BAD_ENCODING, f'encoding {printable(repr(name), 40)}: expected one of '
+        raise FrameError(Reason.BAD_ENCODING, f'encoding {name}: depth is not classified; '
+                                           "subscribe to the camera's color or mono image")
+    raise FrameError(Reason.BAD_ENCODING, f'encoding {printable(repr(name), 40)}: expected one of '
                                        f'{" ".join(ENCODINGS)}')
 
 
 def _check_fits(encoding: Encoding, name: str, width: int, height: int) -> None:
     if width % encoding.even[0] or height % encoding.even[1]:
-        raise Dropped(Reason.BAD_SIZE, f'{name} of {width}x{height}: its pixels share chroma, expected '
+        raise FrameError(Reason.BAD_SIZE, f'{name} of {width}x{height}: its pixels share chroma, expected '
                                        f'multiples of {encoding.even[0]}x{encoding.even[1]}')
     if min(width, height) < encoding.smallest:
-        raise Dropped(Reason.TOO_SMALL, f'{name} of {width}x{height}: a mosaic needs '
+        raise FrameError(Reason.TOO_SMALL, f'{name} of {width}x{height}: a mosaic needs '
                                         f'{encoding.smallest}x{encoding.smallest} pixels')
 
 
@@ -73,11 +73,11 @@ def _step(msg: Any, encoding: Encoding, width: int) -> int:
     try:
         step = index(msg.step)
     except TypeError:
-        raise Dropped(Reason.BAD_STEP, f'step {msg.step!r}: expected an integer, bytes a row') from None
+        raise FrameError(Reason.BAD_STEP, f'step {msg.step!r}: expected an integer, bytes a row') from None
     least = width * encoding.channels
     if step < least or step % encoding.depth:
         unit = f' and a multiple of {encoding.depth}' if encoding.depth > 1 else ''
-        raise Dropped(Reason.BAD_STEP, f'step {step} for {width} pixels of {msg.encoding}: expected at least '
+        raise FrameError(Reason.BAD_STEP, f'step {step} for {width} pixels of {msg.encoding}: expected at least '
                                        f'{least}{unit}; the driver fills the message wrongly')
     return step
 
@@ -87,5 +87,5 @@ def _check_length(got: int, step: int, rows: int, msg: Any) -> None:
     if got == expected:
         return
     reason = Reason.SHORT_DATA if got < expected else Reason.LONG_DATA
-    raise Dropped(reason, f'{got} bytes of data for {msg.width}x{msg.height} {msg.encoding}: expected '
+    raise FrameError(reason, f'{got} bytes of data for {msg.width}x{msg.height} {msg.encoding}: expected '
                           f'{rows} rows of step {step} = {expected}; the driver fills the message wrongly')

@@ -5,13 +5,13 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.reasons import FrameError, Reason
 
 MAGIC = b'\xff\xd8\xff'
 MAX_SEGMENTS = 4096
 HEADER_BYTES = 1 << 20  # in which the frame header must come
 MAX_FILL_BYTES = 64  # between segments; a long run is no camera's, and slow to search
-MAX_SCANS = 32  # a progressive picture has about 10; each, however few its bytes, is a pass over all pixels
+MAX_SCANS = 32  # a progressive image has about 10; each, however few its bytes, is a pass over all pixels
 
 _EOI, _SOS, _PROGRESSIVE = 0xD9, 0xDA, 0xC2
 _DECODED = frozenset((0xC0, 0xC1, _PROGRESSIVE))  # baseline, extended, progressive: what every decoder reads
@@ -25,8 +25,8 @@ _SLICE = 1 << 16  # bytes searched at once: a search holds Python's lock
 
 
 @dataclass(frozen=True)
-class FrameHeader:
-    """What a JPEG's frame header says of the picture."""
+class JpegHeader:
+    """What a JPEG's frame header says of the image."""
 
     width: int
     height: int
@@ -38,7 +38,7 @@ def jpeg_size(data: memoryview) -> tuple[int, int]:
     """(width, height) from the frame header.
 
     Raises:
-        Dropped: TRUNCATED, or BAD_FORMAT where it is not 8-bit grey or three-channel Huffman-coded JPEG.
+        FrameError: TRUNCATED, or BAD_FORMAT where it is not 8-bit gray or three-channel Huffman-coded JPEG.
     """
     head = data[:HEADER_BYTES]
     try:
@@ -48,24 +48,24 @@ def jpeg_size(data: memoryview) -> tuple[int, int]:
                 return frame.width, frame.height
             if marker in (_SOS, _EOI):
                 break
-    except Dropped as dropped:
+    except FrameError as dropped:
         if dropped.reason is not Reason.TRUNCATED or len(head) == len(data):
             raise
-    raise Dropped(Reason.BAD_FORMAT, 'JPEG without a frame header before its data, or in its first '
+    raise FrameError(Reason.BAD_FORMAT, 'JPEG without a frame header before its data, or in its first '
                                      f'{HEADER_BYTES} bytes: damaged on its way')
 
 
 def jpeg_payload(data: memoryview) -> memoryview:
-    """The picture from its start to its end-of-image marker, without what follows.
+    """The image from its start to its end-of-image marker, without what follows.
 
     Bytes after the end are padding that some cameras send. A thumbnail's own end inside a header segment
     does not count.
 
     Raises:
-        Dropped: TRUNCATED where the data stop before their end-of-image marker, or cannot fill the picture;
-            BAD_FORMAT for more frames or other scans than a picture has.
+        FrameError: TRUNCATED where the data stop before their end-of-image marker, or cannot fill the image;
+            BAD_FORMAT for more frames or other scans than an image has.
     """
-    frames: list[FrameHeader] = []
+    frames: list[JpegHeader] = []
     scans: list[int] = []
     trailing, unused_tables = 0, False
     for marker, body in _segments(data):
@@ -77,7 +77,7 @@ def jpeg_payload(data: memoryview) -> memoryview:
         elif marker == _EOI:
             trailing = len(body)
     if len(frames) != 1 or unused_tables:
-        raise Dropped(Reason.BAD_FORMAT, f'JPEG with {len(frames)} frame headers, expected 1, or with tables '
+        raise FrameError(Reason.BAD_FORMAT, f'JPEG with {len(frames)} frame headers, expected 1, or with tables '
                                          'after its last scan: damaged on its way')
     payload = data[:len(data) - trailing]
     _check_scans(frames[0], scans)
@@ -85,57 +85,57 @@ def jpeg_payload(data: memoryview) -> memoryview:
     return payload
 
 
-def _check_scans(frame: FrameHeader, scans: list[int]) -> None:
+def _check_scans(frame: JpegHeader, scans: list[int]) -> None:
     """scans: how many channels each carries. Without progression each channel comes once."""
     if not frame.progressive and sum(scans) != frame.channels:
-        raise Dropped(Reason.BAD_FORMAT, f'JPEG whose scans carry {sum(scans)} channels: '
+        raise FrameError(Reason.BAD_FORMAT, f'JPEG whose scans carry {sum(scans)} channels: '
                                          f'expected {frame.channels}; damaged on its way')
     if not 1 <= len(scans) <= MAX_SCANS:
-        raise Dropped(Reason.BAD_FORMAT, f'JPEG of {len(scans)} scans: expected 1 to {MAX_SCANS}')
+        raise FrameError(Reason.BAD_FORMAT, f'JPEG of {len(scans)} scans: expected 1 to {MAX_SCANS}')
 
 
-def _check_filled(frame: FrameHeader, payload: memoryview) -> None:
+def _check_filled(frame: JpegHeader, payload: memoryview) -> None:
     """A block of 8 x 8 takes a bit at the very least."""
     blocks = -(-frame.width // 8) * -(-frame.height // 8)
     if 8 * len(payload) < blocks:
         raise _truncated(payload, f'too few for {frame.width}x{frame.height} pixels')
 
 
-def _frame_header(marker: int, body: memoryview) -> FrameHeader:
+def _frame_header(marker: int, body: memoryview) -> JpegHeader:
     if marker not in _DECODED:
-        raise Dropped(Reason.BAD_FORMAT, f'JPEG of kind SOF{marker - 0xC0}: '
+        raise FrameError(Reason.BAD_FORMAT, f'JPEG of kind SOF{marker - 0xC0}: '
                                          'expected baseline or progressive with Huffman codes')
     if len(body) < 6 or len(body) != 6 + 3 * body[5]:
-        raise Dropped(Reason.BAD_FORMAT, 'JPEG with a malformed frame header')
+        raise FrameError(Reason.BAD_FORMAT, 'JPEG with a malformed frame header')
     precision, height, width, channels = struct.unpack('>BHHB', body[:6])
     if precision != 8 or channels not in (1, 3):
-        raise Dropped(Reason.BAD_FORMAT, f'JPEG of {precision} bits and {channels} channels: '
-                                         'expected 8 bits and 1 (grey) or 3 (colour)')
-    return FrameHeader(width, height, channels, marker == _PROGRESSIVE)
+        raise FrameError(Reason.BAD_FORMAT, f'JPEG of {precision} bits and {channels} channels: '
+                                         'expected 8 bits and 1 (gray) or 3 (color)')
+    return JpegHeader(width, height, channels, marker == _PROGRESSIVE)
 
 
 def _segments(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(marker, its segment's body), ending with EOI, whose body is what follows the picture."""
+    """(marker, its segment's body), ending with EOI, whose body is what follows the image."""
     position = 2
     for _ in range(MAX_SEGMENTS):
         position = _after_marker(data, position)
         marker = data[position - 1]
         if marker == 0xFF:
-            raise Dropped(Reason.BAD_FORMAT, f'JPEG with more than {MAX_FILL_BYTES} fill bytes ff in a row: '
+            raise FrameError(Reason.BAD_FORMAT, f'JPEG with more than {MAX_FILL_BYTES} fill bytes ff in a row: '
                                              'damaged on its way')
         if marker == _EOI:
             yield marker, data[position:]
             return
         if marker not in _KNOWN:
-            raise Dropped(Reason.BAD_FORMAT, f'JPEG with a marker ff {marker:02x}: damaged on its way')
+            raise FrameError(Reason.BAD_FORMAT, f'JPEG with a marker ff {marker:02x}: damaged on its way')
         length = int.from_bytes(data[position:position + 2], 'big')
         if position + max(length, 2) > len(data):
             raise _truncated(data, 'a header segment goes on')
         if length < 2:
-            raise Dropped(Reason.BAD_FORMAT, f'JPEG segment ff {marker:02x} of length {length}: at least 2')
+            raise FrameError(Reason.BAD_FORMAT, f'JPEG segment ff {marker:02x} of length {length}: at least 2')
         yield marker, data[position + 2:position + length]
         position += length
-    raise Dropped(Reason.BAD_FORMAT, f'JPEG with more than {MAX_SEGMENTS} segments')
+    raise FrameError(Reason.BAD_FORMAT, f'JPEG with more than {MAX_SEGMENTS} segments')
 
 
 def _after_marker(data: memoryview, position: int) -> int:
@@ -146,6 +146,6 @@ def _after_marker(data: memoryview, position: int) -> int:
     raise _truncated(data, 'no end-of-image marker')
 
 
-def _truncated(data: memoryview, what: str) -> Dropped:
-    return Dropped(Reason.TRUNCATED, f'JPEG ends after {len(data)} bytes, {what}: it was cut on its way; '
+def _truncated(data: memoryview, what: str) -> FrameError:
+    return FrameError(Reason.TRUNCATED, f'JPEG ends after {len(data)} bytes, {what}: it was cut on its way; '
                                      'check the camera link and the message size limits')

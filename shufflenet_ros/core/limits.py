@@ -3,7 +3,7 @@
 from operator import index
 from typing import Any
 
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.reasons import FrameError, Reason
 
 BYTES_BESIDE_PIXELS = 1 << 20  # of a compressed image: profiles, thumbnails, texts
 MAX_SIDE = 65_535  # what a JPEG header can hold; no camera comes near
@@ -13,17 +13,17 @@ def check_size(width: Any, height: Any, max_pixels: int) -> tuple[int, int]:
     """(width, height) as integers.
 
     Raises:
-        Dropped: BAD_SIZE where a side is not in 1 to 65,535; TOO_LARGE above max_pixels.
+        FrameError: BAD_SIZE where a side is not in 1 to 65,535; TOO_LARGE above max_pixels.
     """
     try:
         w, h = index(width), index(height)
     except TypeError:
-        raise Dropped(Reason.BAD_SIZE, f'size {width!r} x {height!r}: expected two integers') from None
+        raise FrameError(Reason.BAD_SIZE, f'size {width!r} x {height!r}: expected two integers') from None
     if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
-        raise Dropped(Reason.BAD_SIZE, f'picture of {w:d}x{h:d} pixels: expected sides of 1 to {MAX_SIDE}; '
+        raise FrameError(Reason.BAD_SIZE, f'image of {w:d}x{h:d} pixels: expected sides of 1 to {MAX_SIDE}; '
                                        'check the camera driver')
     if w * h > max_pixels:
-        raise Dropped(Reason.TOO_LARGE, f'picture of {w}x{h} = {w * h} pixels: expected at most '
+        raise FrameError(Reason.TOO_LARGE, f'image of {w}x{h} = {w * h} pixels: expected at most '
                                         f'{max_pixels}; lower the resolution or raise max_pixels')
     return w, h
 
@@ -32,11 +32,11 @@ def check_bytes(size: int, pixels: int, bytes_a_pixel: int) -> None:
     """Whether a compressed image of so many pixels can need `size` bytes.
 
     Raises:
-        Dropped: LONG_DATA.
+        FrameError: LONG_DATA.
     """
     most = BYTES_BESIDE_PIXELS + bytes_a_pixel * pixels
     if size > most:
-        raise Dropped(Reason.LONG_DATA, f'{size} bytes of compressed data for {pixels} pixels: expected '
+        raise FrameError(Reason.LONG_DATA, f'{size} bytes of compressed data for {pixels} pixels: expected '
                                         f'at most {most}; the driver fills the message wrongly')
 
 
@@ -44,13 +44,13 @@ def byte_view(data: Any) -> memoryview:
     """A flat view, without a copy, of an array.array, ndarray, bytes or any other buffer of bytes.
 
     Raises:
-        Dropped: BAD_FORMAT where it is no contiguous buffer of bytes.
+        FrameError: BAD_FORMAT where it is no contiguous buffer of bytes.
     """
     try:
         view = memoryview(data)
     except (TypeError, ValueError, BufferError):
         view = None
     if view is None or view.itemsize != 1 or not view.c_contiguous:
-        raise Dropped(Reason.BAD_FORMAT, f'data of type {type(data).__name__}: '
+        raise FrameError(Reason.BAD_FORMAT, f'data of type {type(data).__name__}: '
                                          'expected a contiguous buffer of bytes')
     return view.cast('B') if view.nbytes else memoryview(b'')

@@ -1,7 +1,7 @@
 """OpenCV, imported in one place: its limits must stand in the environment before it is loaded.
 
 Every module takes it from here (`from shufflenet_ros.core.opencv import cv2`). The pixel limit is a second
-belt: `core.compressed` reads a picture's size before OpenCV sees it, but other libraries in the same
+belt: `core.compressed` reads an image's size before OpenCV sees it, but other libraries in the same
 process may not. An operator's own value of the variable wins.
 """
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from shufflenet_ros.core.frame import U8
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.reasons import FrameError, Reason
 
 IO_MAX_PIXELS = 1 << 27
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(IO_MAX_PIXELS))
@@ -36,16 +36,16 @@ def swap_red_and_blue(pixels: U8) -> U8:
 
 @contextmanager
 def opencv_errors_as(reason: Reason, what: str) -> Iterator[None]:
-    """Turn what OpenCV and NumPy raise inside the block into Dropped.
+    """Turn what OpenCV and NumPy raise inside the block into FrameError.
 
     Raises:
-        Dropped: NO_MEMORY where memory ran out, else `reason` with OpenCV's own words.
+        FrameError: NO_MEMORY where memory ran out, else `reason` with OpenCV's own words.
     """
     try:
         yield
     except MemoryError as error:
-        raise Dropped(Reason.NO_MEMORY, f'{what}: no memory for the picture') from error
+        raise FrameError(Reason.NO_MEMORY, f'{what}: no memory for the image') from error
     except cv2.error as error:
         if getattr(error, 'code', None) == cv2.Error.StsNoMem:
-            raise Dropped(Reason.NO_MEMORY, f'{what}: no memory for the picture') from error
-        raise Dropped(reason, f'{what}: OpenCV refuses it: {getattr(error, "err", error)}') from error
+            raise FrameError(Reason.NO_MEMORY, f'{what}: no memory for the image') from error
+        raise FrameError(reason, f'{what}: OpenCV refuses it: {getattr(error, "err", error)}') from error

@@ -2,27 +2,27 @@
 
 import numpy as np
 
-from shufflenet_ros.core.frame import F32, Label
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.frame import F32, Prediction
+from shufflenet_ros.core.reasons import FrameError, Reason
 
 
 def softmax(logits: F32) -> F32:
     """(C,) logits to (C,) probabilities.
 
     Raises:
-        Dropped: NON_FINITE where a logit is not a number.
+        FrameError: NON_FINITE where a logit is not a number.
     """
     if not np.isfinite(logits).all():
-        raise Dropped(Reason.NON_FINITE, 'the model gave a logit that is not finite; no answer')
+        raise FrameError(Reason.NON_FINITE, 'the model gave a logit that is not finite; no answer')
     exps = np.exp(logits.astype(np.float64) - logits.max())
     return np.asarray(exps / exps.sum(), np.float32)
 
 
-def top_labels(logits: F32, names: tuple[str, ...], top_k: int, min_score: float) -> tuple[Label, ...]:
+def top_predictions(logits: F32, names: tuple[str, ...], top_k: int, min_score: float) -> tuple[Prediction, ...]:
     """The best top_k classes whose probability is at least min_score, by falling score, ties by index."""
     scores = softmax(logits)
     order = np.argsort(-scores, kind='stable')[:top_k]
-    return tuple(Label(names[i], int(i), float(scores[i])) for i in order if float(scores[i]) >= min_score)
+    return tuple(Prediction(names[i], int(i), float(scores[i])) for i in order if float(scores[i]) >= min_score)
 
 
 def unit_length(embedding: F32) -> F32:

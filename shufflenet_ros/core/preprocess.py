@@ -1,7 +1,7 @@
-"""A picture to the tensor that a card asks for: crop first, then resize in uint8, then the layout.
+"""An image to the tensor that a card asks for: crop first, then resize in uint8, then the layout.
 
 Cropping first and resizing uint8 is the cheap order; training and evaluation use this very function,
-so that the network sees on the robot what it learnt from.
+so that the network sees on the robot what it learned from.
 """
 
 from typing import Any
@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shufflenet_ros.core.card import CardInput
-from shufflenet_ros.core.frame import F32, U8, Picture
+from shufflenet_ros.core.frame import F32, U8, DecodedImage
 from shufflenet_ros.core.opencv import cv2, resize, swap_red_and_blue
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.reasons import FrameError, Reason
 
 _CV2_INTERPOLATION = {
     'nearest': cv2.INTER_NEAREST,
@@ -23,48 +23,48 @@ _CV2_INTERPOLATION = {
 
 
 def crop_window(height: int, width: int, size: tuple[int, int], crop: float) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of the centred window with size's aspect ratio.
+    """(top, left, height, width) of the centered window with size's aspect ratio.
 
     Raises:
-        Dropped: TOO_SMALL where the window would have no pixel.
+        FrameError: TOO_SMALL where the window would have no pixel.
     """
     fit = min(height / size[0], width / size[1]) * crop
     h, w = round(size[0] * fit), round(size[1] * fit)
     if h < 1 or w < 1:
-        raise Dropped(Reason.TOO_SMALL, f'picture of {width}x{height}: nothing is left after the centre crop')
+        raise FrameError(Reason.TOO_SMALL, f'image of {width}x{height}: nothing is left after the center crop')
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def crop_and_resize(picture: Picture, spec: CardInput) -> U8:
-    """The centred window at the card's size: (H, W, 3) uint8 in the picture's own channel order."""
-    top, left, h, w = crop_window(picture.pixels.shape[0], picture.pixels.shape[1], spec.size, spec.crop)
-    window = picture.pixels[top:top + h, left:left + w]
+def crop_and_resize(image: DecodedImage, spec: CardInput) -> U8:
+    """The centered window at the card's size: (H, W, 3) uint8 in the image's own channel order."""
+    top, left, h, w = crop_window(image.pixels.shape[0], image.pixels.shape[1], spec.size, spec.crop)
+    window = image.pixels[top:top + h, left:left + w]
     if (h, w) == spec.size:
         return window
     return resize(window, spec.size, _CV2_INTERPOLATION[spec.interpolation])
 
 
-def prepare(picture: Picture, spec: CardInput) -> npt.NDArray[Any]:
+def preprocess(image: DecodedImage, spec: CardInput) -> npt.NDArray[Any]:
     """The tensor of shape `spec.shape` and the card's dtype, C-contiguous.
 
     Raises:
-        Dropped: TOO_SMALL.
+        FrameError: TOO_SMALL.
     """
-    image = crop_and_resize(picture, spec)
-    if picture.color != spec.color:
-        image = swap_red_and_blue(image)
+    pixels = crop_and_resize(image, spec)
+    if image.color != spec.color:
+        pixels = swap_red_and_blue(pixels)
     if spec.dtype == 'float32':
-        return _normalise(image, spec)
+        return _normalize(pixels, spec)
     if spec.layout == 'NCHW':
-        return np.stack(cv2.split(image))[None]
-    return np.ascontiguousarray(image)[None]
+        return np.stack(cv2.split(pixels))[None]
+    return np.ascontiguousarray(pixels)[None]
 
 
-def _normalise(image: U8, spec: CardInput) -> F32:
+def _normalize(pixels: U8, spec: CardInput) -> F32:
     """(pixel * scale - mean) / std, a channel at a time: 8 times as fast as whole pixels by broadcasting."""
     tensor = np.empty(spec.shape, np.float32)
     planes = tensor[0] if spec.layout == 'NCHW' else tensor[0].transpose(2, 0, 1)
-    for plane, channel, mean, std in zip(planes, cv2.split(image), spec.mean, spec.std, strict=True):
+    for plane, channel, mean, std in zip(planes, cv2.split(pixels), spec.mean, spec.std, strict=True):
         # The dtype is named because NumPy 1 would multiply uint8 by a small scalar in float16.
         np.multiply(channel, np.float32(spec.scale / std), out=plane, dtype=np.float32)
         plane -= np.float32(mean / std)

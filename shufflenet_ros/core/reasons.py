@@ -25,7 +25,7 @@ class Reason(str, Enum):
         return self.value
 
 
-class Dropped(Exception):
+class FrameError(Exception):
     """This frame gets no answer.
 
     Attributes:

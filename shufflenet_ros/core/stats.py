@@ -61,19 +61,19 @@ class Window:
 
 
 class StageStats:
-    """One camera's windows, in seconds: decode, prepare, run, name, publish, and age."""
+    """One camera's windows, in seconds: decode, preprocess, inference, postprocess, publish, and age."""
 
     def __init__(self, size: int = 1000) -> None:
         """Remember the last `size` published frames."""
-        stages = ('decode', 'prepare', 'run', 'name', 'publish', 'age')
+        stages = ('decode', 'preprocess', 'inference', 'postprocess', 'publish', 'age')
         self._windows = {stage: Window(size) for stage in stages}
 
     def note(self, times: StageTimes, publish: float, age: float) -> None:
         """Add one published frame: its stages, the seconds of its publication, its age after that."""
-        values = (times.decode, times.prepare, times.run, times.name, publish, age)
+        values = (times.decode, times.preprocess, times.inference, times.postprocess, publish, age)
         for window, value in zip(self._windows.values(), values):
             window.add(value)
 
     def summaries(self) -> Mapping[str, Summary]:
-        """By stage, in the order of a frame's way."""
+        """By stage, in the order of the frame pipeline."""
         return {stage: window.summary() for stage, window in self._windows.items()}

@@ -47,7 +47,7 @@ def stall_level(processing_s: float, stall_s: float) -> Level:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CameraHealth:
     """A camera's state at one moment.
 
     Attributes:
@@ -110,24 +110,24 @@ class RateWatch:
         with self._lock:
             self._arrivals.clear()
 
-    def check(self) -> Verdict:
+    def check(self) -> CameraHealth:
         """The camera's state now."""
         now = self._clock()
         with self._lock:
             if not self._arrivals:
-                return Verdict(WatchState.NOT_RECEIVED, 'no frame received yet', math.nan)
+                return CameraHealth(WatchState.NOT_RECEIVED, 'no frame received yet', math.nan)
             rate = self._rate()
             if self._timed_out(now):
                 text = f'no frame for {now - self._arrivals[-1]:.1f} s (timeout {self._timeout:g} s)'
-                return Verdict(WatchState.TIMEOUT, text, 0.0)
+                return CameraHealth(WatchState.TIMEOUT, text, 0.0)
             if not self._expected or math.isnan(rate):
-                return Verdict(WatchState.OK, 'frames arrive', rate)
+                return CameraHealth(WatchState.OK, 'frames arrive', rate)
             text = f'{rate:.1f} Hz, expected {self._expected:g} Hz'
             if rate < ERROR_SHARE * self._expected:
-                return Verdict(WatchState.ERROR_RATE, text, rate)
+                return CameraHealth(WatchState.ERROR_RATE, text, rate)
             if rate < WARN_SHARE * self._expected:
-                return Verdict(WatchState.WARN_RATE, text, rate)
-            return Verdict(WatchState.OK, text, rate)
+                return CameraHealth(WatchState.WARN_RATE, text, rate)
+            return CameraHealth(WatchState.OK, text, rate)
 
     def _timed_out(self, now: float) -> bool:
         return 0.0 < self._timeout < now - self._arrivals[-1]

@@ -15,7 +15,7 @@ from shufflenet_ros.core.throttle import LogThrottle
 from shufflenet_ros.ros.parameters import (
     NEVER,
     TABLE,
-    Refusal,
+    InvalidParameterError,
     accept,
     accept_change,
     descriptor,
@@ -57,7 +57,7 @@ class CheckedParameters(Node):
             if spec.name in given:
                 try:
                     value = accept(spec.name, given[spec.name])
-                except Refusal as refusal:
+                except InvalidParameterError as refusal:
                     self.refused_at_start[spec.name] = str(refusal)
             self.declare_parameter(spec.name, value, descriptor(spec), ignore_override=True)
         self._tell_what_was_wrong()
@@ -85,7 +85,7 @@ class CheckedParameters(Node):
         """Set all or none."""
         try:
             accepted = [self._as_accepted(parameter) for parameter in parameter_list]
-        except Refusal as refusal:
+        except InvalidParameterError as refusal:
             more = self._warned.admit('refused')  # one key: names come from the network, without end
             if more is not None:
                 self.get_logger().warning(f'{refusal}' + (f' ({more} more not shown)' if more else ''))
@@ -103,7 +103,7 @@ class CheckedParameters(Node):
             return parameter
         value = accept_change(name, parameter.value, self.state)
         if not self.has_parameter(name):
-            raise Refusal(f'parameter {printable(name, 80)}: not there, expected a QoS override that was '
+            raise InvalidParameterError(f'parameter {printable(name, 80)}: not there, expected a QoS override that was '
                           'given at start; set it in the parameter file and start the node again')
         return Parameter(name, value=value)
 

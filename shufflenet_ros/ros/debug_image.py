@@ -1,4 +1,4 @@
-"""The picture with its labels written on it, for people to look at."""
+"""The image with its labels written on it, for people to look at."""
 
 from array import array
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from rclpy.logging import get_logger
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from shufflenet_ros.core.frame import U8, Label, Picture
+from shufflenet_ros.core.frame import U8, DecodedImage, Prediction
 from shufflenet_ros.core.opencv import cv2, resize, swap_red_and_blue
 
 MAX_WIDTH = 1280
@@ -17,20 +17,20 @@ MAX_LINES = 5
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def annotate(picture: Picture, labels: Sequence[Label]) -> U8:
+def annotate(image: DecodedImage, labels: Sequence[Prediction]) -> U8:
     """(H, W, 3) uint8 BGR copy, at most 1280 wide, with the best five labels in the upper left corner."""
-    image = picture.pixels
-    height, width = image.shape[:2]
+    pixels = image.pixels
+    height, width = pixels.shape[:2]
     if width > MAX_WIDTH:
-        image = resize(image, (max(1, height * MAX_WIDTH // width), MAX_WIDTH), cv2.INTER_AREA)
-    image = swap_red_and_blue(image) if picture.color == 'rgb' else image.copy()
-    scale = image.shape[1] / 900
+        pixels = resize(pixels, (max(1, height * MAX_WIDTH // width), MAX_WIDTH), cv2.INTER_AREA)
+    pixels = swap_red_and_blue(pixels) if image.color == 'rgb' else pixels.copy()
+    scale = pixels.shape[1] / 900
     for row, label in enumerate(labels[:MAX_LINES], 1):
         where = (round(12 * scale), round(34 * scale * row))
         text = f'{label.score:5.1%} {label.name}'
-        cv2.putText(image, text, where, _FONT, scale, (0, 0, 0), max(1, round(5 * scale)), cv2.LINE_AA)
-        cv2.putText(image, text, where, _FONT, scale, (255, 255, 255), max(1, round(2 * scale)), cv2.LINE_AA)
-    return image
+        cv2.putText(pixels, text, where, _FONT, scale, (0, 0, 0), max(1, round(5 * scale)), cv2.LINE_AA)
+        cv2.putText(pixels, text, where, _FONT, scale, (255, 255, 255), max(1, round(2 * scale)), cv2.LINE_AA)
+    return pixels
 
 
 def build_message(image: U8, header: Header) -> Image:
@@ -62,6 +62,6 @@ def _converter() -> Callable[[U8, Header], Image]:
     return convert
 
 
-def debug_image(picture: Picture, labels: Sequence[Label], header: Header) -> Image:
-    """The annotated picture as a message under the image's own header."""
-    return _converter()(annotate(picture, labels), header)
+def debug_image(image: DecodedImage, labels: Sequence[Prediction], header: Header) -> Image:
+    """The annotated image as a message under the image's own header."""
+    return _converter()(annotate(image, labels), header)

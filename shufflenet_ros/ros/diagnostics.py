@@ -6,16 +6,16 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from shufflenet_ros.backends.open import Loaded
+from shufflenet_ros.backends.load import LoadedModel
 from shufflenet_ros.core.engine import Counts
 from shufflenet_ros.core.reasons import Reason, printable
 from shufflenet_ros.core.stats import StageStats
-from shufflenet_ros.core.watch import Level, Verdict, WatchState, stall_level
+from shufflenet_ros.core.watch import Level, CameraHealth, WatchState, stall_level
 from shufflenet_ros.ros.responder import Camera
 
 _LEVEL_BYTES = {Level.OK: DiagnosticStatus.OK, Level.WARN: DiagnosticStatus.WARN,
                 Level.ERROR: DiagnosticStatus.ERROR}
-_ORDERS = frozenset({Reason.THROTTLED})  # a frame that the operator asked to drop is no cause for alarm
+EXPECTED_DROPS = frozenset({Reason.THROTTLED})  # a frame that the operator asked to drop is no cause for alarm
 
 
 def status(name: str, hardware_id: str, level: Level, message: str,
@@ -26,7 +26,7 @@ def status(name: str, hardware_id: str, level: Level, message: str,
                             message=printable(message, 1000), values=pairs)
 
 
-def model_values(loaded: Loaded) -> dict[str, str]:
+def model_values(loaded: LoadedModel) -> dict[str, str]:
     """Which file runs, on what, and why on that."""
     return {'model': loaded.card.name, 'sha256': loaded.sha256, 'backend': loaded.backend.name,
             'provider': loaded.backend.provider, 'precision': loaded.precision, 'why': loaded.why,
@@ -57,16 +57,16 @@ def stage_values(stats: StageStats) -> dict[str, str]:
 def lost_since(before: Counts | None, now: Counts) -> dict[str, int]:
     """Frames dropped between two counts, by reason, other than by order."""
     lost = {str(reason): n - (before.dropped[reason] if before else 0) for reason, n in now.dropped.items()
-            if reason not in _ORDERS}
+            if reason not in EXPECTED_DROPS}
     return {reason: n for reason, n in lost.items() if n > 0}
 
 
-def camera_status(name: str, camera: Camera, verdict: Verdict, counts: Counts, lost: Mapping[str, int],
+def camera_status(name: str, camera: Camera, verdict: CameraHealth, counts: Counts, lost: Mapping[str, int],
                   model: str, stall_s: float) -> DiagnosticStatus:
     """The state of one camera and of its frames while the node is active."""
     level, message = verdict.level, f'{verdict.state}: {verdict.text}'
     topics = camera.topics
-    values = {'state': verdict.state, 'topic': topics.topic, 'asked_qos': topics.asked}
+    values = {'state': verdict.state, 'topic': topics.topic, 'requested_qos': topics.asked}
     if verdict.state in (WatchState.NOT_RECEIVED, WatchState.TIMEOUT):
         message = f'{verdict.state}: {topics.why_silent()}'
     stalled, text = stall(counts, stall_s)

@@ -11,7 +11,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
-from shufflenet_ros.backends.open import Loaded
+from shufflenet_ros.backends.load import LoadedModel
 from shufflenet_ros.core.engine import Counts, Engine
 from shufflenet_ros.core.reasons import one_line, printable
 from shufflenet_ros.core.throttle import LogThrottle
@@ -93,7 +93,7 @@ class WatchedNode(CheckedParameters, LifecycleNode):
         exit_status: other than 0 once the process must end.
     """
 
-    _loaded: Loaded | None = None
+    _loaded: LoadedModel | None = None
     _engine: Engine | None = None
     _cameras: dict[str, Camera]
     _activated_at = float('-inf')
@@ -102,7 +102,7 @@ class WatchedNode(CheckedParameters, LifecycleNode):
         """Publish diagnostics from now on."""
         self.state, self.failure, self.exit_status = 'unconfigured', '', 0
         self.errors = CallbackErrors(self.get_logger())
-        self._told: dict[str, WatchState] = {}
+        self._last_reported: dict[str, WatchState] = {}
         self._shown: dict[str, Counts] = {}
         self._shown_at = float('-inf')
         self._stalled = Level.OK
@@ -147,9 +147,9 @@ class WatchedNode(CheckedParameters, LifecycleNode):
         """Log a change of the camera's state; a camera has timeout_s to send its first frame."""
         verdict = camera.watch.check()
         waiting = time.monotonic() - self._activated_at < max(1.0, self.value_of('timeout_s'))
-        if verdict.state is self._told[name] or verdict.state is WatchState.NOT_RECEIVED and waiting:
+        if verdict.state is self._last_reported[name] or verdict.state is WatchState.NOT_RECEIVED and waiting:
             return False
-        self._told[name] = verdict.state
+        self._last_reported[name] = verdict.state
         if verdict.state in (WatchState.NOT_RECEIVED, WatchState.TIMEOUT):
             self.get_logger().warning(f'{camera.title}: {verdict.text}. {camera.topics.why_silent()}')
         elif verdict.state is WatchState.OK:

@@ -8,12 +8,12 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Classification, LabelInfo, ObjectHypothesis, VisionClass, VisionInfo
 
 from shufflenet_ros.core.card import Card
-from shufflenet_ros.core.frame import F32, Label
+from shufflenet_ros.core.frame import F32, Prediction
 
 MAX_CLASS_IDS = 1 << 16  # LabelInfo counts classes in a uint16
 
 
-def classification(header: Header, labels: Iterable[Label], class_id: str) -> Classification:
+def classification(header: Header, labels: Iterable[Prediction], class_id: str) -> Classification:
     """Labels by falling score; class_id is the label's name, or its index as text where class_id is index."""
     by_index = class_id == 'index'
     results = [ObjectHypothesis(class_id=str(label.index) if by_index else label.name, score=label.score)

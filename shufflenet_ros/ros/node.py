@@ -1,4 +1,4 @@
-"""The lifecycle node: configure loads and proves the model, activate subscribes."""
+"""The lifecycle node: configure loads and verifies the model, activate subscribes."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionInfo
 
-from shufflenet_ros.backends.open import Loaded, load
+from shufflenet_ros.backends.load import LoadedModel, load
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.engine import BusyError, Engine
 from shufflenet_ros.core.frame import Options
@@ -22,7 +22,7 @@ from shufflenet_ros.core.watch import RateWatch, WatchState
 from shufflenet_ros.ros.cameras import CameraTopics
 from shufflenet_ros.ros.health import WatchedNode
 from shufflenet_ros.ros.messages import label_info, vision_info
-from shufflenet_ros.ros.parameters import Refusal
+from shufflenet_ros.ros.parameters import InvalidParameterError
 from shufflenet_ros.ros.qos import warn_of_idle_overrides
 from shufflenet_ros.ros.requests import limit_parameter_requests
 from shufflenet_ros.ros.responder import Camera, Responder, Settings
@@ -67,7 +67,7 @@ class ClassifyNode(WatchedNode):
 
     @_transition('inactive', FAILURE)
     def on_configure(self) -> None:
-        """Load, prove and warm up the model, then make the topics for results."""
+        """Load, verify and warm up the model, then make the topics for results."""
         try:
             self._configure()
         except Exception:
@@ -120,7 +120,7 @@ class ClassifyNode(WatchedNode):
 
     def _configure(self) -> None:
         if self.refused_at_start:
-            raise Refusal('; '.join(self.refused_at_start.values()))
+            raise InvalidParameterError('; '.join(self.refused_at_start.values()))
         if (stuck := self.abandoned()) >= MAX_ABANDONED:
             raise BusyError(f'{stuck} inferences never ended, each keeps a thread and its model: '
                             'start the process again')
@@ -144,7 +144,7 @@ class ClassifyNode(WatchedNode):
             f'{printable(loaded.terms, 1000)}; ready after {time.monotonic() - started:.2f} s')
         self._log_choice(loaded)
 
-    def _log_choice(self, loaded: Loaded) -> None:
+    def _log_choice(self, loaded: LoadedModel) -> None:
         """What runs and why; a native variant that could not be used is worth a warning."""
         text = f'runs on {printable(loaded.choice, 1000)}'
         if loaded.fallback:
@@ -172,7 +172,7 @@ class ClassifyNode(WatchedNode):
         for name, camera in self._cameras.items():
             camera.watch.reset()
             camera.topics.subscribe(self.receive)
-            self._told[name] = WatchState.OK
+            self._last_reported[name] = WatchState.OK
             self.get_logger().info(
                 f'{camera.title}: listening on {camera.topics.topic} ({camera.topics.asked})')
         self._activated_at = time.monotonic()

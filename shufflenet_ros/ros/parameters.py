@@ -19,8 +19,9 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.parameter import Parameter
 
 from shufflenet_ros.backends.candidates import AUTO, MAX_ACCURACY_LOSS
-from shufflenet_ros.backends.locate import DEFAULT_MODEL, is_path
-from shufflenet_ros.backends.variants import BACKENDS, PRECISIONS
+from shufflenet_ros.bundles.locate import DEFAULT_MODEL, is_path
+from shufflenet_ros.bundles.variants import BACKENDS, PRECISIONS
+from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.opencv import IO_MAX_PIXELS
 from shufflenet_ros.core.reasons import printable
 
@@ -38,7 +39,7 @@ _QOS_OVERRIDE = re.compile(r'qos_overrides\.(/[A-Za-z0-9_/]+)\.(subscription|pub
 ALWAYS, UNCONFIGURED, NEVER = 'yes', 'while unconfigured', 'no'
 
 
-class Refusal(ValueError):
+class InvalidParameterError(ShuffleNetError):
     """A value that a parameter does not take: says the value, what is expected, what to do."""
 
 
@@ -151,9 +152,9 @@ def spec_of(name: str) -> Spec | None:
     return replace(policy, name=name) if policy else TABLE.get(name)
 
 
-def _refuse(name: str, value: Any, expected: str, remedy: str) -> Refusal:
+def _refuse(name: str, value: Any, expected: str, remedy: str) -> InvalidParameterError:
     shown = printable(repr(value)[:200], 80)
-    return Refusal(f'parameter {printable(name, 80)}: got {shown}, expected {expected}; {remedy}')
+    return InvalidParameterError(f'parameter {printable(name, 80)}: got {shown}, expected {expected}; {remedy}')
 
 
 def _typed(spec: Spec, value: Any) -> Any:
@@ -195,7 +196,7 @@ def accept(name: str, value: Any) -> Any:
     """The value as it will be stored.
 
     Raises:
-        Refusal: no such parameter, wrong type, or out of range.
+        InvalidParameterError: no such parameter, wrong type, or out of range.
     """
     spec = spec_of(name)
     if spec is None:
@@ -219,7 +220,7 @@ def accept_change(name: str, value: Any, state: str) -> Any:
         state: the node's lifecycle state.
 
     Raises:
-        Refusal: as `accept`, or the parameter does not change in this state.
+        InvalidParameterError: as `accept`, or the parameter does not change in this state.
     """
     value = accept(name, value)
     spec = spec_of(name)

@@ -12,11 +12,13 @@ from typing import Any
 
 import yaml
 
+from shufflenet_ros.core.errors import ShuffleNetError
+
 _PARAMETERS = 'ros__parameters'
 _REMEDY = 'give the path of a file that can be read, or leave params_file out for the shipped one'
 
 
-class ParamsFileError(ValueError):
+class ParamsFileError(ShuffleNetError):
     """A parameter file that cannot be used; the message says which, what is expected, what to do."""
 
 

@@ -24,6 +24,7 @@ from rosgraph_msgs.msg import Clock
 from shufflenet_ros.bags.errors import BagError
 from shufflenet_ros.bags.reader import Bag, BagMessage, Topic
 from shufflenet_ros.core.console import say
+from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.ros.signals import StopSignals
 
 DEPTH = 100  # messages that a slow reliable subscriber may be behind before it loses one
@@ -31,7 +32,7 @@ CLOCK_PERIOD_S = 0.01
 ACK_TIMEOUT_S = 10.0
 
 
-class ReplayError(ValueError):
+class ReplayError(ShuffleNetError):
     """A bag that cannot be replayed as asked; the message says what is expected and what to do."""
 
 

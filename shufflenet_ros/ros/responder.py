@@ -9,8 +9,8 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from std_msgs.msg import Header
 
 from shufflenet_ros.core.classifier import Classifier
-from shufflenet_ros.core.frame import Answer, Frame, Options
-from shufflenet_ros.core.reasons import Dropped, Reason, printable
+from shufflenet_ros.core.frame import Frame, Options, Result
+from shufflenet_ros.core.reasons import FrameError, Reason, printable
 from shufflenet_ros.core.stamp import stamp_problem
 from shufflenet_ros.core.stats import StageStats
 from shufflenet_ros.core.throttle import LogThrottle
@@ -65,25 +65,25 @@ class Responder:
         self.open_since = math.inf
 
     def handle(self, frame: Frame) -> None:
-        """Answer one frame.
+        """Result one frame.
 
         Raises:
-            Dropped: the frame gets no answer.
+            FrameError: the frame gets no answer.
         """
         settings, camera, header = self.settings, self._cameras[frame.camera], frame.message.header
         if self._stamp_is_good(camera, header):
             self._refuse_stale(header, settings.max_age_s)
         answer = self._classifier.classify(frame.message, settings.options)
         if frame.arrived < self.open_since:
-            raise Dropped(Reason.STALE, 'the answer came after the node had been deactivated')
+            raise FrameError(Reason.STALE, 'the answer came after the node had been deactivated')
         started = time.perf_counter()
         self._publish(camera.topics, header, answer, settings)
         publish_time = time.perf_counter() - started
         camera.stats.note(answer.times, publish_time, time.monotonic() - frame.arrived)
-        if answer.picture.damage:
-            self._note_damage(camera, answer.picture.damage)
+        if answer.image.damage:
+            self._note_damage(camera, answer.image.damage)
 
-    def note_drop(self, frame: Frame, dropped: Dropped) -> None:
+    def note_drop(self, frame: Frame, dropped: FrameError) -> None:
         """Log a frame that got no answer: the first at once, then at most one line a reason and 5 s."""
         more = self._throttle.admit(dropped.reason)
         if more is not None:
@@ -117,12 +117,12 @@ class Responder:
         stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
         age = (self._ros_time_ns() - stamp_ns) / 1e9
         if age > max_age_s:
-            raise Dropped(
+            raise FrameError(
                 Reason.STALE, f'stamp is {age:.3f} s old, expected at most max_age_s {max_age_s:g}: '
                               "check the camera's clock and the network, or raise max_age_s")
 
-    def _publish(self, topics: CameraTopics, header: Header, answer: Answer, settings: Settings) -> None:
-        topics.classification.publish(classification(header, answer.labels, settings.class_id))
+    def _publish(self, topics: CameraTopics, header: Header, answer: Result, settings: Settings) -> None:
+        topics.classification.publish(classification(header, answer.predictions, settings.class_id))
         if answer.embedding is not None:
             normalized = settings.options.l2_normalize
             topics.embedding.publish(
@@ -130,10 +130,10 @@ class Responder:
         if topics.debug_image.get_subscription_count() > 0:
             self._show(topics, header, answer)
 
-    def _show(self, topics: CameraTopics, header: Header, answer: Answer) -> None:
-        """The answer is out already: a picture that can't be drawn must not count against its frame."""
+    def _show(self, topics: CameraTopics, header: Header, answer: Result) -> None:
+        """The answer is out already: an image that can't be drawn must not count against its frame."""
         try:
-            topics.debug_image.publish(debug_image(answer.picture, answer.labels, header))
+            topics.debug_image.publish(debug_image(answer.image, answer.predictions, header))
         except Exception as error:
             more = self._throttle.admit('debug_image')
             if more is not None:

@@ -52,13 +52,13 @@ class Backbone(nn.Module):
 
     @property
     def first_conv(self) -> nn.Conv2d:
-        """The convolution that sees the picture; export folds the normalisation's scale into it."""
+        """The convolution that sees the image; export folds the normalization's scale into it."""
         conv = self.stem[0]
         assert isinstance(conv, nn.Conv2d)
         return conv
 
     def features(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(N, 3, H, W) normalised RGB -> the stages' outputs (N, C, H/s, W/s) at strides s = 8, 16, 32.
+        """(N, 3, H, W) normalized RGB -> the stages' outputs (N, C, H/s, W/s) at strides s = 8, 16, 32.
 
         Half those strides for a network whose stem does not pool.
         """
@@ -67,9 +67,9 @@ class Backbone(nn.Module):
         return stage2, stage3, self.stage4(stage3)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) normalised RGB -> (N, embedding_dim): what the linear layer sees."""
+        """(N, 3, H, W) normalized RGB -> (N, embedding_dim): what the linear layer sees."""
         return self.last(self.features(x)[-1]).mean((2, 3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) normalised RGB -> (N, classes) logits."""
+        """(N, 3, H, W) normalized RGB -> (N, classes) logits."""
         return self.fc(self.embed(x))

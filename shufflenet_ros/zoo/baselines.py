@@ -26,7 +26,7 @@ class Baseline:
         name: as its authors call it.
         module: where it is defined.
         build: makes the network, given that module.
-        error: published ImageNet top-1 error in %, single centre crop.
+        error: published ImageNet top-1 error in %, single center crop.
         source: who published it.
         paper_mmacs: its multiply-adds in millions as the ShuffleNet paper gives them; None where it doesn't.
         px: side of the input.

@@ -1,6 +1,6 @@
 """Other units on ShuffleNet v1's skeleton, at its cost (Table 4 of the paper): why shuffle, to be run.
 
-The skeleton stays: stem, max-pool, stages of 4, 8 and 4 units whose first one halves the picture, pooling,
+The skeleton stays: stem, max-pool, stages of 4, 8 and 4 units whose first one halves the image, pooling,
 one linear layer. ResNet's bottleneck, ResNeXt's, and two plain 3x3 convolutions (VGG) take the units' place.
 The paper's Xception-like network is ShuffleNet with one group: `shufflenet_v1_x1_0_g1` and its like.
 

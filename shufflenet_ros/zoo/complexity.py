@@ -7,7 +7,7 @@ import torch
 
 from shufflenet_ros.zoo.backbone import STAGES, Backbone
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.macs import KINDS, Layer, params_of, trace
+from shufflenet_ros.zoo.macs import KINDS, LayerCost, params_of, trace
 
 
 def _check(groups: int, **counts: int) -> None:
@@ -56,13 +56,13 @@ def shufflenet_macs(c: int, m: int, g: int, h: int, w: int) -> int:
 
 
 @dataclass(frozen=True)
-class Part:
+class UnitCost:
     """A stem, a unit or a layer of a network.
 
     Attributes:
         name: such as `stage2.0`, as in the state dict.
         shape: of the output: (C, H, W), or (classes,).
-        params: learnt parameters.
+        params: learned parameters.
         macs: multiply-adds by kind (`macs.KINDS`).
     """
 
@@ -77,11 +77,11 @@ class Part:
         return sum(self.macs.values())
 
 
-def _inside(layer: Layer, name: str) -> bool:
+def _inside(layer: LayerCost, name: str) -> bool:
     return layer.name == name or layer.name.startswith(f'{name}.')
 
 
-def parts_of(network: Backbone, px: int = 224) -> tuple[Part, ...]:
+def unit_costs(network: Backbone, px: int = 224) -> tuple[UnitCost, ...]:
     """A network cut into stem, units, last convolution and linear layer; the sums are what `count` gives.
 
     Args:
@@ -96,5 +96,5 @@ def parts_of(network: Backbone, px: int = 224) -> tuple[Part, ...]:
         if params:  # v1 has no last convolution
             macs = {kind: sum(layer.macs for layer in layers if layer.kind == kind and _inside(layer, name))
                     for kind in KINDS}
-            parts.append(Part(name, shapes[name], params, macs))
+            parts.append(UnitCost(name, shapes[name], params, macs))
     return tuple(parts)

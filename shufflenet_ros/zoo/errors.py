@@ -1,9 +1,7 @@
 """What the user of training and export can mend."""
 
+from shufflenet_ros.core.errors import ShuffleNetError
 
-class ZooError(ValueError):
+
+class ZooError(ShuffleNetError):
     """A recipe, set, network or run that cannot be used; the message says what was expected."""
-
-
-class NotTaken(ZooError):
-    """A graph that our own kernels cannot compute exactly, so that ONNX Runtime has to run it."""

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from shufflenet_ros.backends.bundle import open_bundle
-from shufflenet_ros.backends.onnx_write import save_bundle
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
+from shufflenet_ros.bundles.bundle import open_bundle
+from shufflenet_ros.bundles.golden import GOLDEN_LOGITS, golden_image
+from shufflenet_ros.bundles.onnx_write import save_bundle
 from shufflenet_ros.core.card import Card, CardInput, Golden
-from shufflenet_ros.core.golden import GOLDEN_LOGITS, golden_picture
-from shufflenet_ros.core.preprocess import prepare
+from shufflenet_ros.core.preprocess import preprocess
 from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.macs import count
-from shufflenet_ros.zoo.normalisation import IMAGENET, Normalisation, normalise
+from shufflenet_ros.zoo.normalization import IMAGENET, Normalization, normalize
 from shufflenet_ros.zoo.registry import name_of, values_of
 
 OPSET = 17  # the newest that keeps IR version 8, which the oldest supported onnxruntime still reads
@@ -40,7 +40,7 @@ class Deployed(nn.Module):
     padding has to mean "an average pixel" as it did in training.
     """
 
-    def __init__(self, model: Backbone, by: Normalisation):
+    def __init__(self, model: Backbone, by: Normalization):
         super().__init__()
         self.model = copy.deepcopy(model).eval()
         scale = 1 / (255 * torch.tensor(by.std))
@@ -62,7 +62,7 @@ class Parity:
     samples: int
 
 
-def to_onnx(model: Backbone, size: int | tuple[int, int], by: Normalisation = IMAGENET) -> bytes:
+def to_onnx(model: Backbone, size: int | tuple[int, int], by: Normalization = IMAGENET) -> bytes:
     """The deployed form of a network as ONNX, batch 1, input `frame`, outputs `logits`, `embedding`.
 
     Args:
@@ -86,7 +86,7 @@ def _relative(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def check_parity(model: Backbone, backend: OnnxRuntimeBackend, px: int, by: Normalisation = IMAGENET,
+def check_parity(model: Backbone, backend: OnnxRuntimeBackend, px: int, by: Normalization = IMAGENET,
                  samples: int = 64) -> Parity:
     """Compare the exported file with the network in torch on seeded frames.
 
@@ -97,7 +97,7 @@ def check_parity(model: Backbone, backend: OnnxRuntimeBackend, px: int, by: Norm
     worst_logits = worst_embedding = 0.0
     for _ in range(samples):
         frame = rng.integers(0, 256, (1, px, px, 3), np.uint8)
-        x = normalise(torch.from_numpy(frame), by)
+        x = normalize(torch.from_numpy(frame), by)
         outputs = backend.run(frame)
         assert outputs.embedding is not None
         worst_logits = max(worst_logits, _relative(outputs.logits, model.eval()(x)[0].numpy()))
@@ -124,7 +124,7 @@ def make_card(model: Backbone, name: str, labels: Sequence[str], px: int, crop: 
     )
 
 
-def export(model: Backbone, card: Card, path: Path, by: Normalisation = IMAGENET) -> Parity:
+def export(model: Backbone, card: Card, path: Path, by: Normalization = IMAGENET) -> Parity:
     """Write one bundle: graph, card, parity check against torch, golden sample.
 
     Raises:
@@ -137,7 +137,7 @@ def export(model: Backbone, card: Card, path: Path, by: Normalisation = IMAGENET
         save_bundle(graph, card, draft)
         backend = OnnxRuntimeBackend(open_bundle(str(draft)))
         parity = check_parity(model, backend, px, by)
-        logits = backend.run(prepare(golden_picture(card.input.size), card.input)).logits
+        logits = backend.run(preprocess(golden_image(card.input.size), card.input)).logits
     golden = Golden(tuple(float(f'{v:.6g}') for v in logits[:GOLDEN_LOGITS]))
     save_bundle(graph, replace(card, golden=golden), path)
     return parity

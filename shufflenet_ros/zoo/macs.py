@@ -15,7 +15,7 @@ class Cost:
     """What a network costs. MACs are multiply-adds, one each, of convolutions and linear layers alone.
 
     Attributes:
-        params: all learnt parameters.
+        params: all learned parameters.
         conv_macs: of the convolutions; the paper's Table 1 counts these.
         total_macs: with the linear layers; the paper's 1.5x and 2x figures count these.
     """
@@ -26,7 +26,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerCost:
     """What one module did in one run.
 
     Attributes:
@@ -62,14 +62,14 @@ def _macs(module: nn.Module, output: torch.Tensor) -> int:
 
 
 @torch.no_grad()
-def trace(model: nn.Module, x: torch.Tensor) -> tuple[Layer, ...]:
+def trace(model: nn.Module, x: torch.Tensor) -> tuple[LayerCost, ...]:
     """Run a network once on a batch of any length and note every module, each after those inside it."""
-    layers: list[Layer] = []
+    layers: list[LayerCost] = []
 
     def hook_of(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def note(module: nn.Module, _inputs: Any, output: Any) -> None:
             if isinstance(output, torch.Tensor):
-                layers.append(Layer(name, _kind(module), _macs(module, output), tuple(output.shape[1:])))
+                layers.append(LayerCost(name, _kind(module), _macs(module, output), tuple(output.shape[1:])))
         return note
 
     hooks = [module.register_forward_hook(hook_of(name)) for name, module in model.named_modules()]
@@ -82,7 +82,7 @@ def trace(model: nn.Module, x: torch.Tensor) -> tuple[Layer, ...]:
 
 
 def params_of(module: nn.Module) -> int:
-    """All learnt parameters."""
+    """All learned parameters."""
     return sum(p.numel() for p in module.parameters())
 
 

@@ -24,12 +24,12 @@ FAMILIES: Mapping[str, tuple[type[Config], Callable[[Any], Backbone]]] = {
 
 
 @dataclass(frozen=True)
-class Variant:
+class NetworkEntry:
     """A named network.
 
     Attributes:
         config: for 1000 classes.
-        error: published ImageNet top-1 error in %, single centre crop; None where nobody published one.
+        error: published ImageNet top-1 error in %, single center crop; None where nobody published one.
         source: who published it.
         note: what is our own choice, or why the variant exists.
     """
@@ -53,70 +53,70 @@ PAPER_WIDTH = "the paper's 192 in stage 4; our choice: stem and stride-2 units, 
 CARDINAL = '; bottlenecks of the multiple of 16 nearest to half'
 _V1, _V2, _Comparison = ShuffleNetV1Config, ShuffleNetV2Config, ComparisonConfig
 
-NETWORKS: Mapping[str, Variant] = {
-    'shufflenet_v1_x0_25_g1': Variant(_V1(1, 0.25), 57.1, PAPER),
-    'shufflenet_v1_x0_25_g2': Variant(_V1(2, 0.25), 56.8, PAPER),
-    'shufflenet_v1_x0_25_g3': Variant(_V1(3, 0.25), 55.0, PAPER),
-    'shufflenet_v1_x0_25_g4': Variant(_V1(4, 0.25), 54.2, PAPER),
-    'shufflenet_v1_x0_25_g8': Variant(_V1(8, 0.25), 52.7, PAPER),
-    'shufflenet_v1_x0_5_g1': Variant(_V1(1, 0.5), 45.1, PAPER),
-    'shufflenet_v1_x0_5_g2': Variant(_V1(2, 0.5), 44.4, PAPER),
-    'shufflenet_v1_x0_5_g3': Variant(_V1(3, 0.5), 43.2, PAPER),
-    'shufflenet_v1_x0_5_g4': Variant(_V1(4, 0.5), 41.6, PAPER),
-    'shufflenet_v1_x0_5_g8': Variant(_V1(8, 0.5), 42.3, PAPER),
-    'shufflenet_v1_x0_75_g1': Variant(_V1(1, 0.75), 39.25, OSMR),
-    'shufflenet_v1_x0_75_g2': Variant(_V1(2, 0.75)),
-    'shufflenet_v1_x0_75_g3': Variant(_V1(3, 0.75), 37.81, OSMR),
-    'shufflenet_v1_x0_75_g4': Variant(_V1(4, 0.75)),
-    'shufflenet_v1_x0_75_g8': Variant(_V1(8, 0.75)),
-    'shufflenet_v1_x1_0_g1': Variant(_V1(1, 1.0), 33.6, PAPER),
-    'shufflenet_v1_x1_0_g2': Variant(_V1(2, 1.0), 32.7, PAPER),
-    'shufflenet_v1_x1_0_g3': Variant(_V1(3, 1.0), 32.6, PAPER),
-    'shufflenet_v1_x1_0_g4': Variant(_V1(4, 1.0), 32.8, PAPER),
-    'shufflenet_v1_x1_0_g8': Variant(_V1(8, 1.0), 32.4, PAPER),
-    'shufflenet_v1_x1_5_g1': Variant(_V1(1, 1.5)),
-    'shufflenet_v1_x1_5_g2': Variant(_V1(2, 1.5)),
-    'shufflenet_v1_x1_5_g3': Variant(_V1(3, 1.5), 28.5, TABLE_5, 'stem of 24, which gives the 292M'),
-    'shufflenet_v1_x1_5_g4': Variant(_V1(4, 1.5)),
-    'shufflenet_v1_x1_5_g8': Variant(_V1(8, 1.5), 29.0, MEGVII),
-    'shufflenet_v1_x2_0_g1': Variant(_V1(1, 2.0)),
-    'shufflenet_v1_x2_0_g2': Variant(_V1(2, 2.0)),
-    'shufflenet_v1_x2_0_g3': Variant(_V1(3, 2.0), 26.3, TABLE_5),
-    'shufflenet_v1_x2_0_g4': Variant(_V1(4, 2.0)),
-    'shufflenet_v1_x2_0_g8': Variant(_V1(8, 2.0), 27.1, MEGVII),
+NETWORKS: Mapping[str, NetworkEntry] = {
+    'shufflenet_v1_x0_25_g1': NetworkEntry(_V1(1, 0.25), 57.1, PAPER),
+    'shufflenet_v1_x0_25_g2': NetworkEntry(_V1(2, 0.25), 56.8, PAPER),
+    'shufflenet_v1_x0_25_g3': NetworkEntry(_V1(3, 0.25), 55.0, PAPER),
+    'shufflenet_v1_x0_25_g4': NetworkEntry(_V1(4, 0.25), 54.2, PAPER),
+    'shufflenet_v1_x0_25_g8': NetworkEntry(_V1(8, 0.25), 52.7, PAPER),
+    'shufflenet_v1_x0_5_g1': NetworkEntry(_V1(1, 0.5), 45.1, PAPER),
+    'shufflenet_v1_x0_5_g2': NetworkEntry(_V1(2, 0.5), 44.4, PAPER),
+    'shufflenet_v1_x0_5_g3': NetworkEntry(_V1(3, 0.5), 43.2, PAPER),
+    'shufflenet_v1_x0_5_g4': NetworkEntry(_V1(4, 0.5), 41.6, PAPER),
+    'shufflenet_v1_x0_5_g8': NetworkEntry(_V1(8, 0.5), 42.3, PAPER),
+    'shufflenet_v1_x0_75_g1': NetworkEntry(_V1(1, 0.75), 39.25, OSMR),
+    'shufflenet_v1_x0_75_g2': NetworkEntry(_V1(2, 0.75)),
+    'shufflenet_v1_x0_75_g3': NetworkEntry(_V1(3, 0.75), 37.81, OSMR),
+    'shufflenet_v1_x0_75_g4': NetworkEntry(_V1(4, 0.75)),
+    'shufflenet_v1_x0_75_g8': NetworkEntry(_V1(8, 0.75)),
+    'shufflenet_v1_x1_0_g1': NetworkEntry(_V1(1, 1.0), 33.6, PAPER),
+    'shufflenet_v1_x1_0_g2': NetworkEntry(_V1(2, 1.0), 32.7, PAPER),
+    'shufflenet_v1_x1_0_g3': NetworkEntry(_V1(3, 1.0), 32.6, PAPER),
+    'shufflenet_v1_x1_0_g4': NetworkEntry(_V1(4, 1.0), 32.8, PAPER),
+    'shufflenet_v1_x1_0_g8': NetworkEntry(_V1(8, 1.0), 32.4, PAPER),
+    'shufflenet_v1_x1_5_g1': NetworkEntry(_V1(1, 1.5)),
+    'shufflenet_v1_x1_5_g2': NetworkEntry(_V1(2, 1.5)),
+    'shufflenet_v1_x1_5_g3': NetworkEntry(_V1(3, 1.5), 28.5, TABLE_5, 'stem of 24, which gives the 292M'),
+    'shufflenet_v1_x1_5_g4': NetworkEntry(_V1(4, 1.5)),
+    'shufflenet_v1_x1_5_g8': NetworkEntry(_V1(8, 1.5), 29.0, MEGVII),
+    'shufflenet_v1_x2_0_g1': NetworkEntry(_V1(1, 2.0)),
+    'shufflenet_v1_x2_0_g2': NetworkEntry(_V1(2, 2.0)),
+    'shufflenet_v1_x2_0_g3': NetworkEntry(_V1(3, 2.0), 26.3, TABLE_5),
+    'shufflenet_v1_x2_0_g4': NetworkEntry(_V1(4, 2.0)),
+    'shufflenet_v1_x2_0_g8': NetworkEntry(_V1(8, 2.0), 27.1, MEGVII),
     # Table 3: what the shuffle is worth.
-    'shufflenet_v1_x0_25_g3_noshuffle': Variant(_V1(3, 0.25, shuffle=False), 56.3, TABLE_3),
-    'shufflenet_v1_x0_25_g8_noshuffle': Variant(_V1(8, 0.25, shuffle=False), 56.5, TABLE_3),
-    'shufflenet_v1_x0_5_g3_noshuffle': Variant(_V1(3, 0.5, shuffle=False), 45.7, TABLE_3),
-    'shufflenet_v1_x0_5_g8_noshuffle': Variant(_V1(8, 0.5, shuffle=False), 48.1, TABLE_3),
-    'shufflenet_v1_x1_0_g3_noshuffle': Variant(_V1(3, 1.0, shuffle=False), 34.5, TABLE_3),
-    'shufflenet_v1_x1_0_g8_noshuffle': Variant(_V1(8, 1.0, shuffle=False), 37.6, TABLE_3),
+    'shufflenet_v1_x0_25_g3_noshuffle': NetworkEntry(_V1(3, 0.25, shuffle=False), 56.3, TABLE_3),
+    'shufflenet_v1_x0_25_g8_noshuffle': NetworkEntry(_V1(8, 0.25, shuffle=False), 56.5, TABLE_3),
+    'shufflenet_v1_x0_5_g3_noshuffle': NetworkEntry(_V1(3, 0.5, shuffle=False), 45.7, TABLE_3),
+    'shufflenet_v1_x0_5_g8_noshuffle': NetworkEntry(_V1(8, 0.5, shuffle=False), 48.1, TABLE_3),
+    'shufflenet_v1_x1_0_g3_noshuffle': NetworkEntry(_V1(3, 1.0, shuffle=False), 34.5, TABLE_3),
+    'shufflenet_v1_x1_0_g8_noshuffle': NetworkEntry(_V1(8, 1.0, shuffle=False), 37.6, TABLE_3),
     # Table 5's other two, where the paper gives no widths and no place for the squeeze.
-    'shufflenet_v1_x0_5_g3_shallow': Variant(
+    'shufflenet_v1_x0_5_g3_shallow': NetworkEntry(
         _V1(3, 0.5, stages=SHALLOW, repeats=(2, 4, 2)), 42.8, TABLE_5,
         'our choice: 2/4/2 units at 168/336/672 channels, stem 12; the paper gives 40M and no widths'),
-    'shufflenet_v1_x2_0_g3_se': Variant(
+    'shufflenet_v1_x2_0_g3_se': NetworkEntry(
         _V1(3, 2.0, se=True), 24.7, TABLE_5,
         'our choice: on the residual branch, reduction 16, which gives the 527M; the paper gives no place'),
     # Other stems that published weights or other codes have.
-    'shufflenet_v1_x0_25_g1_stem6': Variant(_V1(1, 0.25, stem=6), 62.00, OSMR, "osmr's stem"),
-    'shufflenet_v1_x0_25_g3_stem6': Variant(_V1(3, 0.25, stem=6), 61.34, OSMR, "osmr's stem"),
-    'shufflenet_v1_x1_5_g3_stem36': Variant(
+    'shufflenet_v1_x0_25_g1_stem6': NetworkEntry(_V1(1, 0.25, stem=6), 62.00, OSMR, "osmr's stem"),
+    'shufflenet_v1_x0_25_g3_stem6': NetworkEntry(_V1(3, 0.25, stem=6), 61.34, OSMR, "osmr's stem"),
+    'shufflenet_v1_x1_5_g3_stem36': NetworkEntry(
         _V1(3, 1.5, stem=36), note='the stem scaled like the rest; matches no figure of the paper'),
-    'shufflenet_v2_x0_5': Variant(_V2(0.5), 39.7, V2_PAPER),
-    'shufflenet_v2_x1_0': Variant(_V2(1.0), 30.6, V2_PAPER),
-    'shufflenet_v2_x1_5': Variant(_V2(1.5), 27.4, V2_PAPER),
-    'shufflenet_v2_x2_0': Variant(_V2(2.0), 25.1, V2_PAPER),
+    'shufflenet_v2_x0_5': NetworkEntry(_V2(0.5), 39.7, V2_PAPER),
+    'shufflenet_v2_x1_0': NetworkEntry(_V2(1.0), 30.6, V2_PAPER),
+    'shufflenet_v2_x1_5': NetworkEntry(_V2(1.5), 27.4, V2_PAPER),
+    'shufflenet_v2_x2_0': NetworkEntry(_V2(2.0), 25.1, V2_PAPER),
     # Table 4: other units at the cost of ShuffleNet 1x, 0.5x and 0.25x; its Xception-like ones have g1 above.
-    'vgg_like_140m': Variant(_Comparison('vgg', (25, 49, 98), 24), 50.7, TABLE_4, OUR_WIDTHS),
-    'resnet_like_140m': Variant(_Comparison('resnet', (94, 188, 376), 24), 37.3, TABLE_4, OUR_WIDTHS),
-    'resnet_like_38m': Variant(_Comparison('resnet', (48, 96, 192), 12), 48.8, TABLE_4, PAPER_WIDTH),
-    'resnet_like_13m': Variant(_Comparison('resnet', (24, 48, 96), 12), 63.7, TABLE_4, OUR_WIDTHS),
-    'resnext_like_140m': Variant(
+    'vgg_like_140m': NetworkEntry(_Comparison('vgg', (25, 49, 98), 24), 50.7, TABLE_4, OUR_WIDTHS),
+    'resnet_like_140m': NetworkEntry(_Comparison('resnet', (94, 188, 376), 24), 37.3, TABLE_4, OUR_WIDTHS),
+    'resnet_like_38m': NetworkEntry(_Comparison('resnet', (48, 96, 192), 12), 48.8, TABLE_4, PAPER_WIDTH),
+    'resnet_like_13m': NetworkEntry(_Comparison('resnet', (24, 48, 96), 12), 63.7, TABLE_4, OUR_WIDTHS),
+    'resnext_like_140m': NetworkEntry(
         _Comparison('resnext', (89, 178, 356), 24), 33.3, TABLE_4, OUR_WIDTHS + CARDINAL),
-    'resnext_like_38m': Variant(
+    'resnext_like_38m': NetworkEntry(
         _Comparison('resnext', (48, 96, 192), 12), 46.0, TABLE_4, PAPER_WIDTH + CARDINAL),
-    'resnext_like_13m': Variant(
+    'resnext_like_13m': NetworkEntry(
         _Comparison('resnext', (24, 48, 96), 12), 65.2, TABLE_4, OUR_WIDTHS + CARDINAL),
 }
 
@@ -163,7 +163,7 @@ def config_of(network: str | Mapping[str, Any], classes: int = 1000) -> Config:
 def values_of(config: Config) -> dict[str, Any]:
     """A configuration as a card keeps it: the family, and each field that differs from its default.
 
-    `config_of` turns it back, so a default never changes: a new option's default is the old behaviour.
+    `config_of` turns it back, so a default never changes: a new option's default is the old behavior.
     """
     family = next(name for name, (kind, _) in FAMILIES.items() if isinstance(config, kind))
     plain = asdict(type(config)())

@@ -68,7 +68,7 @@ class ShuffleNetV1Config:
         shortcut_first: order of the concatenation in stride-2 units. False, (branch, shortcut), is
             pytorchcv's order; Megvii, jaxony and mmpretrain have the other one. Weights of the two are
             not permutations of each other, as the groups cut the channels in different places.
-        stem_pool: False leaves the max-pool out, for pictures of 64 pixels: every stage then works at twice
+        stem_pool: False leaves the max-pool out, for images of 64 pixels: every stage then works at twice
             the resolution, and the network costs four times the multiply-adds of its size.
         bare_stem: the first convolution has a bias and neither BN nor ReLU, as in jaxony's code.
     """
@@ -98,7 +98,7 @@ class ShuffleNetV1Config:
 
 
 class SqueezeExcite(nn.Module):
-    """Scale each channel by what the whole picture says of it (Hu et al., CVPR 2018), reduction 16."""
+    """Scale each channel by what the whole image says of it (Hu et al., CVPR 2018), reduction 16."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -111,7 +111,7 @@ class SqueezeExcite(nn.Module):
         return x * torch.sigmoid(self.excite(y))
 
 
-class Unit(nn.Module):
+class ShuffleUnit(nn.Module):
     """Figure 2 (b) and (c): grouped 1x1, shuffle, depthwise 3x3, grouped 1x1, around a shortcut.
 
     (N, c_in, H, W) -> (N, c_out, H/stride, W/stride). A stride-2 unit's branch gives c_out - c_in
@@ -170,7 +170,7 @@ class ShuffleNetV1(Backbone):
             for unit in range(units):
                 # The very first pointwise convolution has too few input channels to be grouped (Table 1).
                 grouped = index > 0 or unit > 0
-                stage.append(Unit(c_in, c_out, 2 if unit == 0 else 1, config, grouped))
+                stage.append(ShuffleUnit(c_in, c_out, 2 if unit == 0 else 1, config, grouped))
                 c_in = c_out
             stages.append(nn.Sequential(*stage))
         super().__init__(stem, stages, c_in, config.classes)

@@ -49,7 +49,7 @@ def _branch(c_in: int, mid: int, c_out: int, stride: int) -> nn.Sequential:
     )
 
 
-class Unit(nn.Module):
+class BasicUnit(nn.Module):
     """Figure 3 (c): split, transform one half, concatenate, shuffle. (N, C, H, W) -> (N, C, H, W)."""
 
     def __init__(self, channels: int, *, megvii: bool = False):
@@ -68,7 +68,7 @@ class Unit(nn.Module):
         return y if self.megvii else channel_shuffle(y, 2)
 
 
-class DownUnit(nn.Module):
+class DownsamplingUnit(nn.Module):
     """Figure 3 (d): both branches see all channels. (N, c_in, H, W) -> (N, c_out, H/2, W/2)."""
 
     def __init__(self, c_in: int, c_out: int, *, megvii: bool = False):
@@ -102,9 +102,9 @@ class ShuffleNetV2(Backbone):
                            f"{sorted(CHANNELS)}, or four channel counts, the stages' even")
         c_in, stages = STEM, []
         for c_out, units in zip(channels, (4, 8, 4), strict=False):
-            down = DownUnit(c_in, c_out, megvii=config.megvii)
+            down = DownsamplingUnit(c_in, c_out, megvii=config.megvii)
             stages.append(nn.Sequential(
-                down, *(Unit(c_out, megvii=config.megvii) for _ in range(units - 1))))
+                down, *(BasicUnit(c_out, megvii=config.megvii) for _ in range(units - 1))))
             c_in = c_out
         last = nn.Sequential(
             nn.Conv2d(c_in, channels[-1], 1, bias=False), nn.BatchNorm2d(channels[-1]), nn.ReLU())

@@ -1,11 +1,8 @@
-"""Lets this folder's tests share their helpers, and keeps them away from this machine's own models."""
+"""Keeps these tests away from this machine's own models."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)

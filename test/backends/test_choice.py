@@ -15,15 +15,15 @@ import pytest
 from native_models import native_bundle
 
 from shufflenet_ros.backends import choose, native_library, remedies
-from shufflenet_ros.backends import open as open_module
-from shufflenet_ros.backends.bundle import open_bundle
-from shufflenet_ros.backends.candidates import Request, accuracy_loss, find_candidates
-from shufflenet_ros.backends.errors import ModelError
+from shufflenet_ros.backends import load as load_module
+from shufflenet_ros.backends.candidates import LoadRequest, accuracy_loss, find_candidates
+from shufflenet_ros.backends.load import LoadedModel, load
 from shufflenet_ros.backends.native import NativeBackend
 from shufflenet_ros.backends.native_library import VARIABLE
-from shufflenet_ros.backends.open import Loaded, load
-from shufflenet_ros.backends.prove import golden_of
-from shufflenet_ros.backends.variants import CannotRunHere
+from shufflenet_ros.backends.verify import golden_of
+from shufflenet_ros.bundles.bundle import open_bundle
+from shufflenet_ros.bundles.errors import ModelError
+from shufflenet_ros.bundles.variants import VariantUnavailableError
 from shufflenet_ros.core.card import Card
 
 GRAPH = {'top1': 0.80, 'images': 500}
@@ -32,7 +32,7 @@ GRAPH = {'top1': 0.80, 'images': 500}
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle whose fp16 variant loses nothing, and whose int8 variant loses a point; taken as trusted."""
-    monkeypatch.setattr(open_module, 'prove_apart', lambda *_, **__: None)
+    monkeypatch.setattr(load_module, 'verify_in_subprocess', lambda *_, **__: None)
     path = native_bundle(tmp_path / 'm.onnx', precisions=('fp16', 'int8'), metrics=GRAPH)
     return with_top1(path, {'fp16': 0.80, 'int8': 0.79})
 
@@ -53,7 +53,7 @@ def card_of(path: Path) -> Card:
 
 
 def names(path: Path, **asked: Any) -> list[str]:
-    request = Request(**{'backend': 'auto', 'precision': 'auto', 'provider': 'cpu', 'threads': 1,
+    request = LoadRequest(**{'backend': 'auto', 'precision': 'auto', 'provider': 'cpu', 'threads': 1,
                          'max_accuracy_loss': 0.6} | asked)
     return [str(candidate) for candidate in find_candidates(open_bundle(str(path)), request)]
 
@@ -66,7 +66,7 @@ def clockwork(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     def measure(backends: Mapping[str, Any], *_: Any) -> dict[str, float]:
         table['measured'] = table.get('measured', 0) + 1
         return {name: table[name] for name in backends}
-    monkeypatch.setattr(open_module, 'measure', measure)
+    monkeypatch.setattr(load_module, 'measure', measure)
     return table
 
 
@@ -135,12 +135,12 @@ def test_a_choice_is_kept_for_the_next_start(measured: Path, clockwork: dict[str
                                              monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(str(measured))
     started: list[str] = []
-    start = open_module._start
+    start = load_module._start
 
-    def note(bundle: Any, candidate: Any, request: Any) -> Loaded:
+    def note(bundle: Any, candidate: Any, request: Any) -> LoadedModel:
         started.append(str(candidate))
         return start(bundle, candidate, request)
-    monkeypatch.setattr(open_module, '_start', note)
+    monkeypatch.setattr(load_module, '_start', note)
     second = load(str(measured))
     assert clockwork['measured'] == 1 and started == ['native fp16'], 'the others are not even started'
     assert second.why == first.why.replace('measured now', 'measured at an earlier start')
@@ -229,7 +229,7 @@ def test_native_variants_run_without_onnxruntime(measured: Path, clockwork: dict
 def test_a_machine_with_neither_says_what_is_missing(measured: Path, without_onnxruntime: None,
                                                      tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path / 'gone.so'))
-    with pytest.raises(CannotRunHere, match=r'nothing can run it here: .*gone\.so: no such file; correct '
+    with pytest.raises(VariantUnavailableError, match=r'nothing can run it here: .*gone\.so: no such file; correct '
                                             r'SHUFFLENET_NATIVE_LIBRARY.*; onnxruntime cannot be imported'):
         load(str(measured))
 
@@ -248,7 +248,7 @@ def test_a_build_without_kernels_and_onnxruntime_says_what_to_type(
     monkeypatch.setattr(remedies.sysconfig, 'get_path', lambda name: str(tmp_path))
     if guarded:
         (tmp_path / 'EXTERNALLY-MANAGED').touch()
-    with pytest.raises(CannotRunHere) as caught:
+    with pytest.raises(VariantUnavailableError) as caught:
         load(str(measured), max_accuracy_loss=1.0)
     text = str(caught.value)
     assert text.count('the native kernels are not built') == 1, 'said once for both variants'

@@ -18,19 +18,19 @@ import numpy as np
 import pytest
 from native_models import LABELS, SIZE, WIDE, entry, native_bundle, network, weights
 
-from shufflenet_ros.backends import open as open_module
-from shufflenet_ros.backends.bundle import Bundle, open_bundle
-from shufflenet_ros.backends.errors import ModelError
-from shufflenet_ros.backends.files import sha256_of
-from shufflenet_ros.backends.index import write_index
+from shufflenet_ros.backends import load as load_module
+from shufflenet_ros.backends.load import load
 from shufflenet_ros.backends.native import NativeBackend
 from shufflenet_ros.backends.native_library import VARIABLE, library_path, load_library
-from shufflenet_ros.backends.open import load
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
-from shufflenet_ros.backends.prove import distance
-from shufflenet_ros.backends.variants import CannotRunHere, precisions
-from shufflenet_ros.core.golden import golden_picture
-from shufflenet_ros.zoo.native import reference
+from shufflenet_ros.backends.verify import distance
+from shufflenet_ros.bundles.bundle import Bundle, open_bundle
+from shufflenet_ros.bundles.errors import ModelError
+from shufflenet_ros.bundles.files import sha256_of
+from shufflenet_ros.bundles.golden import golden_image
+from shufflenet_ros.bundles.index import write_index
+from shufflenet_ros.bundles.variants import VariantUnavailableError, precisions
+from shufflenet_ros.packer import reference
 
 FRAMES, MIB = 10_000, 1 << 20
 
@@ -269,14 +269,14 @@ def test_a_blob_that_disagrees_with_its_card(tmp_path: Path) -> None:
 
 def with_golden(path: Path, **changes: Any) -> Path:
     """The bundle once more, with its own first logits in the card."""
-    logits = OnnxRuntimeBackend(open_bundle(str(native_bundle(path)))).run(golden_picture(SIZE).pixels[None])
+    logits = OnnxRuntimeBackend(open_bundle(str(native_bundle(path)))).run(golden_image(SIZE).pixels[None])
     return native_bundle(path, golden={'logits': [float(x) for x in logits.logits[:8]]}, **changes)
 
 
 def test_a_blob_with_other_weights_fails_its_test(tmp_path: Path) -> None:
     refused(with_golden(tmp_path / 'm.onnx', blob_of=weights(4)), 'expected the golden logits within 0.001')
     bare = native_bundle(tmp_path / 'bare.onnx', blob_of=weights(4))
-    refused(bare, "expected logits within 0.001 of the graph's for a soft picture")
+    refused(bare, "expected logits within 0.001 of the graph's for a soft image")
     lower = native_bundle(tmp_path / 'm16.onnx', precisions=('fp16',), blob_of=weights(4))
     with pytest.raises(ModelError, match=r"expected logits within 0\.05 of the graph's"):
         load(str(lower), precision='fp16')
@@ -288,7 +288,7 @@ def test_golden_logits_are_enough_without_onnxruntime(no_cache: Path, repo_root:
     with_golden(models / 'm.onnx', inside=True)
     (models / 'm.onnx.card.json').unlink()
     write_index(models)
-    code = ("import sys; from shufflenet_ros.backends.open import load; l = load('small', backend='native'); "
+    code = ("import sys; from shufflenet_ros.backends.load import load; l = load('small', backend='native'); "
             "sys.exit(f'{l.choice} {l.bundle.trusted}' if l.backend.name != 'native' or 'onnxruntime' in "
             "sys.modules else 0)")
     done = subprocess.run([sys.executable, '-c', code], cwd=repo_root, capture_output=True, text=True)
@@ -298,23 +298,23 @@ def test_golden_logits_are_enough_without_onnxruntime(no_cache: Path, repo_root:
 def test_what_an_index_vouches_for_is_not_proved_apart(no_cache: Path, tmp_path: Path,
                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     """An index lists the bundle's hash, so a blob is trusted only through the card inside the bundle."""
-    proved: list[str] = []
+    verified: list[str] = []
 
     def note(bundle: Bundle, native: Any = None) -> None:
-        proved.append(native.path.name if native else bundle.path.name)
-    monkeypatch.setattr(open_module, 'prove_apart', note)
+        verified.append(native.path.name if native else bundle.path.name)
+    monkeypatch.setattr(load_module, 'verify_in_subprocess', note)
     load(str(native_bundle(tmp_path / 'stranger.onnx')), backend='native')
-    assert proved == ['stranger.onnx', 'stranger-fp32.native']
+    assert verified == ['stranger.onnx', 'stranger-fp32.native']
     models = no_cache / 'shufflenet_ros' / 'models'
     models.mkdir(parents=True)
     inside = native_bundle(models / 'm.onnx', inside=True)
     write_index(models)
     assert load('small', backend='native').backend.name == 'native'
-    assert proved == ['stranger.onnx', 'stranger-fp32.native']
+    assert verified == ['stranger.onnx', 'stranger-fp32.native']
     beside = native_bundle(tmp_path / 'm.onnx')
     inside.with_name('m.onnx.card.json').write_bytes(beside.with_name('m.onnx.card.json').read_bytes())
     assert load('small', backend='native').bundle.trusted
-    assert proved[2:] == ['m-fp32.native']
+    assert verified[2:] == ['m-fp32.native']
 
 
 def test_a_crash_in_the_kernels_ends_the_child_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +327,7 @@ def test_no_kernels_for_this_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = native_bundle(tmp_path / 'm.onnx')
     lame = f'{STUB}int sn_create(void) {{ return 3; }}'
     monkeypatch.setenv(VARIABLE, str(stub(tmp_path, lame)))
-    with pytest.raises(CannotRunHere, match='use another precision, or backend onnxruntime'):
+    with pytest.raises(VariantUnavailableError, match='use another precision, or backend onnxruntime'):
         load(str(path), backend='native')
     refused(path, 'status 3')
 
@@ -354,9 +354,9 @@ def test_a_library_that_cannot_be_used(kind: str, tmp_path: Path, monkeypatch: p
 
 def test_a_package_without_the_library_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE)
-    assert library_path() == Path(open_module.__file__).with_name('libshufflenet_native.so')
+    assert library_path() == Path(load_module.__file__).with_name('libshufflenet_native.so')
     monkeypatch.setattr('shufflenet_ros.backends.native_library.FILE', 'libabsent.so')
-    with pytest.raises(CannotRunHere, match='no working C compiler was found when the package was built'):
+    with pytest.raises(VariantUnavailableError, match='no working C compiler was found when the package was built'):
         load_library()
 
 

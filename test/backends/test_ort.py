@@ -17,7 +17,7 @@ from onnx_models import (
     card,
     classifier,
     good,
-    of_any_picture,
+    of_any_image,
     of_unknown_length,
     value,
     weights,
@@ -25,17 +25,17 @@ from onnx_models import (
 )
 
 from shufflenet_ros.backends import ort as backend_module
-from shufflenet_ros.backends.bundle import open_bundle
-from shufflenet_ros.backends.errors import ModelError
-from shufflenet_ros.backends.open import load
+from shufflenet_ros.backends.load import load
 from shufflenet_ros.backends.ort import AUTO, PROVIDERS, OnnxRuntimeBackend, present_providers
-from shufflenet_ros.core.golden import golden_picture
-from shufflenet_ros.core.preprocess import prepare
+from shufflenet_ros.bundles.bundle import open_bundle
+from shufflenet_ros.bundles.errors import ModelError
+from shufflenet_ros.bundles.golden import golden_image
+from shufflenet_ros.core.preprocess import preprocess
 
 FLOAT, UINT8, INT64 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT64
 
 
-def image(dtype: int, shape: list[Any]) -> onnx.ValueInfoProto:
+def image_input(dtype: int, shape: list[Any]) -> onnx.ValueInfoProto:
     return value('image', dtype, shape)
 
 
@@ -62,17 +62,17 @@ C3: dict[str, tuple[onnx.ModelProto, dict[str, Any], str]] = {
         r'expected input tensor\(float\) \(card field input.dtype\)',
     ),
     'graph dtype': (
-        classifier(image=image(FLOAT, [1, SIZE, SIZE, 3])),
+        classifier(image=image_input(FLOAT, [1, SIZE, SIZE, 3])),
         card(),
         r'expected input tensor\(uint8\)',
     ),
     'rank': (
-        of_any_picture(image(UINT8, [SIZE, SIZE, 3])),
+        of_any_image(image_input(UINT8, [SIZE, SIZE, 3])),
         BARE,
         r'input of shape \[1, 8, 8, 3\] .* got \[8, 8, 3\]',
     ),
     'layout': (
-        of_any_picture(image(UINT8, [1, 3, SIZE, SIZE])),
+        of_any_image(image_input(UINT8, [1, 3, SIZE, SIZE])),
         BARE,
         r'input of shape \[1, 8, 8, 3\] \(card fields input.layout, input.size\), got \[1, 3, 8, 8\]',
     ),
@@ -82,7 +82,7 @@ C3: dict[str, tuple[onnx.ModelProto, dict[str, Any], str]] = {
         r'input of shape \[1, 16, 16, 3\] .* got \[1, 8, 8, 3\]',
     ),
     'batch': (
-        classifier(image=image(UINT8, [2, SIZE, SIZE, 3])),
+        classifier(image=image_input(UINT8, [2, SIZE, SIZE, 3])),
         card(),
         r'\[1, 8, 8, 3\] .* got \[2, 8, 8, 3\]',
     ),
@@ -117,7 +117,7 @@ C3: dict[str, tuple[onnx.ModelProto, dict[str, Any], str]] = {
         r'\[1, 5\] \(card field embedding.dim\)',
     ),
     'logits dtype': (
-        of_any_picture(image(UINT8, [1, SIZE, SIZE, 3]), INT64),
+        of_any_image(image_input(UINT8, [1, SIZE, SIZE, 3]), INT64),
         BARE,
         r'expected logits tensor\(float\), got tensor\(int64\)',
     ),
@@ -136,7 +136,7 @@ def test_c3_what_does_not_fit_its_card_is_refused(proto: onnx.ModelProto, values
 
 @pytest.mark.parametrize('shape', [['batch', SIZE, SIZE, 3], [1, None, None, 3], ['n', 'h', 'w', 'c']])
 def test_dynamic_dimensions_fit(shape: list[Any], tmp_path: Path) -> None:
-    proto = classifier(image=image(UINT8, shape), outputs=outputs(['batch', CLASSES], ['batch', DIM]))
+    proto = classifier(image=image_input(UINT8, shape), outputs=outputs(['batch', CLASSES], ['batch', DIM]))
     backend = OnnxRuntimeBackend(open_bundle(str(write(tmp_path / 'm.onnx', proto, card()))))
     assert backend.run(np.zeros((1, SIZE, SIZE, 3), np.uint8)).logits.shape == (CLASSES,)
 
@@ -153,9 +153,9 @@ def test_c3_dynamic_outputs_are_held_to_the_card_when_they_come(tmp_path: Path) 
 
 def test_outputs_are_what_numpy_computes(tmp_path: Path) -> None:
     backend = OnnxRuntimeBackend(open_bundle(str(good(tmp_path))))
-    picture = np.random.default_rng(3).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
-    got = backend.run(picture)
-    features = picture.astype(np.float32).mean((1, 2)) @ weights()['w1']
+    image = np.random.default_rng(3).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
+    got = backend.run(image)
+    features = image.astype(np.float32).mean((1, 2)) @ weights()['w1']
     assert got.embedding is not None and got.embedding.dtype == got.logits.dtype == np.float32
     np.testing.assert_allclose(got.embedding, features[0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(got.logits, (features @ weights()['w2'])[0], rtol=1e-4, atol=1e-4)
@@ -178,8 +178,8 @@ def test_the_runtimes_own_error_comes_through(tmp_path: Path) -> None:
 
 def test_the_golden_sample_is_checked(tmp_path: Path) -> None:
     bundle = open_bundle(str(good(tmp_path)))
-    picture = prepare(golden_picture(bundle.card.input.size), bundle.card.input)
-    logits = [float(x) for x in OnnxRuntimeBackend(bundle).run(picture).logits]
+    image = preprocess(golden_image(bundle.card.input.size), bundle.card.input)
+    logits = [float(x) for x in OnnxRuntimeBackend(bundle).run(image).logits]
     right = {'logits': logits, 'tolerance': 1e-3}
     assert load(str(write(tmp_path / 'right.onnx', classifier(), card(golden=right)))).card.golden
     wrong = {**right, 'logits': [x + 0.01 * max(map(abs, logits)) for x in logits]}
@@ -188,9 +188,9 @@ def test_the_golden_sample_is_checked(tmp_path: Path) -> None:
         ModelError, match=r'expected the golden logits within 0.001 .*, got 0.\d+ off on CPUExec'
     ):
         load(str(path))
-    other_colour = write(tmp_path / 'bgr.onnx', classifier(), input_card(color='bgr') | {'golden': right})
+    other_color = write(tmp_path / 'bgr.onnx', classifier(), input_card(color='bgr') | {'golden': right})
     with pytest.raises(ModelError, match='golden'):
-        load(str(other_colour))
+        load(str(other_color))
     longer = {**right, 'logits': [*right['logits'], 1.0]}
     with pytest.raises(ModelError, match='golden'):
         load(str(write(tmp_path / 'longer.onnx', classifier(), card(golden=longer))))
@@ -204,8 +204,8 @@ def test_threads_have_a_range(threads: int, tmp_path: Path) -> None:
 
 def test_more_threads_give_the_same_answer(tmp_path: Path) -> None:
     bundle = open_bundle(str(good(tmp_path)))
-    picture = np.random.default_rng(3).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
-    one, four = (OnnxRuntimeBackend(bundle, threads=n).run(picture).logits for n in (1, 4))
+    image = np.random.default_rng(3).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
+    one, four = (OnnxRuntimeBackend(bundle, threads=n).run(image).logits for n in (1, 4))
     np.testing.assert_allclose(one, four, atol=1e-4)
 
 
@@ -231,8 +231,8 @@ def test_d21_auto_chooses_says_what_and_answers_as_the_cpu_does(tmp_path: Path) 
     auto, cpu = load(path, provider='auto'), load(path)
     assert auto.backend.provider == PROVIDERS[next(name for name in AUTO if name in present_providers())]
     assert cpu.backend.provider == 'CPUExecutionProvider'
-    picture = np.random.default_rng(3).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
-    np.testing.assert_allclose(auto.backend.run(picture).logits, cpu.backend.run(picture).logits, atol=1e-4)
+    image = np.random.default_rng(3).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
+    np.testing.assert_allclose(auto.backend.run(image).logits, cpu.backend.run(image).logits, atol=1e-4)
 
 
 @pytest.mark.skipif(

@@ -18,7 +18,7 @@ PERIOD_NS = 33_333_333
 FRAMES = 6
 
 
-def picture(number: int) -> np.ndarray:
+def image(number: int) -> np.ndarray:
     """(24, 32, 3) uint8, another for every number."""
     y, x, c = np.ogrid[:24, :32, :3]
     return ((7 * y + 13 * x + 29 * c + 31 * number) % 256).astype(np.uint8)
@@ -30,7 +30,7 @@ def write_camera_bag(path: Path, storage: str, frames: int = FRAMES) -> Path:
         for i in range(frames):
             stamp = START_NS + i * PERIOD_NS
             log = stamp + 1_000_000
-            bag.image('/camera/image_raw', picture(i), 'bgr8', stamp, 'optical', log)
+            bag.image('/camera/image_raw', image(i), 'bgr8', stamp, 'optical', log)
             data = bytes(range(i, i + 50))
             bag.compressed('/camera/image_raw/compressed', data, 'jpeg', stamp, 'optical', log)
             bag.camera_info('/camera/camera_info', 32, 24, stamp, 'optical', log)

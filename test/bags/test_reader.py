@@ -76,7 +76,7 @@ def test_the_metadata_is_what_humble_reads(bags: dict[str, Path], storage: str) 
     assert all(isinstance(text, str) for text in qos)
 
 
-def test_both_byte_orders_of_16_bit_pictures_are_written(tmp_path: Path) -> None:
+def test_both_byte_orders_of_16_bit_images_are_written(tmp_path: Path) -> None:
     values = np.array([[1, 256], [515, 65535]])
     with BagWriter(tmp_path / 'bag') as bag:
         bag.image('/little', values.astype('<u2'), 'mono16', 1)

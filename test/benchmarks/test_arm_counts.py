@@ -98,7 +98,7 @@ def test_a_count_of_wrong_answers_is_refused():
     what = subject.Subject('net', b'', 'logits', right, (), lambda precision: b'', right)
     assert outcome.outcome(what, 'fp32', 'k', 5, right).instructions == 5
     for precision, logits in (('fp32', right * 1.0001), ('int8', right * np.nan)):
-        with pytest.raises(outcome.WrongAnswer, match=f'net {precision} by k: its logits differ'):
+        with pytest.raises(outcome.WrongResultError, match=f'net {precision} by k: its logits differ'):
             outcome.outcome(what, precision, 'k', 5, logits)
     rough = outcome.outcome(replace(what, answer=right), 'int8', 'k', 5, right[::-1])
     assert rough.error == pytest.approx(0.5) and not rough.same_top

@@ -1,8 +1,6 @@
 """The claims' page is made of their runs, the rule judges as it says, and the driver resumes."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
@@ -98,14 +96,11 @@ def test_claims_are_told_of_the_papers_own_networks(repo_root):
 
 @pytest.fixture
 def tiny(tmp_path):
+    from training_set import write_set
     pytest.importorskip('torch')
     pytest.importorskip('lightning_fabric')
-    spec = importlib.util.spec_from_file_location(
-        'zoo_sets', Path(__file__).parents[1] / 'zoo' / 'sets.py')
-    sets = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sets)
     (tmp_path / 'small.yaml').write_text(RECIPE)
-    sets.write_set(tmp_path / 'tiny.tar')
+    write_set(tmp_path / 'tiny.tar')
     return tmp_path
 
 
@@ -142,8 +137,8 @@ def test_the_driver_trains_each_network_with_each_seed_and_nothing_twice(tiny, m
 
 def test_runs_of_another_recipe_are_refused(tiny):
     from benchmarks import claims
+    from shufflenet_ros.training.recipe import load_recipe
     from shufflenet_ros.zoo.errors import ZooError
-    from shufflenet_ros.zoo.training.recipe import load_recipe
     recipe = claims.recipe_of(load_recipe(str(tiny / 'small.yaml')), 'g8', 1)
     (tiny / 'result.json').write_text(json.dumps({'recipe': {'name': 'other'}, 'result': {}}))
     assert claims.finished(recipe, tiny / 'none') is None

@@ -30,7 +30,7 @@ def test_every_module_that_runs_asks_for_arguments(repo_root: Path) -> None:
 
 
 def test_help_comes_before_the_measurement(repo_root: Path) -> None:
-    names = ['benchmarks.decode', 'benchmarks.arm.prepare', 'benchmarks.zoo', 'shufflenet_ros.zoo.table']
+    names = ['benchmarks.decode', 'benchmarks.arm.prepare', 'benchmarks.zoo', 'shufflenet_ros.zoo.network_table']
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', ASK, *names],
                           capture_output=True, text=True, cwd=repo_root, timeout=120)
     assert done.returncode == 0, done.stderr

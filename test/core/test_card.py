@@ -62,7 +62,7 @@ def test_reads_every_field() -> None:
 
 
 def test_a_variant_tells_its_graph_and_what_its_ranges_were_taken_from() -> None:
-    told = {'backend': 'native', 'graph_sha256': 'a' * 64, 'calibration': 'set (train): 256 pictures'}
+    told = {'backend': 'native', 'graph_sha256': 'a' * 64, 'calibration': 'set (train): 256 images'}
     card = parse_card(changed('variants', [FULL['variants'][0] | told]))
     assert card.variants == (Variant('a.onnx', '0' * 64, 'int8', 'arm', **told),)
     assert parse_card(card.to_json()) == card

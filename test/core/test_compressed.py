@@ -15,8 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image as Pillow
-from vectors import (
+from image_vectors import (
     Compressed,
     adam7,
     as_rgb,
@@ -27,14 +26,15 @@ from vectors import (
     png,
     smooth_rgb,
 )
+from PIL import Image as Pillow
 
 from shufflenet_ros.core.compressed import decode_compressed
 from shufflenet_ros.core.decode import decode
-from shufflenet_ros.core.frame import Picture
+from shufflenet_ros.core.frame import DecodedImage
 from shufflenet_ros.core.jpeg import _after_marker as jpeg_end
 from shufflenet_ros.core.jpeg import jpeg_payload
 from shufflenet_ros.core.png import png_header, png_payload
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.reasons import FrameError, Reason
 
 MAX_PIXELS = 40_000_000
 RGB = smooth_rgb(48, 64)
@@ -47,13 +47,13 @@ def saved(rgb: np.ndarray, kind: str, mode: str = 'RGB', **options: object) -> b
 
 
 def decoded(data: bytes) -> np.ndarray:
-    picture = decode_compressed(Compressed(data), MAX_PIXELS)
-    assert picture.pixels.dtype == np.uint8 and picture.pixels.ndim == 3
-    return as_rgb(picture)
+    image = decode_compressed(Compressed(data), MAX_PIXELS)
+    assert image.pixels.dtype == np.uint8 and image.pixels.ndim == 3
+    return as_rgb(image)
 
 
-def drop_of(data: object, max_pixels: int = MAX_PIXELS) -> Dropped:
-    with pytest.raises(Dropped) as caught:
+def drop_of(data: object, max_pixels: int = MAX_PIXELS) -> FrameError:
+    with pytest.raises(FrameError) as caught:
         decode_compressed(Compressed(data), max_pixels)
     assert len(caught.value.detail) <= 300 and caught.value.detail.isprintable()
     return caught.value
@@ -68,7 +68,7 @@ JPEGS: dict[str, bytes] = {
     'full chroma': saved(RGB, 'JPEG', quality=95, subsampling=0),
     'low quality': saved(RGB, 'JPEG', quality=20),
     'progressive': saved(RGB, 'JPEG', progressive=True),
-    'grey': saved(RGB, 'JPEG', mode='L'),
+    'gray': saved(RGB, 'JPEG', mode='L'),
     'restarts': saved(RGB, 'JPEG', restart_marker_blocks=2),
     'odd size': saved(RGB[:31, :45], 'JPEG'),
     '1x1': saved(RGB[:1, :1], 'JPEG'),
@@ -79,7 +79,7 @@ JPEGS['comment with an end'] = b'\xff\xd8\xff\xfe\x00\x06\xff\xd9\xff\xd9' + JPE
 
 PNGS: dict[str, bytes] = {
     'rgb': saved(RGB, 'PNG'),
-    'grey': saved(RGB, 'PNG', mode='L'),
+    'gray': saved(RGB, 'PNG', mode='L'),
     'palette': saved(RGB, 'PNG', mode='P'),
     'one bit': saved(RGB, 'PNG', mode='1'),
     'interlaced': png((64, 48), 8, 2, adam7(RGB), interlace=1),
@@ -150,7 +150,7 @@ def test_a10_a_cut_that_leaves_the_size_unknown_and_a_cut_bomb() -> None:
 
 
 @pytest.mark.parametrize('padding', [
-    b'\0' * 512, b'\xff' * 7, b'\xff\xd9', b'garbage \xff\xd8\xff', JPEGS['grey'],
+    b'\0' * 512, b'\xff' * 7, b'\xff\xd9', b'garbage \xff\xd8\xff', JPEGS['gray'],
 ])
 def test_a10_bytes_after_the_end_are_padding(padding: bytes) -> None:
     for name in ('baseline', 'progressive', 'thumbnail', 'restarts'):
@@ -197,16 +197,16 @@ def test_a13_real_files_of_other_formats_are_named(kind: str) -> None:
 ])
 def test_a14_bytes_decide_not_the_format_text(text: object) -> None:
     for data, error in ((saved(RGB, 'JPEG', quality=98, subsampling=0), 3), (PNGS['rgb'], 0)):
-        picture = decode_compressed(Compressed(data, text), MAX_PIXELS)
-        assert np.abs(as_rgb(picture).astype(int) - RGB).mean() <= error
+        image = decode_compressed(Compressed(data, text), MAX_PIXELS)
+        assert np.abs(as_rgb(image).astype(int) - RGB).mean() <= error
 
 
 @pytest.mark.parametrize('text', [
     '16UC1; compressedDepth png', '32FC1; compressedDepth', '16UC1; compressedDepth rvl',
 ])
 def test_a14_compressed_depth_is_refused_with_a_hint(text: str) -> None:
-    for data in (bytes(12) + PNGS['grey'], PNGS['grey'], b''):
-        with pytest.raises(Dropped, match='depth is not classified') as caught:
+    for data in (bytes(12) + PNGS['gray'], PNGS['gray'], b''):
+        with pytest.raises(FrameError, match='depth is not classified') as caught:
             decode_compressed(Compressed(data, text), MAX_PIXELS)
         assert caught.value.reason is Reason.BAD_FORMAT
 
@@ -223,17 +223,17 @@ FIRST_CONTROL = chunk(b'acTL', struct.pack('>II', 2, 0)) + chunk(
     b'fcTL', struct.pack('>IIIIIHHBB', 0, 7, 9, 0, 0, 1, 10, 0, 1))
 
 A15_PNGS: dict[str, tuple[bytes, np.ndarray]] = {
-    '16-bit colour': (png((7, 9), 16, 2, filtered(RGB16)), RGB16 >> 8),
+    '16-bit color': (png((7, 9), 16, 2, filtered(RGB16)), RGB16 >> 8),
     '16-bit alpha': (png((7, 9), 16, 6, filtered(RGBA16)), RGBA16[..., :3] >> 8),
     '16-bit interlaced': (png((7, 9), 16, 2, adam7(RGB16), interlace=1), RGB16 >> 8),
     'alpha': (png((7, 9), 8, 6, filtered(RGBA)), RGBA[..., :3]),
-    'grey and alpha': (png((7, 9), 8, 4, filtered(GREY_ALPHA)), np.repeat(GREY_ALPHA[..., :1], 3, -1)),
+    'gray and alpha': (png((7, 9), 8, 4, filtered(GREY_ALPHA)), np.repeat(GREY_ALPHA[..., :1], 3, -1)),
     'palette': (
         png((7, 9), 8, 3, filtered(INDEX), before_pixels=chunk(b'PLTE', PALETTE.tobytes())), PALETTE[INDEX]),
     'palette with transparency': (
         png((7, 9), 8, 3, filtered(INDEX),
             before_pixels=chunk(b'PLTE', PALETTE.tobytes()) + chunk(b'tRNS', bytes(256))), PALETTE[INDEX]),
-    'colour key': (
+    'color key': (
         png((7, 9), 8, 2, filtered(RGBA[..., :3]), before_pixels=chunk(b'tRNS', bytes(6))), RGBA[..., :3]),
     'gamma and orientation': (
         png((7, 9), 8, 2, filtered(RGBA[..., :3]), before_pixels=chunk(b'gAMA', struct.pack('>I', 220_000))
@@ -265,18 +265,18 @@ DEPTH_PNG = png((7, 9), 16, 0, filtered(G16))
     '16UC1; png compressed ', 'png', '.png', '', 'rgb8; png compressed bgr8', None,
 ])
 def test_a15_a_png_of_16_bit_gray_is_depth_unless_format_says_mono16(text: object) -> None:
-    with pytest.raises(Dropped, match='depth') as caught:
+    with pytest.raises(FrameError, match='depth') as caught:
         decode_compressed(Compressed(DEPTH_PNG, text), MAX_PIXELS)
     assert caught.value.reason is Reason.BAD_ENCODING and len(caught.value.detail) < 300
     for said in ('mono16; png compressed ', 'mono16;png compressed', 'mono16'):
-        picture = decode_compressed(Compressed(DEPTH_PNG, said), MAX_PIXELS)
-        assert np.array_equal(picture.pixels, np.stack([G16 >> 8] * 3, -1))
+        image = decode_compressed(Compressed(DEPTH_PNG, said), MAX_PIXELS)
+        assert np.array_equal(image.pixels, np.stack([G16 >> 8] * 3, -1))
 
 
 @pytest.mark.parametrize('name', ['16UC1', '16SC1', '32SC1', '32FC1', '64FC1'])
 def test_a15_a_depth_encoding_in_format_is_believed(name: str) -> None:
-    for data in (DEPTH_PNG, PNGS['grey'], JPEGS['grey']):
-        with pytest.raises(Dropped, match=f'format {name}: depth is not classified') as caught:
+    for data in (DEPTH_PNG, PNGS['gray'], JPEGS['gray']):
+        with pytest.raises(FrameError, match=f'format {name}: depth is not classified') as caught:
             decode_compressed(Compressed(data, f'{name}; png compressed '), MAX_PIXELS)
         assert caught.value.reason is Reason.BAD_ENCODING
 
@@ -323,7 +323,7 @@ ROTTEN: dict[str, bytes] = {
     'pixels with a bad sum': with_bad_sum(PNGS['rgb'], b'IDAT'),
     'header with a bad sum': with_bad_sum(PNGS['rgb'], b'IHDR'),
     'too many chunks': PNGS['rgb'][:33] + chunk(b'tEXt', b'') * 70_000 + PNGS['rgb'][33:],
-    'palette without colours': png((7, 9), 8, 3, filtered(INDEX)),
+    'palette without colors': png((7, 9), 8, 3, filtered(INDEX)),
     'seven bits': png((7, 9), 7, 0, filtered(INDEX)),
     'empty pixel chunks': PNGS['rgb'][:-12] + chunk(b'IDAT', b'') * 2000 + PNGS['rgb'][-12:],
     'a line too many': png((64, 48), 8, 2, filtered(RGB) + b'\0'),
@@ -356,7 +356,7 @@ def test_malformed_files_are_named(name: str) -> None:
     'seven bits', 'interlace that is none',
 ])
 def test_a_malformed_png_is_refused_before_opencv_sees_it(name: str) -> None:
-    with pytest.raises(Dropped):
+    with pytest.raises(FrameError):
         png_payload(memoryview(ROTTEN[name]))
 
 
@@ -364,7 +364,7 @@ def test_a_malformed_png_is_refused_before_opencv_sees_it(name: str) -> None:
     'two frame headers', 'tables after the last scan', 'one scan twice', 'no scan',
 ])
 def test_a_malformed_jpeg_is_refused_before_opencv_sees_it(name: str) -> None:
-    with pytest.raises(Dropped):
+    with pytest.raises(FrameError):
         jpeg_payload(memoryview(ROTTEN[name]))
 
 
@@ -401,7 +401,7 @@ def test_a_marker_is_found_wherever_a_slice_ends() -> None:
         assert jpeg_end(memoryview(data), 6) == len(data)
 
 
-def test_opencv_sees_nothing_but_the_picture() -> None:
+def test_opencv_sees_nothing_but_the_image() -> None:
     bare = png_payload(memoryview(png((7, 9), 8, 6, filtered(RGBA))))
     for name in ('APNG', 'alpha'):
         assert png_payload(memoryview(A15_PNGS[name][0])) == bare
@@ -414,7 +414,7 @@ def test_data_that_is_no_buffer_of_bytes_is_named(data: object) -> None:
     assert drop_of(data).reason is Reason.BAD_FORMAT
 
 
-def bright_then(data: bytes) -> Picture:
+def bright_then(data: bytes) -> DecodedImage:
     """Decode a bright frame of the same size, let its memory go, then decode."""
     assert (decoded(saved(np.full((480, 640, 3), 250, np.uint8), 'JPEG')) > 240).all()
     return decode_compressed(Compressed(data), MAX_PIXELS)
@@ -425,13 +425,13 @@ def test_a16_no_pixel_of_the_frame_before_comes_back(share: float) -> None:
     dark = smooth_rgb(480, 640) // 10
     data = saved(dark, 'JPEG', quality=95)
     cut = data[:int(len(data) * share)]
-    with pytest.raises(Dropped):
+    with pytest.raises(FrameError):
         bright_then(cut)
-    # A cut that still ends in an end marker cannot be told from a whole file; its tail must be grey, not old.
+    # A cut that still ends in an end marker cannot be told from a whole file; its tail must be gray, not old.
     for entropy_end in (cut, cut[:-1], cut + b'\0'):
         assert (bright_then(entropy_end + b'\xff\xd9').pixels < 200).all()
     short = png((640, 480), 8, 2, filtered(dark[:int(480 * share)]))
-    with pytest.raises(Dropped):
+    with pytest.raises(FrameError):
         bright_then(short)
 
 

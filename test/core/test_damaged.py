@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_vectors import Compressed, filtered, png, smooth_rgb
 from PIL import Image as Pillow
-from vectors import Compressed, filtered, png, smooth_rgb
 
 from shufflenet_ros.core import decoder_warnings
 from shufflenet_ros.core.compressed import decode_compressed
-from shufflenet_ros.core.frame import Picture
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.frame import DecodedImage
+from shufflenet_ros.core.reasons import FrameError, Reason
 
 RGB = smooth_rgb(48, 64)
 END = b'\xff\xd9'
@@ -34,7 +34,7 @@ KINDS = {'baseline': BASELINE, 'full chroma': jpeg(quality=95, subsampling=0),
          'low quality': jpeg(quality=20), 'restarts': jpeg(restart_marker_blocks=2)}
 
 
-def decoded(data: bytes) -> Picture:
+def decoded(data: bytes) -> DecodedImage:
     return decode_compressed(Compressed(data), 10_000)
 
 
@@ -50,7 +50,7 @@ def cuts(data: bytes) -> list[bytes]:
 def is_noticed(data: bytes) -> bool:
     try:
         return decoded(data).damage != ''
-    except Dropped:
+    except FrameError:
         return True
 
 
@@ -84,7 +84,7 @@ def test_damage_does_not_stick_to_the_next_frame() -> None:
 
 
 def test_a_frame_that_cannot_be_decoded_quotes_the_decoder() -> None:
-    with pytest.raises(Dropped, match='bad adaptive filter value') as caught:
+    with pytest.raises(FrameError, match='bad adaptive filter value') as caught:
         decoded(png((64, 48), 8, 2, b'\x09' + filtered(RGB)[1:]))
     assert caught.value.reason is Reason.BAD_FORMAT
 
@@ -152,7 +152,7 @@ def test_much_output_is_not_kept(capfd: pytest.CaptureFixture[str]) -> None:
 
 PROGRAM = """
 import os, sys
-sys.path[:0] = [os.getcwd(), os.path.join(os.getcwd(), 'test', 'core')]
+sys.path[:0] = [os.getcwd(), os.path.join(os.getcwd(), 'test', 'helpers'), os.path.join(os.getcwd(), 'test', 'core')]
 {before}
 from test_damaged import *
 print(repr(decoded(BASELINE[:-60] + END).damage), decoded(BASELINE).pixels.shape)

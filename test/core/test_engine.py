@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from shufflenet_ros.core.engine import BusyError, Counts, Engine
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.reasons import FrameError, Reason
 
 
 class HandWorker:
@@ -101,15 +101,15 @@ def test_frames_carry_camera_and_both_times():
     now = [10.0]
     frames = []
     engine = started(['a', 'b'], frames.append, clock=lambda: now[0])
-    engine.submit('b', 'picture')
+    engine.submit('b', 'image')
     now[0] = 10.5
     assert engine.step()
     assert not engine.step()
     frame, = frames
-    assert (frame.camera, frame.message, frame.arrived, frame.taken) == ('b', 'picture', 10.0, 10.5)
+    assert (frame.camera, frame.message, frame.arrived, frame.taken) == ('b', 'image', 10.0, 10.5)
 
 
-class Unspeakable(Exception):
+class UnspeakableError(Exception):
     """Cannot even be printed."""
 
     def __str__(self):
@@ -117,13 +117,13 @@ class Unspeakable(Exception):
 
 
 @pytest.mark.parametrize(('error', 'reason', 'told'), [
-    *[(Dropped(reason, 'because'), reason, 'because') for reason in Reason],
+    *[(FrameError(reason, 'because'), reason, 'because') for reason in Reason],
     (MemoryError(), Reason.NO_MEMORY, 'MemoryError'),
     (ValueError('odd\nshape'), Reason.BACKEND_ERROR, r'ValueError: odd\nshape'),
     (KeyError('x'), Reason.BACKEND_ERROR, "KeyError: 'x'"),
     (StopIteration(), Reason.BACKEND_ERROR, 'StopIteration'),
     (RecursionError('deep'), Reason.BACKEND_ERROR, 'RecursionError: deep'),
-    (Unspeakable(), Reason.BACKEND_ERROR, 'Unspeakable'),
+    (UnspeakableError(), Reason.BACKEND_ERROR, 'UnspeakableError'),
 ], ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None)
 def test_each_exception_ends_its_frame_alone(error, reason, told):
     heard = []
@@ -144,7 +144,7 @@ def test_each_exception_ends_its_frame_alone(error, reason, told):
     (message, heard_reason, detail, cause), = heard
     assert (message, heard_reason) == ('bad', reason)
     assert told in detail
-    assert cause is (None if isinstance(error, Dropped) else error)
+    assert cause is (None if isinstance(error, FrameError) else error)
 
 
 @pytest.mark.parametrize('wish', [KeyboardInterrupt, SystemExit])
@@ -173,14 +173,14 @@ def test_on_drop_may_fail_and_the_log_says_so_once(caplog):
     assert 'listener is broken' in caplog.text
 
 
-@pytest.mark.parametrize('fail', [Dropped(Reason.SHORT_DATA, ''), ValueError('x'), None])
+@pytest.mark.parametrize('fail', [FrameError(Reason.SHORT_DATA, ''), ValueError('x'), None])
 def test_a_frame_that_ended_is_not_kept_alive(fail):
     class Message:
         pass
 
     def handle(frame):
         if fail is not None:
-            raise type(fail)(*([fail.reason, ''] if isinstance(fail, Dropped) else ['x']))
+            raise type(fail)(*([fail.reason, ''] if isinstance(fail, FrameError) else ['x']))
 
     engine = started([''], handle, on_drop=lambda frame, dropped: None)
     message = Message()

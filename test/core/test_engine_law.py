@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from shufflenet_ros.core.engine import Counts, Engine
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.reasons import FrameError, Reason
 
 CAMERAS = ('front', 'left', 'rear')
 FAULTS = (MemoryError(), ValueError('x'))
@@ -74,7 +74,7 @@ class EngineMachine(RuleBasedStateMachine):
                 expected['superseded'] += 1
             waiting.append(self.serial)
 
-    @rule(fault=st.sampled_from([None, None, *FAULTS, *(Dropped(r, '') for r in Reason)]),
+    @rule(fault=st.sampled_from([None, None, *FAULTS, *(FrameError(r, '') for r in Reason)]),
           during=st.lists(st.sampled_from(CAMERAS), max_size=3))
     def step(self, fault, during):
         order = [(self.last_turn + i) % len(CAMERAS) for i in range(1, len(CAMERAS) + 1)]
@@ -89,7 +89,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert (self.handled.camera, self.handled.message) == (camera, message)
         if fault is None:
             self.expected[camera]['published'] += 1
-        elif isinstance(fault, Dropped):
+        elif isinstance(fault, FrameError):
             self.dropped[camera][fault.reason] += 1
         else:
             memory = isinstance(fault, MemoryError)
@@ -144,7 +144,7 @@ def test_law_holds_while_four_threads_submit_and_others_read_stop_and_start(poli
     def handle(frame):
         handled[frame.camera].append(frame.message)
         if frame.message % 5 == 1:
-            raise Dropped(Reason.TRUNCATED, '')
+            raise FrameError(Reason.TRUNCATED, '')
         if frame.message % 5 == 2:
             raise ValueError
 

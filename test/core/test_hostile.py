@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image as Pillow
-from vectors import (
+from image_vectors import (
     BYTES_PER_PIXEL,
     ROS_ENCODINGS,
     SUPPORTED,
@@ -35,9 +34,10 @@ from vectors import (
     slow_decode,
     smooth_rgb,
 )
+from PIL import Image as Pillow
 
 from shufflenet_ros.core.decode import decode
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.reasons import FrameError, Reason
 
 RAW_FRAMES, COMPRESSED_FRAMES = 15_000, 5_000
 FRAMES_A_SEED = 20  # hypothesis draws the seed alone: drawing each field takes it longer than the decoder
@@ -78,10 +78,10 @@ class Tally:
         self.ends: Counter[str] = Counter()
 
     def answer(self, msg: object) -> np.ndarray | None:
-        """The frame's RGB pixels or None; whatever is raised besides Dropped fails the test."""
+        """The frame's RGB pixels or None; whatever is raised besides FrameError fails the test."""
         try:
             rgb = as_rgb(decode(msg, MAX_PIXELS)).copy()
-        except Dropped as drop:
+        except FrameError as drop:
             assert len(drop.detail) <= 300 and drop.detail.isascii() and drop.detail.isprintable()
             self.ends[drop.reason] += 1
             rgb = None
@@ -183,12 +183,12 @@ def report(capsys: pytest.CaptureFixture[str], what: str, tally: Tally, wanted: 
 CHILD = """
 import faulthandler, os, sys, time
 faulthandler.enable()
-sys.path[:0] = [os.getcwd(), os.path.join(os.getcwd(), 'test', 'core')]
+sys.path[:0] = [os.getcwd(), os.path.join(os.getcwd(), 'test', 'helpers'), os.path.join(os.getcwd(), 'test', 'core')]
 import numpy as np
-from vectors import *
+from image_vectors import *
 from shufflenet_ros.core.compressed import decode_compressed
 from shufflenet_ros.core.image import decode_image
-from shufflenet_ros.core.reasons import Dropped
+from shufflenet_ros.core.reasons import FrameError
 def memory(of):
     lines = dict(line.split(':') for line in open('/proc/self/status'))
     return int(lines[of].split()[0]) / 1024
@@ -217,7 +217,7 @@ for _ in range(2000):
     started = time.perf_counter()
     try:
         accepted += np.isfinite(decode_compressed(msg, 40_000_000).pixels).all()
-    except Dropped:
+    except FrameError:
         pass
     worst = max(worst, time.perf_counter() - started)
 print(f'2000 mutants, {accepted} accepted, slowest {worst * 1e3:.1f} ms')
@@ -258,7 +258,7 @@ decode_compressed(Compressed(png((4, 4), 8, 2, bytes(52))), 100)
 before, started = forget_peak(), time.process_time()
 try:
     decode_compressed(Compressed(bomb), 40_000_000)
-except Dropped as drop:
+except FrameError as drop:
     elapsed = time.process_time() - started
     print(drop.reason, f'{{elapsed * 1e3:.2f}} ms', round(memory('VmHWM') - before, 1), 'MiB')
 """, repo_root)

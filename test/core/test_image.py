@@ -10,8 +10,7 @@ from itertools import product
 import cv2
 import numpy as np
 import pytest
-from rosbags.image import ImageError, message_to_cvimage
-from vectors import (
+from image_vectors import (
     BYTES_PER_PIXEL,
     ROS_ENCODINGS,
     SUPPORTED,
@@ -25,18 +24,19 @@ from vectors import (
     slow_decode,
     smooth_rgb,
 )
+from rosbags.image import ImageError, message_to_cvimage
 
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.core.image import decode_image
-from shufflenet_ros.core.preprocess import prepare
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.preprocess import preprocess
+from shufflenet_ros.core.reasons import FrameError, Reason
 
 MAX_PIXELS = 40_000_000
 VIEWS = ('rgb8', 'bgr8', '8UC3')
 
 
 def reason_of(msg: Image, max_pixels: int = MAX_PIXELS) -> Reason:
-    with pytest.raises(Dropped) as caught:
+    with pytest.raises(FrameError) as caught:
         decode_image(msg, max_pixels)
     assert len(caught.value.detail) <= 300 and caught.value.detail.isprintable()
     return caught.value.reason
@@ -49,15 +49,15 @@ def test_equals_slow_decoder(encoding: str, size: tuple[int, int]) -> None:
         msg = random_image(encoding, *size, padding=padding, seed=padding)
         expected = slow_decode(msg, MAX_PIXELS)
         assert expected is not None
-        picture = decode_image(msg, MAX_PIXELS)
-        assert picture.pixels.shape == (*size, 3) and picture.pixels.dtype == np.uint8
-        assert np.abs(as_rgb(picture).astype(int) - expected).max() <= TOLERANCE[encoding]
+        image = decode_image(msg, MAX_PIXELS)
+        assert image.pixels.shape == (*size, 3) and image.pixels.dtype == np.uint8
+        assert np.abs(as_rgb(image).astype(int) - expected).max() <= TOLERANCE[encoding]
 
 
 @pytest.mark.parametrize('encoding', SUPPORTED)
 def test_equals_rosbags_image(encoding: str) -> None:
     msg = random_image(encoding, 12, 16, seed=3)
-    # rosbags-image takes nv12's and nv21's height as that of the data, and 8UCn as no colours.
+    # rosbags-image takes nv12's and nv21's height as that of the data, and 8UCn as no colors.
     known_as = {'8UC1': 'mono8', '8UC3': 'bgr8', '8UC4': 'bgra8'}.get(encoding, encoding)
     theirs_msg = Image(data_rows(encoding, 12), 16, known_as, msg.step, msg.data)
     try:
@@ -133,10 +133,10 @@ def test_a3_sizes_that_are_no_integers_are_refused() -> None:
 def test_a4_pixels_up_to_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
     data = np.zeros((4320, 7680 * 3), np.uint8)
     started = time.perf_counter()
-    picture = decode_image(Image(4320, 7680, 'bgr8', 7680 * 3, data), MAX_PIXELS)
+    image = decode_image(Image(4320, 7680, 'bgr8', 7680 * 3, data), MAX_PIXELS)
     with capsys.disabled():
         print(f'\nA4: raw 8K frame decoded in {(time.perf_counter() - started) * 1e3:.2f} ms', end=' ')
-    assert picture.pixels.shape == (4320, 7680, 3)
+    assert image.pixels.shape == (4320, 7680, 3)
     assert reason_of(Image(10_000, 10_000, 'bgr8', 30_000, b'')) is Reason.TOO_LARGE
     small = random_image('mono8', 10, 10)
     assert decode_image(small, 100).pixels.shape == (10, 10, 3)
@@ -151,7 +151,7 @@ def test_a5_each_encoding_is_right_or_named(encoding: str) -> None:
     if encoding in SUPPORTED:
         assert decode_image(random_image(encoding, 4, 4), MAX_PIXELS).pixels.shape == (4, 4, 3)
         return
-    with pytest.raises(Dropped) as caught:
+    with pytest.raises(FrameError) as caught:
         decode_image(Image(4, 4, encoding, 128, bytes(512)), MAX_PIXELS)
     detail = caught.value.detail
     assert caught.value.reason is Reason.BAD_ENCODING
@@ -170,7 +170,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize('encoding', SUPPORTED)
-def test_a6_one_picture_looks_the_same_in_each_encoding(encoding: str) -> None:
+def test_a6_one_image_looks_the_same_in_each_encoding(encoding: str) -> None:
     rgb = smooth_rgb(64, 96)
     expected = rgb
     if 'mono' in encoding or encoding == '8UC1':
@@ -195,7 +195,7 @@ def test_a7_big_endian_matters_for_16_bits_alone(encoding: str) -> None:
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 1e308, 0.0])
 def test_a8_depth_and_floats_are_not_classified(encoding: str, value: float) -> None:
     data = np.full(32, value).tobytes()
-    with pytest.raises(Dropped) as caught:
+    with pytest.raises(FrameError) as caught:
         decode_image(Image(4, 4, encoding, 64, data), MAX_PIXELS)
     assert caught.value.reason is Reason.BAD_ENCODING
     assert encoding[-1] != '1' or 'depth is not classified' in caught.value.detail
@@ -203,17 +203,17 @@ def test_a8_depth_and_floats_are_not_classified(encoding: str, value: float) -> 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 2), (2, 1), (1, 640), (640, 1), (3, 5000), (5000, 3), (48, 64)])
 @pytest.mark.parametrize('value', [0, 77, 255])
-def test_a9_constant_and_odd_shaped_pictures_stay_constant(size: tuple[int, int], value: int) -> None:
+def test_a9_constant_and_odd_shaped_images_stay_constant(size: tuple[int, int], value: int) -> None:
     for encoding in ('mono8', 'mono16', 'bgr8', 'rgba8'):
         step = size[1] * BYTES_PER_PIXEL[encoding]
         data = np.full(step * size[0], value, np.uint8)
-        picture = decode_image(Image(*size, encoding, step, data), MAX_PIXELS)
-        tensor = prepare(picture, CardInput('NHWC', 'uint8', (64, 64), 'rgb'))
+        image = decode_image(Image(*size, encoding, step, data), MAX_PIXELS)
+        tensor = preprocess(image, CardInput('NHWC', 'uint8', (64, 64), 'rgb'))
         assert tensor.shape == (1, 64, 64, 3) and (tensor == value).all()
 
 
 @pytest.mark.parametrize('encoding', ['bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8', 'bayer_grbg8'])
-def test_a9_a_mosaic_without_neighbours_is_too_small(encoding: str) -> None:
+def test_a9_a_mosaic_without_neighbors_is_too_small(encoding: str) -> None:
     for size in ((1, 1), (2, 2), (2, 640), (640, 2)):
         assert reason_of(random_image(encoding, *size)) is Reason.TOO_SMALL
     assert decode_image(random_image(encoding, 3, 3), MAX_PIXELS).pixels.shape == (3, 3, 3)
@@ -244,9 +244,9 @@ def test_data_may_come_in_any_buffer_and_is_left_alone(encoding: str) -> None:
     for data in (before, bytearray(before), memoryview(before), array.array('B', before), read_only,
                  msg.data.reshape(-1, 2), msg.data.view(np.int8)):
         msg.data = data
-        picture = decode_image(msg, MAX_PIXELS)
-        assert np.array_equal(picture.pixels, expected)
-        prepare(picture, CardInput('NCHW', 'float32', (5, 5), 'rgb'))
+        image = decode_image(msg, MAX_PIXELS)
+        assert np.array_equal(image.pixels, expected)
+        preprocess(image, CardInput('NCHW', 'float32', (5, 5), 'rgb'))
         assert bytes(memoryview(data).cast('B')) == before
 
 

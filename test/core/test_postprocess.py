@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from shufflenet_ros.core.postprocess import softmax, top_labels, unit_length
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.postprocess import softmax, top_predictions, unit_length
+from shufflenet_ros.core.reasons import FrameError, Reason
 
 finite = st.floats(-(2.0**127), 2.0**127, width=32)
 logit_vectors = arrays(np.float32, st.integers(1, 50), elements=finite)
@@ -34,15 +34,15 @@ def test_softmax_values() -> None:
 
 @pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
 def test_a_logit_that_is_not_finite_is_dropped(bad: float) -> None:
-    with pytest.raises(Dropped) as caught:
-        top_labels(np.array([0, bad, 1], np.float32), ('a', 'b', 'c'), 5, 0.0)
+    with pytest.raises(FrameError) as caught:
+        top_predictions(np.array([0, bad, 1], np.float32), ('a', 'b', 'c'), 5, 0.0)
     assert caught.value.reason is Reason.NON_FINITE
 
 
 @given(logit_vectors, st.integers(1, 60), st.floats(0, 1))
 def test_labels_fall_and_are_as_many_as_asked(logits: np.ndarray, top_k: int, min_score: float) -> None:
     names = tuple(f'class {i}' for i in range(len(logits)))
-    labels = top_labels(logits, names, top_k, min_score)
+    labels = top_predictions(logits, names, top_k, min_score)
     scores = softmax(logits)
     assert len(labels) == min(top_k, sum(float(score) >= min_score for score in scores))
     assert [label.name for label in labels] == [names[label.index] for label in labels]
@@ -53,13 +53,13 @@ def test_labels_fall_and_are_as_many_as_asked(logits: np.ndarray, top_k: int, mi
 
 
 def test_ties_go_by_index() -> None:
-    labels = top_labels(np.zeros(200, np.float32), tuple(map(str, range(200))), 5, 0.0)
+    labels = top_predictions(np.zeros(200, np.float32), tuple(map(str, range(200))), 5, 0.0)
     assert [label.index for label in labels] == [0, 1, 2, 3, 4]
 
 
 def test_min_score_may_leave_nothing() -> None:
-    assert top_labels(np.zeros(4, np.float32), ('a', 'b', 'c', 'd'), 5, 0.26) == ()
-    assert len(top_labels(np.zeros(4, np.float32), ('a', 'b', 'c', 'd'), 5, 0.25)) == 4
+    assert top_predictions(np.zeros(4, np.float32), ('a', 'b', 'c', 'd'), 5, 0.26) == ()
+    assert len(top_predictions(np.zeros(4, np.float32), ('a', 'b', 'c', 'd'), 5, 0.25)) == 4
 
 
 @given(arrays(np.float32, st.integers(1, 64), elements=st.floats(-1000, 1000, width=32)))

@@ -43,9 +43,9 @@ def test_window_without_room_is_refused():
 def test_each_stage_gets_its_own_value():
     stats = StageStats(size=10)
     for _ in range(12):
-        stats.note(StageTimes(decode=1, prepare=2, run=3, name=4), publish=5, age=6)
+        stats.note(StageTimes(decode=1, preprocess=2, inference=3, postprocess=4), publish=5, age=6)
     assert {stage: s.p50 for stage, s in stats.summaries().items()} == {
-        'decode': 1, 'prepare': 2, 'run': 3, 'name': 4, 'publish': 5, 'age': 6}
+        'decode': 1, 'preprocess': 2, 'inference': 3, 'postprocess': 4, 'publish': 5, 'age': 6}
     assert {s.count for s in stats.summaries().values()} == {10}
 
 

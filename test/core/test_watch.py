@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from shufflenet_ros.core.watch import Level, RateWatch, Verdict, WatchState, stall_level
+from shufflenet_ros.core.watch import Level, RateWatch, CameraHealth, WatchState, stall_level
 
 
 class Camera:
@@ -14,7 +14,7 @@ class Camera:
         self.now = 5000.0
         self.watch = RateWatch(lambda: self.now, **limits)
 
-    def frames(self, rate_hz: float, seconds: float) -> list[Verdict]:
+    def frames(self, rate_hz: float, seconds: float) -> list[CameraHealth]:
         """Send frames, and look ten times as often."""
         verdicts = []
         for i in range(1, round(seconds * rate_hz) * 10 + 1):
@@ -24,7 +24,7 @@ class Camera:
             verdicts.append(self.watch.check())
         return verdicts
 
-    def silence(self, seconds: float) -> list[Verdict]:
+    def silence(self, seconds: float) -> list[CameraHealth]:
         """Send nothing, and look every 50 ms."""
         verdicts = []
         for _ in range(round(seconds / 0.05)):
@@ -33,7 +33,7 @@ class Camera:
         return verdicts
 
 
-def changes(verdicts: list[Verdict]) -> list[str]:
+def changes(verdicts: list[CameraHealth]) -> list[str]:
     """States, each run of equal ones once."""
     states = [str(v.state) for v in verdicts]
     return [s for i, s in enumerate(states) if i == 0 or s != states[i - 1]]
@@ -71,7 +71,7 @@ def test_a_camera_switched_four_times_makes_exactly_four_transitions(expected_ra
     camera = Camera(expected_rate_hz=expected_rate_hz, timeout_s=0.3)
     camera.frames(20, 1)
     verdicts = camera.silence(1) + camera.frames(20, 1) + camera.silence(1) + camera.frames(20, 1)
-    assert changes([Verdict(WatchState.OK, '', 0.0), *verdicts]) == ['OK', 'Timeout', 'OK', 'Timeout', 'OK']
+    assert changes([CameraHealth(WatchState.OK, '', 0.0), *verdicts]) == ['OK', 'Timeout', 'OK', 'Timeout', 'OK']
 
 
 def test_timeout_is_seen_at_once_and_cleared_by_the_first_frame():

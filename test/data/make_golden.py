@@ -18,10 +18,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from shufflenet_ros import cli
-from shufflenet_ros.backends.files import sha256_of
-from shufflenet_ros.backends.locate import DEFAULT_MODEL, find
 from shufflenet_ros.bags.writer import BagWriter
+from shufflenet_ros.bundles.files import sha256_of
+from shufflenet_ros.bundles.locate import DEFAULT_MODEL, find
+from shufflenet_ros.cli import main as cli
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -51,9 +51,9 @@ def make_pan(path: Path) -> None:
                 top = (photo.shape[0] - height) * i // (FRAMES - 1)
                 left = (photo.shape[1] - width) * i // (FRAMES - 1)
                 window = photo[top:top + height, left:left + width]
-                picture = cv2.resize(window, SIZE[::-1], interpolation=cv2.INTER_AREA)
-                jpeg = np.asarray(cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]).tobytes()
-                bag.image('/camera/image_raw', picture, 'bgr8', stamp)
+                image = cv2.resize(window, SIZE[::-1], interpolation=cv2.INTER_AREA)
+                jpeg = np.asarray(cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]).tobytes()
+                bag.image('/camera/image_raw', image, 'bgr8', stamp)
                 bag.compressed('/camera/image_raw/compressed', jpeg, 'bgr8; jpeg compressed bgr8', stamp)
                 bag.camera_info('/camera/camera_info', *SIZE[::-1], stamp)
                 stamp += PERIOD_NS
@@ -71,7 +71,7 @@ def answers(bag: Path, model: str) -> list[dict[str, Any]]:
     if status:
         raise SystemExit(status)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
-    return [{key: line[key] for key in ('topic', 'stamp_ns', 'labels', 'dropped')} for line in lines]
+    return [{key: line[key] for key in ('topic', 'stamp_ns', 'predictions', 'dropped')} for line in lines]
 
 
 def write(path: Path, bag: Path, model: str) -> None:

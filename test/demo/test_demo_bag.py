@@ -35,7 +35,7 @@ def test_whole_bag_has_at_least_300_images_with_rising_stamps(bag):
     assert {b - a for a, b in pairwise(stamps)} == {10**9 // RATE_HZ}
     assert log_times == stamps
     assert shapes == {(272, 640, 'bgr8', 1920, FRAME_ID), (480, 640, 'bgr8', 1920, FRAME_ID)}
-    assert len(set(means)) > 0.9 * len(means), 'pictures that do not move'
+    assert len(set(means)) > 0.9 * len(means), 'images that do not move'
     assert stamps[-1] - stamps[0] <= 35 * 10**9
 
 
@@ -58,9 +58,9 @@ def test_labels_beside_the_bag_are_those_of_photos_yaml(bag, repo_root):
 
 def test_every_pan_begins_and_ends_with_the_photos_middle_in_view():
     for photo in load_photos():
-        picture = photo.read()
-        height, width = picture.shape[:2]
-        mark = np.zeros_like(picture)
+        image = photo.read()
+        height, width = image.shape[:2]
+        mark = np.zeros_like(image)
         mark[height // 2 - 10:height // 2 + 10, width // 2 - 10:width // 2 + 10] = 255
         for window in pan(mark, 2):
             assert window.shape == (*PAN_SIZE, 3)

@@ -6,7 +6,15 @@ from dataclasses import replace
 import pytest
 
 from demo.plan import Segment, stamp_of
-from demo.report import NodeCounts, Outcome, Result, broken_laws, known_right, last_line, right_by_photo
+from demo.report import (
+    NodeCounts,
+    Outcome,
+    Result,
+    known_right,
+    last_line,
+    right_by_photo,
+    violated_invariants,
+)
 
 SENT = tuple(stamp_of(i) for i in range(100))
 SEGMENTS = (Segment('street', 0, 60), Segment('cat', 60, 80, ('tabby', 'egyptian_cat'), counted=True),
@@ -33,7 +41,7 @@ def test_last_line_counts_and_shares():
     assert known_right(outcome) == 0.5
     assert last_line(outcome) == ('demo: frames=100 results=98 dropped=0 superseded=2 age_p50_ms=4.2 '
                                   'age_p99_ms=9.0 known_right=0.500')
-    assert broken_laws(outcome) == []
+    assert violated_invariants(outcome) == []
 
 
 def test_a_photo_that_is_not_counted_is_reported_all_the_same():
@@ -63,11 +71,11 @@ def test_one_of_several_right_labels_is_enough_and_street_never_counts():
     (outcome_of([*GOOD, replace(GOOD[0], stamp_ns=5)], superseded=1), '1 results have the stamp of no image'),
 ])
 def test_each_broken_law_is_named(outcome, says):
-    broken = broken_laws(outcome)
+    broken = violated_invariants(outcome)
     assert len(broken) == 1
     assert re.search(says, broken[0]), broken
     known_right(outcome)  # still measured
 
 
 def test_exactly_95_percent_is_enough():
-    assert broken_laws(outcome_of(GOOD[:95])) == []
+    assert violated_invariants(outcome_of(GOOD[:95])) == []

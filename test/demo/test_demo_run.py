@@ -13,8 +13,8 @@ import cv2
 import pytest
 
 from demo.photos import load_photos
-from shufflenet_ros.backends.bundle import open_bundle
-from shufflenet_ros.backends.locate import DEFAULT_MODEL
+from shufflenet_ros.bundles.bundle import open_bundle
+from shufflenet_ros.bundles.locate import DEFAULT_MODEL
 
 LAST_LINE = re.compile(r'demo: frames=(\d+) results=(\d+) dropped=(\d+) superseded=(\d+) '
                        r'age_p50_ms=(\d+\.\d) age_p99_ms=(\d+\.\d) known_right=([01]\.\d{3})')

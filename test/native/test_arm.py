@@ -11,7 +11,7 @@ import pytest
 from benchmarks.arm import emulate, prepare
 from benchmarks.arm.emulate import CPUS, INFERENCES
 from shufflenet_ros.core.card import CardInput
-from shufflenet_ros.sets.calibration import reference_inputs
+from shufflenet_ros.datasets.calibration import reference_inputs
 
 pytestmark = pytest.mark.usefixtures('arm_tools')
 

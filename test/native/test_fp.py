@@ -8,15 +8,15 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from context import Context
-from foreign import randomise_batch_norms
+from foreign_weights import randomize_batch_norms
+from native_context import Context
 
 from shufflenet_ros.core.card import CardInput
-from shufflenet_ros.sets.calibration import seeded_pictures
+from shufflenet_ros.datasets.calibration import seeded_images
+from shufflenet_ros.packer.blob import write_blob
+from shufflenet_ros.packer.graph import read_network
+from shufflenet_ros.packer.half import to_half
 from shufflenet_ros.zoo.export import to_onnx
-from shufflenet_ros.zoo.native.blob import write_blob
-from shufflenet_ros.zoo.native.graph import read_network
-from shufflenet_ros.zoo.native.half import to_half
 from shufflenet_ros.zoo.registry import build, config_of
 
 WITHIN = 1e-5
@@ -30,13 +30,13 @@ ANY, PLAIN = 0xFFFFFFFF, 0
 def network_of(network: object, classes: int, size: tuple[int, int], seed: int = 0):
     """A deployed graph with random weights and norms, and its operations."""
     torch.manual_seed(seed)
-    model = randomise_batch_norms(build(config_of(network, classes)))
+    model = randomize_batch_norms(build(config_of(network, classes)))
     graph = to_onnx(model, size)
     return graph, read_network(graph, CardInput('NHWC', 'uint8', size, 'rgb'), OUTPUTS)
 
 
 def frames_of(size: tuple[int, int], count: int = 2) -> list[np.ndarray]:
-    return [picture.pixels for picture in seeded_pictures(size, count, seed=5)]
+    return [image.pixels for image in seeded_images(size, count, seed=5)]
 
 
 def answers_of(graph: bytes, frames: list[np.ndarray]) -> list[list[np.ndarray]]:

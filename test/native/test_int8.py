@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from context import Context
-from networks import shuffle_v1, shuffle_v2
+from blob_networks import shuffle_v1, shuffle_v2
+from native_context import Context
 
 from benchmarks.arm.emulate import INFERENCES
 from shufflenet_ros.backends.native_library import VARIABLE
-from shufflenet_ros.zoo.native import int8, reference
-from shufflenet_ros.zoo.native.blob import write_blob
-from shufflenet_ros.zoo.native.network import Network, Op
+from shufflenet_ros.packer import int8, reference
+from shufflenet_ros.packer.blob import write_blob
+from shufflenet_ros.packer.network import Network, Op
 
 AVX2, AVX512, AVX512_VNNI, AVX_VNNI = (1 << bit for bit in (8, 9, 10, 11))
 SETS = {'int8-c': 0, 'int8-avx2': AVX2, 'int8-avxvnni': AVX2 | AVX_VNNI,
@@ -43,8 +43,8 @@ class Sample:
     embeddings: np.ndarray
 
 
-def pictures(size: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
-    """(count, H, W, 3) uint8: coloured tiles with noise, and both ends of the range."""
+def images(size: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
+    """(count, H, W, 3) uint8: colored tiles with noise, and both ends of the range."""
     rng = np.random.default_rng(seed)
     tiles = rng.integers(0, 256, (count, size[0] // 16, size[1] // 16, 3)).repeat(16, 1).repeat(16, 2)
     return np.clip(tiles + rng.integers(-60, 60, tiles.shape), 0, 255).astype(np.uint8)
@@ -53,7 +53,7 @@ def pictures(size: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
 @pytest.fixture(scope='module', params=NETWORKS)
 def sample(request) -> Sample:
     network = NETWORKS[request.param]
-    frames = pictures(network.size, INFERENCES)
+    frames = images(network.size, INFERENCES)
     results = [reference.run(network, frame) for frame in frames]
     return Sample(network, frames, *(np.stack(values) for values in zip(*results)))
 
@@ -91,11 +91,11 @@ def test_kernels_of_this_machine(kernels, sample, library):
 
 
 def test_rows_that_lie_apart(sample, library):
-    """A frame may be a part of a larger picture."""
+    """A frame may be a part of a larger image."""
     height, width = sample.network.size
-    picture = np.full((height, width + 5, 3), 77, np.uint8)
-    picture[:, 2:-3] = sample.frames[0]
-    same_bits(Context(write_blob(sample.network))(picture[:, 2:-3])[0], sample.logits[0])
+    image = np.full((height, width + 5, 3), 77, np.uint8)
+    image[:, 2:-3] = sample.frames[0]
+    same_bits(Context(write_blob(sample.network))(image[:, 2:-3])[0], sample.logits[0])
 
 
 @pytest.fixture(scope='module')
@@ -118,8 +118,8 @@ def test_the_definition_rounds_as_the_instructions_do():
             multiplier=np.array([16384, 16384, 32767, 256], np.int16), residual_multiplier=16384)
     sums = np.array([[7, 8, -8, -9], [24, 40, -24, -40], [1 << 22, -(1 << 22), 2032, -2064],
                      [1 << 16, 0, 0, 0]])
-    assert int8.requantise(sums, op).tolist() == [
+    assert int8.requantize(sums, op).tolist() == [
         [0, 1, 0, 0], [1, 2, 0, -1], [127, -128, 127, -128], [32, 0, 0, 0]]
     held = np.array([[3, -3, 1, 0], [0, 0, 0, 0], [-128, 127, -128, 127], [127, 0, 0, 0]], np.int8)
-    assert int8.requantise(sums, op, held).tolist() == [
+    assert int8.requantize(sums, op, held).tolist() == [
         [2, 0, 1, 0], [1, 2, 0, -1], [127, -128, 63, -65], [96, 0, 0, 0]]

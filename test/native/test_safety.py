@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from context import Context, Refused
-from networks import shuffle_v1, shuffle_v2
+from blob_networks import shuffle_v1, shuffle_v2
+from native_context import Context, RefusedError
 
 from native.build import HERE, SANITIZERS, compile_objects, find_compiler
-from shufflenet_ros.zoo.native.blob import write_blob
-from shufflenet_ros.zoo.native.network import Network, Precision
+from shufflenet_ros.packer.blob import write_blob
+from shufflenet_ros.packer.network import Network, Precision
 
 MUTANTS = 10_000
 MODELS = Path(__file__).parents[2] / 'models'
@@ -94,7 +94,7 @@ def test_flags_that_a_kind_does_not_know_are_refused(kind, change):
     network = as_float(V1, 'fp32')
     Context(write_blob(network))
     ops = [replace(op, **change) if op.kind == kind else op for op in network.ops]
-    with pytest.raises(Refused, match='flags|without a ReLU'):
+    with pytest.raises(RefusedError, match='flags|without a ReLU'):
         Context(write_blob(replace(network, ops=tuple(ops))))
 
 
@@ -128,14 +128,14 @@ HALF_MADE = {
 
 @pytest.mark.parametrize(('network', 'cause'), HALF_MADE.values(), ids=HALF_MADE)
 def test_what_no_operation_has_written_is_not_read(network, cause):
-    with pytest.raises(Refused, match=f'{cause} which no earlier one has written'):
+    with pytest.raises(RefusedError, match=f'{cause} which no earlier one has written'):
         Context(write_blob(network))
 
 
 def test_a_table_names_each_channel_once():
     table = V2.ops[-2].table.copy()
     table[0] = table[1]
-    with pytest.raises(Refused, match=f'writes channel {table[1]} of map {V2.ops[-2].target} twice'):
+    with pytest.raises(RefusedError, match=f'writes channel {table[1]} of map {V2.ops[-2].target} twice'):
         Context(write_blob(changed(V2, -2, table=table)))
 
 

@@ -8,17 +8,20 @@ from pathlib import Path
 
 import pytest
 
-# What a room may load, of our own rooms and of the libraries that are kept apart.
-ROOMS = {
+# What a package may load, of our own packages and of the libraries that are kept apart.
+BELOW = {
     'core': set(),
-    'backends': {'core', 'onnxruntime'},
     'bags': {'core', 'rosbags'},
-    'sets': {'core', 'bags', 'rosbags'},
-    'tools': {'core', 'backends', 'bags', 'sets', 'onnxruntime', 'rosbags'},
-    'ros': {'core', 'backends', 'bags', 'onnxruntime', 'rosbags', 'rclpy'},
-    'zoo': {'core', 'backends', 'bags', 'sets', 'onnxruntime', 'rosbags', 'onnx', 'torch'},
+    'bundles': {'core'},
+    'backends': {'bundles', 'core', 'onnx', 'onnxruntime'},
 }
-WATCHED = {*ROOMS, 'onnx', 'onnxruntime', 'rclpy', 'rosbags', 'torch'}
+BELOW['datasets'] = {*BELOW['backends'], *BELOW['bags'], 'backends', 'bags'}
+BELOW['zoo'] = {*BELOW['backends'], 'backends', 'torch'}
+BELOW['packer'] = {*BELOW['datasets'], 'datasets', 'onnx'}
+BELOW['importers'] = {*BELOW['datasets'], *BELOW['zoo'], 'datasets', 'zoo', 'onnx'}
+BELOW['training'] = {*BELOW['importers'], *BELOW['packer'], 'importers', 'packer'}
+BELOW['ros'] = {*BELOW['backends'], *BELOW['bags'], 'backends', 'bags', 'rclpy'}
+WATCHED = {*BELOW, 'onnx', 'onnxruntime', 'rclpy', 'rosbags', 'torch'}
 
 LOAD = """
 import importlib, sys
@@ -28,25 +31,25 @@ print(*sorted(sys.modules))
 """
 
 
-def loaded_by(room: str, package: Path) -> set[str]:
-    """The watched rooms and libraries in sys.modules after every module of `room` was imported."""
-    files = [path for path in sorted(package.glob(f'{room}/**/*.py')) if path.name != '__init__.py']
-    names = ['.'.join(('shufflenet_ros', *path.relative_to(package).with_suffix('').parts)) for path in files]
-    done = subprocess.run([sys.executable, '-c', LOAD, *names], cwd=package.parent, text=True,
+def loaded_by(name: str, root: Path) -> set[str]:
+    """The watched packages and libraries in sys.modules after every module of the package was imported."""
+    files = [path for path in sorted(root.glob(f'{name}/**/*.py')) if path.name != '__init__.py']
+    modules = ['.'.join(('shufflenet_ros', *path.relative_to(root).with_suffix('').parts)) for path in files]
+    assert modules, f'package {name} is empty'
+    done = subprocess.run([sys.executable, '-c', LOAD, *modules], cwd=root.parent, text=True,
                           capture_output=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert names, f'room {room} is empty'
-    modules = done.stdout.split()
-    rooms = {name.split('.')[1] for name in modules if name.startswith('shufflenet_ros.')}
-    return (rooms | {name.split('.')[0] for name in modules}) & WATCHED
+    loaded = done.stdout.split()
+    ours = {module.split('.')[1] for module in loaded if module.startswith('shufflenet_ros.')}
+    return (ours | {module.split('.')[0] for module in loaded}) & WATCHED
 
 
-@pytest.mark.parametrize('room', ROOMS)
-def test_a_room_loads_only_what_lies_below(room, repo_root):
-    for library in ('rclpy',) if room == 'ros' else ('torch',) if room == 'zoo' else ():
-        pytest.importorskip(library, reason=f'room {room} needs {library}')
-    assert loaded_by(room, repo_root / 'shufflenet_ros') <= ROOMS[room] | {room}
+@pytest.mark.parametrize('name', BELOW)
+def test_a_package_loads_only_what_lies_below(name, repo_root):
+    for library in {'rclpy', 'torch'} & BELOW[name]:
+        pytest.importorskip(library, reason=f'package {name} needs {library}')
+    assert loaded_by(name, repo_root / 'shufflenet_ros') <= BELOW[name] | {name}
 
 
-def test_the_lowest_room_is_in_the_contract_of_every_other():
-    assert all('core' in allowed for room, allowed in ROOMS.items() if room != 'core')
+def test_core_is_below_every_other_package():
+    assert all('core' in allowed for name, allowed in BELOW.items() if name != 'core')

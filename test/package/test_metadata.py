@@ -45,7 +45,7 @@ def test_rosdep_installs_from_apt_alone(name, repo_root):
     assert not [key for key in keys if key.endswith('-pip')]
 
 
-def test_licence_is_the_full_text(repo_root):
+def test_license_is_the_full_text(repo_root):
     text = (repo_root / 'LICENSE').read_text()
     assert 'Apache License' in text
     assert 'END OF TERMS AND CONDITIONS' in text

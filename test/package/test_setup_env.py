@@ -1,4 +1,4 @@
-"""Set-up's own behaviour: stamps, refusals that reach the user, nothing destroyed."""
+"""Set-up's own behavior: stamps, refusals that reach the user, nothing destroyed."""
 
 from __future__ import annotations
 

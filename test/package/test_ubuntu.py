@@ -20,7 +20,7 @@ CORE = {
 }
 BACKENDS = {
     'jammy': ['test/backends'],
-    'noble': ['test/backends/test_ort.py', 'test/backends/test_open.py', 'test/backends/test_choice.py', *(
+    'noble': ['test/backends/test_ort.py', 'test/backends/test_load.py', 'test/backends/test_choice.py', *(
         f'test/backends/test_native.py::{name}' for name in (
             'test_it_answers_as_onnxruntime_does_with_all_its_kernels',
             'test_int8_answers_as_its_definition_says'))],

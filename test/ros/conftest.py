@@ -1,16 +1,12 @@
-"""Lets this folder's tests share their helpers and core's vectors, which importlib mode would not find."""
+"""What the ROS tests share."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / 'core')]
 
 
 @pytest.fixture(scope='module')

@@ -15,11 +15,11 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from shufflenet_ros.core.frame import Label, Picture
+from shufflenet_ros.core.frame import DecodedImage, Prediction
 from shufflenet_ros.ros import debug_image as module
 from shufflenet_ros.ros.debug_image import MAX_WIDTH, annotate, build_message, debug_image
 
-LABELS = tuple(Label(f'label {i}', i, 1 / (i + 2)) for i in range(8))
+LABELS = tuple(Prediction(f'label {i}', i, 1 / (i + 2)) for i in range(8))
 HEADER = Header(frame_id='lens')
 
 
@@ -30,14 +30,14 @@ def forget_converter() -> Iterator[None]:
     module._converter.cache_clear()
 
 
-def picture(height: int, width: int, color: Any = 'rgb') -> Picture:
+def image(height: int, width: int, color: Any = 'rgb') -> DecodedImage:
     rng = np.random.default_rng(0)
-    return Picture(rng.integers(0, 256, (height, width, 3), np.uint8), color)
+    return DecodedImage(rng.integers(0, 256, (height, width, 3), np.uint8), color)
 
 
 @pytest.mark.parametrize('color', ['rgb', 'bgr'])
 def test_labels_are_drawn_on_a_copy(color: str) -> None:
-    shown = picture(240, 320, color)
+    shown = image(240, 320, color)
     before = shown.pixels.copy()
     drawn = annotate(shown, LABELS)
     bgr = before if color == 'bgr' else before[..., ::-1]
@@ -50,7 +50,7 @@ def test_labels_are_drawn_on_a_copy(color: str) -> None:
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 5000), (5000, 1), (2160, 3840), (7, 1281)])
 def test_any_size_is_drawn_and_none_is_wider_than_the_limit(size: tuple[int, int]) -> None:
-    drawn = annotate(picture(*size), LABELS)
+    drawn = annotate(image(*size), LABELS)
     height, width = drawn.shape[:2]
     assert height >= 1 and width == min(size[1], MAX_WIDTH)
     assert height == (size[0] if size[1] <= MAX_WIDTH else max(1, size[0] * MAX_WIDTH // size[1]))
@@ -63,7 +63,7 @@ def assert_is(message: Image, pixels: np.ndarray) -> None:
 
 
 def test_a_message_is_built_directly() -> None:
-    pixels = picture(5, 7).pixels
+    pixels = image(5, 7).pixels
     assert_is(build_message(pixels, HEADER), pixels)
     assert_is(build_message(pixels[:, ::2], HEADER), np.ascontiguousarray(pixels[:, ::2]))
 
@@ -95,9 +95,9 @@ def install(monkeypatch: pytest.MonkeyPatch, bridge: StandIn) -> None:
 def test_cv_bridge_is_used_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     bridge = StandIn()
     install(monkeypatch, bridge)
-    shown = picture(20, 30)
+    shown = image(20, 30)
     assert_is(debug_image(shown, LABELS, HEADER), annotate(shown, LABELS))
-    assert bridge.calls == 2, 'once to see whether it works, once for this picture'
+    assert bridge.calls == 2, 'once to see whether it works, once for this image'
 
 
 @pytest.mark.parametrize('error', [AttributeError('_ARRAY_API not found'), RuntimeError('too small')])
@@ -105,17 +105,17 @@ def test_a_broken_cv_bridge_is_passed_by(monkeypatch: pytest.MonkeyPatch, error:
     bridge = StandIn()
     bridge.error = error
     install(monkeypatch, bridge)
-    shown = picture(20, 30)
+    shown = image(20, 30)
     assert_is(debug_image(shown, LABELS, HEADER), annotate(shown, LABELS))
 
 
 def test_without_cv_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'cv_bridge', None)
-    shown = picture(20, 30)
+    shown = image(20, 30)
     assert_is(debug_image(shown, LABELS, HEADER), annotate(shown, LABELS))
 
 
 def test_the_real_cv_bridge_reads_it_back() -> None:
     bridge = pytest.importorskip('cv_bridge', reason='needs cv_bridge', exc_type=ImportError).CvBridge()
-    pixels = picture(20, 30).pixels
+    pixels = image(20, 30).pixels
     assert (bridge.imgmsg_to_cv2(build_message(pixels, HEADER), 'bgr8') == pixels).all()

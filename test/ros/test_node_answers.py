@@ -1,4 +1,4 @@
-"""What a running node answers: headers (row A17), labels, embeddings, pictures, and that none gets lost."""
+"""What a running node answers: headers (row A17), labels, embeddings, images, and that none gets lost."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from shufflenet_ros_msgs.msg import Embedding
 from tiny_bundle import EMBEDDING_DIM, LABELS, tiny_bundle
 from vision_msgs.msg import Classification, LabelInfo, VisionInfo
 
-from shufflenet_ros.backends.files import sha256_of
+from shufflenet_ros.bundles.files import sha256_of
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.ros import responder
 
 FRAMES, RATE_HZ = 300, 30.0
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
-# The tiny bundle's logits for each colour, by hand from its weights, in the order of LABELS.
+# The tiny bundle's logits for each color, by hand from its weights, in the order of LABELS.
 LOGITS = {RED: (8, -4, -4, -2, 1), GREEN: (-4, 8, -4, -2, 1), BLUE: (-4, -4, 8, -2, 1),
           DARK: (0, 0, 0, -5, 4)}
 
@@ -81,9 +81,9 @@ def after(heard: list[Any], publisher: Any, *messages: Any, count: int | None = 
     return list(heard)
 
 
-def expected(colour: tuple[int, int, int]) -> dict[str, float]:
+def expected(color: tuple[int, int, int]) -> dict[str, float]:
     """Label -> probability."""
-    weights = [math.exp(x) for x in LOGITS[colour]]
+    weights = [math.exp(x) for x in LOGITS[color]]
     return {name: weight / sum(weights) for name, weight in zip(LABELS, weights)}
 
 
@@ -111,11 +111,11 @@ def bad_stamps(drive: Driver) -> int:
     return drive.status_when('camera', lambda s: True, 'the camera').count('bad_stamp')
 
 
-@pytest.mark.parametrize('colour', LOGITS)
-def test_labels_and_scores(camera: Any, results: list[Classification], colour: tuple[int, int, int]) -> None:
-    answer, = after(results, camera, plain(colour))
+@pytest.mark.parametrize('color', LOGITS)
+def test_labels_and_scores(camera: Any, results: list[Classification], color: tuple[int, int, int]) -> None:
+    answer, = after(results, camera, plain(color))
     got = {result.class_id: result.score for result in answer.results}
-    assert got == pytest.approx(expected(colour), abs=1e-5)
+    assert got == pytest.approx(expected(color), abs=1e-5)
     assert list(got.values()) == sorted(got.values(), reverse=True)
 
 
@@ -140,7 +140,7 @@ def test_embeddings(single: Driver, camera: Any, bundle: Path, results: list[Cla
     try:
         answer, = after(heard, camera, plain(RED))
         assert list(answer.data) == pytest.approx(list(raw / np.sqrt(2)), abs=1e-6)
-        assert (answer.model, answer.layer, answer.l2_normalized) == ('tiny', 'mean colour', True)
+        assert (answer.model, answer.layer, answer.l2_normalized) == ('tiny', 'mean color', True)
         assert answer.model_sha256 == sha256_of(bundle.read_bytes())
         single.set(l2_normalize=False)
         answer, = after(heard, camera, plain(RED))
@@ -166,8 +166,8 @@ def test_what_the_labels_mean_is_latched(single: Driver) -> None:
 
 
 def test_two_cameras_compressed(bundle: Path, own_domain: None, tmp_path: Path) -> None:
-    def jpeg(colour: tuple[int, int, int]) -> bytes:
-        return cv2.imencode('.png', np.full((32, 32, 3), colour[::-1], np.uint8))[1].tobytes()
+    def jpeg(color: tuple[int, int, int]) -> bytes:
+        return cv2.imencode('.png', np.full((32, 32, 3), color[::-1], np.uint8))[1].tobytes()
 
     parameters = EVERY | {'model': bundle, 'cameras': '[front, rear/left]', 'image_transport': 'compressed',
                           'class_id': 'index', 'top_k': 1}
@@ -178,8 +178,8 @@ def test_two_cameras_compressed(bundle: Path, own_domain: None, tmp_path: Path) 
         heard = [hear(drive, Classification, f'/pair/{name}/classification')
                  for name in ('front', 'rear/left')]
         for i in range(10):
-            for at, colour in enumerate((GREEN, BLUE)):
-                cameras[at].publish(compressed(jpeg(colour), (100 + i, at), ('front', 'rear')[at]))
+            for at, color in enumerate((GREEN, BLUE)):
+                cameras[at].publish(compressed(jpeg(color), (100 + i, at), ('front', 'rear')[at]))
         wait_for(lambda: all(len(messages) >= 10 for messages in heard), 'ten answers a camera')
         for at, messages in enumerate(heard):
             assert [(m.header.stamp.sec, m.header.stamp.nanosec) for m in messages] == [
@@ -203,7 +203,7 @@ def test_two_cameras_compressed(bundle: Path, own_domain: None, tmp_path: Path) 
 
 def test_the_debug_image_is_made_only_while_somebody_listens(
         bundle: Path, own_domain: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, so that a spy can see whether a picture nobody would receive is drawn all the same."""
+    """In this process, so that a spy can see whether an image nobody would receive is drawn all the same."""
     from shufflenet_ros.ros.node import ClassifyNode
     drawn: list[Any] = []
     draw = responder.debug_image
@@ -233,17 +233,17 @@ def test_the_debug_image_is_made_only_while_somebody_listens(
             publisher.publish(plain(RED, size=(120, 160)))
             wait_for(lambda: answered(1), 'an answer')
             assert drawn == []
-            pictures = drive.hear(Image, '/spied/debug_image')
+            images = drive.hear(Image, '/spied/debug_image')
             wait_for(lambda: node.count_subscribers('/spied/debug_image'), 'the listener')
             time.sleep(0.3)
             publisher.publish(plain(RED, (9, 9), size=(120, 160)))
-            wait_for(lambda: answered(2) and pictures, 'a picture')
-            picture, = pictures
+            wait_for(lambda: answered(2) and images, 'an image')
+            image, = images
             assert len(drawn) == 1
-            assert (picture.height, picture.width, picture.encoding) == (120, 160, 'bgr8')
-            assert (picture.header.stamp.sec, picture.header.frame_id) == (9, 'lens')
-            pixels = np.frombuffer(picture.data, np.uint8).reshape(120, 160, 3)
-            assert (pixels[-40:] == (0, 0, 255)).all(), 'below the text the picture is as it was'
+            assert (image.height, image.width, image.encoding) == (120, 160, 'bgr8')
+            assert (image.header.stamp.sec, image.header.frame_id) == (9, 'lens')
+            pixels = np.frombuffer(image.data, np.uint8).reshape(120, 160, 3)
+            assert (pixels[-40:] == (0, 0, 255)).all(), 'below the text the image is as it was'
             assert (pixels[:40] != (0, 0, 255)).any(), 'the labels are written on it'
         finally:
             node.close(3.0)

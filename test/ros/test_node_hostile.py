@@ -17,14 +17,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('onnx', reason='needs the extra export')
 
 from driving import GREEN, Driver, active_node, compressed, driver, image, octets, plain, stamped
-from lifecycle_msgs.srv import ChangeState
-from PIL import Image as Pillow
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
-from replaying import EVERY, wait_for
-from sensor_msgs.msg import CompressedImage, Image
-from tiny_bundle import tiny_bundle
-from vectors import (
+from image_vectors import (
     BYTES_PER_PIXEL,
     ROS_ENCODINGS,
     SUPPORTED,
@@ -35,12 +28,19 @@ from vectors import (
     png,
     smooth_rgb,
 )
+from lifecycle_msgs.srv import ChangeState
+from PIL import Image as Pillow
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from replaying import EVERY, wait_for
+from sensor_msgs.msg import CompressedImage, Image
+from tiny_bundle import tiny_bundle
 from vision_msgs.msg import Classification
 
-from shufflenet_ros.backends.open import load
+from shufflenet_ros.backends.load import load
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.frame import Options
-from shufflenet_ros.core.reasons import Dropped, Reason
+from shufflenet_ros.core.reasons import FrameError, Reason
 
 FRAMES, MAX_PIXELS = 250, 4096  # frames a transport
 RGB = smooth_rgb(24, 32)
@@ -106,7 +106,7 @@ def expected_ends(bundle: Path, frames: list[Any]) -> Counter[str]:
         try:
             classifier.classify(frame, Options())
             ends['published'] += 1
-        except Dropped as dropped:
+        except FrameError as dropped:
             ends[str(dropped.reason)] += 1
     return ends
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('onnx', reason='needs the extra export')
 
-sys.path.insert(0, str(Path(__file__).parents[1] / 'backends'))
 
 from driving import Driver, active_node, driver, image, ros_arguments
 from lifecycle_msgs.msg import Transition
@@ -22,9 +20,9 @@ from native_models import SIZE, native_bundle, weights
 from replaying import process, wait_for
 from shufflenet_ros_msgs.msg import Embedding
 
-from shufflenet_ros.backends.files import sha256_of
+from shufflenet_ros.backends.load import load
 from shufflenet_ros.backends.native_library import VARIABLE
-from shufflenet_ros.backends.open import load
+from shufflenet_ros.bundles.files import sha256_of
 
 
 @pytest.fixture(autouse=True)

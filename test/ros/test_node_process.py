@@ -23,9 +23,9 @@ from replaying import ROOT, process, wait_for
 from tiny_bundle import tiny_bundle
 from vision_msgs.msg import Classification
 
-from shufflenet_ros.backends.index import write_index
-from shufflenet_ros.backends.onnx_write import save_bundle
-from shufflenet_ros.backends.open import load
+from shufflenet_ros.backends.load import load
+from shufflenet_ros.bundles.index import write_index
+from shufflenet_ros.bundles.onnx_write import save_bundle
 
 EXIT_S = 5.0  # promised are 2 s; a loaded machine gets some more
 SIDE, PRODUCTS = 1200, 24  # of the slow model: some seconds on one core

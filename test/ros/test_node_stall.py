@@ -24,7 +24,7 @@ from vision_msgs.msg import Classification
 WARN, ERROR = 1, 2
 CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE = 1, 2, 3, 4
 CALLS = 100
-STUCK_NODE = str(ROOT / 'test' / 'ros' / 'stuck_node.py')
+STUCK_NODE = str(ROOT / 'test' / 'helpers' / 'stuck_node.py')
 
 
 @pytest.fixture(scope='module')

@@ -39,7 +39,7 @@ SURROUNDINGS = {
     'ros_home_not_writable': Surrounding({'ROS_HOME': '/proc/ros'}),
     'log_dir_not_writable': Surrounding({'ROS_LOG_DIR': '/proc/log'}),
     'locale_c': Surrounding({'LC_ALL': 'C', 'LANG': None}),
-    'optimised': Surrounding(options=('-O',)),
+    'optimized': Surrounding(options=('-O',)),
     'read_only_folder': Surrounding(folder='/proc'),
 }
 

@@ -27,12 +27,12 @@ from driving import (
     plain,
     stamped,
 )
+from image_vectors import filtered, png, smooth_rgb
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from replaying import wait_for
 from sensor_msgs.msg import CompressedImage, Image
 from tiny_bundle import tiny_bundle
-from vectors import filtered, png, smooth_rgb
 from vision_msgs.msg import Classification
 
 TOGGLES, ON_OFF_S, TIMEOUT_S, RATE_HZ = 4, 1.5, 0.7, 20.0
@@ -88,9 +88,9 @@ def test_a_camera_that_stops_and_comes_back_four_times(
         capsys: pytest.CaptureFixture[str]) -> None:
     """On, and then toggled four times: off, on, off, on."""
     drive, log = watching
-    camera, picture = drive.camera(qos=BEST_EFFORT), plain(RED)
+    camera, image = drive.camera(qos=BEST_EFFORT), plain(RED)
     delays: dict[str, list[float]] = {'Timeout': [], 'OK': []}
-    with Stream(camera, picture, RATE_HZ):
+    with Stream(camera, image, RATE_HZ):
         at_state('OK')
         time.sleep(1.0)
         first = len(drive.statuses('camera'))
@@ -103,7 +103,7 @@ def test_a_camera_that_stops_and_comes_back_four_times(
             delays[state].append(time.monotonic() - toggled)
             time.sleep(max(0.0, toggled + ON_OFF_S - time.monotonic()))
         else:
-            with Stream(camera, picture, RATE_HZ):
+            with Stream(camera, image, RATE_HZ):
                 at_state(state)
                 delays[state].append(time.monotonic() - toggled)
                 # On until the end after the last toggle: stopping would be a fifth one.
@@ -223,9 +223,9 @@ def test_where_images_are_is_told_and_what_to_type_works(
         words = re.findall('`ros2 run` with `--ros-args (.*?)`', said)[0].split()
         heard = drive.hear(Classification, '/lost/classification')
         with active_node(drive, tmp_path / 'again.log', {'model': bundle}, '-r', '__node:=lost', *words):
-            picture = compressed(png((32, 24), 8, 2, filtered(smooth_rgb(24, 32))))
+            image = compressed(png((32, 24), 8, 2, filtered(smooth_rgb(24, 32))))
 
             def answered() -> bool:
-                camera.publish(picture)
+                camera.publish(image)
                 return bool(heard)
             wait_for(answered, 'a result')

@@ -24,9 +24,17 @@ from rclpy.parameter import Parameter
 from replaying import NODE, process, wait_for
 from tiny_bundle import tiny_bundle
 
-from shufflenet_ros.backends.locate import DEFAULT_MODEL, is_path
+from shufflenet_ros.bundles.locate import DEFAULT_MODEL, is_path
 from shufflenet_ros.ros.node import FAILURE, SUCCESS, ClassifyNode
-from shufflenet_ros.ros.parameters import ALWAYS, MAX_CAMERAS, NEVER, SPECS, TABLE, Refusal, accept
+from shufflenet_ros.ros.parameters import (
+    ALWAYS,
+    MAX_CAMERAS,
+    NEVER,
+    SPECS,
+    TABLE,
+    InvalidParameterError,
+    accept,
+)
 
 VALUES: tuple[Any, ...] = (
     True, 0, 1, -1, 5, 64, 65, 1000, 1001, 10**4, 2**27, 2**27 + 1, 2**62, -2**63, 2**63 - 1,
@@ -118,13 +126,13 @@ def test_the_values_reach_both_verdicts_of_every_parameter() -> None:
             try:
                 accept(name, value)
                 verdicts.add(True)
-            except Refusal:
+            except InvalidParameterError:
                 verdicts.add(False)
         assert verdicts == {True, False}, name
 
 
 def test_a_refused_start_is_mended_by_starting_right(context: Context, bundle: Path, tmp_path: Path) -> None:
-    for wrong in ({'top_k': 2.5}, {'cameras': ['a', 'a']}, {'timeout_s': math.nan, 'class_id': 'colour'}):
+    for wrong in ({'top_k': 2.5}, {'cameras': ['a', 'a']}, {'timeout_s': math.nan, 'class_id': 'color'}):
         node = started(context, tmp_path, {'model': str(bundle)} | wrong)
         try:
             assert node.trigger_configure() == FAILURE and node.state == 'unconfigured'

@@ -27,8 +27,8 @@ from rosbags.typesys import Stores, get_typestore
 from shufflenet_ros_msgs.msg import Embedding
 from vision_msgs.msg import Classification
 
-from shufflenet_ros.backends.files import sha256_of
-from shufflenet_ros.backends.locate import DEFAULT_MODEL, find
+from shufflenet_ros.bundles.files import sha256_of
+from shufflenet_ros.bundles.locate import DEFAULT_MODEL, find
 
 DATA = Path(__file__).resolve().parents[1] / 'data'
 INT8 = 'shufflenet_v2_x1_0_int8.onnx'

@@ -3,11 +3,15 @@
 import warnings
 
 import pytest
+from training_set import write_set
 
 torch = pytest.importorskip('torch')
 pytest.importorskip('onnx')
 
-from shufflenet_ros.backends.open import load  # noqa: E402
+from shufflenet_ros.backends.load import load  # noqa: E402
+from shufflenet_ros.training.data import load_sets  # noqa: E402
+from shufflenet_ros.training.recipe import Recipe  # noqa: E402
+from shufflenet_ros.training.trainer import Trainer  # noqa: E402
 from shufflenet_ros.zoo.comparison import (  # noqa: E402
     CARDINALITY,
     WIDTH_STEPS,
@@ -22,9 +26,6 @@ from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.export import export, make_card  # noqa: E402
 from shufflenet_ros.zoo.macs import count  # noqa: E402
 from shufflenet_ros.zoo.registry import NETWORKS, build, config_of, name_of, values_of  # noqa: E402
-from shufflenet_ros.zoo.training.data import load_sets  # noqa: E402
-from shufflenet_ros.zoo.training.recipe import Recipe  # noqa: E402
-from shufflenet_ros.zoo.training.trainer import Trainer  # noqa: E402
 
 NAMES = [name for name, variant in NETWORKS.items() if isinstance(variant.config, ComparisonConfig)]
 SHUFFLENET = {140: 'shufflenet_v1_x1_0_g8', 38: 'shufflenet_v1_x0_5_g4', 13: 'shufflenet_v1_x0_25_g8'}
@@ -119,7 +120,7 @@ def test_a_network_outside_the_family_is_refused(values, complaint):
 
 @pytest.mark.parametrize('name', ['vgg_like_140m', 'resnet_like_38m', 'resnext_like_13m'])
 @pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
-def test_a_recipe_trains_it_and_it_becomes_a_bundle(name, tmp_path, write_set):
+def test_a_recipe_trains_it_and_it_becomes_a_bundle(name, tmp_path):
     recipe = Recipe(name='tiny', network=name, px=32, epochs=1, batch=12, learning_rate=0.01)
     sets = load_sets(write_set(tmp_path / 'tiny.tar', train=12, val=4), None, 32)
     trainer = Trainer(recipe, *sets, tmp_path / 'run')

@@ -9,22 +9,22 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip('torch')
 
-from shufflenet_ros.cli import main  # noqa: E402
+from shufflenet_ros.cli.main import main  # noqa: E402
 from shufflenet_ros.zoo.alexnet import PX, AlexNet  # noqa: E402
 from shufflenet_ros.zoo.baselines import BASELINES  # noqa: E402
 from shufflenet_ros.zoo.comparison import Bottleneck, vgg_unit  # noqa: E402
 from shufflenet_ros.zoo.complexity import (  # noqa: E402
-    parts_of,
+    unit_costs,
     resnet_macs,
     resnext_macs,
     shufflenet_macs,
 )
-from shufflenet_ros.zoo.complexity_views import TABLE_1, TABLE_4, compare, network, table_1  # noqa: E402
+from shufflenet_ros.zoo.complexity_tables import TABLE_1, TABLE_4, compare, network, table_1  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.macs import count, trace  # noqa: E402
+from shufflenet_ros.zoo.network_table import TABLE, table_text  # noqa: E402
 from shufflenet_ros.zoo.registry import NETWORKS, build  # noqa: E402
-from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config, Unit  # noqa: E402
-from shufflenet_ros.zoo.table import TABLE, table_text  # noqa: E402
+from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config, ShuffleUnit  # noqa: E402
 
 # Parameters, MACs of convolutions and linear layer, and the convolutions' MACs in millions; found with
 # another implementation and another counter, for a layer with bias.
@@ -90,7 +90,7 @@ def test_v2_is_as_large_as_torchvisions(name, rows):
 
 
 def test_the_table_file_is_what_the_counter_writes():
-    assert TABLE.read_text() == table_text(), 'python -m shufflenet_ros.zoo.table writes it again'
+    assert TABLE.read_text() == table_text(), 'python -m shufflenet_ros.zoo.network_table writes it again'
 
 
 def test_an_empty_batch_counts_what_a_real_run_counts():
@@ -101,7 +101,7 @@ def test_an_empty_batch_counts_what_a_real_run_counts():
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_parts_add_up_to_the_network(name, rows):
-    parts = parts_of(build(NETWORKS[name].config))
+    parts = unit_costs(build(NETWORKS[name].config))
     assert sum(part.params for part in parts) == rows[name]['params']
     assert sum(part.total_macs for part in parts) == rows[name]['macs']
     assert sum(part.macs['linear'] for part in parts) == rows[name]['macs'] - rows[name]['conv_macs']
@@ -109,7 +109,7 @@ def test_parts_add_up_to_the_network(name, rows):
 
 
 def test_kinds_of_a_unit():
-    part = parts_of(build(NETWORKS['shufflenet_v1_x1_0_g3'].config))[2]
+    part = unit_costs(build(NETWORKS['shufflenet_v1_x1_0_g3'].config))[2]
     assert part.name == 'stage2.1' and part.shape == (240, 28, 28)
     assert part.macs == {
         'pointwise': 784 * 2 * 240 * 60 // 3, 'depthwise': 784 * 9 * 60, 'other_conv': 0, 'linear': 0}
@@ -134,13 +134,13 @@ def test_formulas_equal_the_counter_on_real_units(g, a, b, h, w):
     c, m = 4 * g * a, g * b
     assert unit_macs(Bottleneck(c, c, m, g), c, h, w) == resnext_macs(c, m, g, h, w)
     assert unit_macs(Bottleneck(c, c, m), c, h, w) == resnet_macs(c, m, h, w)
-    unit = Unit(c, c, 1, ShuffleNetV1Config(g), grouped_first=True)
+    unit = ShuffleUnit(c, c, 1, ShuffleNetV1Config(g), grouped_first=True)
     assert unit_macs(unit, c, h, w) == shufflenet_macs(c, c // 4, g, h, w)
     assert unit_macs(vgg_unit(c, c, 1), c, h, w) == h * w * 18 * c * c
 
 
 def test_the_formula_does_not_hold_for_the_first_unit():
-    first = Unit(24, 240, 2, ShuffleNetV1Config(3), grouped_first=False)
+    first = ShuffleUnit(24, 240, 2, ShuffleNetV1Config(3), grouped_first=False)
     assert unit_macs(first, 24, 56, 56) != shufflenet_macs(240, 60, 3, 28, 28)
 
 

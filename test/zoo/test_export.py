@@ -7,21 +7,22 @@ import warnings
 
 import numpy as np
 import pytest
+from training_set import write_set
 
 torch = pytest.importorskip('torch')
 onnx = pytest.importorskip('onnx')
 
-from shufflenet_ros.backends.bundle import open_bundle  # noqa: E402
-from shufflenet_ros.backends.index import read_index  # noqa: E402
-from shufflenet_ros.backends.open import load  # noqa: E402
-from shufflenet_ros.cli import main  # noqa: E402
+from shufflenet_ros.backends.load import load  # noqa: E402
+from shufflenet_ros.bundles.bundle import open_bundle  # noqa: E402
+from shufflenet_ros.bundles.index import read_index  # noqa: E402
+from shufflenet_ros.cli.main import main  # noqa: E402
+from shufflenet_ros.cli.train import LEARNED_NOTHING  # noqa: E402
 from shufflenet_ros.core.classifier import Classifier  # noqa: E402
-from shufflenet_ros.core.frame import Options, Picture  # noqa: E402
+from shufflenet_ros.core.frame import DecodedImage, Options  # noqa: E402
 from shufflenet_ros.zoo.export import ExportError, check_parity, export, make_card  # noqa: E402
-from shufflenet_ros.zoo.normalisation import normalise  # noqa: E402
+from shufflenet_ros.zoo.normalization import normalize  # noqa: E402
 from shufflenet_ros.zoo.registry import name_of  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config  # noqa: E402
-from shufflenet_ros.zoo.training.cli import LEARNED_NOTHING  # noqa: E402
 
 SMALL_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 
@@ -50,12 +51,12 @@ def test_bundle_equals_the_network(groups, width, tmp_path):
     assert card.network == name_of(model.config) and card.labels == tuple(LABELS) and card.golden is not None
     frame = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
     options = Options(top_k=10, l2_normalize=False)
-    answer = Classifier(card, loaded.backend).classify_picture(Picture(frame, 'rgb'), options)
+    answer = Classifier(card, loaded.backend).classify_image(DecodedImage(frame, 'rgb'), options)
     with torch.no_grad():
-        x = normalise(torch.from_numpy(frame)[None])
+        x = normalize(torch.from_numpy(frame)[None])
         expected = model(x).softmax(1)[0].numpy()
         embedding = model.embed(x)[0].numpy()
-    scores = {label.index: label.score for label in answer.labels}
+    scores = {label.index: label.score for label in answer.predictions}
     assert scores == pytest.approx(dict(enumerate(expected)), abs=1e-5)
     assert np.allclose(answer.embedding, embedding, rtol=1e-3, atol=1e-4 * np.abs(embedding).max())
 
@@ -80,11 +81,11 @@ def test_a_graph_that_differs_is_refused(tmp_path):
         check_parity(model, backend, 64, samples=2)
 
 
-def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys, write_set):
+def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys):
     tar = write_set(tmp_path / 'tiny.tar')
     (tmp_path / 'tiny.yaml').write_text(
         'name: tiny\nnetwork: {groups: 3, width: 0.25}\npx: 32\nepochs: 2\nbatch: 12\nlearning_rate: 0.05\n'
-        'warmup_epochs: 0.5\nema: 0.5\ndata: three colours\nterms: none needed\n')
+        'warmup_epochs: 0.5\nema: 0.5\ndata: three colors\nterms: none needed\n')
     run, out = tmp_path / 'run', tmp_path / 'models'
     recipe = str(tmp_path / 'tiny.yaml')
     train = ['train', '--recipe', recipe, '--data', str(tar)]
@@ -101,7 +102,7 @@ def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys, write_set)
     assert report['top1'] == pytest.approx(trained['val_top1'], abs=0.05) and report['images'] == 24
     card = open_bundle(str(out / 'tiny.onnx')).card
     assert card.metrics['top1'] == report['top1'] and card.training['terms'] == 'none needed'
-    assert card.training['data'] == 'three colours'
+    assert card.training['data'] == 'three colors'
     assert card.source == 'trained by shufflenet_ros from random weights'
     assert set(read_index(out)) == {'tiny'}
     assert main(['export', '--run', str(tmp_path / 'nowhere'), '--out', str(out)]) == 2
@@ -113,7 +114,7 @@ def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys, write_set)
         assert main(['export', '--run', f'{run}-again', '--out', str(out)]) == 0
 
 
-def test_weights_inherit_terms_and_a_folder_is_judged_on_what_was_held_out(tmp_path, capsys, write_set):
+def test_weights_inherit_terms_and_a_folder_is_judged_on_what_was_held_out(tmp_path, capsys):
     tar = write_set(tmp_path / 'tiny.tar', train=20, val=2)
     with tarfile.open(tar) as archive:
         archive.extractall(tmp_path, filter='data')
@@ -136,7 +137,7 @@ def test_weights_inherit_terms_and_a_folder_is_judged_on_what_was_held_out(tmp_p
     whole = [*train, '--val', str(tmp_path / 'val'), '--out', str(tmp_path / 'whole')]
     assert main(whole) == 0
     assert main(['export', '--run', str(tmp_path / 'whole'), '--out', str(tmp_path / 'other'), *common]) == 2
-    assert 'learnt from 60 pictures, and only 48 of these are not held out' in capsys.readouterr().err
+    assert 'learned from 60 images, and only 48 of these are not held out' in capsys.readouterr().err
     capsys.readouterr()
     assert main(['evaluate', str(tmp_path / 'train'), '--held-out', '--model', str(out / 'tiny.onnx'),
                  '--json']) == 0

@@ -10,13 +10,13 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from shufflenet_ros.training.recipe import RECIPES, load_recipe  # noqa: E402
 from shufflenet_ros.zoo import registry  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.macs import count  # noqa: E402
+from shufflenet_ros.zoo.network_table import TABLE, table_text  # noqa: E402
 from shufflenet_ros.zoo.registry import NETWORKS, build, config_of, name_of, values_of  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config  # noqa: E402
-from shufflenet_ros.zoo.table import TABLE, table_text  # noqa: E402
-from shufflenet_ros.zoo.training.recipe import RECIPES, load_recipe  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
 
@@ -62,7 +62,7 @@ def test_every_recipe_names_a_network_or_takes_that_of_its_start(recipe):
 
 
 def test_networks_json_is_the_counters():
-    assert TABLE.read_text() == table_text(), 'run: python -m shufflenet_ros.zoo.table'
+    assert TABLE.read_text() == table_text(), 'run: python -m shufflenet_ros.zoo.network_table'
 
 
 @pytest.mark.parametrize('name, option, more', [
@@ -106,7 +106,7 @@ def python_blocks(repo_root):
 def test_the_documented_backbone_runs_as_written(repo_root):
     scope = {}
     exec(python_blocks(repo_root)[0], scope)
-    shapes = re.findall(r'\((1, [^)]+)\)', python_blocks(repo_root)[0].split('features(picture)')[1])
+    shapes = re.findall(r'\((1, [^)]+)\)', python_blocks(repo_root)[0].split('features(image)')[1])
     got = [scope[name].shape for name in ('s8', 's16', 's32', 'embedding', 'logits')]
     assert [', '.join(map(str, shape)) for shape in got] == shapes
 

@@ -141,7 +141,7 @@ def ours_from_pytorchcv(key: str) -> str:
 
 
 @torch.no_grad()
-def randomise_batch_norms(model: torch.nn.Module) -> None:
+def randomize_batch_norms(model: torch.nn.Module) -> None:
     """Untrained statistics are 0 and 1, which would hide a BN that is left out or swapped."""
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -156,7 +156,7 @@ def test_logits_equal_pytorchcv(name, groups, width, stem):
     reference_module = pytest.importorskip('pytorchcv.models.shufflenet')
     torch.manual_seed(groups)
     reference = getattr(reference_module, name)().eval()
-    randomise_batch_norms(reference)
+    randomize_batch_norms(reference)
     ours = ShuffleNetV1(ShuffleNetV1Config(groups, width, stem=stem)).eval()
     ours.load_state_dict({ours_from_pytorchcv(k): v for k, v in reference.state_dict().items()})
     x = torch.randn(2, 3, 224, 224)

@@ -1,0 +1,134 @@
+"""Complete somebody else's ONNX classifier: a card inside, an embedding output. Needs extra `export`."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from shufflenet_ros.backends.load import load
+from shufflenet_ros.bundles.bundle import Bundle, open_bundle
+from shufflenet_ros.bundles.errors import mismatch
+from shufflenet_ros.bundles.onnx_write import import_onnx, save_bundle
+from shufflenet_ros.core.card import Card
+from shufflenet_ros.core.files import replacing
+
+EMBEDDING = 'embedding'
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Operands of a linear operator; the data is input 0.
+
+    Attributes:
+        weight: index of its weight input.
+        quantized: whether inputs 1 and 2 are scale and zero point of the data.
+    """
+
+    weight: int
+    quantized: bool = False
+
+
+LINEAR = {
+    'Gemm': Linear(weight=1), 'MatMul': Linear(weight=1),
+    'QGemm': Linear(weight=3, quantized=True), 'QLinearMatMul': Linear(weight=3, quantized=True),
+}
+
+# Between the last linear layer and the logits; each gives one class as one value.
+PASSED = frozenset({'Add', 'QLinearAdd', 'Cast', 'Identity', 'Dropout', 'Flatten', 'Reshape', 'Squeeze',
+                    'QuantizeLinear', 'DequantizeLinear', 'Softmax', 'LogSoftmax', 'QLinearSoftmax'})
+
+
+def add_card(model: str, card_file: str, output: Path) -> Bundle:
+    """Write the model with the card of a file in its metadata; the result is verified before it is kept.
+
+    Raises:
+        ModelError: the model or the card cannot be used, or they do not fit.
+        ModuleNotFoundError: the onnx package is absent.
+    """
+    bundle = open_bundle(model, card_file)
+    return _save(bundle.data, bundle.card, output)
+
+
+def add_embedding(model: str, card_file: str, output: Path) -> Bundle:
+    """Write the model with one more output `embedding` (1, D): what its last linear layer takes, as float.
+
+    Raises:
+        ModelError: the model cannot be used, has an embedding already, or ends in no linear layer.
+        ModuleNotFoundError: the onnx package is absent.
+    """
+    # Proved first, because onnx then parses it in this process.
+    bundle = load(model, card=card_file, backend='onnxruntime', precision='').bundle
+    card = bundle.card
+    if EMBEDDING in card.outputs:
+        raise mismatch(str(bundle.path), 'a model without an embedding output', repr(card.outputs[EMBEDDING]),
+                       'use it as it is')
+    proto = import_onnx().load_from_string(bundle.data)
+    layer, dim = _expose(proto.graph, card, str(bundle.path))
+    outputs = {**card.outputs, EMBEDDING: EMBEDDING}
+    # Variants are of the graph without the output, and have none.
+    card = replace(card, outputs=outputs, embedding={'dim': dim, 'layer': layer}, variants=())
+    return _save(proto.SerializeToString(), card, output)
+
+
+def _save(graph: bytes, card: Card, output: Path) -> Bundle:
+    """Write beside the target, verify it there, then put it in its place."""
+    with replacing(output) as draft:
+        save_bundle(graph, card, draft)
+        load(str(draft.absolute()), backend='onnxruntime', precision='')
+    return open_bundle(str(output.absolute()))
+
+
+def _expose(graph: Any, card: Card, what: str) -> tuple[str, int]:
+    """Add the output to the graph; the name of the exposed tensor and its length."""
+    onnx = import_onnx()
+    node = _last_linear(graph, card.outputs['logits'], what)
+    linear = LINEAR[node.op_type]
+    tensor = node.input[0]
+    if any(a.name == 'transA' and a.i for a in node.attribute):
+        raise mismatch(what, f'{node.name} without transA', 'transA = 1', 'export the model again')
+    if any(EMBEDDING in other.output for other in graph.node):
+        raise mismatch(what, f'no tensor named {EMBEDDING!r} that is not an output', 'one',
+                       f'rename it, or make it an output and name it in the card (outputs.{EMBEDDING})')
+    dim = _weight_size(graph, node.input[linear.weight], what) // len(card.labels)
+    flat = tensor
+    if linear.quantized:
+        flat = f'{EMBEDDING}_float'
+        graph.node.append(onnx.helper.make_node(
+            'DequantizeLinear', list(node.input[:3]), [flat], name=flat))
+    graph.node.append(onnx.helper.make_node('Flatten', [flat], [EMBEDDING], name=EMBEDDING, axis=1))
+    graph.output.append(onnx.helper.make_tensor_value_info(EMBEDDING, onnx.TensorProto.FLOAT, [1, dim]))
+    return tensor, dim
+
+
+def _last_linear(graph: Any, logits: str, what: str) -> Any:
+    """The node that makes the logits, seen through bias, casts and quantization."""
+    producers = {name: node for node in graph.node for name in node.output}
+    tensor = logits
+    while (node := producers.get(tensor)) is not None and node.op_type in PASSED:
+        # Of a sum, the data is the operand that a node makes; the bias is a constant.
+        tensor = next((name for name in node.input if _made(producers.get(name))), '')
+    if node is None or node.op_type not in LINEAR:
+        raise mismatch(what, f'logits that come from one of {sorted(LINEAR)}',
+                       node.op_type if node is not None else f'tensor {tensor!r} that no node makes',
+                       'add the embedding where the model is made, as a second output')
+    return node
+
+
+def _made(node: Any) -> bool:
+    return node is not None and node.op_type != 'Constant'
+
+
+def _weight_size(graph: Any, name: str, what: str) -> int:
+    """Number of weights, seen through nodes that keep it (DequantizeLinear, Transpose...)."""
+    producers = {out: node for node in graph.node for out in node.output}
+    for _ in range(len(graph.node)):
+        for tensor in graph.initializer:
+            if tensor.name == name:
+                return int(import_onnx().numpy_helper.to_array(tensor).size)
+        node = producers.get(name)
+        if node is None:
+            break
+        if node.op_type == 'Constant':
+            return int(import_onnx().numpy_helper.to_array(node.attribute[0].t).size)
+        name = node.input[0]
+    raise mismatch(what, 'constant weights in the last linear layer', f'{name!r}, which is computed',
+                   'export the model with its weights as constants')

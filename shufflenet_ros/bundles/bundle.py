@@ -1,0 +1,100 @@
+"""Open a bundle: read the file once, hold it to its hash, find its card. No runtime sees it here."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shufflenet_ros.bundles.errors import ModelError, mismatch
+from shufflenet_ros.bundles.files import read_regular, sha256_of
+from shufflenet_ros.bundles.index import MAX_MODEL_BYTES, SHA256
+from shufflenet_ros.bundles.locate import find, trusted_hashes
+from shufflenet_ros.bundles.onnx_file import OnnxFacts, read_facts
+from shufflenet_ros.core.card import MAX_CARD_BYTES, METADATA_KEY, Card, CardError, parse_card
+
+_PACKAGED = Path(__file__).with_name('cards')
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model file with its card.
+
+    Attributes:
+        path: of the file.
+        data: its bytes, the very ones that were hashed.
+        sha256: of data.
+        card: what the model expects and gives.
+        card_from: where the card was found.
+        facts: versions and metadata of the file.
+        trusted: whether an index of this machine lists the hash; others are first verified in a child.
+    """
+
+    path: Path
+    data: bytes = field(repr=False)
+    sha256: str
+    card: Card
+    card_from: str
+    facts: OnnxFacts = field(repr=False)
+    trusted: bool
+
+
+def open_bundle(name_or_path: str, card_file: str = '', sha256: str = '') -> Bundle:
+    """Read a model by name or path.
+
+    Args:
+        card_file: a card that goes before every other; '' for none.
+        sha256: the hash the file must have; '' for any.
+
+    Raises:
+        ModelError: not found, not readable, another hash, not an ONNX model in one file, no card, a bad one.
+    """
+    found = find(name_or_path)
+    data = read_regular(found.path, MAX_MODEL_BYTES)
+    digest = sha256_of(data)
+    if found.entry:
+        _expect_hash(found.path, found.entry.sha256, digest, 'it differs from its index: get it again')
+    if sha256:
+        if not SHA256.fullmatch(sha256):
+            raise mismatch(str(found.path), 'a sha256 of 64 hexadecimal digits in lower case',
+                           repr(sha256[:80]), 'copy it from `sha256sum`')
+        _expect_hash(found.path, sha256, digest, 'check the parameter, or get the right file')
+    try:
+        facts = read_facts(data)
+        origin, text = _find_card(found.path, digest, facts, card_file)
+    except ModelError as error:
+        raise error if str(found.path) in str(error) else ModelError(f'{found.path}: {error}') from error
+    try:
+        card = parse_card(text)
+    except CardError as error:
+        raise ModelError(f'{found.path}: its card ({origin}) cannot be used: {error}; correct it') from error
+    trusted = found.entry is not None or digest in trusted_hashes()
+    return Bundle(found.path, data, digest, card, origin, facts, trusted)
+
+
+def _expect_hash(path: Path, expected: str, got: str, remedy: str) -> None:
+    if expected != got:
+        raise mismatch(str(path), f'sha256 {expected}', got, remedy)
+
+
+def _find_card(path: Path, digest: str, facts: OnnxFacts, card_file: str) -> tuple[str, bytes | str]:
+    """Where the card is and its text: --card, sidecar, metadata, packaged, in this order."""
+    if card_file:
+        return card_file, read_regular(Path(card_file), MAX_CARD_BYTES)
+    if found := find_card(path, digest, facts):
+        return found
+    sidecar = _sidecar(path).name
+    raise mismatch(str(path), 'a card that tells its labels and preprocessing', 'none',
+                   f'write {sidecar} beside it (fields: docs/bundle.md), or give --card / model_card')
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + '.card.json')
+
+
+def find_card(path: Path, digest: str, facts: OnnxFacts) -> tuple[str, bytes | str] | None:
+    """Where a file's own card is and its text: sidecar, metadata, packaged; None where it has none."""
+    if _sidecar(path).exists():
+        return str(_sidecar(path)), read_regular(_sidecar(path), MAX_CARD_BYTES)
+    if METADATA_KEY in facts.metadata:
+        return 'in the file', facts.metadata[METADATA_KEY]
+    packaged = json.loads((_PACKAGED / 'index.json').read_text('utf-8')).get(digest)
+    return (f'packaged {packaged}', (_PACKAGED / packaged).read_bytes()) if packaged else None

@@ -1,0 +1,15 @@
+"""The error of everything that can be wrong with a model."""
+
+from shufflenet_ros.core.errors import ShuffleNetError
+
+MAX_GOT = 500
+
+
+class ModelError(ShuffleNetError):
+    """A model that cannot be used; the message names the file, what is expected, what it has, what to do."""
+
+
+def mismatch(what: str, expected: str, got: str, remedy: str) -> ModelError:
+    """In the one form that all refusals have; of what was got, no more than a few lines."""
+    got = got if len(got) <= MAX_GOT else f'{got[:MAX_GOT]} ...'
+    return ModelError(f'{what}: expected {expected}, got {got}; {remedy}')

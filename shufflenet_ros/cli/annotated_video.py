@@ -1,0 +1,147 @@
+"""Images with their labels drawn on, as one mp4."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shufflenet_ros.core.errors import ShuffleNetError
+from shufflenet_ros.core.files import WriteError, replacing, writing
+from shufflenet_ros.core.frame import U8, DecodedImage, Prediction
+from shufflenet_ros.core.opencv import cv2, resize
+from shufflenet_ros.core.reasons import printable
+
+HEIGHT = 480
+_FONT, _SCALE, _LINE = cv2.FONT_HERSHEY_SIMPLEX, 0.6, 26
+_WHITE, _GREEN, _SHADE = (255, 255, 255), (80, 220, 80), 0.35
+
+
+class AnnotateError(ShuffleNetError):
+    """The video cannot be written; the message says where and what to do."""
+
+
+def letterbox(image: DecodedImage, size: tuple[int, int]) -> U8:
+    """The whole image, centered on black: (H, W, 3) uint8 BGR.
+
+    Args:
+        size: (height, width) in pixels.
+    """
+    pixels = image.pixels if image.color == 'bgr' else image.pixels[:, :, ::-1]
+    fit = min(size[0] / pixels.shape[0], size[1] / pixels.shape[1])
+    height, width = (max(1, round(side * fit)) for side in pixels.shape[:2])
+    interpolation = cv2.INTER_AREA if fit < 1 else cv2.INTER_LINEAR
+    canvas = np.zeros((*size, 3), np.uint8)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    canvas[top:top + height, left:left + width] = resize(pixels, (height, width), interpolation)
+    return canvas
+
+
+def draw_labels(canvas: U8, labels: Sequence[Prediction], title: str = '') -> None:
+    """Write a title and one line a label, with its score as text and bar, onto a BGR image in place."""
+    lines = ([title] if title else []) + [f'{label.score:5.1%} {label.name}' for label in labels]
+    bottom = min(len(lines) * _LINE + 10, canvas.shape[0])
+    canvas[:bottom] = (canvas[:bottom] * _SHADE).astype(np.uint8)
+    for row, label in enumerate(labels, start=len(lines) - len(labels)):
+        bar = round(label.score * (canvas.shape[1] - 16))
+        cv2.rectangle(canvas, (8, row * _LINE + 28), (8 + bar, row * _LINE + 31), _GREEN, cv2.FILLED)
+    for row, text in enumerate(lines):
+        cv2.putText(canvas, printable(text), (8, row * _LINE + 24), _FONT, _SCALE, _WHITE, 1, cv2.LINE_AA)
+
+
+def check_target(path: str | Path) -> None:
+    """See early, before a model is loaded, whether there can be such a video.
+
+    Raises:
+        AnnotateError: another suffix than .mp4, or no such folder.
+    """
+    path = Path(path)
+    if path.suffix.lower() != '.mp4' or not path.parent.is_dir():
+        raise AnnotateError(f'video {path} cannot be written: expected a name that ends in .mp4 in a folder '
+                            'that exists')
+
+
+class AnnotatedVideo:
+    """An mp4 in which every frame has one size: 480 pixels high, as wide as the first image asks.
+
+    Use it as a context manager. The file is there, whole, when the block has ended without an error; OpenCV
+    does not tell of a failed write, so its video is read back before it takes the target's place.
+    """
+
+    def __init__(self, path: str | Path, rate_hz: float):
+        """Prepare it.
+
+        Args:
+            rate_hz: taken to the nearest in [1, 60], what players and the codec's time base can do.
+
+        Raises:
+            AnnotateError: see `check_target`.
+        """
+        check_target(path)
+        self.path, self.rate_hz = Path(path), round(min(max(rate_hz, 1.0), 60.0), 2)
+        self._size: tuple[int, int] | None = None
+        self._writer: cv2.VideoWriter | None = None
+        self._frames = 0
+        with writing(self.path):
+            self._folder = tempfile.TemporaryDirectory(prefix='.draft-', dir=self.path.parent)
+        self._draft = Path(self._folder.name, self.path.name)
+
+    def add(self, image: DecodedImage | None, labels: Sequence[Prediction], title: str = '') -> None:
+        """Append an image, or black where there is none, with its labels.
+
+        Raises:
+            AnnotateError: OpenCV cannot write mp4 here.
+        """
+        if self._size is None:
+            aspect = image.pixels.shape[1] / image.pixels.shape[0] if image else 4 / 3
+            # Even, as the codec demands; within what a screen shows, however odd the image is.
+            self._size = (HEIGHT, 2 * round(min(max(HEIGHT * aspect, 240), 1280) / 2))
+        canvas = letterbox(image, self._size) if image else np.zeros((*self._size, 3), np.uint8)
+        draw_labels(canvas, labels, title)
+        if self._writer is None:
+            self._writer = self._open(self._size)
+        self._writer.write(canvas)
+        self._frames += 1
+
+    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
+        fourcc = cv2.VideoWriter.fourcc(*'mp4v')
+        writer = cv2.VideoWriter(str(self._draft), fourcc, self.rate_hz, size[::-1])
+        if not writer.isOpened():
+            raise AnnotateError(f'video {self.path} cannot be written: OpenCV opens no mp4 there; expected '
+                                'an OpenCV with ffmpeg, and a folder with room that can be written')
+        return writer
+
+    def _finish(self) -> None:
+        """Put the video in its place, if it is whole.
+
+        Raises:
+            WriteError: it lacks frames, or the last step failed.
+        """
+        written = _frames_in(self._draft)
+        if written < self._frames:
+            room = shutil.disk_usage(self._draft.parent).free
+            raise WriteError(f'video {self.path} cannot be written: {written} of {self._frames} frames came '
+                             f'through, {room >> 20} MiB are free there (no space left, or a limit of file '
+                             'sizes); make room there, or choose another place')
+        with replacing(self.path) as draft:
+            self._draft.replace(draft)
+
+    def __enter__(self) -> 'AnnotatedVideo':
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._folder:
+            if self._writer is not None:
+                self._writer.release()
+                if kind is None:
+                    self._finish()
+
+
+def _frames_in(video: Path) -> int:
+    """How many frames can be read."""
+    capture, count = cv2.VideoCapture(str(video)), 0
+    while capture.grab():
+        count += 1
+    capture.release()
+    return count

@@ -1,0 +1,128 @@
+"""The command `shufflenet-ros`: a table of verbs, each loaded only when called.
+
+A verb's module has `add_arguments(parser)` and `run(args) -> int`. What a machine reads goes to stdout
+alone, everything else to stderr. An error that the user can correct is one line: exit status 2 for wrong
+usage or input, 1 for a file or standard output that cannot be written. A verb of two words is looked up
+before the verb that is its first: `models import` needs torch, `models` does not.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from shufflenet_ros.core.console import OutputError, flush_output, prepare_streams, say
+from shufflenet_ros.core.errors import ShuffleNetError
+from shufflenet_ros.core.files import WriteError
+from shufflenet_ros.core.reasons import one_line
+
+VERBS = {
+    'classify': ('shufflenet_ros.cli.classify', 'name what images, folders, videos and bags show'),
+    'models': ('shufflenet_ros.cli.models', 'list, show, check, fetch and complete model files'),
+    'models import': ('shufflenet_ros.cli.models_import', "turn somebody else's weights into a bundle"),
+    'models pack': ('shufflenet_ros.cli.models_pack',
+                    'write the variants of a bundle that our own kernels run'),
+    'evaluate': ('shufflenet_ros.cli.evaluate',
+                 'score a bundle on labeled images: accuracy, calibration, retrieval'),
+    'replay': ('shufflenet_ros.ros.replay', 'publish a bag over ROS 2 with its own timing'),
+    'train': ('shufflenet_ros.cli.train', 'train a ShuffleNet on labeled images, on any devices'),
+    'complexity': ('shufflenet_ros.cli.complexity', 'count parameters and multiply-adds of networks'),
+    'export': ('shufflenet_ros.cli.export', 'turn a trained checkpoint into a bundle'),
+}
+
+
+def _from_pip(package: str) -> str:
+    """Where Debian or Ubuntu guards its own Python (PEP 668), pip works in a virtual environment alone."""
+    return (f'pip install {package}; where pip says externally-managed-environment: python3 -m venv '
+            f'--system-site-packages ~/shufflenet && ~/shufflenet/bin/pip install {package}, then run '
+            '~/shufflenet/bin/python -m shufflenet_ros.cli')
+
+
+REMEDIES = {
+    'onnx': "pip install 'shufflenet_ros[export]'",
+    'torch': "pip install 'shufflenet_ros[train]'",
+    'lightning_fabric': "pip install 'shufflenet_ros[train]'",
+    'rosbags': _from_pip('rosbags'),
+    'tqdm': _from_pip('tqdm'),
+    'rclpy': 'source a ROS 2 distribution, or run make setup in the clone',
+}
+
+
+def usage() -> str:
+    """The help text: every verb with one line, no verb loaded."""
+    lines = [f'  {verb:<13} {summary}' for verb, (_, summary) in VERBS.items()]
+    return '\n'.join([
+        'usage: shufflenet-ros VERB [options]', '', 'ShuffleNet on camera topics, bags and files.', '',
+        'verbs:', *lines, '',
+        'shufflenet-ros VERB --help tells more; shufflenet-ros --version tells the version.', ''])
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+
+def _fail(message: str, status: int = 2) -> int:
+    say(f'shufflenet-ros: error: {" ".join(message.split())}', to=sys.stderr)
+    return status
+
+
+def _run(verb: str, arguments: Sequence[str]) -> int:
+    module = importlib.import_module(VERBS[verb][0])
+    parser = _Parser(prog=f'shufflenet-ros {verb}', description=module.__doc__,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.add_arguments(parser)
+    status: int = module.run(parser.parse_args(arguments))
+    return status
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and give its exit status.
+
+    It is 0 where all is done, 1 where the verb says no or its output cannot be written, 2 for wrong usage or
+    input, and 130 after an interrupt.
+    """
+    prepare_streams()
+    try:
+        try:
+            return _main((sys.argv[1:] if argv is None else argv) or ['--help'])
+        finally:
+            flush_output()
+    except BrokenPipeError:
+        return 0  # the reader (head, a pager) has seen enough
+    except OutputError as error:
+        return _fail(str(error), status=1)
+
+
+def _main(argv: Sequence[str]) -> int:
+    verb, *arguments = argv
+    if verb in ('-h', '--help'):
+        say(*usage().splitlines())
+        return 0
+    if verb == '--version':
+        from shufflenet_ros import __version__
+        say(__version__)
+        return 0
+    if arguments and f'{verb} {arguments[0]}' in VERBS:
+        verb, arguments = f'{verb} {arguments[0]}', arguments[1:]
+    if verb not in VERBS:
+        return _fail(f'there is no verb {verb!r}; expected one of {", ".join(VERBS)}')
+    try:
+        return _run(verb, arguments)
+    except (BrokenPipeError, OutputError):
+        raise
+    except KeyboardInterrupt:
+        return 130
+    except WriteError as error:
+        return _fail(str(error), status=1)
+    except ModuleNotFoundError as error:
+        missing = (error.name or '').partition('.')[0]
+        if missing not in REMEDIES:
+            raise
+        return _fail(f'{verb} needs the Python module {missing}: {REMEDIES[missing]}')
+    except OSError as error:
+        return _fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))
+    except ShuffleNetError as error:
+        return _fail(str(error))
+

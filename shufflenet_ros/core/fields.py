@@ -1,0 +1,92 @@
+"""Typed fields of data from outside (cards, recipes, label files, tables), checked in one place."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shufflenet_ros.core.errors import ShuffleNetError
+from shufflenet_ros.core.reasons import printable
+
+
+class FieldError(ShuffleNetError):
+    """A field that cannot be used: `<field>: got <value>, expected <what>`. Readers add the file's name."""
+
+
+def shown(value: Any) -> str:
+    """A value for a message; containers by their size alone, since they can be nested without end."""
+    if value is None:
+        return 'nothing'
+    if isinstance(value, Mapping):
+        return f'an object of {len(value)}'
+    if isinstance(value, (list, set, tuple)) and len(value) > 4:
+        return f'a list of {len(value)}'
+    return printable(repr(value)[:200], 80)
+
+
+def invalid(where: str, got: Any, expected: str) -> FieldError:
+    """The error for a field's value."""
+    return FieldError(f'{printable(where, 100)}: got {shown(got)}, expected {expected}')
+
+
+def at(where: str, key: Any) -> str:
+    """The name of a field inside a section; '' is the outermost."""
+    return f'{where}.{key}' if where else str(key)
+
+
+def section(values: Any, where: str, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Any]:
+    """An object that has all required fields, and no others than these and the optional ones."""
+    known = [*required, *optional]
+    if not isinstance(values, dict):
+        raise invalid(where, values, f'an object with {", ".join(known)}')
+    for key in values:
+        if key not in known:
+            raise invalid(at(where, key), values[key], f'no such field; known are {", ".join(known)}')
+    for key in required:
+        if key not in values:
+            raise FieldError(f'{at(where, key)}: missing, but required: expected all of {", ".join(required)}')
+    return values
+
+
+def text(value: Any, where: str) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise invalid(where, value, 'a text that is not empty')
+    return value
+
+
+def choice(value: Any, where: str, choices: Sequence[str]) -> Any:
+    """One of a few texts."""
+    if not isinstance(value, str) or value not in choices:
+        raise invalid(where, value, f'one of {list(choices)}')
+    return value
+
+
+def number(value: Any, where: str, low: float, high: float) -> float:
+    """A number in [low, high]; true and false are none."""
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not good or not low <= value <= high:
+        raise invalid(where, value, f'a number in [{low:g}, {high:g}]')
+    return float(value)
+
+
+def integer(value: Any, where: str, low: int, high: int | float = math.inf) -> int:
+    """A whole number in [low, high], also one written as 3.0."""
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not good or not low <= value <= high or value != int(value):
+        upper = f' to {high}' if math.isfinite(high) else ' or more'
+        raise invalid(where, value, f'a whole number, {low}{upper}')
+    return int(value)
+
+
+def items(value: Any, where: str, most: int) -> list[Any]:
+    """A list of 1 to `most` items."""
+    if not isinstance(value, list) or not 1 <= len(value) <= most:
+        raise invalid(where, value, f'a list of 1 to {most} items')
+    return value
+
+
+def mapping(value: Any, where: str) -> dict[str, Any]:
+    """An object with fields of any name."""
+    if not isinstance(value, dict):
+        raise invalid(where, value, 'an object')
+    return value

@@ -1,0 +1,1 @@
+"""Labeled images behind one face: folders, tars and labeled bags; and a model's answers on them."""

@@ -1,0 +1,70 @@
+"""Which network a set of tensors belongs to, read from their shapes."""
+
+from dataclasses import replace
+
+from shufflenet_ros.importers.weights import Tensors, shape_of
+from shufflenet_ros.zoo.errors import ZooError
+from shufflenet_ros.zoo.registry import NETWORKS, Config
+from shufflenet_ros.zoo.shufflenet_v1 import STAGE2_CHANNELS, ShuffleNetV1Config
+from shufflenet_ros.zoo.shufflenet_v2 import CHANNELS, ShuffleNetV2Config
+
+_STAGES = ('stage2', 'stage3', 'stage4')
+_HEADLESS_LAST = 1024
+
+
+def infer(family: str, tensors: Tensors) -> Config:
+    """The configuration whose network has tensors of these shapes, by a name of the registry where it can.
+
+    A file without the linear layer gets 1000 classes, one without v2's last convolution the paper's width.
+
+    Raises:
+        ZooError: a tensor that tells a width is missing, or tells one that no network of ours has.
+    """
+    classes = shape_of(tensors, 'fc.weight', 2)[0] if 'fc.weight' in tensors else 1000
+    return replace(_v1(tensors) if family == 'shufflenet_v1' else _v2(tensors), classes=classes)
+
+
+def _v1(tensors: Tensors) -> ShuffleNetV1Config:
+    stem = shape_of(tensors, 'stem.0.weight', 4)[0]
+    mid = shape_of(tensors, 'stage2.0.compress.weight', 4)[0]
+    per_group = shape_of(tensors, 'stage2.0.expand.weight', 4)[1]
+    groups = mid // per_group
+    if mid % per_group or groups not in STAGE2_CHANNELS:
+        raise ZooError(f'stage2.0.expand takes {per_group} of {mid} channels a group: expected one of '
+                       f'{sorted(STAGE2_CHANNELS)} groups')
+    stages = tuple(shape_of(tensors, f'{stage}.1.expand.weight', 4)[0] for stage in _STAGES)
+    for stage, channels in zip(_STAGES, stages):
+        if channels % (4 * groups):
+            raise ZooError(
+                f'{stage} has {channels} channels: expected a multiple of {4 * groups}, as the bottleneck of '
+                f"a quarter is cut into {groups} groups; jaxony's g = 1 has 567 where the paper has 576, "
+                'which no network of ours can represent: use weights of another group count or code')
+    repeats = tuple(len({key.split('.')[1] for key in tensors if key.startswith(f'{stage}.')})
+                    for stage in _STAGES)
+    for variant in NETWORKS.values():
+        config = variant.config
+        if isinstance(config, ShuffleNetV1Config) and _is_plain(config) and (
+                config.groups, config.stem_channels, config.stage_channels, config.repeats
+        ) == (groups, stem, stages, repeats):
+            return config
+    return ShuffleNetV1Config(groups, stem=stem, stages=stages, repeats=repeats)
+
+
+def _is_plain(config: ShuffleNetV1Config) -> bool:
+    """Whether sizes alone set a configuration apart, no option."""
+    return config == ShuffleNetV1Config(config.groups, config.width, config.classes, config.stem,
+                                        config.stages, config.repeats)
+
+
+def _v2(tensors: Tensors) -> ShuffleNetV2Config:
+    stages = tuple(sum(shape_of(tensors, f'{stage}.0.{conv}.weight', 4)[0]
+                       for conv in ('branch1.2', 'branch2.5')) for stage in _STAGES)
+    if 'last.0.weight' in tensors:
+        channels = (*stages, shape_of(tensors, 'last.0.weight', 4)[0])
+    else:
+        known = [widths for widths in CHANNELS.values() if widths[:3] == stages]
+        channels = known[0] if known else (*stages, _HEADLESS_LAST)
+    for width, widths in CHANNELS.items():
+        if widths == channels:
+            return ShuffleNetV2Config(width)
+    return ShuffleNetV2Config(channels=channels)

@@ -1,0 +1,213 @@
+"""Weights out of an ONNX graph into one of our networks, verified by running both.
+
+The convolutions of the graph, in its order, are those of our network in the order of its execution; shape,
+stride and groups must agree one by one. That alone doesn't verify the wiring between them, so the original
+file and the network are then run on the same images.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from shufflenet_ros.backends.ort import OnnxRuntimeBackend
+from shufflenet_ros.backends.verify_in_subprocess import verify_in_subprocess
+from shufflenet_ros.bundles.bundle import Bundle
+from shufflenet_ros.core.card import Card
+from shufflenet_ros.core.preprocess import preprocess
+from shufflenet_ros.datasets.calibration import seeded_images
+from shufflenet_ros.importers.convert import ImportedNetwork
+from shufflenet_ros.importers.infer import infer
+from shufflenet_ros.importers.onnx_graph import Conv, OnnxLayers, read_layers
+from shufflenet_ros.zoo.backbone import Backbone
+from shufflenet_ros.zoo.errors import ZooError
+from shufflenet_ros.zoo.normalization import IMAGENET, Normalization, normalize
+from shufflenet_ros.zoo.registry import FAMILIES, NETWORKS, Config, build, config_of
+
+FLOAT_LIMIT = 1e-4
+SAMPLES = 32
+# An int8 graph rounds every activation, so its logits only resemble the float network's. Measured with the
+# ONNX zoo's: 0.993 when right, 0.95 with red and blue exchanged, at most 0.85 with a bias lost.
+INT8_CORRELATION = 0.97
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What running both on the same seeded images showed.
+
+    Attributes:
+        relative: largest difference of the logits, relative to the largest logit.
+        correlation: of all logits of all images.
+        top1: share of the images to which both give the same first class.
+    """
+
+    relative: float
+    correlation: float
+    top1: float
+    samples: int
+
+
+def import_onnx_weights(bundle: Bundle) -> tuple[ImportedNetwork, Agreement]:
+    """Fill the network that the bundle's card or shapes tell, and verify it against the file.
+
+    Raises:
+        ModelError: the file cannot be run.
+        ZooError: no network of ours has these convolutions, or it doesn't compute what the file computes.
+    """
+    what = str(bundle.path)
+    if not bundle.trusted:
+        verify_in_subprocess(bundle)
+    layers = read_layers(bundle.data, what)
+    model = build(_config(bundle.card, layers, what))
+    by = _fill(model, layers, bundle.card, what)
+    backend = OnnxRuntimeBackend(bundle)
+    agreement = compare(model.eval(), by, backend, bundle.card)
+    _judge(agreement, layers.quantized, what)
+    return ImportedNetwork(model, 'onnx', by, bundle.card.input.crop), agreement
+
+
+def _config(card: Card, layers: OnnxLayers, what: str) -> Config:
+    classes = len(layers.fc_weight)
+    if card.network_config:
+        return config_of(dict(card.network_config), classes)
+    if card.network in NETWORKS:
+        return config_of(card.network, classes)
+    return replace(_config_by_shapes(layers, what), classes=classes)
+
+
+def _config_by_shapes(layers: OnnxLayers, what: str) -> Config:
+    """The configuration of the ShuffleNet with as many convolutions, read from their shapes."""
+    counts = {}
+    for family in ('shufflenet_v1', 'shufflenet_v2'):
+        config_type, _ = FAMILIES[family]
+        with torch.device('meta'):
+            order = _execution(build(config_type()))
+        counts[family] = len(order)
+        if len(order) == len(layers.convs):
+            tensors = {f'{name}.weight': torch.from_numpy(conv.weight)
+                       for (name, _, _), conv in zip(order, layers.convs)}
+            return infer(family, tensors | {'fc.weight': torch.from_numpy(layers.fc_weight)})
+    raise ZooError(f'{what}: has {len(layers.convs)} convolutions: expected as many as a network of ours has '
+                   f'({", ".join(f"{family} {count}" for family, count in counts.items())}), or a card with '
+                   'network_config')
+
+
+@torch.no_grad()
+def _execution(model: Backbone) -> list[tuple[str, nn.Conv2d, nn.BatchNorm2d | None]]:
+    """Name and module of each convolution in the order of execution, with the BN that runs after it."""
+    order: list[tuple[str, nn.Conv2d, nn.BatchNorm2d | None]] = []
+    names = {module: name for name, module in model.named_modules()}
+
+    def note(module: nn.Module, _inputs: Any, _output: Any) -> None:
+        if isinstance(module, nn.Conv2d):
+            order.append((names[module], module, None))
+        elif isinstance(module, nn.BatchNorm2d):
+            order[-1] = (*order[-1][:2], module)
+
+    kinds = (nn.Conv2d, nn.BatchNorm2d)
+    hooks = [module.register_forward_hook(note) for module in model.modules() if isinstance(module, kinds)]
+    try:
+        model.eval()(torch.zeros(1, 3, 64, 64, device=model.first_conv.weight.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return order
+
+
+@torch.no_grad()
+def _fill(model: Backbone, layers: OnnxLayers, card: Card, what: str) -> Normalization:
+    """Copy all weights; what the network then takes."""
+    order = _execution(model)
+    if len(order) != len(layers.convs):
+        raise ZooError(f'{what}: has {len(layers.convs)} convolutions: expected {len(order)}, as '
+                       f'{card.network} has; correct the card')
+    for (name, conv, norm), source in zip(order, layers.convs):
+        ours = (tuple(conv.weight.shape), conv.stride[0], conv.groups)
+        theirs = (source.weight.shape, source.stride, source.groups)
+        if ours != theirs:
+            raise ZooError(f'{what}: the convolution for {name} has shape, stride and groups {theirs}: '
+                           f'expected {ours}; the graph is of another network or order, export it from '
+                           'the original')
+        _fill_conv(conv, norm, source, f'{what}: {name}')
+    if tuple(model.fc.weight.shape) != layers.fc_weight.shape or len(layers.fc_bias) != len(layers.fc_weight):
+        raise ZooError(f'{what}: its linear layer has shapes {layers.fc_weight.shape} and '
+                       f'{layers.fc_bias.shape}: expected {tuple(model.fc.weight.shape)} and a bias; use '
+                       'another network')
+    model.fc.weight.copy_(torch.from_numpy(layers.fc_weight))
+    model.fc.bias.copy_(torch.from_numpy(layers.fc_bias))
+    return _unfold_input(model.first_conv, layers, card)
+
+
+def _fill_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, source: Conv, what: str) -> None:
+    conv.weight.copy_(torch.from_numpy(source.weight))
+    bias = torch.from_numpy(source.bias)
+    if norm is None:
+        if conv.bias is None or source.norm is not None:
+            raise ZooError(f'{what} has a BN in one of the two networks alone: expected the same in both; '
+                           'the graph is of another network')
+        conv.bias.copy_(bias)
+    elif source.norm is None:
+        # BN that does nothing but add the bias: (x - 0) / sqrt(1 + eps) * sqrt(1 + eps) + bias
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1)
+        norm.weight.fill_((1 + norm.eps) ** 0.5)
+        norm.bias.copy_(bias)
+    else:
+        norm.weight.copy_(torch.from_numpy(source.norm.weight))
+        norm.bias.copy_(torch.from_numpy(source.norm.bias))
+        norm.running_mean.copy_(torch.from_numpy(source.norm.mean) - bias)
+        norm.running_var.copy_(torch.from_numpy(source.norm.var) + (source.norm.eps - norm.eps))
+
+
+def _unfold_input(stem: nn.Conv2d, layers: OnnxLayers, card: Card) -> Normalization:
+    """Turn the first convolution's input into normalized RGB, and say what normalizes it.
+
+    A graph that takes bytes has 1 / (255 std) in its first weights. Which std is not to be seen any more,
+    and any will do as long as weights and normalization agree; ImageNet's is what training here uses.
+    """
+    spec = card.input
+    if spec.dtype == 'uint8':
+        mean = np.zeros(3) if layers.mean is None else layers.mean / 255
+        std = np.array(IMAGENET.std)
+        if spec.color == 'bgr':
+            std = std[::-1]
+        stem.weight.mul_(torch.tensor(255 * std.copy(), dtype=torch.float32)[None, :, None, None])
+    else:
+        mean, std = (np.array(values) / (255 * spec.scale) for values in (spec.mean, spec.std))
+    if spec.color == 'bgr':
+        stem.weight.copy_(stem.weight.flip(1))
+        mean, std = mean[::-1], std[::-1]
+    # a mean out of a graph is a float32: 0.485 comes back as 0.485000014
+    r, g, b = (float(f'{value:.7g}') for value in mean)
+    sr, sg, sb = (float(value) for value in std)
+    return Normalization((r, g, b), (sr, sg, sb))
+
+
+@torch.no_grad()
+def compare(model: Backbone, by: Normalization, backend: OnnxRuntimeBackend, card: Card) -> Agreement:
+    """Run the file with its own preprocessing, and the network with ours, on seeded images."""
+    whole = replace(card.input, crop=1.0)
+    theirs, ours = [], []
+    for image in seeded_images(card.input.size, SAMPLES):
+        theirs.append(backend.run(preprocess(image, whole)).logits)
+        ours.append(model(normalize(torch.from_numpy(image.pixels)[None], by))[0].numpy())
+    a, b = np.stack(theirs).astype(np.float64), np.stack(ours).astype(np.float64)
+    return Agreement(
+        relative=float(np.abs(a - b).max() / max(1e-12, np.abs(a).max())),
+        correlation=float(np.corrcoef(a.ravel(), b.ravel())[0, 1]),
+        top1=float(np.mean(a.argmax(1) == b.argmax(1))), samples=SAMPLES)
+
+
+def _judge(agreement: Agreement, quantized: bool, what: str) -> None:
+    if quantized and not agreement.correlation >= INT8_CORRELATION:
+        raise ZooError(f"{what}: the float network's logits correlate with the file's by "
+                       f'{agreement.correlation:.3f}: expected at least {INT8_CORRELATION}; the graph is '
+                       'wired in another way than any network of ours')
+    if not quantized and not agreement.relative <= FLOAT_LIMIT:
+        raise ZooError(f"{what}: the network's logits differ from the file's by {agreement.relative:.1e} of "
+                       f'the largest: expected at most {FLOAT_LIMIT:.0e}; the graph is wired in another way '
+                       'than any network of ours')
+
+

@@ -1,1 +1,0 @@
-"""Offline tools behind the command `shufflenet-ros`: no ROS, no torch."""

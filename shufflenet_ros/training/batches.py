@@ -1,0 +1,150 @@
+"""Augmented batches, each found by epoch and step alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from shufflenet_ros.training.augment import (
+    COLOR_NUMBERS,
+    CROP_NUMBERS,
+    color_jitter,
+    crop_flip,
+    cutmix,
+    mixup,
+)
+from shufflenet_ros.training.data import ImageSet
+from shufflenet_ros.training.recipe import Recipe
+from shufflenet_ros.zoo.errors import ZooError
+from shufflenet_ros.zoo.normalization import Normalization, normalize
+
+# A set goes to the GPU as a whole where it takes at most this share of the memory that is free.
+GPU_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns.
+
+    Attributes:
+        x: (N, 3, px, px) float32, normalized, channels last.
+        target: (N, C) float32, the labels as distributions.
+        teacher: (N, C) float32, the teacher's softened answers, or None without a teacher.
+    """
+
+    x: torch.Tensor
+    target: torch.Tensor
+    teacher: torch.Tensor | None
+
+
+class Batches:
+    """A set's batches on one device, which may share each of them with others.
+
+    Attributes:
+        steps: batches an epoch; what does not fill one is left for another epoch's order.
+    """
+
+    def __init__(self, data: ImageSet, recipe: Recipe, by: Normalization, device: torch.device,
+                 teacher: np.ndarray | None = None, rank: int = 0, world: int = 1):
+        """Keep the set at hand.
+
+        Args:
+            teacher: (N, C) logits for the set's images.
+
+        Raises:
+            ZooError: the set is smaller than a batch, a batch cannot be shared evenly, or the teacher's
+                logits are of another set.
+        """
+        count = len(data.targets)
+        if count < recipe.batch:
+            raise ZooError(f'batch is {recipe.batch}: expected at most the {count} images of the training '
+                           f'set; --set batch={max(1, count // 4)}')
+        if recipe.batch == world and not recipe.frozen:
+            raise ZooError(f'batch is {recipe.batch} for {world} processes: expected at least two images '
+                           'each, as BN learns from their spread; --set frozen=norms learns from one')
+        if recipe.batch % world:
+            raise ZooError(f'batch is {recipe.batch}: expected a multiple of the {world} processes that '
+                           'share it')
+        if teacher is not None and teacher.shape != (count, len(data.labels)):
+            raise ZooError(f"the teacher's logits are of shape {teacher.shape}: expected "
+                           f'{(count, len(data.labels))}, as the training set has it')
+        self._data, self._recipe, self._by, self._device = data, recipe, by, device
+        self._teacher, self._rank, self._world = teacher, rank, world
+        self.steps = count // recipe.batch
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+        self._resident = self._to_gpu()
+
+    def _to_gpu(self) -> torch.Tensor | None:
+        if self._device.type != 'cuda':
+            return None
+        free, _ = torch.cuda.mem_get_info(self._device)
+        if self._data.images.nbytes > GPU_SHARE * free:
+            return None
+        return torch.from_numpy(np.ascontiguousarray(self._data.images)).to(self._device)
+
+    def _chosen(self, epoch: int, step: int) -> np.ndarray:
+        if self._order[0] != epoch:
+            rng = np.random.default_rng([self._recipe.seed, epoch])
+            self._order = epoch, rng.permutation(len(self._data.targets))
+        size = self._recipe.batch
+        return self._order[1][step * size:(step + 1) * size]
+
+    def _pixels(self, chosen: np.ndarray) -> torch.Tensor:
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(chosen).to(self._device)]
+        # In the order of the file, so that a set that is larger than the memory is read forwards.
+        forwards = np.argsort(chosen)
+        pixels = np.empty((len(chosen), *self._data.images.shape[1:]), np.uint8)
+        pixels[forwards] = self._data.images[chosen[forwards]]
+        return torch.from_numpy(pixels).to(self._device, non_blocking=True)
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """This device's share of a batch."""
+        recipe = self._recipe
+        rng = np.random.default_rng([recipe.seed, epoch, step])
+        rand = torch.from_numpy(rng.random((recipe.batch, CROP_NUMBERS + COLOR_NUMBERS), np.float32))
+        mine = slice(self._rank * recipe.batch // self._world, (self._rank + 1) * recipe.batch // self._world)
+        chosen, rand = self._chosen(epoch, step)[mine], rand[mine]
+        x = normalize(self._pixels(chosen), self._by)
+        x = crop_flip(x, recipe.px_at(epoch), recipe.crop_scale, recipe.turns, rand[:, :CROP_NUMBERS])
+        x = color_jitter(x, recipe.color, rand[:, CROP_NUMBERS:])
+        x, targets = self._mixed(x, self._targets(chosen), rng)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return Batch(x, targets[0], targets[1] if len(targets) > 1 else None)
+
+    def _targets(self, chosen: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """The labels as distributions, and the teacher's where there is one."""
+        classes, smoothing = len(self._data.labels), self._recipe.label_smoothing
+        hard = F.one_hot(torch.from_numpy(self._data.targets[chosen]), classes).float()
+        labels = (hard * (1 - smoothing) + smoothing / classes).to(self._device)
+        if self._teacher is None:
+            return (labels,)
+        logits = torch.from_numpy(self._teacher[chosen]).to(self._device).float()
+        return labels, (logits / self._recipe.temperature).softmax(1)
+
+    def _mixed(self, x: torch.Tensor, targets: tuple[torch.Tensor, ...], rng: np.random.Generator
+               ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        alphas = {name: alpha for name, alpha in
+                  (('mixup', self._recipe.mixup), ('cutmix', self._recipe.cutmix)) if alpha > 0}
+        if not alphas:
+            return x, targets
+        kind = sorted(alphas)[rng.integers(len(alphas))]
+        share, center = float(rng.beta(alphas[kind], alphas[kind])), tuple(rng.random(2))
+        return mixup(x, targets, share) if kind == 'mixup' else cutmix(x, targets, share, center)
+
+
+def loss_of(logits: torch.Tensor, batch: Batch, recipe: Recipe) -> torch.Tensor:
+    """Cross entropy with the labels, and with the teacher's answers where there are some.
+
+    The teacher's part is scaled by T^2, so that its gradient keeps its size at any temperature (Hinton et
+    al. 2015, section 2).
+
+    Args:
+        logits: (N, C).
+    """
+    labels = F.cross_entropy(logits, batch.target)
+    if batch.teacher is None:
+        return labels
+    softened = F.cross_entropy(logits / recipe.temperature, batch.teacher) * recipe.temperature**2
+    return (1 - recipe.distill_weight) * labels + recipe.distill_weight * softened

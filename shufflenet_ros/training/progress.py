@@ -1,0 +1,104 @@
+"""What a run tells while it goes: progress with the time left, a log, TensorBoard, curves."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from shufflenet_ros.core.console import say
+from shufflenet_ros.core.files import replacing, write_whole
+from shufflenet_ros.training.recipe import Recipe
+
+_SECONDS_BETWEEN_LINES = 30  # where stderr is a file, not a terminal
+
+
+class Report:
+    """The voice of one run; of several processes only the first has one.
+
+    log.jsonl has one line an epoch and is written anew from the checkpoint's history, so an interruption
+    neither loses nor doubles a line.
+    """
+
+    def __init__(self, out: Path, recipe: Recipe, steps: int, epoch: int, step: int):
+        """Open the files.
+
+        Args:
+            steps: an epoch.
+            epoch, step: where the run stands.
+        """
+        # An epoch of small images is quicker: work is counted in pixels, for the time left to be right.
+        self._work = [steps * recipe.px_at(e)**2 for e in range(recipe.epochs)]
+        self._out, self._recipe, self._steps = out, recipe, steps
+        done = sum(self._work[:epoch]) + step * recipe.px_at(epoch)**2
+        self._bar = tqdm(
+            total=sum(self._work), initial=done, file=sys.stderr, desc=self._place(epoch),
+            mininterval=0.5 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
+            bar_format='{desc} {percentage:.1f}% of the run, {elapsed} gone, {remaining} left{postfix}')
+        self._board = _board(out, epoch * steps + step)
+
+    def _place(self, epoch: int) -> str:
+        return f'epoch {epoch + 1}/{self._recipe.epochs}'
+
+    def step(self, epoch: int, step: int, loss: float, mean: float, rate: float) -> None:
+        """After each step; the mean is of the epoch's losses until now."""
+        self._bar.set_postfix_str(f'loss {mean:.3f}', refresh=False)
+        self._bar.set_description_str(self._place(epoch), refresh=False)
+        self._bar.update(self._recipe.px_at(epoch)**2)
+        if self._board and step % 10 == 0:
+            at = epoch * self._steps + step
+            self._board.add_scalar('loss', loss, at)
+            self._board.add_scalar('learning_rate', rate, at)
+
+    def epoch(self, history: Sequence[dict[str, Any]]) -> None:
+        """After each epoch: its line, and the curves until now."""
+        last = history[-1]
+        write_whole(self._out / 'log.jsonl', ''.join(json.dumps(line) + '\n' for line in history).encode())
+        self._bar.write(json.dumps(last), file=sys.stderr)
+        if self._board:
+            for key in ('val_top1', 'val_top5'):
+                self._board.add_scalar(key, last[key], last['epoch'] * self._steps)
+        draw_curves(history, self._recipe.name, self._out / 'curves.png')
+
+    def close(self) -> None:
+        """Flush everything."""
+        self._bar.close()
+        if self._board:
+            self._board.close()
+
+
+def _board(out: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError:
+        say('no TensorBoard files: pip install tensorboard', to=sys.stderr)
+        return None
+    return SummaryWriter(str(out / 'tensorboard'), purge_step=step)
+
+
+def draw_curves(history: Sequence[dict[str, Any]], title: str, path: Path) -> None:
+    """Loss and validation accuracy over the epochs, as an image; nothing without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        say('no curves.png: pip install matplotlib', to=sys.stderr)
+        return
+    figure = Figure(figsize=(8, 3.2), layout='constrained')
+    FigureCanvasAgg(figure)
+    loss, top = figure.subplots(1, 2)
+    epochs = [line['epoch'] for line in history]
+    loss.plot(epochs, [line['loss'] for line in history], '.-', color='#333333')
+    loss.set_title('training loss')
+    for key, name, color in (('val_top1', 'top-1', '#0b6e99'), ('val_top5', 'top-5', '#c77700')):
+        top.plot(epochs, [100 * line[key] for line in history], '.-', color=color, label=name)
+    top.set_title('validation accuracy, %')
+    top.legend(frameon=False)
+    for axes in (loss, top):
+        axes.set_xlabel('epoch')
+        axes.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=9)
+    with replacing(path) as draft:
+        figure.savefig(draft, dpi=120)

@@ -1,0 +1,220 @@
+"""Row C2 and cards: the hash before everything, the card by its order, errors that tell what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onnx_models import LABELS, card, classifier, good, write
+
+from shufflenet_ros.bundles import bundle as bundle_module
+from shufflenet_ros.bundles import onnx_file
+from shufflenet_ros.bundles.bundle import open_bundle
+from shufflenet_ros.bundles.errors import ModelError
+from shufflenet_ros.bundles.index import read_index, write_index
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def test_c2_every_flipped_bit_is_refused_before_the_file_is_read(tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    path = good(tmp_path)
+    data = path.read_bytes()
+    right = hashlib.sha256(data).hexdigest()
+    assert open_bundle(str(path), sha256=right).sha256 == right
+
+    def never(data: bytes) -> onnx_file.OnnxFacts:
+        raise AssertionError('the content was looked at before its hash')
+    monkeypatch.setattr(bundle_module, 'read_facts', never)
+    for bit in random.Random(1).sample(range(8 * len(data)), 256):
+        path.write_bytes(flipped(data, bit))
+        with pytest.raises(ModelError, match=f'expected sha256 {right}, got [0-9a-f]{{64}}; '):
+            open_bundle(str(path), sha256=right)
+
+
+@pytest.mark.parametrize('size', [1, 100, -1])
+def test_c2_truncated_is_refused(size: int, tmp_path: Path) -> None:
+    path = good(tmp_path)
+    right = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ModelError, match=f'expected sha256 {right}'):
+        open_bundle(str(path), sha256=right)
+
+
+@pytest.mark.parametrize('sha256', ['abc', 'G' * 64, 'A' * 64, ' ' + 'a' * 64])
+def test_c2_a_hash_that_is_none_is_said_so(sha256: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match='expected a sha256 of 64 hexadecimal digits'):
+        open_bundle(str(good(tmp_path)), sha256=sha256)
+
+
+@pytest.fixture
+def cache(no_cache: Path) -> Path:
+    folder = no_cache / 'shufflenet_ros' / 'models'
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize('by_path', [False, True])
+def test_c2_the_index_holds_by_name_and_by_path(by_path: bool, cache: Path) -> None:
+    path = good(cache)
+    write_index(cache)
+    asked = str(path) if by_path else 'small'
+    assert open_bundle(asked).trusted
+    path.write_bytes(flipped(path.read_bytes(), 999))
+    with pytest.raises(ModelError, match=r'expected sha256 .* it differs from its index'):
+        open_bundle(asked)
+
+
+def test_only_an_index_of_ours_makes_a_file_trusted(cache: Path, tmp_path: Path) -> None:
+    path = good(tmp_path)
+    write_index(tmp_path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert not open_bundle(str(path), sha256=digest).trusted, (
+        "an index beside a stranger's file verifies nothing"
+    )
+    good(cache)
+    assert not open_bundle('small').trusted
+    write_index(cache)
+    assert open_bundle('small').trusted
+    assert open_bundle(str(path)).trusted, 'the same bytes elsewhere'
+
+
+def test_the_card_comes_from_option_sidecar_file_in_this_order(tmp_path: Path) -> None:
+    path = good(tmp_path, 'inside')
+    opened = open_bundle(str(path))
+    assert (opened.card.name, opened.card_from) == ('inside', 'in the file')
+    sidecar = tmp_path / 'inside.onnx.card.json'
+    sidecar.write_text(json.dumps(card(name='sidecar')))
+    opened = open_bundle(str(path))
+    assert (opened.card.name, opened.card_from) == ('sidecar', str(sidecar))
+    option = tmp_path / 'option.json'
+    option.write_text(json.dumps(card(name='option')))
+    opened = open_bundle(str(path), str(option))
+    assert (opened.card.name, opened.card_from) == ('option', str(option))
+
+
+def test_a_packaged_card_is_found_by_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / 'bare.onnx', classifier())
+    packaged = tmp_path / 'cards'
+    packaged.mkdir()
+    (packaged / 'bare.json').write_text(json.dumps(card(name='packaged')))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (packaged / 'index.json').write_text(json.dumps({digest: 'bare.json'}))
+    monkeypatch.setattr(bundle_module, '_PACKAGED', packaged)
+    assert open_bundle(str(path)).card_from == 'packaged bare.json'
+    path.write_bytes(path.read_bytes() + b'\x2a\x00')
+    with pytest.raises(ModelError, match='expected a card'):
+        open_bundle(str(path))
+
+
+def test_no_card_says_how_to_give_one(tmp_path: Path) -> None:
+    path = write(tmp_path / 'bare.onnx', classifier())
+    with pytest.raises(ModelError, match=r'expected a card .* got none; write bare.onnx.card.json .*--card'):
+        open_bundle(str(path))
+
+
+@pytest.mark.parametrize(
+    ('kind', 'cause'), [('fifo', 'a FIFO'), ('zero', 'character device'), ('big', 'at most 1048576')]
+)
+def test_a_sidecar_is_read_as_carefully_as_a_model(kind: str, cause: str, tmp_path: Path) -> None:
+    path = good(tmp_path)
+    sidecar = tmp_path / 'small.onnx.card.json'
+    if kind == 'fifo':
+        os.mkfifo(sidecar)
+    elif kind == 'zero':
+        sidecar.symlink_to('/dev/zero')
+    else:
+        sidecar.write_bytes(b' ' * ((1 << 20) + 1))
+    with pytest.raises(ModelError, match=cause):
+        open_bundle(str(path))
+
+
+BAD_CARDS: list[tuple[bytes | dict[str, Any], str]] = [
+    (b'', 'got 0 bytes'),
+    (b'[' * 100_000, 'lie in each other'),
+    (b'\xff\xfe{}', 'not JSON'),
+    (b'[]', 'expected an object'),
+    (json.dumps(card()).encode() + b'\x80', 'not JSON'),
+    (json.dumps(card()).encode('latin-1').replace(b'thing 0', b'th\xeeng'), 'not JSON'),
+    (card(schema=2), 'schema'),
+    (card(name=None), 'card field name'),
+    (card(extra=1), 'card field extra'),
+    (card(labels=[]), 'labels'),
+    (card(labels=['a', 'a', 'b', 'c']), r'labels\[1\].*each name once'),
+    (card(labels=['', 'b', 'c', 'd']), r'labels\[0\].*not empty'),
+    (card(labels='abcd'), 'labels'),
+    (card(labels=['a', 'b', 3, 'd']), r'labels\[2\]'),
+    (card(labels=['a', 'b\nc', 'd', 'e']), r'labels\[1\].*control'),
+    (card(labels=['a', 'b', 'c\ud800', 'e']), r'labels\[2\]'),
+    (card(labels=['a\0', 'b', 'c', 'e']), r'labels\[0\]'),
+    (
+        card(outputs={'logits': 'logits', 'embedding': 'features'}, embedding={'dim': 0, 'layer': 'f'}),
+        'embedding.dim',
+    ),
+    (card(embedding={'dim': '6', 'layer': 'f'}), 'embedding.dim'),
+    (card(embedding={'dim': 6}), 'embedding.layer'),
+    (card(variants=[{'file': 3, 'sha256': 'a', 'precision': 'int8'}]), r'variants\[0\].file'),
+    (card(variants=[{'file': '', 'sha256': 'a', 'precision': 'int8'}]), r'variants\[0\].file'),
+    (card(input={**card()['input'], 'size': [0, 8]}), 'input.size'),
+    (card(input={**card()['input'], 'std': [0, 1, 1]}), 'input.std'),
+    (card(input={**card()['input'], 'mean': [float('nan'), 1, 1]}), 'input.mean'),
+    (card(input={**card()['input'], 'colour': 'rgb'}), 'input.colour'),
+]
+
+
+@pytest.mark.parametrize(('values', 'cause'), BAD_CARDS)
+def test_c3_a_card_that_cannot_be_used_names_file_and_field(values: bytes | dict[str, Any], cause: str,
+                                                           tmp_path: Path) -> None:
+    path = good(tmp_path)
+    other = tmp_path / 'card.json'
+    other.write_bytes(values if isinstance(values, bytes) else json.dumps(values).encode())
+    with pytest.raises(ModelError, match=cause) as refused:
+        open_bundle(str(path), str(other))
+    assert str(other) in str(refused.value)
+
+
+def test_the_bytes_are_the_hashed_ones(tmp_path: Path) -> None:
+    opened = open_bundle(str(good(tmp_path)))
+    assert hashlib.sha256(opened.data).hexdigest() == opened.sha256
+    assert opened.card.labels == tuple(LABELS)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        '[]',
+        '{"schema": 2, "models": {}}',
+        '{"schema": 1, "models": {"a": {}}}',
+        '{"schema": 1, "models": {"a": {"file": "../a", "sha256": "' + 'a' * 64 + '", "size": 3}}}',
+        '{"schema": 1, "models": []}',
+    ],
+)
+def test_an_index_that_is_none_is_refused_and_trusts_nothing(text: str, cache: Path, tmp_path: Path) -> None:
+    (cache / 'index.json').write_text(text)
+    with pytest.raises(ModelError, match=r'expected|content'):
+        read_index(cache)
+    assert not open_bundle(str(good(tmp_path))).trusted
+
+
+def test_write_index_needs_cards_and_single_names(tmp_path: Path) -> None:
+    good(tmp_path, 'b')
+    good(tmp_path, 'a')
+    entries = write_index(tmp_path)
+    assert list(entries) == ['a', 'b'] and read_index(tmp_path) == entries
+    write(tmp_path / 'c.onnx', classifier(), card(name='a'))
+    with pytest.raises(ModelError, match='one file a name'):
+        write_index(tmp_path)
+    write(tmp_path / 'c.onnx', classifier())
+    with pytest.raises(ModelError, match='a card in its metadata'):
+        write_index(tmp_path)
+    assert read_index(tmp_path) == entries, 'a refusal leaves the old index'

@@ -1,0 +1,94 @@
+"""Names and paths: the order of the places, and an error that tells where it looked."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+import pytest
+from onnx_models import good
+
+from shufflenet_ros.bundles import locate
+from shufflenet_ros.bundles.errors import ModelError
+from shufflenet_ros.bundles.index import write_index
+
+SHARE = Path('share', 'shufflenet_ros', 'models')
+
+
+@pytest.fixture
+def machine(tmp_path: Path, no_cache: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """A machine with every kind of place, each empty."""
+    folders = {
+        'source tree': tmp_path / 'clone' / 'models', 'ament': tmp_path / 'ws' / SHARE,
+        'installed': tmp_path / 'prefix' / SHARE, 'cache': no_cache / 'shufflenet_ros' / 'models',
+    }
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    (tmp_path / 'clone' / 'package.xml').touch()
+    monkeypatch.setattr(locate, '_PACKAGE', tmp_path / 'clone' / 'shufflenet_ros')
+    monkeypatch.setenv('AMENT_PREFIX_PATH', f'/nowhere:{tmp_path / "ws"}')
+    monkeypatch.setattr(sysconfig, 'get_path', lambda name: str(tmp_path / 'prefix'))
+    return folders
+
+
+def test_the_first_place_that_knows_the_name_wins(machine: dict[str, Path]) -> None:
+    for kind in reversed(machine):
+        path = good(machine[kind])
+        found = locate.find('small')
+        assert (found.path, found.place and found.place.kind) == (path, kind)
+
+
+def test_a_name_is_the_indexes_or_the_files(machine: dict[str, Path]) -> None:
+    good(machine['cache'], 'listed').rename(machine['cache'] / 'other-file.onnx')
+    write_index(machine['cache'])
+    assert locate.find('listed').path.name == 'other-file.onnx'
+    assert locate.find('listed').entry
+    good(machine['cache'], 'loose')
+    assert locate.find('loose').entry is None
+    with pytest.raises(ModelError, match=r"there are .*'listed', 'loose'"):
+        locate.find('other-file')
+
+
+def test_an_unknown_name_tells_the_names_and_the_places(machine: dict[str, Path]) -> None:
+    good(machine['ament'], 'walker')
+    with pytest.raises(ModelError) as refused:
+        locate.find('runner')
+    text = str(refused.value)
+    assert "'runner'" in text and "'walker'" in text
+    assert all(str(folder) in text for folder in machine.values())
+
+
+@pytest.mark.parametrize('name', ['', '..', '.hidden', 'a b', 'a\nb', 'x' * 300, '-x', '~', '%s'])
+def test_what_is_neither_name_nor_path_is_refused(name: str, machine: dict[str, Path]) -> None:
+    with pytest.raises(ModelError, match='expected a name or the path of an ONNX file'):
+        locate.find(name)
+
+
+def test_a_path_into_a_place_is_held_to_its_index(machine: dict[str, Path], tmp_path: Path) -> None:
+    path = good(machine['cache'])
+    write_index(machine['cache'])
+    (tmp_path / 'link').symlink_to(machine['cache'])
+    assert locate.find(str(path)).entry
+    assert locate.find(str(tmp_path / 'link' / path.name)).entry
+    assert locate.find(str(good(tmp_path))).entry is None
+
+
+def test_a_file_here_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert locate.find('small.onnx').path == Path('small.onnx')
+
+
+def test_outside_a_source_tree_there_is_no_such_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = tmp_path / 'prefix' / 'lib' / 'python3.11' / 'site-packages' / 'shufflenet_ros'
+    monkeypatch.setattr(locate, '_PACKAGE', package)
+    assert 'source tree' not in {place.kind for place in locate.places()}
+    assert tmp_path / 'prefix' / SHARE in {place.folder for place in locate.places()}
+
+
+def test_no_home_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv('HOME', raising=False)
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+    assert locate.places()

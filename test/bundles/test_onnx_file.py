@@ -1,0 +1,248 @@
+"""The walk over an ONNX file: the same facts as the onnx package, no byte believed, one file only."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from onnx_models import CARD_KEY, card, classifier, good, value, weights, write
+
+from shufflenet_ros.bundles import onnx_file
+from shufflenet_ros.bundles.bundle import open_bundle
+from shufflenet_ros.bundles.errors import ModelError
+from shufflenet_ros.bundles.onnx_file import read_facts
+
+
+def same_as_onnx(data: bytes) -> None:
+    proto = onnx.load_from_string(data)
+    facts = read_facts(data)
+    assert facts.ir_version == proto.ir_version
+    assert facts.opsets == {entry.domain: entry.version for entry in proto.opset_import}
+    assert facts.metadata == {entry.key: entry.value for entry in proto.metadata_props}
+
+
+@pytest.mark.parametrize('ir', [7, 8, 300])
+def test_facts_are_the_onnx_packages(tmp_path: Path, ir: int) -> None:
+    path = write(tmp_path / 'm.onnx', classifier(opset=17, ir=ir), card(name='größer'))
+    same_as_onnx(path.read_bytes())
+    assert 'größer' in read_facts(path.read_bytes()).metadata[CARD_KEY].encode().decode('unicode_escape')
+
+
+def test_facts_of_the_public_int8_file(shared_data: Path) -> None:
+    data = (shared_data / 'shufflenet_v2_x1_0_int8.onnx').read_bytes()
+    same_as_onnx(data)
+    assert read_facts(data).opsets[''] == 12
+
+
+def test_cut_at_every_byte_it_is_refused_or_whole(tmp_path: Path) -> None:
+    data = good(tmp_path).read_bytes()
+    for end in range(len(data)):
+        try:
+            read_facts(data[:end])
+        except ModelError as error:
+            assert 'expected an ONNX model' in str(error)
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_are_refused_or_read(data: bytes) -> None:
+    try:
+        read_facts(data)
+    except ModelError as error:
+        assert 'expected' in str(error)
+
+
+@given(st.data())
+def test_flipped_bytes_are_refused_or_read(data: st.DataObject) -> None:
+    original = bytearray(classifier().SerializeToString())
+    for _ in range(data.draw(st.integers(1, 5))):
+        original[data.draw(st.integers(0, len(original) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        read_facts(bytes(original))
+    except ModelError as error:
+        assert 'expected' in str(error)
+
+
+@pytest.mark.parametrize(('data', 'cause'), [
+    (b'\x08\x08', 'no graph'), (b'\x3a\x00', 'no IR version'), (b'\x3a\x7f', '127 bytes are announced'),
+    (b'\x0b', 'wire type 3'), (b'\x08' + b'\xff' * 20, 'cut or too long'), (b'PK\x03\x04 a zip', 'wire type'),
+    (b'<!DOCTYPE html><html>', 'wire type'),
+])
+def test_what_is_no_onnx_says_why(data: bytes, cause: str) -> None:
+    with pytest.raises(ModelError, match=cause):
+        read_facts(data)
+
+
+def test_more_fields_than_any_model_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_file, 'MAX_FIELDS', 1000)
+    with pytest.raises(ModelError, match='more than 1000 fields'):
+        read_facts(b'\x08\x08' * 1001)
+
+
+def external(location: str) -> TensorProto:
+    tensor = TensorProto(
+        name='w1', data_type=TensorProto.FLOAT, dims=[3, 6], data_location=TensorProto.EXTERNAL
+    )
+    tensor.external_data.add(key='location', value=location)
+    return tensor
+
+
+def with_weights(tensor: TensorProto) -> onnx.ModelProto:
+    proto = classifier()
+    keep = [t for t in proto.graph.initializer if t.name != tensor.name]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend([*keep, tensor])
+    return proto
+
+
+@pytest.mark.parametrize('how', ['inside', 'parent', 'absolute', 'symlink', 'hardlink'])
+def test_c6_external_data_is_refused(how: str, tmp_path: Path) -> None:
+    folder = tmp_path / 'models'
+    folder.mkdir()
+    secret = tmp_path / 'secret.bin'
+    secret.write_bytes(weights()['w1'].tobytes())
+    location = {'parent': '../secret.bin', 'absolute': str(secret)}.get(how, 'w.bin')
+    if how == 'inside':
+        (folder / 'w.bin').write_bytes(secret.read_bytes())
+    elif how == 'symlink':
+        (folder / 'w.bin').symlink_to(secret)
+    elif how == 'hardlink':
+        (folder / 'w.bin').hardlink_to(secret)
+    path = write(folder / 'm.onnx', with_weights(external(location)), card())
+    with pytest.raises(
+        ModelError, match='expected a model in one file, got weights as external data'
+    ) as refused:
+        open_bundle(str(path))
+    assert str(path) in str(refused.value)
+
+
+def in_constant_node() -> onnx.ModelProto:
+    proto = classifier()
+    proto.graph.node.append(helper.make_node('Constant', [], ['c'], value=external('w.bin')))
+    return proto
+
+
+def in_function() -> onnx.ModelProto:
+    proto = classifier()
+    node = helper.make_node('Constant', [], ['c'], value=external('w.bin'))
+    proto.functions.append(helper.make_function('d', 'f', [], ['c'], [node], [helper.make_opsetid('', 17)]))
+    return proto
+
+
+def in_sparse() -> onnx.ModelProto:
+    proto = classifier()
+    indices = numpy_helper.from_array(np.zeros(1, np.int64), 'i')
+    sparse = onnx.SparseTensorProto(values=external('w.bin'), indices=indices, dims=[18])
+    proto.graph.sparse_initializer.append(sparse)
+    return proto
+
+
+@pytest.mark.parametrize('make', [in_constant_node, in_function, in_sparse])
+def test_c6_external_data_hides_nowhere(make: object) -> None:
+    proto = make()  # type: ignore[operator]
+    with pytest.raises(ModelError, match='external data'):
+        read_facts(proto.SerializeToString())
+
+
+def test_c6_the_mark_alone_is_enough() -> None:
+    tensor = external('w.bin')
+    del tensor.external_data[:]
+    with pytest.raises(ModelError, match='external data'):
+        read_facts(with_weights(tensor).SerializeToString())
+
+
+def test_the_hash_of_the_graph_is_of_the_graph_alone() -> None:
+    """Metadata change when a card is rewritten, and a variant must still know its graph."""
+    model = classifier()
+    facts = read_facts(model.SerializeToString())
+    assert facts.graph_sha256 == hashlib.sha256(model.graph.SerializeToString()).hexdigest()
+    onnx.helper.set_model_props(model, {'shufflenet_ros.card': '{}'})
+    assert read_facts(model.SerializeToString()).graph_sha256 == facts.graph_sha256
+    model.graph.initializer[0].raw_data = bytes(len(model.graph.initializer[0].raw_data))
+    assert read_facts(model.SerializeToString()).graph_sha256 != facts.graph_sha256
+
+
+def encoded(value: int) -> bytes:
+    digits = bytearray()
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+def test_a_field_number_that_protobuf_would_cut_hides_nothing() -> None:
+    """onnxruntime takes number 7 + 2 ** 29 for the graph; to us it was an unknown field."""
+    more = onnx.GraphProto(initializer=[external('/etc/hostname')]).SerializeToString()
+    hidden = encoded((7 << 3 | 2) + (1 << 32)) + encoded(len(more)) + more
+    with pytest.raises(ModelError, match='field number of more than 32 bits'):
+        read_facts(classifier().SerializeToString() + hidden)
+
+
+BODY = helper.make_graph([], 'b', [], [value('y', TensorProto.FLOAT, [3, 6])])
+CONTROL_FLOW: dict[str, dict[str, Any]] = {
+    'Loop': {'body': BODY}, 'Scan': {'body': BODY, 'num_scan_inputs': 1}, 'SequenceMap': {'body': BODY},
+    'If': {'then_branch': BODY, 'else_branch': BODY},
+}
+
+
+def with_node(node: onnx.NodeProto, where: str) -> onnx.ModelProto:
+    """The classifier with one more node: in its graph, in a function, or in the graph of a training."""
+    proto = classifier()
+    if where == 'graph':
+        proto.graph.node.append(node)
+    elif where == 'function':
+        opset = helper.make_opsetid('', 17)
+        proto.functions.append(helper.make_function('local', 'f', [], ['y'], [node], [opset]))
+    else:
+        proto.training_info.add().algorithm.node.append(node)
+    return proto
+
+
+@pytest.mark.parametrize('where', ['graph', 'function', 'training'])
+@pytest.mark.parametrize('operator', CONTROL_FLOW)
+def test_control_flow_is_refused_with_its_name(operator: str, where: str) -> None:
+    node = helper.make_node(operator, ['logits'], ['y'], **CONTROL_FLOW[operator])
+    with pytest.raises(ModelError, match=rf"operator '{operator}' with a graph of its own.*fixed input"):
+        read_facts(with_node(node, where).SerializeToString())
+
+
+def test_a_graph_in_any_attribute_is_control_flow() -> None:
+    search = helper.make_node('BeamSearch', ['logits'], ['y'], domain='com.microsoft', decoder=BODY)
+    several = helper.make_node('Thing', ['logits'], ['y'], bodies=[BODY, BODY])
+    called = with_node(helper.make_node('f', [], ['y'], domain='local', body=BODY), 'graph')
+    called.functions.append(helper.make_function('local', 'f', [], ['y'], [], [], attributes=['body']))
+    default = classifier()
+    default.functions.append(helper.make_function('local', 'g', [], ['y'], [], []))
+    default.functions[0].attribute_proto.append(helper.make_attribute('body', BODY))
+    for proto, name in ((with_node(search, 'graph'), 'com.microsoft.BeamSearch'),
+                        (with_node(several, 'graph'), 'Thing'), (called, 'local.f'), (default, 'local.g')):
+        with pytest.raises(ModelError, match=f"operator '{name}' with a graph"):
+            read_facts(proto.SerializeToString())
+
+
+@pytest.mark.parametrize('domain', ['evil', 'ai.onnx.training', 'local'])
+def test_operators_that_onnxruntime_has_not_are_refused(domain: str) -> None:
+    node = helper.make_node('Thing', ['logits'], ['y'], domain=domain)
+    with pytest.raises(ModelError, match=rf"'Thing': expected one of the domains .*, got '{domain}'"):
+        read_facts(with_node(node, 'graph').SerializeToString())
+
+
+@pytest.mark.parametrize('domain', ['', 'ai.onnx', 'ai.onnx.ml', 'com.microsoft', 'local'])
+def test_operators_of_onnxruntime_and_functions_of_the_file_are_taken(domain: str) -> None:
+    proto = with_node(helper.make_node('Thing', ['logits'], ['y'], domain=domain), 'graph')
+    proto.functions.append(helper.make_function('local', 'Thing', ['x'], ['y'], [], []))
+    same_as_onnx(proto.SerializeToString())
+
+
+def test_control_flow_is_refused_when_a_model_is_opened(tmp_path: Path) -> None:
+    node = helper.make_node('If', ['logits'], ['y'], **CONTROL_FLOW['If'])
+    path = write(tmp_path / 'm.onnx', with_node(node, 'graph'), card())
+    with pytest.raises(ModelError, match="'If' with a graph of its own") as refused:
+        open_bundle(str(path))
+    assert str(path) in str(refused.value)

@@ -1,0 +1,331 @@
+"""The verbs of `shufflenet-ros models`, as a person calls them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx_models import (
+    CLASSES,
+    DIM,
+    SIZE,
+    card,
+    classifier,
+    good,
+    model,
+    nodes,
+    value,
+    weights,
+    write,
+)
+
+from shufflenet_ros.backends.ort import OnnxRuntimeBackend
+from shufflenet_ros.bundles.bundle import open_bundle
+from shufflenet_ros.bundles.golden import golden_image
+from shufflenet_ros.bundles.index import write_index
+from shufflenet_ros.cli import main as cli
+from shufflenet_ros.core.preprocess import preprocess
+
+BARE = card(outputs={'logits': 'logits'}, embedding=None)
+LOGITS = [value('logits', TensorProto.FLOAT, [1, CLASSES])]
+IMAGE = [value('image', TensorProto.UINT8, [1, SIZE, SIZE, 3])]
+
+
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path_factory.mktemp('cache')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(root))
+    folder = root / 'shufflenet_ros' / 'models'
+    folder.mkdir(parents=True)
+    return folder
+
+
+def models(*arguments: object, status: int = 0) -> None:
+    assert cli.main(['models', *map(str, arguments)]) == status
+
+
+def rows(out: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_list_tells_each_bundle_and_why_one_cannot_be_used(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good(cache, 'walker')
+    write_index(cache)
+    write(cache / 'cardless.onnx', classifier())
+    models('list', '--json')
+    listed = {row['path']: row for row in rows(capsys.readouterr().out) if row['place'] == 'cache'}
+    walker = listed[str(cache / 'walker.onnx')]
+    assert (walker['name'], walker['labels'], walker['embedding_dim'], walker['trusted']) == (
+        'walker',
+        4,
+        6,
+        True,
+    )
+    assert walker['terms'] == 'none needed' and walker['input'] == 'NHWC uint8 8x8'
+    assert 'expected a card' in listed[str(cache / 'cardless.onnx')]['error']
+    models('list')
+    out = capsys.readouterr().out
+    assert f'cannot be used: {cache / "cardless.onnx"}' in out
+    line, = (line for line in out.splitlines() if line.startswith('walker '))
+    assert line.endswith(str(cache / 'walker.onnx'))
+
+
+def test_list_goes_on_past_a_broken_index(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (cache / 'index.json').write_text('{')
+    models('list', '--json')
+    broken = [row for row in rows(capsys.readouterr().out) if row['place'] == 'cache']
+    assert len(broken) == 1 and 'expected an index of models' in broken[0]['error']
+
+
+def test_show_tells_the_whole_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = good(tmp_path)
+    models('show', path, '--json')
+    shown, = rows(capsys.readouterr().out)
+    assert (
+        shown['card']['labels'] == card()['labels']
+        and shown['opsets'] == {'': 17}
+        and shown['ir_version'] == 8
+    )
+    models('show', path)
+    assert 'thing 3' in capsys.readouterr().out
+
+
+def test_check_says_yes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = good(tmp_path)
+    models('check', path)
+    assert 'yes: loads and answers on CPUExecutionProvider' in capsys.readouterr().out
+    models('check', path, '--json')
+    checked, = rows(capsys.readouterr().out)
+    assert checked['ok'] and checked['provider'] == 'CPUExecutionProvider'
+
+
+@pytest.mark.parametrize(
+    ('options', 'cause'),
+    [
+        (['--sha256', 'a' * 64], 'expected sha256 a'),
+        (['--provider', 'qnn'], "got 'qnn'"),
+        (['--card', 'no.json'], 'no.json'),
+    ],
+)
+def test_check_says_no_with_the_cause(
+    options: list[str], cause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = good(tmp_path)
+    models('check', path, *options, status=1)
+    assert capsys.readouterr().out.startswith('no: ')
+    models('check', path, *options, '--json', status=1)
+    checked, = rows(capsys.readouterr().out)
+    assert not checked['ok'] and cause in checked['cause']
+
+
+def written(path: Path) -> onnx.ModelProto:
+    """What every written file must hold to."""
+    proto = onnx.load(path)
+    assert proto.ir_version <= 8
+    assert max(entry.version for entry in proto.opset_import if entry.domain in ('', 'ai.onnx')) <= 17
+    assert len({entry.key for entry in proto.metadata_props}) == len(proto.metadata_props)
+    return proto
+
+
+def test_add_card_puts_the_card_inside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proto = classifier(ir=9)
+    proto.metadata_props.add(key='author', value='somebody')
+    path = write(tmp_path / 'theirs.onnx', proto)
+    text = tmp_path / 'card.json'
+    text.write_text(json.dumps(card(name='ours')))
+    models('add-card', path, '--card', text, '-o', tmp_path / 'ours.onnx')
+    assert capsys.readouterr().out == ''
+    assert {entry.key for entry in written(tmp_path / 'ours.onnx').metadata_props} == {
+        'author',
+        'shufflenet_ros.card',
+    }
+    opened = open_bundle(str(tmp_path / 'ours.onnx'))
+    assert (opened.card.name, opened.card_from) == ('ours', 'in the file')
+    text.write_text(json.dumps(card(name='newer')))
+    models('add-card', tmp_path / 'ours.onnx', '--card', text, '-o', tmp_path / 'ours.onnx')
+    assert open_bundle(str(tmp_path / 'ours.onnx')).card.name == 'newer'
+    written(tmp_path / 'ours.onnx')
+
+
+def test_add_card_refuses_what_does_not_fit_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / 'theirs.onnx', classifier())
+    text = tmp_path / 'card.json'
+    text.write_text(json.dumps(card(labels=['a', 'b'])))
+    models('add-card', path, '--card', text, '-o', tmp_path / 'ours.onnx', status=2)
+    assert 'card field labels' in capsys.readouterr().err
+    assert {p.name for p in tmp_path.iterdir()} == {'theirs.onnx', 'card.json'}
+
+
+def test_newer_opsets_than_robots_read_are_not_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proto = classifier(opset=17)
+    proto.opset_import[0].version = 18
+    proto.graph.node[1].attribute.pop(0)  # ReduceMean's axes became an input in 18.
+    proto.graph.node[1].input.append('axes')
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([1, 2]), 'axes'))
+    path = write(tmp_path / 'theirs.onnx', proto, BARE)
+    models('add-embedding', path, '-o', tmp_path / 'out.onnx', status=2)
+    assert 'expected opset <= 17, got 18' in capsys.readouterr().err
+    assert not (tmp_path / 'out.onnx').exists()
+
+
+def quantized(operator: str) -> onnx.ModelProto:
+    """The classifier with its last layer in 8 bits: QLinearMatMul (ai.onnx) or QGemm (com.microsoft)."""
+    w2 = weights()['w2']
+    w_scale, y_scale = np.float32(np.abs(w2).max() / 127), np.float32(0.1)
+    constants = {
+        'w1': weights()['w1'], 'w2q': np.round(w2 / w_scale).astype(np.int8), 'ws': w_scale, 'wz': np.int8(0),
+        'fs': np.float32(0.05), 'fz': np.uint8(128), 'ys': y_scale, 'yz': np.uint8(128)}
+    parts = ['features_q', 'fs', 'fz', 'w2q', 'ws', 'wz']
+    domain = {}
+    if operator == 'QGemm':
+        constants['b'] = np.zeros(CLASSES, np.int32)
+        parts.append('b')
+        domain = {'domain': 'com.microsoft'}
+    made = [*nodes()[:3], helper.make_node('QuantizeLinear', ['features', 'fs', 'fz'], ['features_q']),
+            helper.make_node(operator, [*parts, 'ys', 'yz'], ['logits_q'], **domain),
+            helper.make_node('DequantizeLinear', ['logits_q', 'ys', 'yz'], ['logits'])]
+    proto = model(made, IMAGE, LOGITS, {key: np.asarray(array) for key, array in constants.items()})
+    proto.opset_import.append(helper.make_opsetid('com.microsoft', 1))
+    return proto
+
+
+def with_weights_dequantized() -> onnx.ModelProto:
+    """The QDQ form: float layers between pairs of quantize and dequantize."""
+    made = [*nodes()[:3], helper.make_node('DequantizeLinear', ['w2q', 'ws', 'wz'], ['w2']), *nodes()[3:]]
+    constants = {
+        'w1': weights()['w1'],
+        'b2': weights()['b2'],
+        'ws': np.array(0.02, np.float32),
+        'wz': np.array(0, np.int8),
+        'w2q': np.round(weights()['w2'] / 0.02).clip(-127, 127).astype(np.int8),
+    }
+    return model(made, IMAGE, LOGITS, constants)
+
+
+def pooled_late() -> onnx.ModelProto:
+    """(1, D, 1, 1) into Flatten into Gemm, as torch exports it."""
+    made = [helper.make_node('Cast', ['image'], ['float'], to=TensorProto.FLOAT),
+            helper.make_node('MatMul', ['float', 'w1'], ['deep']),
+            helper.make_node('Transpose', ['deep'], ['nchw'], perm=[0, 3, 1, 2]),
+            helper.make_node('GlobalAveragePool', ['nchw'], ['pooled']),
+            helper.make_node('Flatten', ['pooled'], ['features']), nodes()[-1]]
+    return model(made, IMAGE, LOGITS, weights())
+
+
+def run(path: Path, names: list[str], image: np.ndarray) -> list[np.ndarray]:
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry('session.x64quantprecision', '1')
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=['CPUExecutionProvider'])
+    return list(session.run(names, {session.get_inputs()[0].name: image}))
+
+
+CLASSIFIERS = {
+    'Gemm': (classifier(), 'features'), 'MatMul and Add': (classifier(last='MatMul'), 'features'),
+    'QLinearMatMul': (quantized('QLinearMatMul'), 'features_q'), 'QGemm': (quantized('QGemm'), 'features_q'),
+    'QDQ': (with_weights_dequantized(), 'features'), 'pooled': (pooled_late(), 'features'),
+}
+
+
+@pytest.mark.parametrize(('proto', 'layer'), CLASSIFIERS.values(), ids=CLASSIFIERS)
+def test_add_embedding_gives_the_tensor_before_the_last_layer(
+    proto: onnx.ModelProto, layer: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / 'in.onnx', proto, BARE)
+    out = tmp_path / 'out.onnx'
+    models('add-embedding', path, '-o', out)
+    written(out)
+    bundle = open_bundle(str(out))
+    assert bundle.card.outputs == {'logits': 'logits', 'embedding': 'embedding'}
+    assert bundle.card.embedding == {'dim': DIM, 'layer': layer}
+    image = np.random.default_rng(2).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
+    logits, embedding = run(out, ['logits', 'embedding'], image)
+    np.testing.assert_array_equal(logits, run(path, ['logits'], image)[0])
+    features = image.astype(np.float32).mean((1, 2)) @ weights()['w1']
+    step = 0.05 if layer == 'features_q' else 1e-4
+    np.testing.assert_allclose(embedding, features, atol=step)
+    np.testing.assert_array_equal(OnnxRuntimeBackend(bundle).run(image).embedding, embedding[0])
+
+
+def test_add_embedding_to_the_public_int8_model(shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / 'shufflenet_v2_x1_0_int8.onnx'
+    out = tmp_path / 'out.onnx'
+    models('add-embedding', path, '-o', out)
+    proto = written(out)
+    assert {entry.domain: entry.version for entry in proto.opset_import}[''] == 12
+    after, before = open_bundle(str(out)), open_bundle(str(path))
+    assert after.card.embedding['dim'] == 1024 and after.card.labels == before.card.labels
+    tensor = preprocess(golden_image(after.card.input.size), after.card.input)
+    got = OnnxRuntimeBackend(after).run(tensor)
+    np.testing.assert_array_equal(got.logits, OnnxRuntimeBackend(before).run(tensor).logits)
+    # The quantized tensor itself, by making it an output of the original file.
+    node = next(n for n in proto.graph.node if n.op_type == 'QLinearMatMul')
+    original = onnx.load(path)
+    original.graph.output.append(value(node.input[0], TensorProto.UINT8, [1, 1024]))
+    (tmp_path / 'open.onnx').write_bytes(original.SerializeToString())
+    raw, = run(tmp_path / 'open.onnx', [node.input[0]], tensor)
+    scale, zero = (numpy_helper.to_array(next(t for t in proto.graph.initializer if t.name == name))
+                   for name in node.input[1:3])
+    expected = (raw[0].astype(np.float32) - np.float32(zero)) * scale
+    assert got.embedding is not None and np.ptp(expected) > 0
+    np.testing.assert_array_equal(got.embedding, expected)
+
+
+def convolution_last() -> onnx.ModelProto:
+    kernel = np.ones((CLASSES, 3, SIZE, SIZE), np.float32)
+    made = [helper.make_node('Cast', ['image'], ['float'], to=TensorProto.FLOAT),
+            helper.make_node('Transpose', ['float'], ['x'], perm=[0, 3, 1, 2]),
+            helper.make_node('Conv', ['x', 'k'], ['y']), helper.make_node('Flatten', ['y'], ['logits'])]
+    return model(made, IMAGE, LOGITS, {'k': kernel})
+
+
+def named_embedding() -> onnx.ModelProto:
+    proto = classifier(outputs=LOGITS)
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name == 'features':
+                    names[i] = 'embedding'
+    return proto
+
+
+@pytest.mark.parametrize(('proto', 'values', 'cause'), [
+    (classifier(), card(), "expected a model without an embedding output, got 'features'"),
+    (convolution_last(), BARE, 'got Conv; add the embedding where the model is made'),
+    (named_embedding(), BARE, "expected no tensor named 'embedding'"),
+], ids=['has one', 'convolution', 'name taken'])
+def test_add_embedding_says_what_it_cannot_do(proto: onnx.ModelProto, values: dict[str, Any], cause: str,
+                                              tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / 'in.onnx', proto, values)
+    models('add-embedding', path, '-o', tmp_path / 'out.onnx', status=2)
+    assert cause in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ['in.onnx']
+
+
+def test_without_onnx_the_extra_is_named_and_the_rest_works(repo_root: Path, tmp_path: Path) -> None:
+    path = good(tmp_path)
+    (tmp_path / 'card.json').write_text(json.dumps(card()))
+    code = (
+        'import sys; sys.modules["onnx"] = None; from shufflenet_ros.cli.main import main; '
+        f'a = main(["models", "check", {str(path)!r}]); '
+        f'b = main(["models", "add-card", {str(path)!r}, "--card", '
+        f'{str(tmp_path / "card.json")!r}, "-o", {str(tmp_path / "o.onnx")!r}]); sys.exit(10 * a + b)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=repo_root, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.strip().splitlines()[-1].endswith("pip install 'shufflenet_ros[export]'")

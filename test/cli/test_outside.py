@@ -1,0 +1,147 @@
+"""What comes from outside: FIFOs, names that would steer a terminal, a machine without rosbags."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from shufflenet_ros.bags.writer import BagWriter
+from shufflenet_ros.bundles.listing import KEYS
+from shufflenet_ros.cli import main as cli
+from shufflenet_ros.cli.classify import text_line
+from shufflenet_ros.cli.model_table import table
+from shufflenet_ros.core.console import say
+from shufflenet_ros.core.frame import DecodedImage, Prediction, Result, StageTimes
+from shufflenet_ros.datasets.sources import SourceFrame, open_sources
+
+Classify = Callable[..., Any]
+STEERING = '\x1b]0;title\x07\x9b31m\n\u202e\u2066\u061c'
+
+
+def photo(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((48, 64, 3), (0, 0, 255), np.uint8))
+    return path
+
+
+@pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'a.mp4', 'a.mcap', 'a.db3', 'a.bag', 'a'])
+def test_a_fifo_is_refused_at_once(classify: Classify, tiny: Path, tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    ran = classify(tmp_path / name, '--model', tiny)
+    assert ran.status == 2
+    assert f'{name}: expected a regular file or a folder, got a FIFO' in ran.err.splitlines()[-1]
+
+
+def test_a_folder_is_read_without_its_fifos(classify: Classify, tiny: Path, tmp_path: Path) -> None:
+    photo(tmp_path / 'a.png')
+    os.mkfifo(tmp_path / 'b.png')
+    (tmp_path / 'c.png').symlink_to('/dev/zero')
+    (tmp_path / 'd.png').symlink_to(tmp_path / 'nothing')
+    ran = classify(tmp_path, '--model', tiny, '--json')
+    assert ran.status == 0 and [line['source'] for line in ran.lines] == [str(tmp_path / 'a.png')]
+    for name, kind in (('b', 'a FIFO'), ('c', 'a character device'), ('d', 'a link to nowhere')):
+        assert f'{tmp_path / name}.png is left out: expected a regular file, got {kind}\n' in ran.err
+
+
+def test_a_image_that_became_a_fifo_is_not_waited_for(tiny: Path, tmp_path: Path) -> None:
+    source, = open_sources([photo(tmp_path / 'a.png')])
+    (tmp_path / 'a.png').unlink()
+    os.mkfifo(tmp_path / 'a.png')
+    with pytest.raises(OSError, match='expected a regular file, got a FIFO'):
+        list(source.frames())
+
+
+@pytest.mark.parametrize(('option', 'name'), [('--card', 'card.json'), ('--model', 'model.onnx')])
+def test_a_fifo_as_model_or_card_is_refused_at_once(
+        classify: Classify, tiny: Path, tmp_path: Path, option: str, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    ran = classify(photo(tmp_path / 'a.png'), '--model', tiny, option, tmp_path / name)
+    assert ran.status == 2 and f'{name}: expected a regular file, got a FIFO' in ran.err
+
+
+def test_a_set_names_its_fifos_and_goes_on(
+        tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    photo(tmp_path / 'set' / 'red' / 'a.png')
+    os.mkfifo(tmp_path / 'set' / 'red' / 'b.png')
+    assert cli.main(['evaluate', str(tmp_path / 'set'), '--model', str(tiny)]) == 0
+    assert 'red/b.png: not scored, bad_format: cannot be read: expected a regular file, got a FIFO' \
+        in capfd.readouterr().err
+    os.mkfifo(tmp_path / 'set.tar')
+    assert cli.main(['evaluate', str(tmp_path / 'set.tar'), '--model', str(tiny)]) == 2
+    assert 'got a FIFO' in capfd.readouterr().err
+
+
+def safe(text: str) -> bool:
+    """Whether every line of a text is one that a terminal only shows."""
+    return all(line.isprintable() for line in text.split('\n'))
+
+
+def test_names_of_files_and_topics_cannot_steer_the_terminal(
+        classify: Classify, tiny: Path, tmp_path: Path) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        bag.image(f'/cam{STEERING}', np.zeros((48, 64, 3), np.uint8), 'bgr8', 1)
+        bag.image(f'/cam{STEERING}', np.zeros((48, 64, 3), np.uint8), f'odd{STEERING}', 2)
+    file = photo(tmp_path / 'red.png').rename(tmp_path / f'red{STEERING}.png')
+    broken = tmp_path / f'broken{STEERING}.png'
+    broken.write_bytes(b'none')
+    sources = (tmp_path / 'bag', file, broken)
+    ran = classify(*sources, '--model', tiny)
+    assert ran.status == 0 and len(ran.out.splitlines()) == 4
+    assert safe(ran.out) and safe(ran.err)
+    ran = classify(*sources, '--model', tiny, '--json')
+    assert ran.out.isascii() and safe(ran.out) and safe(ran.err)
+    assert ran.lines[0]['topic'] == f'/cam{STEERING}' and ran.lines[2]['source'] == str(file)
+    for arguments in ([tmp_path / f'none{STEERING}'], [tmp_path / 'bag', '--topic', STEERING],
+                      [file, '--top-k', STEERING], [file, f'-{STEERING}'], [file, '--model', STEERING]):
+        ran = classify('--model', tiny, *arguments)
+        assert ran.status == 2 and safe(ran.err), ran.err
+
+
+def test_labels_and_names_of_cards_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    image = DecodedImage(np.zeros((48, 64, 3), np.uint8), 'bgr')
+    answer = Result(image, (Prediction(f'red{STEERING}', 0, 0.5),), None, StageTimes(0, 0, 0, 0))
+    say(text_line(SourceFrame('a.png', None, 0, None, None), answer))
+    row = dict.fromkeys(KEYS) | {'kind': 'bundle', 'name': STEERING, 'weights': STEERING, 'note': STEERING}
+    say(*table([row]))
+    out = capsys.readouterr().out
+    assert safe(out) and out.count('\\x1b]0;title') == 5
+
+
+BLOCKED = """
+import contextlib, io, json, sys
+for name in ('rosbags', 'apsw', 'lz4', 'tqdm'):
+    sys.modules[name] = None
+from shufflenet_ros.cli import main as cli
+for argv in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = cli.main(argv)
+    print(json.dumps([status, out.getvalue(), err.getvalue()]))
+"""
+
+
+def test_photos_and_sets_need_neither_rosbags_nor_tqdm(repo_root: Path, tiny: Path, tmp_path: Path) -> None:
+    data, bag, model = str(tmp_path / 'set'), str(tmp_path / 'bag.db3'), ['--model', str(tiny)]
+    photo(tmp_path / 'set' / 'red' / 'a.png')
+    Path(bag).touch()
+    calls = [['classify', data, '--json', *model], ['evaluate', data, *model], ['classify', bag, *model],
+             ['classify', data, '--progress', *model]]
+    done = subprocess.run([sys.executable, '-c', BLOCKED, json.dumps(calls)], capture_output=True, text=True,
+                          cwd=repo_root, timeout=60)
+    assert done.returncode == 0, done.stderr
+    photos, scores, from_bag, bar = map(json.loads, done.stdout.splitlines())
+    assert photos[0] == 0 and json.loads(photos[1])['predictions'][0]['name'] == 'red'
+    assert scores[0] == 0 and 'top-1' in scores[1]
+    for (status, out, err), module in ((from_bag, 'rosbags'), (bar, 'tqdm')):
+        assert (status, out) == (2, '')
+        assert f'classify needs the Python module {module}: pip install {module}; where pip says ' \
+            'externally-managed-environment: python3 -m venv' in err.splitlines()[-1]

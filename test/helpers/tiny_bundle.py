@@ -1,0 +1,54 @@
+"""A bundle that answers in well under a millisecond and whose answer a person can foresee.
+
+Logits are linear in the image's mean color: a red image is `red`, a dark one `dark`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from shufflenet_ros.bundles.onnx_write import save_bundle
+from shufflenet_ros.core.card import Card, CardInput
+
+LABELS = ('red', 'green', 'blue', 'light', 'dark')
+SIZE = 32
+EMBEDDING_DIM = 8
+# Rows R, G, B; columns as LABELS. A color scores where it is above the other two.
+_WEIGHTS = np.array([[8, -4, -4, 3, -3], [-4, 8, -4, 3, -3], [-4, -4, 8, 3, -3]], np.float32)
+_BIAS = np.array([0, 0, 0, -5, 4], np.float32)
+
+
+def tiny_bundle(path: Path, name: str = 'tiny') -> Path:
+    """Write the bundle: uint8 NHWC RGB in; logits (1, 5) and embedding (1, 8) out."""
+    embed = np.zeros((3, EMBEDDING_DIM), np.float32)
+    embed[:, :3] = np.eye(3)
+    logits = np.zeros((EMBEDDING_DIM, len(LABELS)), np.float32)
+    logits[:3] = _WEIGHTS
+    embed_bias = np.array([0, 0, 0, 1, 0, 0, 0, 0], np.float32)
+    nodes = [
+        helper.make_node('Cast', ['image'], ['float'], to=TensorProto.FLOAT),
+        helper.make_node('Mul', ['float', 'scale'], ['scaled']),
+        helper.make_node('ReduceMean', ['scaled'], ['mean'], axes=[1, 2], keepdims=0),
+        helper.make_node('Gemm', ['mean', 'embed', 'embed_bias'], ['embedding']),
+        helper.make_node('Gemm', ['embedding', 'weights', 'bias'], ['logits']),
+    ]
+    constants = {'scale': np.array(1 / 255, np.float32), 'embed': embed, 'embed_bias': embed_bias,
+                 'weights': logits, 'bias': _BIAS}
+    graph = helper.make_graph(
+        nodes, 'tiny',
+        [helper.make_tensor_value_info('image', TensorProto.UINT8, [1, SIZE, SIZE, 3])],
+        [helper.make_tensor_value_info('logits', TensorProto.FLOAT, [1, len(LABELS)]),
+         helper.make_tensor_value_info('embedding', TensorProto.FLOAT, [1, EMBEDDING_DIM])],
+        [numpy_helper.from_array(value, key) for key, value in constants.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)])
+    onnx.checker.check_model(model)
+    card = Card(
+        name=name, network='tiny test network', labels=LABELS,
+        input=CardInput(layout='NHWC', dtype='uint8', size=(SIZE, SIZE), color='rgb'),
+        outputs={'logits': 'logits', 'embedding': 'embedding'},
+        embedding={'dim': EMBEDDING_DIM, 'layer': 'mean color'},
+        training={'data': 'nothing', 'terms': 'none needed'}, license='Apache-2.0')
+    save_bundle(model.SerializeToString(), card, path)
+    return path

@@ -1,0 +1,182 @@
+"""`models import` as a user runs it on state dicts: bundles, checkpoints to train on, and refusals."""
+
+import hashlib
+import importlib.util
+import io
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+pytest.importorskip('onnx')
+
+import foreign_weights as foreign  # noqa: E402
+
+from shufflenet_ros.backends.load import load  # noqa: E402
+from shufflenet_ros.bundles.catalog import read_downloads  # noqa: E402
+from shufflenet_ros.bundles.index import IndexEntry, read_index, write_entries  # noqa: E402
+from shufflenet_ros.cli.main import main  # noqa: E402
+from shufflenet_ros.importers import provenance  # noqa: E402
+from shufflenet_ros.zoo.registry import build, config_of  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
+
+
+def beside(name):
+    spec = importlib.util.spec_from_file_location(f'zoo_{name}', Path(__file__).with_name(f'{name}.py'))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+v1 = beside('test_layouts_v1')
+LABELS = [f'thing_{i}' for i in range(foreign.CLASSES)]
+
+
+@pytest.fixture
+def run(capsys):
+    """The command; its status, the object on stdout, stderr."""
+    def command(*arguments):
+        capsys.readouterr()
+        status = main(['models', 'import', *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return status, json.loads(out) if out else None, err
+    return command
+
+
+@pytest.fixture
+def megvii(tmp_path):
+    """A random Megvii v1 of 8 groups as its trainer would save it, and the state dict itself."""
+    torch.manual_seed(0)
+    state = v1.MEGVII.state(8, 16, v1.HALF_G8)
+    path = tmp_path / 'megvii.pth'
+    torch.save({'state_dict': {f'module.{key}': value for key, value in state.items()}}, path)
+    (tmp_path / 'labels.json').write_text(json.dumps(LABELS))
+    return path, state
+
+
+@torch.no_grad()
+def test_a_bundle_takes_rgb_bytes_where_the_source_took_bgr_floats(run, megvii, tmp_path):
+    path, state = megvii
+    out = tmp_path / 'ours.onnx'
+    status, report, err = run(path, '-o', out, '--labels', tmp_path / 'labels.json', '--px', 64,
+                              '--source', 'somebody', '--terms', 'none are known', '--data', 'toys')
+    assert status == 0 and report['layout'] == 'megvii_v1' and 'nothing is known' not in err
+    loaded = load(str(out))
+    card = loaded.card
+    assert dict(card.network_config) == {'family': 'shufflenet_v1', 'groups': 8, 'width': 0.5,
+                                         'shuffle_inverse': True, 'shortcut_first': True}
+    assert card.name == 'ours' and card.labels == tuple(LABELS) and card.input.color == 'rgb'
+    assert card.training == {'data': 'toys', 'terms': 'none are known'}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert card.source == f'somebody; megvii.pth, sha256 {digest}, layout megvii_v1'
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        frame = rng.integers(0, 256, (1, 64, 64, 3), np.uint8)
+        bgr = torch.from_numpy(frame[..., ::-1].copy()).float().permute(0, 3, 1, 2)
+        expected = v1.MEGVII.forward(state, bgr, 8)[0]
+        got = torch.from_numpy(loaded.backend.run(frame).logits)
+        assert foreign.relative(got, expected) <= foreign.LIMIT
+
+
+@torch.no_grad()
+def test_the_users_normalization_goes_before_the_layouts(run, megvii, tmp_path):
+    path, state = megvii
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.4, 0.3)
+    status, *_ = run(path, '-o', tmp_path / 'm.onnx', '--labels', tmp_path / 'labels.json', '--px', 64,
+                     '--mean', *mean, '--std', *std, '--no-bgr', '--crop', 0.5)
+    loaded = load(str(tmp_path / 'm.onnx'))
+    assert status == 0 and loaded.card.input.crop == 0.5
+    frame = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    rgb = (torch.from_numpy(frame).float() / 255 - torch.tensor(mean)) / torch.tensor(std)
+    expected = v1.MEGVII.forward(state, rgb.permute(0, 3, 1, 2), 8)[0]
+    assert foreign.relative(torch.from_numpy(loaded.backend.run(frame).logits), expected) <= foreign.LIMIT
+
+
+def test_a_published_file_brings_its_source_terms_and_crop(run, tmp_path, monkeypatch):
+    theirs = pytest.importorskip('pytorchcv.models.shufflenet')
+    torch.manual_seed(0)
+    buffer = io.BytesIO()
+    model = foreign.randomize_batch_norms(theirs.shufflenet_g3_wd4())
+    torch.save(model.state_dict(), buffer)
+    path = tmp_path / 'net.pth.zip'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('net.pth', buffer.getvalue())
+    # The published files are not at hand, so a row of the real table is given this file's hash.
+    row = replace(read_downloads()['shufflenet_v1_x0_25_g3_stem6-pytorchcv'],
+                  check=hashlib.sha1(buffer.getvalue()).hexdigest(), resize=232)
+    monkeypatch.setattr(provenance, 'read_downloads', lambda: {row.name: row})
+    status, report, err = run(path, '-o', tmp_path / 'm.onnx', '--px', 64)
+    card = load(str(tmp_path / 'm.onnx')).card
+    assert status == 0 and report['network'] == row.network == card.network and 'nothing is known' not in err
+    assert card.labels[0] == 'tench' and len(card.labels) == 1000
+    assert card.license == row.license and card.training == {'data': 'ImageNet', 'terms': row.terms}
+    assert card.metrics['published_top1_error'] == row.top1_error and row.url in card.source
+    assert card.input.crop == pytest.approx(224 / 232) and card.cost['params'] == 305_902
+
+
+def test_unknown_bytes_are_no_published_file(shared_data):
+    assert provenance.download_of(b'something') is None
+    data = (shared_data / 'shufflenet_v2_x1_0_int8.onnx').read_bytes()
+    assert provenance.download_of(data).name == 'shufflenet_v2_x1_0-imagenet-224-int8'
+
+
+def test_a_backbone_becomes_a_checkpoint_and_no_bundle(run, shared_data, tmp_path):
+    source = shared_data / 'shufflenet_v2_x0_5_backbone.pth'
+    status, _, err = run(source, '-o', tmp_path / 'm.onnx')
+    assert status == 2 and 'has no fc, last: expected a whole classifier' in err and '-o m.pt' in err
+    assert not (tmp_path / 'm.onnx').exists()
+    status, report, err = run(source, '-o', tmp_path / 'm.pt')
+    assert status == 0 and report['network'] == 'shufflenet_v2_x0_5' and 'nothing is known' in err
+    saved = torch.load(tmp_path / 'm.pt', weights_only=True)
+    assert saved['labels'] == [] and saved['normalization']['std'] == (1.0, 1.0, 1.0)
+    model = build(config_of(saved['network'], classes=5))
+    loaded = model.load_state_dict(saved['model'], strict=False)
+    assert not loaded.unexpected_keys
+    assert {key.split('.')[0] for key in loaded.missing_keys} == {'last', 'fc'}
+
+
+def test_a_checkpoint_of_a_whole_network_loads_strictly(run, megvii, tmp_path):
+    path, _ = megvii
+    status, *_ = run(path, '-o', tmp_path / 'm.pt', '--labels', tmp_path / 'labels.json')
+    saved = torch.load(tmp_path / 'm.pt', weights_only=True)
+    assert status == 0 and saved['labels'] == LABELS
+    build(config_of(saved['network'], foreign.CLASSES)).load_state_dict(saved['model'])
+
+
+def test_an_index_that_held_the_file_holds_the_new_one(run, megvii, tmp_path):
+    path, _ = megvii
+    out = tmp_path / 'models' / 'm.onnx'
+    out.parent.mkdir()
+    kept = IndexEntry('else.onnx', 'a' * 64, 3)
+    write_entries(out.parent, {'old': IndexEntry('m.onnx', 'b' * 64, 3), 'else': kept})
+    assert run(path, '-o', out, '--labels', tmp_path / 'labels.json', '--px', 32)[0] == 0
+    entries = read_index(out.parent)
+    assert set(entries) == {'m', 'else'} and entries['else'] == kept
+    assert entries['m'].sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['-o', 'm.bin'], 'expected a name that ends in .onnx'),
+    (['-o', 'm.onnx', '--px', '8'], '--px 8: expected a number from 32 to 2048'),
+    (['-o', 'm.onnx', '--crop', '2'], '--crop 2.0: expected'),
+    (['-o', 'm.onnx', '--std', '0', '1', '1'], '--std [0.0, 1.0, 1.0]: expected'),
+    (['-o', 'm.onnx', '--mean', '0', 'nan', '0'], '--mean'),
+    (['-o', 'm.onnx', '--layout', 'caffe'], "no layout 'caffe'"),
+    (['-o', 'm.onnx'], '7 classes and no names for them: expected --labels'),
+    (['-o', 'm.onnx', '--labels', 'two.txt'], 'has 2 names: expected 7'),
+    (['-o', 'm.onnx', '--labels', 'bad.json'], 'no text that can be read'),
+    (['-o', 'megvii.pth'], 'expected a name that ends in .onnx'),
+])
+def test_a_refusal_is_one_line_and_writes_nothing(arguments, message, run, megvii, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('two.txt').write_text('a\nb\n')
+    Path('bad.json').write_text('[')
+    before = sorted(tmp_path.iterdir())
+    status, out, err = run('megvii.pth', *arguments)
+    assert status == 2 and out is None and message in err
+    assert sorted(tmp_path.iterdir()) == before

