@@ -28,7 +28,7 @@ from shufflenet_ros.backends.native import NativeBackend
 from shufflenet_ros.bundles.bundle import Bundle, open_bundle
 from shufflenet_ros.bundles.index import read_index
 from shufflenet_ros.bundles.locate import DEFAULT_MODEL
-from shufflenet_ros.bundles.variants import precisions
+from shufflenet_ros.bundles.variants import precisions, resolve_variant
 from shufflenet_ros.core.frame import Backend
 from shufflenet_ros.datasets.calibration import reference_inputs
 
@@ -48,7 +48,8 @@ def measure(model: str = DEFAULT_MODEL) -> Mapping[str, Any]:
         figures[name] = {
             'runs': backend.provider, 'median_ms': round(1e3 * statistics.median(times[name]), 3),
             'times_faster': middle, 'quartiles': [low, high]}
-    return figures | {'call_us': call_overhead(NativeBackend(bundle, precisions(bundle.card, 'native')[0]))}
+    model = resolve_variant(bundle, 'native', precisions(bundle.card, 'native')[0])
+    return figures | {'call_us': call_overhead(NativeBackend(model))}
 
 
 def every_backend(model: str) -> tuple[Bundle, dict[str, Backend]]:

@@ -21,6 +21,7 @@ import torch
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.onnx_write import save_bundle
+from shufflenet_ros.bundles.variants import resolve
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.export import make_card, to_onnx
 from shufflenet_ros.zoo.registry import build, config_of
@@ -40,7 +41,7 @@ def ready(name: str, folder: Path) -> tuple[int, OnnxRuntimeBackend]:
     card = make_card(model, name, [f'class {i}' for i in range(1000)], PX)
     path = folder / f'{name}.onnx'
     save_bundle(to_onnx(model, PX), card, path)
-    return card.cost['macs'], OnnxRuntimeBackend(open_bundle(str(path)))
+    return card.cost['macs'], OnnxRuntimeBackend(resolve(open_bundle(str(path))))
 
 
 def main(names: tuple[str, ...]) -> None:

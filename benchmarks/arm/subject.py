@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shufflenet_ros.backends.ort import ort
-from shufflenet_ros.bundles.bundle import Bundle, open_bundle
-from shufflenet_ros.bundles.variants import PRECISIONS, find_variant, precisions, read_variant
+from shufflenet_ros.bundles.bundle import open_bundle
+from shufflenet_ros.bundles.variants import PRECISIONS, precisions, resolve_variant
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.datasets.calibration import reference_inputs
 
@@ -69,7 +69,8 @@ def bundle(name_or_path: str) -> Subject:
     """
     opened = open_bundle(name_or_path)
     return _subject(opened.card.name, opened.data, opened.card.outputs['logits'], opened.card.input,
-                    tuple(precisions(opened.card, 'native')), lambda precision: _variant(opened, precision))
+                    tuple(precisions(opened.card, 'native')),
+                    lambda precision: resolve_variant(opened, 'native', precision).data)
 
 
 def _subject(name: str, graph: bytes, output: str, spec: CardInput, there: tuple[str, ...],
@@ -78,12 +79,6 @@ def _subject(name: str, graph: bytes, output: str, spec: CardInput, there: tuple
     session = ort.InferenceSession(graph, providers=['CPUExecutionProvider'])
     answer = session.run([output], {session.get_inputs()[0].name: tensor})[0][0]
     return Subject(name, graph, output, tensor, there, cache(blob), answer)
-
-
-def _variant(opened: Bundle, precision: str) -> bytes:
-    variant = find_variant(opened.card, 'native', precision)
-    assert variant is not None
-    return read_variant(opened, variant).data
 
 
 def pack(graph: bytes, spec: CardInput, precision: str) -> bytes:

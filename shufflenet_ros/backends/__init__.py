@@ -1,1 +1,2 @@
-"""Open a bundle, verify it, run it. Importing this room loads no runtime."""
+# SPDX-License-Identifier: Apache-2.0
+"""Verify a bundle and run it. Importing this package loads no runtime."""

@@ -1,4 +1,5 @@
-"""Which ways there are to run a bundle, by what was asked for and what its card says."""
+# SPDX-License-Identifier: Apache-2.0
+"""The candidates for running a bundle, from the request and the card."""
 
 import math
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ MAX_ACCURACY_LOSS = 0.6
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """What `load` was asked for; its arguments, checked."""
+    """The arguments of `load`, checked."""
 
     backend: str
     precision: str
@@ -48,11 +49,11 @@ class LoadRequest:
 
     @property
     def no_native(self) -> str:
-        """Why backend auto means onnxruntime, in words; '' where it doesn't."""
+        """Why backend auto means onnxruntime, as text; '' if it doesn't."""
         if self.backend == AUTO and self.provider != 'cpu':
-            return f'provider {self.provider} was asked for'
+            return f'provider {self.provider} was requested'
         if self.backend == AUTO and self.threads != 1:
-            return f'{self.threads} threads were asked for, and native kernels run on one'
+            return f'{self.threads} threads were requested, and native kernels run on one'
         return ''
 
 
@@ -74,9 +75,9 @@ class Candidate:
 
 
 def _fitting(card: Card, request: LoadRequest) -> list[Candidate]:
-    """What the card offers for the backend and the precision that were asked for."""
+    """What the card offers for the requested backend and precision."""
     own = graph_precision(card)
-    everything = [Candidate(variant.backend, variant.precision, variant)
+    variants = [Candidate(variant.backend, variant.precision, variant)
                   for variant in card.variants if not variant.target]
     graph = Candidate('onnxruntime', own)
 
@@ -87,12 +88,12 @@ def _fitting(card: Card, request: LoadRequest) -> list[Candidate]:
             return candidate.precision == (request.precision or own)
         return (candidate.precision == own
                 or accuracy_loss(card, candidate.variant) <= request.max_accuracy_loss)
-    # By name, so that a variant of the graph's own precision does not stand beside the graph.
-    return list({str(candidate): candidate for candidate in [*everything, graph] if fits(candidate)}.values())
+    # Keyed by name: the graph replaces a variant of its own precision for onnxruntime.
+    return list({str(candidate): candidate for candidate in [*variants, graph] if fits(candidate)}.values())
 
 
 def accuracy_loss(card: Card, variant: Variant | None) -> float:
-    """Points of top-1 that a variant loses against the graph, by the card's metrics; inf where not measured.
+    """Points of top-1 that a variant loses against the graph, by the card's metrics; inf if not measured.
 
     Both figures count only if they come from the same number of images.
     """
@@ -106,51 +107,52 @@ def accuracy_loss(card: Card, variant: Variant | None) -> float:
 
 
 def _top1(metrics: Mapping[str, Any]) -> float:
-    """A share of 1; NaN where the metrics don't tell, or tell nonsense."""
+    """Top-1 in [0, 1]; NaN if the metrics have none, or not a sensible one."""
     top1 = metrics.get('top1')
     return float(top1) if isinstance(top1, (int, float)) and 0 <= top1 <= 1 else math.nan
 
 
 def find_candidates(bundle: Bundle, request: LoadRequest) -> list[Candidate]:
-    """What may run here, never nothing.
+    """What may run here; at least one.
 
     Raises:
-        ModelError: the card has nothing that fits.
+        ModelError: nothing in the card fits.
     """
-    asked = request.precision
-    if asked in PRECISIONS and asked not in precisions(bundle.card, request.backend):
-        raise no_such_precision(bundle, request.backend, asked)
+    precision = request.precision
+    if precision in PRECISIONS and precision not in precisions(bundle.card, request.backend):
+        raise no_such_precision(bundle, request.backend, precision)
     found = _fitting(bundle.card, request)
     if request.no_native:
         found = [candidate for candidate in found if candidate.backend != 'native']
     if found:
         return found
     if request.no_native:
-        raise no_onnx_file(bundle, asked, request.no_native)
-    if asked == AUTO and (losses := _losses(bundle.card)):
+        raise no_onnx_file(bundle, precision, request.no_native)
+    if precision == AUTO and (losses := _losses(bundle.card)):
         raise mismatch(str(bundle.path), f'a native variant that loses at most {request.max_accuracy_loss:g} '
                        'points of top-1', losses, 'name its precision, or use backend auto')
-    raise no_such_precision(bundle, request.backend, asked or graph_precision(bundle.card))
+    raise no_such_precision(bundle, request.backend, precision or graph_precision(bundle.card))
 
 
 def no_onnx_file(bundle: Bundle, precision: str, cause: str) -> VariantUnavailableError:
-    """The error where native kernels are out of the question and onnxruntime has no file to run instead."""
-    return VariantUnavailableError(f'{bundle.path}: {precision} cannot run here: {cause}. For onnxruntime there is no '
-                         'file of it: leave precision at auto, or remove the cause')
+    """The error if native kernels cannot be used and onnxruntime has no file of that precision."""
+    return VariantUnavailableError(
+        f'{bundle.path}: {precision} cannot run here: {cause}. The bundle has no file of it for onnxruntime: '
+        'leave precision at auto, or remove the cause')
 
 
 def _losses(card: Card) -> str:
-    """What each native variant loses, in words; '' where there is none."""
+    """What each native variant loses, as text; '' if there is none."""
     found = {variant.precision: accuracy_loss(card, variant) for variant in card.variants
              if variant.backend == 'native' and not variant.target}
     return ', '.join(f'{precision} loses {loss:g} points' if loss < float('inf')
                      else f'{precision} has no figures' for precision, loss in found.items())
 
 
-def why_only_one(bundle: Bundle, request: LoadRequest) -> str:
-    """Why nothing else was considered."""
+def reason_for_only_one(bundle: Bundle, request: LoadRequest) -> str:
+    """Why there is only one candidate."""
     if request.backend != AUTO:
-        return 'it was asked for'
+        return 'it was requested'
     if request.no_native:
         return request.no_native
     if request.precision == AUTO and (losses := _losses(bundle.card)):

@@ -18,9 +18,10 @@ def finding(loaded: LoadedModel) -> Finding:
     backends.verify and None where the golden logits are the measure.
     """
     lower = loaded.precision not in ('', 'fp32')
-    golden = None if lower or loaded.card.golden is None else golden_error(loaded.backend, loaded.card)
+    expected = None if lower else loaded.card.golden
+    golden = golden_error(loaded.backend, loaded.card, expected) if expected else None
     return {'backend': loaded.backend.name, 'provider': loaded.backend.provider,
-            'precision': loaded.precision, 'why': loaded.why, 'golden_error': golden,
+            'precision': loaded.precision, 'reason': loaded.reason, 'golden_error': golden,
             'distance': distance(loaded.backend, loaded.bundle) if lower else None}
 
 

@@ -1,4 +1,5 @@
-"""Which of several ways to run a bundle is the fastest on this machine: measured once, then kept."""
+# SPDX-License-Identifier: Apache-2.0
+"""Find the fastest of several candidates on this machine: measured once, then kept."""
 
 import hashlib
 import importlib.util
@@ -26,50 +27,50 @@ _MAX_BYTES = 1 << 16
 
 
 def measure(backends: Mapping[str, Backend], tensor: Any, clock: Callable[[], float]) -> dict[str, float]:
-    """Median milliseconds of one inference of each, taken in turns for BUDGET_S.
+    """Median milliseconds of one inference of each, measured in rounds for BUDGET_S.
 
-    In turns, so that a busy phase of the machine meets all of them alike. The first call of each turn only
-    brings the weights back into the cache, as they are when frames follow each other.
+    In rounds, so that a busy phase of the machine slows all of them alike. The first call in each round only
+    brings the weights back into the CPU cache, where they are when frames follow each other.
     """
     times: dict[str, list[float]] = {name: [] for name in backends}
     begin = now = time.monotonic()
-    turns = 0
-    while not turns or (now - begin) * (turns + 1) / turns < BUDGET_S:
+    rounds = 0
+    while not rounds or (now - begin) * (rounds + 1) / rounds < BUDGET_S:
         for name, backend in backends.items():
             backend.run(tensor)
             start = clock()
             backend.run(tensor)
             times[name].append(clock() - start)
-        turns += 1
+        rounds += 1
         now = time.monotonic()
     return {name: 1e3 * statistics.median(values) for name, values in times.items()}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was found to be the fastest, and the milliseconds of an inference of each candidate."""
+    """The fastest candidate, and the milliseconds of an inference of each."""
 
     chosen: str
     timings_ms: Mapping[str, float]
 
     @property
-    def in_words(self) -> str:
+    def as_text(self) -> str:
         """All candidates, the fastest first."""
         ordered = sorted(self.timings_ms.items(), key=lambda item: item[1])
         return ', '.join(f'{name} {ms:.2f} ms' for name, ms in ordered)
 
 
-def choice_file(bundle: Bundle, found: list[Candidate], threads: int, provider: str) -> Path:
-    """Where a choice is kept: one small file for each machine, set of software, bundle and question."""
-    question = [machine(), bundle.sha256, bundle.card.to_json(), threads, provider,
+def choice_file(bundle: Bundle, candidates: list[Candidate], threads: int, provider: str) -> Path:
+    """The file that keeps a choice: one for each machine, set of software, bundle and request."""
+    key = [machine(), bundle.sha256, bundle.card.to_json(), threads, provider,
                 [(str(candidate), candidate.variant.sha256 if candidate.variant else '')
-                 for candidate in found]]
-    name = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:32]
+                 for candidate in candidates]]
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     return cache_root() / 'choices' / f'{name}.json'
 
 
 def machine() -> tuple[str, ...]:
-    """What a timing depends on: processor, native library, onnxruntime."""
+    """What a timing depends on: CPU, native library, onnxruntime."""
     keys = ('model name', 'flags', 'Features', 'CPU implementer', 'CPU part', 'Model')
     cpu: set[str] = set()
     with suppress(OSError):
@@ -82,22 +83,22 @@ def machine() -> tuple[str, ...]:
 
 
 def _onnxruntime() -> str:
-    """Which onnxruntime there is, whatever its package is called; without the cost of importing it."""
+    """Which onnxruntime is installed, under any package name, without the cost of importing it."""
     spec = importlib.util.find_spec('onnxruntime')
     origin = spec.origin if spec else None
     return f'{origin} {Path(origin).stat().st_mtime_ns}' if origin else ''
 
 
-def read_choice(path: Path, found: list[Candidate]) -> Choice | None:
-    """An earlier choice among the same candidates; None where there is none that can be used."""
+def read_choice(path: Path, candidates: list[Candidate]) -> Choice | None:
+    """An earlier choice among the same candidates; None if there is no usable one."""
     try:
         values = json.loads(read_regular(path, _MAX_BYTES))
         timings = {str(name): float(ms) for name, ms in values['timings_ms'].items()}
-        known = {str(candidate) for candidate in found}
+        known = {str(candidate) for candidate in candidates}
         if values['schema'] == _SCHEMA and values['chosen'] in timings and timings.keys() <= known:
             return Choice(values['chosen'], timings)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass  # absent, or not ours: it is measured again
+        pass  # absent, or not written by us: measure again
     return None
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find and load our C library; native/include/shufflenet_native.h is its interface."""
 
 import ctypes
@@ -33,7 +34,7 @@ class NativeInfo(ctypes.Structure):
 
 
 def library_path() -> Path:
-    """Where the library is looked for; it need not be there."""
+    """The path of the library; it need not exist."""
     return Path(os.environ.get(VARIABLE) or Path(__file__).with_name(FILE))
 
 
@@ -41,7 +42,7 @@ def load_library() -> ctypes.CDLL:
     """The library, with every function's types set; its calls leave the GIL free.
 
     Raises:
-        VariantUnavailableError: it was not built, does not load, or has another interface.
+        VariantUnavailableError: not built, cannot be loaded, or another interface version.
     """
     return _load(library_path())
 
@@ -51,15 +52,16 @@ def _load(path: Path) -> ctypes.CDLL:
     if not path.is_file():
         if os.environ.get(VARIABLE):
             raise VariantUnavailableError(f'{path}: no such file; correct {VARIABLE}, or unset it')
-        raise VariantUnavailableError('the native kernels are not built: no working C compiler was found when the '
-                            f'package was built; {BUILD_NATIVE}')
+        raise VariantUnavailableError('the native kernels are not built: no working C compiler was found '
+                                      f'when the package was built; {BUILD_NATIVE}')
     try:
         library = ctypes.CDLL(str(path))
         version = library.sn_abi_version
     except OSError as error:
         raise VariantUnavailableError(f'{path}: cannot be loaded: {error}; {BUILD_NATIVE}') from error
     except AttributeError as error:
-        raise VariantUnavailableError(f'{path}: is no {FILE}: it has no sn_abi_version; {BUILD_NATIVE}') from error
+        cause = f'{path}: not {FILE}: it has no sn_abi_version'
+        raise VariantUnavailableError(f'{cause}; {BUILD_NATIVE}') from error
     version.argtypes, version.restype = (), ctypes.c_uint32
     if (got := version()) != ABI_VERSION:
         expected = f'interface version {ABI_VERSION}'
@@ -69,7 +71,7 @@ def _load(path: Path) -> ctypes.CDLL:
 
 
 def _declare(library: ctypes.CDLL) -> None:
-    """Types of arguments and results; pointers are plain addresses, which cost the least to hand over."""
+    """Types of arguments and results; pointers are plain addresses, which are the cheapest to pass."""
     address = ctypes.c_void_p
     library.sn_create.argtypes = (address, ctypes.c_size_t, ctypes.c_uint32, ctypes.POINTER(ctypes.c_void_p),
                                   ctypes.c_char_p, ctypes.c_size_t)

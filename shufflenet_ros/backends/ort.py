@@ -1,6 +1,7 @@
-"""The onnxruntime backend: one session, one thread, held to its card when it is made.
+# SPDX-License-Identifier: Apache-2.0
+"""The onnxruntime backend: one session, checked against its card when it starts.
 
-Importing this module raises VariantUnavailableError where onnxruntime is not installed.
+Importing this module raises VariantUnavailableError if onnxruntime is not installed.
 """
 
 import os
@@ -10,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from shufflenet_ros.backends.remedies import pip_install_alone
-from shufflenet_ros.bundles.bundle import Bundle
 from shufflenet_ros.bundles.errors import ModelError, mismatch
-from shufflenet_ros.bundles.variants import VariantUnavailableError
+from shufflenet_ros.bundles.onnx_file import read_facts
+from shufflenet_ros.bundles.variants import Runnable, VariantUnavailableError
 from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import F32, Outputs
 
-# onnxruntime 1.32 sends its maker reports over HTTPS, from a thread of its own, unless told not to before
-# it is loaded. A robot is offline by design; an operator's own value of the variable wins.
+# onnxruntime 1.32 and later report to Microsoft over HTTPS from a thread, unless this is set before it is
+# loaded. A robot is offline by design; an operator's own value of the variable wins.
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 try:
@@ -38,7 +39,7 @@ PROVIDERS = {
     'acl': 'ACLExecutionProvider',
     'armnn': 'ArmNNExecutionProvider',
 }
-# What `auto` tries. TensorRT is left out: it builds an engine for minutes, so it must be asked for.
+# What `auto` tries. Not TensorRT: it builds an engine for minutes, so it must be requested by name.
 AUTO = ('cuda', 'openvino', 'cpu')
 MAX_THREADS = 64
 
@@ -47,27 +48,27 @@ _ONNX_TYPES = {'float32': _FLOAT, 'uint8': _UINT8}
 
 
 def present_providers() -> tuple[str, ...]:
-    """Our names of the providers that this onnxruntime was built with."""
+    """Our names of the providers in this build of onnxruntime."""
     available = set(ort.get_available_providers())
     return tuple(name for name, theirs in PROVIDERS.items() if theirs in available)
 
 
 class OnnxRuntimeBackend:
-    """Runs a bundle with onnxruntime. Used by one thread at a time.
+    """Runs an ONNX file with onnxruntime. Used by one thread at a time.
 
     Raises:
-        ModelError: the provider is absent or does not start, the file does not load, or its inputs and
-            outputs are not what the card says.
+        ModelError: the provider is missing or does not start, the file does not load, or its inputs and
+            outputs do not match the card.
     """
 
     name = 'onnxruntime'
 
-    def __init__(self, bundle: Bundle, provider: str = 'cpu', threads: int = 1):
-        self._card = bundle.card
-        self._what = str(bundle.path)
+    def __init__(self, model: Runnable, provider: str = 'cpu', threads: int = 1):
+        self._card = model.card
+        self._what = str(model.path)
         if not 1 <= threads <= MAX_THREADS:
-            raise mismatch('threads', f'1 to {MAX_THREADS}', str(threads), 'use 1 on a board that does more')
-        self._session = _start(bundle, _candidates(provider), threads)
+            raise mismatch('threads', f'1 to {MAX_THREADS}', str(threads), 'use 1 on a busy board')
+        self._session = _start(model, _provider_names(provider), threads)
         self.provider: str = self._session.get_providers()[0]
         self._input = _check_input(self._what, self._session, self._card)
         self._outputs = _check_outputs(self._what, self._session, self._card)
@@ -91,7 +92,7 @@ class OnnxRuntimeBackend:
         return np.asarray(value[0], np.float32)
 
 
-def _candidates(provider: str) -> tuple[str, ...]:
+def _provider_names(provider: str) -> tuple[str, ...]:
     """Our names of the providers to try, in order."""
     present = present_providers()
     if provider == 'auto':
@@ -99,50 +100,51 @@ def _candidates(provider: str) -> tuple[str, ...]:
     if provider not in PROVIDERS:
         raise mismatch('provider', f'one of {["auto", *PROVIDERS]}', repr(provider[:80]), 'correct it')
     if provider not in present:
-        expected = f'one of {["auto", *present]}, all that this onnxruntime {ort.__version__} has'
+        expected = f'one of {["auto", *present]}, all that this onnxruntime {ort.__version__} was built with'
         raise mismatch('provider', expected, repr(provider),
                        f'install an onnxruntime with {PROVIDERS[provider]}, or choose another')
     return (provider,)
 
 
-def _start(bundle: Bundle, candidates: tuple[str, ...], threads: int) -> ort.InferenceSession:
-    """A session on the first candidate that really starts."""
-    for name in candidates:
+def _start(model: Runnable, names: tuple[str, ...], threads: int) -> ort.InferenceSession:
+    """A session on the first provider that really starts."""
+    for name in names:
         wanted = PROVIDERS[name]
         try:
-            session = _session(bundle, wanted, threads)
+            session = _session(model, wanted, threads)
         except Exception as error:
-            if name != candidates[-1]:
+            if name != names[-1]:
                 continue
-            raise _not_loaded(bundle, error) from error
+            raise _not_loaded(model, error) from error
         # A GPU provider whose libraries are missing does not raise: the session is on the CPU, 10x slower.
         if session.get_providers()[0] == wanted:
             return session
-    raise mismatch('provider', f'{candidates[-1]!r} to start', f'{session.get_providers()}',
+    raise mismatch('provider', f'{names[-1]!r} to start', f'{session.get_providers()}',
                    'check the driver and the libraries of this provider, or choose another')
 
 
-def _session(bundle: Bundle, provider: str, threads: int) -> ort.InferenceSession:
+def _session(model: Runnable, provider: str, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     for thread_pool in ('intra_op', 'inter_op'):
         options.add_session_config_entry(f'session.{thread_pool}.allow_spinning', '0')
-    # x86 without VNNI adds pairs of uint8 x int8 products in 16 bits, and they saturate: the ImageNet int8
-    # model then names 29 of 40 photos instead of 33. By its documentation it does nothing on others.
+    # x86 without VNNI adds pairs of uint8 x int8 products in 16 bits, which saturates: without this option
+    # the ImageNet int8 model gets 29 of 40 photos right instead of 33. It does nothing on other CPUs.
     options.add_session_config_entry('session.x64quantprecision', '1')
-    # Bytes that were walked as ONNX must not be taken for another format.
+    # The bytes were checked as ONNX: they must not be read as another format.
     options.add_session_config_entry('session.load_model_format', 'ONNX')
     providers = list(dict.fromkeys((provider, PROVIDERS['cpu'])))
-    # Its own fallback prints to stdout and hides that a provider is broken.
-    return ort.InferenceSession(bundle.data, options, providers=providers, enable_fallback=0)
+    # Its own fallback prints to stdout and hides a broken provider.
+    return ort.InferenceSession(model.data, options, providers=providers, enable_fallback=0)
 
 
-def _not_loaded(bundle: Bundle, error: Exception) -> ModelError:
-    opset = bundle.facts.opsets.get('', bundle.facts.opsets.get('ai.onnx'))
-    got = f'opset {opset}, IR version {bundle.facts.ir_version}: {" ".join(str(error).split())[:300]}'
-    return mismatch(str(bundle.path), f'a model that onnxruntime {ort.__version__} can load', got,
+def _not_loaded(model: Runnable, error: Exception) -> ModelError:
+    facts = read_facts(model.data)
+    opset = facts.opsets.get('', facts.opsets.get('ai.onnx'))
+    got = f'opset {opset}, IR version {facts.ir_version}: {" ".join(str(error).split())[:300]}'
+    return mismatch(str(model.path), f'a model that onnxruntime {ort.__version__} can load', got,
                     'export it again; opset <= 17 and IR version <= 8 load with every runtime we support')
 
 
@@ -183,6 +185,6 @@ def _check_outputs(what: str, session: ort.InferenceSession, card: Card) -> list
 
 
 def _fits(shape: list[Any], expected: tuple[int, ...]) -> bool:
-    """Whether a declared shape, with names or None for what is dynamic, allows the expected one."""
+    """Whether a declared shape, with names or None for dynamic dimensions, allows the expected one."""
     return len(shape) == len(expected) and all(
         not isinstance(got, int) or got == wanted for got, wanted in zip(shape, expected, strict=True))

@@ -1,4 +1,5 @@
-"""What to type on this machine where a backend lacks something."""
+# SPDX-License-Identifier: Apache-2.0
+"""What to type on this machine if a backend lacks something."""
 
 import shlex
 import sys
@@ -10,10 +11,10 @@ BUILD_NATIVE = ('install a C compiler (sudo apt install gcc), then build shuffle
 
 
 def pip_install_alone(package: str) -> str:
-    """The command that installs one package for the Python that runs this, and changes no other package.
+    """The command that installs one package for the running Python without changing any other.
 
-    Without --no-deps pip brings NumPy 2 along, under which Ubuntu 22.04's OpenCV cannot be imported. Where
-    the distribution guards its Python against pip (PEP 668), pip has to be told.
+    Without --no-deps pip brings NumPy 2, with which Ubuntu 22.04's OpenCV cannot be imported. If
+    the distribution protects its Python from pip (PEP 668), pip needs one more option.
     """
     options = ['--no-deps']
     if sys.prefix == sys.base_prefix:  # no virtual environment

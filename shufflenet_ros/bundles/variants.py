@@ -1,4 +1,5 @@
-"""A bundle's variants: sibling files of the same network for another precision or backend."""
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle's variants, sibling files for another precision or backend; and the one file that runs."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,8 @@ from shufflenet_ros.bundles.bundle import Bundle
 from shufflenet_ros.bundles.errors import ModelError, mismatch
 from shufflenet_ros.bundles.files import read_regular, sha256_of
 from shufflenet_ros.bundles.index import MAX_MODEL_BYTES, NAME
-from shufflenet_ros.core.card import Card, Variant
+from shufflenet_ros.bundles.onnx_file import read_facts
+from shufflenet_ros.core.card import Card, Golden, Variant
 
 BACKENDS = ('auto', 'native', 'onnxruntime')
 PRECISIONS = ('fp32', 'fp16', 'int8')
@@ -15,42 +17,58 @@ PRECISIONS = ('fp32', 'fp16', 'int8')
 
 
 class VariantUnavailableError(ModelError):
-    """Nothing says that the variant is bad, but this machine can't run it as it is set up."""
+    """This machine cannot run the variant as it is set up; the variant itself may be fine."""
 
 
 @dataclass(frozen=True)
-class VariantFile:
-    """A variant as it was read.
+class Runnable:
+    """The file that runs, read once: a bundle's own graph, or one of its variants.
+
+    Verification and the backends take it from here, so that all of them see the same bytes.
 
     Attributes:
-        data: the file's bytes, which have the sha256 of the card's entry.
-        trusted: whether an index of this machine vouches for that sha256: it lists the bundle, and the
-            card is the one inside. Others are first verified in a child process.
+        variant: its entry in the bundle's card; None for the bundle's own graph.
+        data: the bytes of the file at path, whose hash is sha256.
+        trusted: whether an index of this machine vouches for the hash. Other files are verified in a
+            subprocess first. A variant is trusted with its bundle, if the card is inside the bundle's file.
     """
 
-    variant: Variant
+    bundle: Bundle
+    variant: Variant | None
     path: Path
     data: bytes = field(repr=False)
+    sha256: str
     trusted: bool
+
+    @property
+    def card(self) -> Card:
+        """The bundle's card."""
+        return self.bundle.card
+
+    @property
+    def precision(self) -> str:
+        """One of PRECISIONS; '' for a graph whose card doesn't tell."""
+        return self.variant.precision if self.variant else graph_precision(self.card)
+
+    @property
+    def golden(self) -> Golden | None:
+        """The logits that it must give; a variant without any is compared with the bundle's graph."""
+        if self.variant is None or (self.variant.golden is None and self.variant.precision == 'fp32'):
+            return self.card.golden
+        return self.variant.golden
 
 
 def graph_precision(card: Card) -> str:
-    """The precision of the bundle's own graph; '' where the card doesn't tell.
+    """The precision of the bundle's own graph; '' if the card doesn't tell.
 
-    A network of our zoo is exported as fp32, and native variants are packed from fp32 graphs alone.
+    A network of our zoo is exported as fp32, and native variants are packed from fp32 graphs only.
     """
     ours = card.network_config or any(variant.backend == 'native' for variant in card.variants)
     return 'fp32' if ours else ''
 
 
-def find_variant(card: Card, backend: str, precision: str) -> Variant | None:
-    """The card's variant for a backend on any processor."""
-    return next((variant for variant in card.variants if not variant.target
-                 and (variant.backend, variant.precision) == (backend, precision)), None)
-
-
 def precisions(card: Card, backend: str) -> list[str]:
-    """What a backend can be asked for by name; auto: any backend."""
+    """The precisions that a backend can run; auto: any backend."""
     found = {variant.precision for variant in card.variants
              if not variant.target and backend in ('auto', variant.backend)}
     if backend != 'native':
@@ -59,31 +77,48 @@ def precisions(card: Card, backend: str) -> list[str]:
 
 
 def no_such_precision(bundle: Bundle, backend: str, precision: str) -> ModelError:
-    """Says which precisions there are instead."""
-    there = precisions(bundle.card, backend)
+    """The error for a precision that the bundle doesn't have; lists those it has."""
+    available = precisions(bundle.card, backend)
     of = '' if backend == 'auto' else f' for backend {backend}'
-    expected = f'a precision that the bundle has{of}: {", ".join(there) or "its card names none"}'
-    others = [] if backend == 'native' else ['leave precision at auto']
-    others += [f'choose one of {there}'] if there else []
-    others += ['use backend auto'] if backend == 'native' else []
-    return mismatch(str(bundle.path), expected, repr(precision), ', or '.join(others))
+    expected = f'a precision that the bundle has{of}: {", ".join(available) or "its card names none"}'
+    remedies = [] if backend == 'native' else ['leave precision at auto']
+    remedies += [f'choose one of {available}'] if available else []
+    remedies += ['use backend auto'] if backend == 'native' else []
+    return mismatch(str(bundle.path), expected, repr(precision), ', or '.join(remedies))
 
 
-def read_variant(bundle: Bundle, variant: Variant) -> VariantFile:
-    """Read a variant's file, which lies beside the bundle's.
+def resolve(bundle: Bundle, variant: Variant | None = None) -> Runnable:
+    """The bundle's own graph, or the variant's file, which is beside the bundle's.
 
     Raises:
         VariantUnavailableError: the file is not there.
-        ModelError: not a plain name, not readable, too large, another sha256.
+        ModelError: not a plain name, not readable, too large, another sha256, or not a single ONNX file.
     """
+    if variant is None:
+        return Runnable(bundle, None, bundle.path, bundle.data, bundle.sha256, bundle.trusted)
     if not NAME.fullmatch(variant.file):
         raise mismatch(f'{bundle.path}: variant', 'the plain name of a file beside it',
                        repr(variant.file[:100]), 'correct the card')
     path = bundle.path.with_name(variant.file)
     if not path.exists():
-        raise VariantUnavailableError(f'{path}: no such file; copy it from where {bundle.path.name} came from')
+        source = f'copy it from where {bundle.path.name} came from'
+        raise VariantUnavailableError(f'{path}: no such file; {source}')
     data = read_regular(path, MAX_MODEL_BYTES)
     if (digest := sha256_of(data)) != variant.sha256:
         raise mismatch(str(path), f'sha256 {variant.sha256}, as in the card', digest,
                        f'get it again, or export {bundle.path.name} again')
-    return VariantFile(variant, path, data, bundle.trusted and bundle.card_from == 'in the file')
+    if variant.backend != 'native':
+        read_facts(data)
+    return Runnable(bundle, variant, path, data, digest, bundle.trusted and bundle.card_from == 'in the file')
+
+
+def resolve_variant(bundle: Bundle, backend: str, precision: str) -> Runnable:
+    """The bundle's variant for a backend on any processor.
+
+    Raises:
+        ModelError: there is none, or see `resolve`.
+    """
+    for variant in bundle.card.variants:
+        if not variant.target and (variant.backend, variant.precision) == (backend, precision):
+            return resolve(bundle, variant)
+    raise no_such_precision(bundle, backend, precision)

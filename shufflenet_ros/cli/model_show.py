@@ -9,7 +9,7 @@ from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.listing import Row, bundle_row, download_row, network_row, weight_rows
 from shufflenet_ros.bundles.locate import all_models, find, is_path
 from shufflenet_ros.bundles.networks import read_networks
-from shufflenet_ros.bundles.variants import read_variant
+from shufflenet_ros.bundles.variants import resolve
 from shufflenet_ros.core.card import Variant
 
 
@@ -56,7 +56,7 @@ def _bundle(name_or_path: str, card_file: str) -> Row:
 def _state(bundle: Bundle, variant: Variant) -> str:
     """Whether a variant could be tried here: its file is the card's, and its backend is there."""
     try:
-        read_variant(bundle, variant)
+        resolve(bundle, variant)
         if variant.backend == 'native':
             load_library()
     except ModelError as error:

@@ -134,7 +134,7 @@ def _check(args: argparse.Namespace) -> int:
         return 0 if ok else 1
     say(*_lines({'place': 'checked'} | describe(loaded.bundle)),
         f'yes: loads and answers on {found["provider"]}; {agreement(found)}'
-        + (f'; {found["backend"]}, because {found["why"]}' if chosen else ''),
+        + (f'; {found["backend"]}, because {found["reason"]}' if chosen else ''),
         *(f'  {variant_line(variant)}' for variant in variants))
     return 0 if ok else 1
 

@@ -15,6 +15,7 @@ from torch import nn
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.backends.verify_in_subprocess import verify_in_subprocess
 from shufflenet_ros.bundles.bundle import Bundle
+from shufflenet_ros.bundles.variants import resolve
 from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.preprocess import preprocess
 from shufflenet_ros.datasets.calibration import seeded_images
@@ -57,12 +58,13 @@ def import_onnx_weights(bundle: Bundle) -> tuple[ImportedNetwork, Agreement]:
         ZooError: no network of ours has these convolutions, or it doesn't compute what the file computes.
     """
     what = str(bundle.path)
+    source = resolve(bundle)
     if not bundle.trusted:
-        verify_in_subprocess(bundle)
+        verify_in_subprocess(source)
     layers = read_layers(bundle.data, what)
     model = build(_config(bundle.card, layers, what))
     by = _fill(model, layers, bundle.card, what)
-    backend = OnnxRuntimeBackend(bundle)
+    backend = OnnxRuntimeBackend(source)
     agreement = compare(model.eval(), by, backend, bundle.card)
     _judge(agreement, layers.quantized, what)
     return ImportedNetwork(model, 'onnx', by, bundle.card.input.crop), agreement

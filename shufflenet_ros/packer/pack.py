@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy.typing as npt
 
-from shufflenet_ros.backends.verify import distance, golden_of, verify_variant
+from shufflenet_ros.backends.verify import distance, golden_of, verify
 from shufflenet_ros.bundles.bundle import Bundle
 from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.files import sha256_of
 from shufflenet_ros.bundles.index import NAME, renew_entry
 from shufflenet_ros.bundles.onnx_metadata import with_metadata
+from shufflenet_ros.bundles.variants import Runnable
 from shufflenet_ros.core.card import METADATA_KEY, Variant
 from shufflenet_ros.core.files import write_whole, writing
 from shufflenet_ros.core.frame import Outputs
@@ -120,17 +121,17 @@ def _make(bundle: Bundle, network: Network, precision: str, calibration: Calibra
         network = CONVERSIONS[precision](network, calibration.inputs)
         source = calibration.summary
     backend = _InNumpy(network)
+    blob = write_blob(network)
+    variant = Variant(path.name, sha256_of(blob), precision, backend='native',
+                      graph_sha256=network.graph_sha256, calibration=source)
     try:
-        verify_variant(backend, bundle, precision, str(path))
+        verify(backend, Runnable(bundle, variant, path, blob, variant.sha256, trusted=True))
     except ModelError as error:
         if source:
             raise PackError(f'{error}, with more images to take ranges from, or with such as the camera '
                            f'sees; these were {source}') from error
         raise
-    blob = write_blob(network)
-    variant = Variant(path.name, sha256_of(blob), precision, backend='native',
-                      graph_sha256=network.graph_sha256, calibration=source,
-                      golden=golden_of(backend, bundle.card, GOLDEN_TOLERANCES[precision]))
+    variant = replace(variant, golden=golden_of(backend, bundle.card, GOLDEN_TOLERANCES[precision]))
     return Packed(variant, path, len(blob), distance(backend, bundle)), blob
 
 

@@ -29,7 +29,7 @@ def status(name: str, hardware_id: str, level: Level, message: str,
 def model_values(loaded: LoadedModel) -> dict[str, str]:
     """Which file runs, on what, and why on that."""
     return {'model': loaded.card.name, 'sha256': loaded.sha256, 'backend': loaded.backend.name,
-            'provider': loaded.backend.provider, 'precision': loaded.precision, 'why': loaded.why,
+            'provider': loaded.backend.provider, 'precision': loaded.precision, 'why': loaded.reason,
             'timings': loaded.timings}
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.golden import GOLDEN_LOGITS, golden_image
+from shufflenet_ros.bundles.variants import resolve
 from shufflenet_ros.bundles.onnx_write import save_bundle
 from shufflenet_ros.core.card import Card, CardInput, Golden
 from shufflenet_ros.core.preprocess import preprocess
@@ -135,7 +136,7 @@ def export(model: Backbone, card: Card, path: Path, by: Normalization = IMAGENET
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / path.name
         save_bundle(graph, card, draft)
-        backend = OnnxRuntimeBackend(open_bundle(str(draft)))
+        backend = OnnxRuntimeBackend(resolve(open_bundle(str(draft))))
         parity = check_parity(model, backend, px, by)
         logits = backend.run(preprocess(golden_image(card.input.size), card.input)).logits
     golden = Golden(tuple(float(f'{v:.6g}') for v in logits[:GOLDEN_LOGITS]))

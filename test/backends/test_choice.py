@@ -1,4 +1,5 @@
-"""What `auto` runs: the fastest here of what the card allows, measured once and then kept."""
+# SPDX-License-Identifier: Apache-2.0
+"""What `auto` runs: the fastest candidate that the card allows, measured once and kept."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from shufflenet_ros.backends.native_library import VARIABLE
 from shufflenet_ros.backends.verify import golden_of
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.errors import ModelError
-from shufflenet_ros.bundles.variants import VariantUnavailableError
+from shufflenet_ros.bundles.variants import VariantUnavailableError, resolve_variant
 from shufflenet_ros.core.card import Card
 
 GRAPH = {'top1': 0.80, 'images': 500}
@@ -31,7 +32,7 @@ GRAPH = {'top1': 0.80, 'images': 500}
 
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle whose fp16 variant loses nothing, and whose int8 variant loses a point; taken as trusted."""
+    """A bundle whose fp16 variant loses nothing, and whose int8 variant loses a point; treated as trusted."""
     monkeypatch.setattr(load_module, 'verify_in_subprocess', lambda *_, **__: None)
     path = native_bundle(tmp_path / 'm.onnx', precisions=('fp16', 'int8'), metrics=GRAPH)
     return with_top1(path, {'fp16': 0.80, 'int8': 0.79})
@@ -52,15 +53,15 @@ def card_of(path: Path) -> Card:
     return open_bundle(str(path)).card
 
 
-def names(path: Path, **asked: Any) -> list[str]:
+def names(path: Path, **options: Any) -> list[str]:
     request = LoadRequest(**{'backend': 'auto', 'precision': 'auto', 'provider': 'cpu', 'threads': 1,
-                         'max_accuracy_loss': 0.6} | asked)
+                            'max_accuracy_loss': 0.6} | options)
     return [str(candidate) for candidate in find_candidates(open_bundle(str(path)), request)]
 
 
 @pytest.fixture
-def clockwork(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Milliseconds that `measure` finds, by candidate; the real one runs for none of them."""
+def timing_table(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Milliseconds that `measure` reports for each candidate, in place of real timings."""
     table = {'native fp16': 1.0, 'native int8': 0.5, 'native fp32': 1.0, 'onnxruntime fp32': 2.0}
 
     def measure(backends: Mapping[str, Any], *_: Any) -> dict[str, float]:
@@ -70,7 +71,7 @@ def clockwork(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return table
 
 
-@pytest.mark.parametrize(('asked', 'expected'), [
+@pytest.mark.parametrize(('options', 'expected'), [
     ({}, ['native fp16', 'onnxruntime fp32']),
     ({'max_accuracy_loss': 1.0}, ['native fp16', 'native int8', 'onnxruntime fp32']),
     ({'max_accuracy_loss': 0.0}, ['native fp16', 'onnxruntime fp32']),
@@ -81,8 +82,8 @@ def clockwork(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     ({'threads': 2}, ['onnxruntime fp32']),
     ({'provider': 'cuda'}, ['onnxruntime fp32']),
 ])
-def test_the_card_says_what_may_run(measured: Path, asked: dict[str, Any], expected: list[str]) -> None:
-    assert names(measured, **asked) == expected
+def test_the_card_says_what_may_run(measured: Path, options: dict[str, Any], expected: list[str]) -> None:
+    assert names(measured, **options) == expected
 
 
 @pytest.mark.parametrize(('graph', 'variant', 'loss'), [
@@ -95,18 +96,18 @@ def test_the_card_says_what_may_run(measured: Path, asked: dict[str, Any], expec
     ({'top1': 'good', 'images': 500}, {'top1': 0.8, 'images': 500}, np.inf),
     ({'top1': 80, 'images': 500}, {'top1': 79, 'images': 500}, np.inf),
 ])
-def test_a_loss_counts_only_where_both_were_measured_alike(measured: Path, graph: dict[str, Any],
+def test_a_loss_counts_only_if_both_were_measured_on_the_same_images(measured: Path, graph: dict[str, Any],
                                                            variant: dict[str, Any], loss: float) -> None:
     card = replace(card_of(measured), metrics=graph)
     assert accuracy_loss(card, replace(card.variants[0], metrics=variant)) == loss
     assert accuracy_loss(card, None) == 0
 
 
-def test_a_variant_without_figures_runs_only_when_it_is_named(tmp_path: Path) -> None:
+def test_a_variant_without_metrics_runs_only_if_requested(tmp_path: Path) -> None:
     path = native_bundle(tmp_path / 'm.onnx', precisions=('fp16', 'int8'), metrics=GRAPH)
     loaded = load(str(path))
     assert loaded.backend.name == 'onnxruntime' and not loaded.timings
-    assert loaded.why == ('no variant is known to lose at most 0.6 points of top-1: fp16 has no figures, '
+    assert loaded.reason == ('no variant is known to lose at most 0.6 points of top-1: fp16 has no figures, '
                           'int8 has no figures')
     assert load(str(path), precision='int8').precision == 'int8'
     with pytest.raises(ModelError, match='a native variant that loses at most 0.6 points of top-1, got fp16 '
@@ -114,24 +115,24 @@ def test_a_variant_without_figures_runs_only_when_it_is_named(tmp_path: Path) ->
         load(str(path), backend='native')
 
 
-def test_native_without_the_graphs_own_precision_names_those_there_are(measured: Path) -> None:
+def test_backend_native_without_the_graphs_precision_lists_the_available_ones(measured: Path) -> None:
     with pytest.raises(ModelError, match="expected a precision that the bundle has for backend native: fp16, "
                                          "int8, got 'fp32'"):
         load(str(measured), backend='native', precision='')
 
 
-def test_the_fastest_runs_and_the_log_has_all_timings(measured: Path, clockwork: dict[str, float]) -> None:
+def test_the_fastest_runs_and_the_log_has_all_timings(measured: Path, timing_table: dict[str, float]) -> None:
     loaded = load(str(measured), max_accuracy_loss=1.0)
     assert (loaded.backend.name, loaded.precision) == ('native', 'int8')
     assert loaded.timings == 'native int8 0.50 ms, native fp16 1.00 ms, onnxruntime fp32 2.00 ms'
     assert loaded.choice == (f'native int8 ({loaded.backend.provider}): the fastest here of {loaded.timings} '
                              '(measured now)')
-    clockwork['onnxruntime fp32'] = 0.1
-    clockwork['native fp16'] = 0.2
-    assert load(str(measured)).backend.name == 'onnxruntime', 'another question is measured anew'
+    timing_table['onnxruntime fp32'] = 0.1
+    timing_table['native fp16'] = 0.2
+    assert load(str(measured)).backend.name == 'onnxruntime', 'another request is measured anew'
 
 
-def test_a_choice_is_kept_for_the_next_start(measured: Path, clockwork: dict[str, float],
+def test_a_choice_is_kept_for_the_next_start(measured: Path, timing_table: dict[str, float],
                                              monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(str(measured))
     started: list[str] = []
@@ -142,14 +143,14 @@ def test_a_choice_is_kept_for_the_next_start(measured: Path, clockwork: dict[str
         return start(bundle, candidate, request)
     monkeypatch.setattr(load_module, '_start', note)
     second = load(str(measured))
-    assert clockwork['measured'] == 1 and started == ['native fp16'], 'the others are not even started'
-    assert second.why == first.why.replace('measured now', 'measured at an earlier start')
+    assert timing_table['measured'] == 1 and started == ['native fp16'], 'the others are not even started'
+    assert second.reason == first.reason.replace('measured now', 'measured at an earlier start')
     with_top1(measured, {'fp16': 0.799})
     load(str(measured))
-    assert clockwork['measured'] == 2, 'another card, another choice'
+    assert timing_table['measured'] == 2, 'another card, another choice'
 
 
-def test_another_library_is_another_machine(measured: Path, clockwork: dict[str, float], tmp_path: Path,
+def test_another_library_is_another_machine(measured: Path, timing_table: dict[str, float], tmp_path: Path,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
     load(str(measured))
     library = choose.library_path()
@@ -157,46 +158,47 @@ def test_another_library_is_another_machine(measured: Path, clockwork: dict[str,
     copy.write_bytes(library.read_bytes() + b'\0')
     monkeypatch.setenv(VARIABLE, str(copy))
     load(str(measured))
-    assert clockwork['measured'] == 2
+    assert timing_table['measured'] == 2
 
 
 @pytest.mark.parametrize('content', [b'', b'{', b'[]', b'{"schema": 1}', b'{"schema": 2}', b'[' * 5000,
                                      b'{"schema": 1, "chosen": "native fp64", "timings_ms": {}}',
                                      b'{"schema": 1, "chosen": "native fp16", "timings_ms": {"x": "y"}}',
                                      b'{"schema": 1, "chosen": 3, "timings_ms": [1]}'])
-def test_a_damaged_choice_is_measured_again(measured: Path, clockwork: dict[str, float], no_cache: Path,
+def test_a_damaged_choice_is_measured_again(measured: Path, timing_table: dict[str, float], no_cache: Path,
                                             content: bytes) -> None:
     load(str(measured))
     file, = (no_cache / 'shufflenet_ros' / 'choices').iterdir()
     file.write_bytes(content)
     assert load(str(measured)).precision == 'fp16'
-    assert clockwork['measured'] == 2
-    assert load(str(measured)).why.endswith('(measured at an earlier start)')
+    assert timing_table['measured'] == 2
+    assert load(str(measured)).reason.endswith('(measured at an earlier start)')
 
 
-def test_a_choice_that_no_longer_runs_is_made_again(measured: Path, clockwork: dict[str, float]) -> None:
+def test_a_choice_that_no_longer_runs_is_measured_again(measured: Path,
+                                                        timing_table: dict[str, float]) -> None:
     assert load(str(measured)).backend.name == 'native'
     (measured.parent / 'm-fp16.native').unlink()
     loaded = load(str(measured))
     assert loaded.backend.name == 'onnxruntime' and loaded.fallback
-    assert 'native fp16 is left out' in loaded.why and 'no such file' in loaded.why
+    assert 'native fp16 is left out' in loaded.reason and 'no such file' in loaded.reason
 
 
-def test_a_variant_that_fails_is_told_at_every_start(measured: Path, clockwork: dict[str, float],
+def test_a_variant_that_fails_is_reported_at_every_start(measured: Path, timing_table: dict[str, float],
                                                      no_cache: Path) -> None:
     (measured.parent / 'm-fp16.native').unlink()
     for _ in range(2):
         loaded = load(str(measured), max_accuracy_loss=1.0)
-        assert loaded.precision == 'int8' and loaded.fallback and 'native fp16 is left out' in loaded.why
+        assert loaded.precision == 'int8' and loaded.fallback and 'native fp16 is left out' in loaded.reason
     assert not (no_cache / 'shufflenet_ros').exists()
 
 
-def test_a_disk_that_cannot_be_written_measures_at_every_start(measured: Path, clockwork: dict[str, float],
+def test_a_disk_that_cannot_be_written_measures_at_every_start(measured: Path, timing_table: dict[str, float],
                                                                no_cache: Path) -> None:
     (no_cache / 'shufflenet_ros').write_text('a file where a folder should be')
     for _ in range(2):
         assert load(str(measured)).precision == 'fp16'
-    assert clockwork['measured'] == 2
+    assert timing_table['measured'] == 2
 
 
 @pytest.fixture
@@ -211,26 +213,27 @@ def with_golden(path: Path) -> Path:
     bundle = open_bundle(str(path))
     values = json.loads(Path(f'{path}.card.json').read_text())
     for variant in values['variants']:
-        backend = NativeBackend(bundle, variant['precision'])
+        backend = NativeBackend(resolve_variant(bundle, 'native', variant['precision']))
         variant['golden'] = asdict(golden_of(backend, bundle.card, 0.05))
     Path(f'{path}.card.json').write_text(json.dumps(values))
     return path
 
 
-def test_native_variants_run_without_onnxruntime(measured: Path, clockwork: dict[str, float],
+def test_native_variants_run_without_onnxruntime(measured: Path, timing_table: dict[str, float],
                                                  without_onnxruntime: None) -> None:
     loaded = load(str(with_golden(measured)), max_accuracy_loss=1.0)
     assert (loaded.backend.name, loaded.precision, loaded.fallback) == ('native', 'int8', False)
-    assert 'onnxruntime fp32 is left out: onnxruntime cannot be imported' in loaded.why
+    assert 'onnxruntime fp32 is left out: onnxruntime cannot be imported' in loaded.reason
     load(str(measured), max_accuracy_loss=1.0)
-    assert clockwork['measured'] == 1, 'no reason to measure at every start'
+    assert timing_table['measured'] == 1, 'no reason to measure at every start'
 
 
-def test_a_machine_with_neither_says_what_is_missing(measured: Path, without_onnxruntime: None,
+def test_a_machine_with_neither_runtime_reports_what_is_missing(measured: Path, without_onnxruntime: None,
                                                      tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path / 'gone.so'))
-    with pytest.raises(VariantUnavailableError, match=r'nothing can run it here: .*gone\.so: no such file; correct '
-                                            r'SHUFFLENET_NATIVE_LIBRARY.*; onnxruntime cannot be imported'):
+    with pytest.raises(VariantUnavailableError,
+                       match=r'nothing can run it here: .*gone\.so: no such file; correct '
+                             r'SHUFFLENET_NATIVE_LIBRARY.*; onnxruntime cannot be imported'):
         load(str(measured))
 
 
@@ -239,7 +242,7 @@ def test_a_machine_with_neither_says_what_is_missing(measured: Path, without_onn
     (False, False, ['--user']),  # Ubuntu 22.04
     (False, True, ['--user', '--break-system-packages']),  # 24.04 and later
 ])
-def test_a_build_without_kernels_and_onnxruntime_says_what_to_type(
+def test_a_build_without_kernels_and_onnxruntime_gives_the_commands(
         measured: Path, without_onnxruntime: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         environment: bool, guarded: bool, options: list[str]) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
@@ -256,7 +259,7 @@ def test_a_build_without_kernels_and_onnxruntime_says_what_to_type(
     assert text.endswith(' '.join([sys.executable, '-m pip install --no-deps', *options, 'onnxruntime']))
 
 
-def test_timings_are_taken_in_turns_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_candidates_are_timed_in_rounds_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     calls: list[str] = []
 
@@ -273,4 +276,4 @@ def test_timings_are_taken_in_turns_within_the_budget(monkeypatch: pytest.Monkey
     assert calls[:8] == ['quick', 'quick', 'slow', 'slow'] * 2
     now[0], calls[:] = 0.0, []
     choose.measure({'slow': backend('slow', 3.0)}, None, lambda: now[0])
-    assert calls == ['slow', 'slow'], 'one turn at least'
+    assert calls == ['slow', 'slow'], 'at least one round'

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a name or path to answers: the public int8 ImageNet model runs by its path alone."""
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def test_float32_nchw_bgr_models_are_prepared_by_their_card(tmp_path: Path) -> N
     bare = card(input=spec, outputs={'logits': 'logits'}, embedding=None)
     other = load(str(write(tmp_path / 'nchw.onnx', proto, bare)))
     pixels = np.random.default_rng(5).integers(0, 256, (20, 30, 3), np.uint8)
-    answers = [Classifier(m.card, m.backend).classify_image(DecodedImage(pixels, 'bgr'), Options(top_k=4)).predictions
+    image = DecodedImage(pixels, 'bgr')
+    answers = [Classifier(m.card, m.backend).classify_image(image, Options(top_k=4)).predictions
                for m in (other, load(str(good(tmp_path))))]
     assert [label.index for label in answers[0]] == [label.index for label in answers[1]]
     np.testing.assert_allclose(

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running a model tells nobody: onnxruntime's own reports are off."""
 
 from __future__ import annotations

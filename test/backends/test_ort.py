@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows C3 and D21: a file that isn't what its card says, and a provider that isn't there, are refused."""
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from shufflenet_ros.backends.ort import AUTO, PROVIDERS, OnnxRuntimeBackend, pre
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.golden import golden_image
+from shufflenet_ros.bundles.variants import resolve
 from shufflenet_ros.core.preprocess import preprocess
 
 FLOAT, UINT8, INT64 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT64
@@ -129,7 +131,7 @@ def test_c3_what_does_not_fit_its_card_is_refused(proto: onnx.ModelProto, values
                                                  tmp_path: Path) -> None:
     path = write(tmp_path / 'm.onnx', proto, values)
     with pytest.raises(ModelError, match=text) as refused:
-        OnnxRuntimeBackend(open_bundle(str(path)))
+        OnnxRuntimeBackend(resolve(open_bundle(str(path))))
     assert str(path) in str(refused.value)
     assert 'got' in str(refused.value) and '; ' in str(refused.value)
 
@@ -137,14 +139,14 @@ def test_c3_what_does_not_fit_its_card_is_refused(proto: onnx.ModelProto, values
 @pytest.mark.parametrize('shape', [['batch', SIZE, SIZE, 3], [1, None, None, 3], ['n', 'h', 'w', 'c']])
 def test_dynamic_dimensions_fit(shape: list[Any], tmp_path: Path) -> None:
     proto = classifier(image=image_input(UINT8, shape), outputs=outputs(['batch', CLASSES], ['batch', DIM]))
-    backend = OnnxRuntimeBackend(open_bundle(str(write(tmp_path / 'm.onnx', proto, card()))))
+    backend = OnnxRuntimeBackend(resolve(open_bundle(str(write(tmp_path / 'm.onnx', proto, card())))))
     assert backend.run(np.zeros((1, SIZE, SIZE, 3), np.uint8)).logits.shape == (CLASSES,)
 
 
 def test_c3_dynamic_outputs_are_held_to_the_card_when_they_come(tmp_path: Path) -> None:
     bare = card(outputs={'logits': 'some'}, embedding=None, labels=list('abcde'))
     path = write(tmp_path / 'm.onnx', of_unknown_length(), bare)
-    backend = OnnxRuntimeBackend(open_bundle(str(path)))
+    backend = OnnxRuntimeBackend(resolve(open_bundle(str(path))))
     with pytest.raises(ModelError, match=r'logits of shape \(1, 5\), got \(1, 4\)'):
         backend.run(np.zeros((1, SIZE, SIZE, 3), np.uint8))
     with pytest.raises(ModelError, match=r'logits of shape \(1, 5\), got \(1, 4\)'):
@@ -152,7 +154,7 @@ def test_c3_dynamic_outputs_are_held_to_the_card_when_they_come(tmp_path: Path) 
 
 
 def test_outputs_are_what_numpy_computes(tmp_path: Path) -> None:
-    backend = OnnxRuntimeBackend(open_bundle(str(good(tmp_path))))
+    backend = OnnxRuntimeBackend(resolve(open_bundle(str(good(tmp_path)))))
     image = np.random.default_rng(3).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
     got = backend.run(image)
     features = image.astype(np.float32).mean((1, 2)) @ weights()['w1']
@@ -164,13 +166,13 @@ def test_outputs_are_what_numpy_computes(tmp_path: Path) -> None:
 def test_without_an_embedding_output_there_is_none(tmp_path: Path) -> None:
     path = write(tmp_path / 'm.onnx', classifier(), BARE)
     assert (
-        OnnxRuntimeBackend(open_bundle(str(path))).run(np.zeros((1, SIZE, SIZE, 3), np.uint8)).embedding
-        is None
+        OnnxRuntimeBackend(resolve(open_bundle(str(path))))
+        .run(np.zeros((1, SIZE, SIZE, 3), np.uint8)).embedding is None
     )
 
 
 def test_the_runtimes_own_error_comes_through(tmp_path: Path) -> None:
-    backend = OnnxRuntimeBackend(open_bundle(str(good(tmp_path))))
+    backend = OnnxRuntimeBackend(resolve(open_bundle(str(good(tmp_path)))))
     with pytest.raises(Exception, match='Got invalid dimensions'):
         backend.run(np.zeros((1, SIZE + 1, SIZE, 3), np.uint8))
     assert backend.run(np.zeros((1, SIZE, SIZE, 3), np.uint8)).logits.shape == (CLASSES,)
@@ -179,7 +181,7 @@ def test_the_runtimes_own_error_comes_through(tmp_path: Path) -> None:
 def test_the_golden_sample_is_checked(tmp_path: Path) -> None:
     bundle = open_bundle(str(good(tmp_path)))
     image = preprocess(golden_image(bundle.card.input.size), bundle.card.input)
-    logits = [float(x) for x in OnnxRuntimeBackend(bundle).run(image).logits]
+    logits = [float(x) for x in OnnxRuntimeBackend(resolve(bundle)).run(image).logits]
     right = {'logits': logits, 'tolerance': 1e-3}
     assert load(str(write(tmp_path / 'right.onnx', classifier(), card(golden=right)))).card.golden
     wrong = {**right, 'logits': [x + 0.01 * max(map(abs, logits)) for x in logits]}
@@ -199,13 +201,13 @@ def test_the_golden_sample_is_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize('threads', [0, -1, 65])
 def test_threads_have_a_range(threads: int, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=f'expected 1 to 64, got {threads}'):
-        OnnxRuntimeBackend(open_bundle(str(good(tmp_path))), threads=threads)
+        OnnxRuntimeBackend(resolve(open_bundle(str(good(tmp_path)))), threads=threads)
 
 
 def test_more_threads_give_the_same_answer(tmp_path: Path) -> None:
     bundle = open_bundle(str(good(tmp_path)))
     image = np.random.default_rng(3).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
-    one, four = (OnnxRuntimeBackend(bundle, threads=n).run(image).logits for n in (1, 4))
+    one, four = (OnnxRuntimeBackend(resolve(bundle), threads=n).run(image).logits for n in (1, 4))
     np.testing.assert_allclose(one, four, atol=1e-4)
 
 
@@ -216,7 +218,7 @@ def absent() -> list[str]:
 @pytest.mark.parametrize('provider', absent())
 def test_d21_an_absent_provider_is_an_error_that_names_those_present(provider: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as refused:
-        OnnxRuntimeBackend(open_bundle(str(good(tmp_path))), provider)
+        OnnxRuntimeBackend(resolve(open_bundle(str(good(tmp_path)))), provider)
     assert f"got '{provider}'" in str(refused.value)
     assert "'cpu'" in str(refused.value) and PROVIDERS[provider] in str(refused.value)
 
@@ -255,8 +257,8 @@ def test_d21_a_provider_that_silently_falls_back_is_an_error(
     with pytest.raises(
         ModelError, match=r"expected 'cuda' to start, got \['CPUExecutionProvider'\]; check the driver"
     ):
-        OnnxRuntimeBackend(bundle, 'cuda')
-    assert OnnxRuntimeBackend(bundle, 'auto').provider == 'CPUExecutionProvider'
+        OnnxRuntimeBackend(resolve(bundle), 'cuda')
+    assert OnnxRuntimeBackend(resolve(bundle), 'auto').provider == 'CPUExecutionProvider'
 
 
 def test_an_unknown_backend_is_an_error(tmp_path: Path) -> None:

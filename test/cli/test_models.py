@@ -32,6 +32,7 @@ from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.golden import golden_image
 from shufflenet_ros.bundles.index import write_index
 from shufflenet_ros.cli import main as cli
+from shufflenet_ros.bundles.variants import resolve
 from shufflenet_ros.core.preprocess import preprocess
 
 BARE = card(outputs={'logits': 'logits'}, embedding=None)
@@ -257,7 +258,7 @@ def test_add_embedding_gives_the_tensor_before_the_last_layer(
     features = image.astype(np.float32).mean((1, 2)) @ weights()['w1']
     step = 0.05 if layer == 'features_q' else 1e-4
     np.testing.assert_allclose(embedding, features, atol=step)
-    np.testing.assert_array_equal(OnnxRuntimeBackend(bundle).run(image).embedding, embedding[0])
+    np.testing.assert_array_equal(OnnxRuntimeBackend(resolve(bundle)).run(image).embedding, embedding[0])
 
 
 def test_add_embedding_to_the_public_int8_model(shared_data: Path, tmp_path: Path) -> None:
@@ -269,8 +270,8 @@ def test_add_embedding_to_the_public_int8_model(shared_data: Path, tmp_path: Pat
     after, before = open_bundle(str(out)), open_bundle(str(path))
     assert after.card.embedding['dim'] == 1024 and after.card.labels == before.card.labels
     tensor = preprocess(golden_image(after.card.input.size), after.card.input)
-    got = OnnxRuntimeBackend(after).run(tensor)
-    np.testing.assert_array_equal(got.logits, OnnxRuntimeBackend(before).run(tensor).logits)
+    got = OnnxRuntimeBackend(resolve(after)).run(tensor)
+    np.testing.assert_array_equal(got.logits, OnnxRuntimeBackend(resolve(before)).run(tensor).logits)
     # The quantized tensor itself, by making it an output of the original file.
     node = next(n for n in proto.graph.node if n.op_type == 'QLinearMatMul')
     original = onnx.load(path)
