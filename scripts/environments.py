@@ -18,7 +18,7 @@ from shell import ROOT, ensure, pip_install, run
 
 VENV = ROOT / '.venv'
 CACHE = ROOT / '.cache'
-LISTS = ROOT / 'requirements'
+LISTS = ROOT / 'scripts/requirements'
 CONSTRAINTS = LISTS / 'constraints.txt'
 # What an installed package is made of that its links to the source tree don't follow: the C library is built.
 PACKAGE = ('setup.py', 'setup.cfg', 'package.xml',

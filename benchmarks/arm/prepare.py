@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / '.cache' / 'arm'
 PLUGIN_SOURCE = Path(__file__).with_name('plugin.c')
-CONSTRAINTS = ROOT / 'requirements' / 'constraints.txt'
+CONSTRAINTS = ROOT / 'scripts/requirements/constraints.txt'
 CROSS_COMPILER = 'aarch64-linux-gnu-gcc'
 # program -> Debian's and Ubuntu's package
 TOOLS = {'qemu-aarch64': 'qemu-user', CROSS_COMPILER: 'gcc-aarch64-linux-gnu', 'gcc': 'gcc'}

@@ -59,5 +59,5 @@ def run(args: argparse.Namespace) -> int:
         say(view.title, '', *aligned(view.table), *([''] if view.notes else []), *view.notes)
     if view.left_out:
         say(f'left out, as their library is not installed: {", ".join(view.left_out)}; in a checkout: '
-            'pip install --no-deps -r requirements/compare.txt', to=sys.stderr)
+            'pip install --no-deps -r scripts/requirements/compare.txt', to=sys.stderr)
     return 0

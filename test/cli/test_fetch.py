@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip('trustme', reason='needs requirements/test.txt')
+pytest.importorskip('trustme', reason='needs scripts/requirements/test.txt')
 from fetching import PATIENT, absent_or_valid, start
 from https_site import Page, Site, https_site, proxy_to
 

@@ -87,7 +87,7 @@ def test_setup_names_its_extras(repo_root):
 @pytest.fixture
 def tree(tmp_path: Path, repo_root: Path) -> Path:
     """A copy of what set-up reads, so that its refusals can't touch the clone's .venv."""
-    for name in ('scripts', 'requirements', 'interfaces'):
+    for name in ('scripts', 'interfaces'):
         shutil.copytree(repo_root / name, tmp_path / name)
     for name in ('launch', 'config', 'models', 'resource'):
         shutil.copytree(repo_root / name, tmp_path / name)

