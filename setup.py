@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import xml.etree.ElementTree as ElementTree
 from glob import glob
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from setuptools.command.build_ext import build_ext
 
 NAME = 'shufflenet_ros'
 HERE = Path(__file__).resolve().parent
+# Version, contact and addresses are written in package.xml and nowhere else.
+MANIFEST = ElementTree.parse(HERE / 'package.xml').getroot()
+MAINTAINER = MANIFEST.find('maintainer')
+URLS = {url.get('type'): url.text for url in MANIFEST.findall('url')}
 
 
 class BuildNative(build_ext):
@@ -21,10 +26,10 @@ class BuildNative(build_ext):
         return Path(HERE if in_place else self.build_lib, NAME, 'backends')
 
     def run(self) -> None:
-        """Build; what goes wrong is told, and the package is installed without."""
+        """Build. If that fails, warn, and install the package without the library."""
         spec = importlib.util.spec_from_file_location('native_build', HERE / 'native/build.py')
         native = importlib.util.module_from_spec(spec)
-        # As dataclasses need it.
+        # Dataclasses look their module up here.
         sys.modules[spec.name] = native
         spec.loader.exec_module(native)
         try:
@@ -33,23 +38,39 @@ class BuildNative(build_ext):
             self.warn(f'the native kernels are not built, so ONNX Runtime is needed: {error}')
 
     def get_outputs(self) -> list:
-        """What was built, for the lists of installed files."""
+        """The built library, for the list of installed files."""
         return [str(path) for path in self._folder.glob('libshufflenet_native.so')]
 
     def get_output_mapping(self) -> dict:
-        """Nothing is built elsewhere and moved."""
+        """Empty: nothing is built in one place and moved to another."""
         return {}
 
 
 setup(
     name=NAME,
-    version='0.1.0',
-    description='ShuffleNet on camera topics: classification and embedding, milliseconds later',
-    author='shufflenet_ros maintainers',
-    author_email='maintainers@shufflenet-ros.example',
-    maintainer='shufflenet_ros maintainers',
-    maintainer_email='maintainers@shufflenet-ros.example',
-    license='Apache-2.0',
+    version=MANIFEST.findtext('version'),
+    description=' '.join(MANIFEST.findtext('description').split()),
+    long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    author=MAINTAINER.text,
+    author_email=MAINTAINER.get('email'),
+    maintainer=MAINTAINER.text,
+    maintainer_email=MAINTAINER.get('email'),
+    url=URLS['website'],
+    project_urls={'Source': URLS['repository'], 'Issues': URLS['bugtracker']},
+    license=MANIFEST.findtext('license'),
+    keywords=['ROS 2', 'ShuffleNet', 'image classification', 'embedding', 'robotics', 'edge inference'],
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Developers',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: C',
+        'Programming Language :: Python :: 3',
+        *(f'Programming Language :: Python :: 3.{minor}' for minor in (10, 11, 12, 13)),
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+    ],
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={
         NAME: ['py.typed'],
@@ -73,8 +94,8 @@ setup(
     python_requires='>=3.10',
     # Lower bounds are the oldest set that the tests run on; no upper bounds, because on a robot the
     # distribution or the operator chooses. rclpy and the messages come from ROS and aren't listed:
-    # no package of that name is on pip, and core, backends and bags work without ROS. colcon asks for none of
-    # this: there apt has all but ONNX Runtime, which README installs.
+    # pip has no package of that name, and core, backends and bags work without ROS. colcon ignores this list:
+    # apt has all of it but ONNX Runtime, which README installs.
     install_requires=[
         'numpy>=1.21',  # Ubuntu 22.04's
         'opencv-python>=4.5.4',  # Ubuntu 22.04's

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -15,26 +14,52 @@ MANIFESTS = ('package.xml', 'interfaces/shufflenet_ros_msgs/package.xml',
              'interfaces/pip/vision_msgs/package.xml')
 
 
-def setup_arguments(repo_root: Path) -> dict[str, object]:
-    """The keyword arguments of setup() that are plain constants."""
-    call = next(node for node in ast.walk(ast.parse((repo_root / 'setup.py').read_text()))
-                if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'setup')
-    return {word.arg: word.value.value for word in call.keywords
-            if word.arg and isinstance(word.value, ast.Constant)}
+def manifest(path: Path) -> ElementTree.Element:
+    return ElementTree.parse(path).getroot()
 
 
 def test_one_version(repo_root):
-    manifests = [ElementTree.parse(repo_root / name).findtext('version') for name in MANIFESTS[:2]]
-    assert {*manifests, setup_arguments(repo_root)['version']} == {shufflenet_ros.__version__}
+    assert {manifest(repo_root / name).findtext('version') for name in MANIFESTS[:2]} == {
+        shufflenet_ros.__version__}
+
+
+def test_one_maintainer(repo_root):
+    found = [manifest(repo_root / name).find('maintainer') for name in MANIFESTS]
+    assert len({(node.text, node.get('email')) for node in found}) == 1
+    # The package's own file is the one place; setup.py reads it.
+    assert '@' not in (repo_root / 'setup.py').read_text().replace('@property', '')
 
 
 @pytest.mark.parametrize('name', MANIFESTS)
-def test_manifest(name, repo_root):
-    root = ElementTree.parse(repo_root / name).getroot()
-    assert root.get('format') == '3'
-    assert root.findtext('license') == 'Apache-2.0'
-    # catkin_pkg refuses a maintainer address whose last part has one letter.
-    assert re.fullmatch(r'[^@\s]+@[\w.-]+\.[a-z]{2,}', root.find('maintainer').get('email'))
+def test_manifest_keeps_the_rules_of_format_3(name, repo_root):
+    package = pytest.importorskip('catkin_pkg.package', reason='needs scripts/requirements/test.txt')
+    warnings: list[str] = []
+    found = package.parse_package(str(repo_root / name), warnings=warnings)
+    found.validate(warnings=warnings)
+    assert not warnings
+    assert (found.package_format, found.licenses) == (3, ['Apache-2.0'])
+
+
+@pytest.mark.parametrize(('old', 'new'), [
+    ('<version>0.1.0</version>', '<version>0.1</version>'),
+    ('<version>0.1.0</version>', ''),
+    ('<license file="LICENSE">Apache-2.0</license>', ''),
+    ('email="', 'mail="'),
+    ('<exec_depend>launch</exec_depend>', '<exec_dependency>launch</exec_dependency>'),
+    ('<test_depend>python3-pytest</test_depend>', '<test_depend>shufflenet_ros</test_depend>'),
+])
+def test_a_broken_manifest_is_refused(old, new, repo_root):
+    package = pytest.importorskip('catkin_pkg.package', reason='needs scripts/requirements/test.txt')
+    text = (repo_root / 'package.xml').read_text()
+    assert old in text
+    with pytest.raises(package.InvalidPackage):
+        package.parse_package_string(text.replace(old, new)).validate()
+
+
+def test_the_changelog_has_the_section_that_a_release_renames(repo_root, capfd):
+    version = pytest.importorskip('catkin_pkg.package_version', reason='needs scripts/requirements/test.txt')
+    assert version.get_forthcoming_label((repo_root / 'CHANGELOG.rst').read_text()) == 'Forthcoming'
+    assert capfd.readouterr().err == '', "docutils' warnings"
 
 
 @pytest.mark.parametrize('name', MANIFESTS)

@@ -94,7 +94,7 @@ def tree(tmp_path: Path, repo_root: Path) -> Path:
     shutil.copytree(repo_root / 'native', tmp_path / 'native')
     shutil.copytree(repo_root / 'shufflenet_ros', tmp_path / 'shufflenet_ros',
                     ignore=shutil.ignore_patterns('__pycache__'))
-    for name in (*environments.PACKAGE, 'pyproject.toml', 'LICENSE'):
+    for name in (*environments.PACKAGE, 'pyproject.toml', 'README.md', 'LICENSE'):
         shutil.copy(repo_root / name, tmp_path)
     return tmp_path
 
