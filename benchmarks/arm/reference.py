@@ -69,8 +69,11 @@ class _Frame(nn.Module):
 
 
 def _alexnet_onnx(name: str) -> bytes:
-    """With its local response normalizations, or with nothing in their place: nobody leaves them out for
-    accuracy, but they are a third of its time in onnxruntime and flatter what it is compared with."""
+    """AlexNet with its local response normalizations, or with nothing in their place.
+
+    Nobody leaves them out for accuracy, but they take a third of its time in ONNX Runtime, which flatters
+    what it is compared with.
+    """
     network = alexnet.AlexNet().eval()
     if name == 'alexnet_without_lrn':
         for index, module in enumerate(network):

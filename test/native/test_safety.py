@@ -1,6 +1,6 @@
-"""Damaged blobs are refused, or run within their own memory: under AddressSanitizer and UBSan. What runs
-gives a frame the same answer whatever the memory held before.
+"""Damaged blobs are refused, or run within their own memory: under AddressSanitizer and UBSan.
 
+What runs gives a frame the same result whatever the memory held before.
 The library's memory is one block; in a build with the sanitizer its parts have poisoned guards between them.
 """
 
