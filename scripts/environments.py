@@ -1,8 +1,7 @@
 """The project's virtual environments: what goes into each, and when it has to be filled again.
 
-`.venv` is the one that people use. The others lie in .cache and serve the build and the tests: one that
-compiles ROS messages for each distribution, one with Jazzy's ROS, and one with the Python packages of each
-Ubuntu that a robot runs.
+People use `.venv`. The others lie in .cache and serve the build and the tests: for each distribution one that
+compiles ROS messages, one with Jazzy's ROS, and one for each Ubuntu release with its Python packages.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ VENV = ROOT / '.venv'
 CACHE = ROOT / '.cache'
 LISTS = ROOT / 'scripts/requirements'
 CONSTRAINTS = LISTS / 'constraints.txt'
-# What an installed package is made of that its links to the source tree don't follow: the C library is built.
+# An editable install doesn't follow changes of these: its metadata, and the C library that is built.
 PACKAGE = ('setup.py', 'setup.cfg', 'package.xml',
            *sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'native').rglob('*')
                    if path.suffix in ('.c', '.h', '.py')))
@@ -40,10 +39,10 @@ def install_lists(venv: Path, files: Sequence[Path], *arguments: object) -> None
 
 
 def install_package(venv: Path) -> None:
-    """Install shufflenet_ros so that it follows the source tree, with its runtime libraries.
+    """Install shufflenet_ros as editable, with its runtime libraries.
 
-    pip's editable install has no share/, where ROS tools look for launch files, parameters and models:
-    links stand in for it, as `colcon build --symlink-install` makes them.
+    ROS tools look for launch files, parameters and models in share/, which pip's editable install lacks.
+    Links stand in for it, as `colcon build --symlink-install` makes them.
     """
     pip_install(venv, '-c', CONSTRAINTS, '-e', f'{ROOT}[bags]')
     share = venv / 'share'
@@ -57,7 +56,7 @@ def install_package(venv: Path) -> None:
 
 
 def link(target: Path, path: Path) -> None:
-    """Make `path` a symbolic link to `target`, whatever link was there."""
+    """Make `path` a symbolic link to `target`; an older link is replaced."""
     path.unlink(missing_ok=True)
     path.symlink_to(target)
 
@@ -76,10 +75,10 @@ def build_environment(distro: str) -> Path:
 
 
 def point_exports_here(venv: Path) -> None:
-    """Rewrite the include paths of the wheels' build machine to those of this one.
+    """Rewrite the include paths of the machine that built the ROS wheels to those of this one.
 
-    The ROS wheels' cmake exports name the Python and NumPy headers where they lay when the wheels were
-    made; here they lie elsewhere, and cmake refuses a path that doesn't exist.
+    The wheels' cmake exports name the Python and NumPy headers by their paths there, and cmake stops at a
+    path that doesn't exist.
     """
     numpy = run([venv / 'bin/python', '-c', 'import numpy; print(numpy.get_include())']).strip()
     python = sysconfig.get_path('include')
@@ -93,7 +92,7 @@ def point_exports_here(venv: Path) -> None:
 
 
 def messages(distro: str) -> Path:
-    """The wheel with shufflenet_ros_msgs and vision_msgs for one distribution, built or from .cache."""
+    """The wheel with shufflenet_ros_msgs and vision_msgs for one distribution, built if .cache lacks it."""
     plan = WheelPlan(ROOT, distro, tuple(lists(f'ros-{distro}', f'ros-{distro}-build')))
     return message_wheel(plan, CACHE / 'messages', lambda: build_environment(distro))
 
@@ -121,9 +120,9 @@ def jazzy_environment() -> Path:
 
 
 def ubuntu_environment(name: str) -> Path | None:
-    """An environment with the versions of Ubuntu's Python packages; None where its Python is missing.
+    """An environment with the versions of Ubuntu's Python packages; None if its Python is missing.
 
-    ONNX Runtime comes on top as README installs it: alone, so that NumPy stays Ubuntu's.
+    ONNX Runtime is added as README does it: alone, so that Ubuntu's NumPy stays.
     """
     python = find_python(UBUNTU[name])
     if python is None:
@@ -131,9 +130,9 @@ def ubuntu_environment(name: str) -> Path | None:
     files = lists(f'ubuntu-{name}', 'test-ros')
 
     def fill(venv: Path) -> None:
-        # For a PyYAML that has no wheel here: its own wish for Cython brings one that cannot build it.
+        # PyYAML is built here, as it has no wheel. The Cython that it asks for can't build it.
         pip_install(venv, 'setuptools<70', 'wheel')
-        # Without the constraints, which name the newest. The package's tree is on the path instead.
+        # Without the constraints, which name newer versions. The package is on PYTHONPATH instead.
         pip_install(venv, '--no-build-isolation', *(word for file in files for word in ('-r', file)))
         pip_install(venv, '-c', CONSTRAINTS, '--no-deps', 'onnxruntime')
 

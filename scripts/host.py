@@ -1,4 +1,4 @@
-"""What machine this is, and whether set-up can do its work here: questions without side effects."""
+"""What machine this is, and whether setup can work here. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROBOT_COMMANDS = """\
 
 
 def check_python(version: Sequence[int], known: Callable[[str], str | None] = shutil.which) -> None:
-    """Refuse a Python that neither ROS wheels nor our tests exist for."""
+    """Raise SetupError for a Python that has no ROS wheels and that nothing was tested on."""
     if OLDEST <= tuple(version[:2]) <= NEWEST:
         return
     names = [f'python3.{minor}' for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
@@ -33,7 +33,7 @@ def check_python(version: Sequence[int], known: Callable[[str], str | None] = sh
 def distribution(environ: Mapping[str, str], clone: Path) -> str | None:
     """The ROS distribution that is sourced in this shell, or None.
 
-    An AMENT_PREFIX_PATH that only names places inside the clone (.venv) is ours, not a distribution's.
+    An AMENT_PREFIX_PATH with only folders of the clone (.venv) is ours, not a distribution's.
     """
     if environ.get('ROS_DISTRO'):
         return environ['ROS_DISTRO']
@@ -43,7 +43,7 @@ def distribution(environ: Mapping[str, str], clone: Path) -> str | None:
 
 
 def check_wheels_exist(machine: str) -> None:
-    """Refuse a processor for which pip has no ROS wheels."""
+    """Raise SetupError for a processor that pip has no ROS wheels for."""
     if machine != 'x86_64':
         raise SetupError(
             f'this is {machine}, and pip has ROS 2 only for x86_64. Install ROS 2 from its distribution '
@@ -52,7 +52,7 @@ def check_wheels_exist(machine: str) -> None:
 
 
 def check_tools(which: Callable[[str], str | None], header: Path, ensurepip: bool) -> None:
-    """Refuse to start where a tool is missing that compiling the messages needs."""
+    """Raise SetupError if a tool is missing that compiling the messages needs."""
     python = header.parent.name
     missing = {
         'cmake (3.20 or newer)': 'cmake' if not which('cmake') else '',
@@ -68,11 +68,11 @@ def check_tools(which: Callable[[str], str | None], header: Path, ensurepip: boo
 
 
 def find_python(version: str) -> str | None:
-    """A working interpreter of that version ('3.10'): on PATH, or one that pyenv keeps; else None."""
+    """A working interpreter of that version ('3.10'), on PATH or from pyenv; None if there is none."""
     pyenv = Path(os.environ.get('PYENV_ROOT') or Path.home() / '.pyenv')
     kept = sorted(pyenv.glob(f'versions/{version}.*/bin/python{version}'))
     for candidate in [shutil.which(f'python{version}'), *kept]:
-        # A pyenv shim lies on PATH also where that version isn't switched on, and then only fails.
+        # pyenv puts a shim on PATH even for a version that is switched off; such a shim only fails.
         tried = candidate and subprocess.run([candidate, '-c', ''], capture_output=True, check=False)
         if tried and tried.returncode == 0:
             return str(candidate)

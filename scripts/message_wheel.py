@@ -1,20 +1,17 @@
 """Build this project's ROS messages into one wheel, for machines whose ROS comes from pip.
 
-pip has no vision_msgs, and our own messages have no distribution either. Both are compiled here with
-plain cmake against the ROS wheels in a throwaway virtual environment, and packed so that any
-environment with the same wheels can install them without a compiler or an environment variable.
+pip has neither vision_msgs nor our own messages. cmake compiles both against the ROS wheels in a build
+environment. Any environment with the same wheels can install the result without a compiler.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import platform
+import shutil
 import sysconfig
 import tempfile
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +26,14 @@ PYTHON_TAG = f'cp{sysconfig.get_config_var("py_version_nodot")}'
 
 @dataclass(frozen=True)
 class WheelPlan:
-    """What goes into the wheel: everything that, when changed, asks for another build."""
+    """What goes into the wheel. A change of any of it needs another build."""
 
     root: Path
     distro: str  # of the ROS wheels it is built against
     requirements: tuple[Path, ...]  # their names and versions
 
     def version(self) -> str:
-        """The wheel's version; its local part changes with any source, so that pip sees a new build."""
+        """The wheel's version. Its local part changes with any source, so that pip sees a new build."""
         sources = [path for package in PACKAGES for path in sorted((self.root / package).rglob('*'))]
         files = [path for path in sources if path.is_file()]
         return f'{VERSION}+{self.distro}.{digest([*files, *self.requirements, Path(__file__)])[:10]}'
@@ -56,7 +53,7 @@ def message_wheel(plan: WheelPlan, cache: Path, build_environment: Callable[[], 
     with tempfile.TemporaryDirectory(prefix='messages-', dir=cache) as scratch:
         place = Path(scratch)
         compile_packages(plan.root, venv, place)
-        pack(place / 'prefix', plan, place / wheel.name)
+        pack(place / 'prefix', plan, venv, place)
         os.replace(place / wheel.name, wheel)
     return wheel
 
@@ -85,32 +82,21 @@ def compile_packages(root: Path, venv: Path, place: Path) -> None:
         list(pool.map(compile_one, PACKAGES))
 
 
-def pack(prefix: Path, plan: WheelPlan, wheel: Path) -> None:
-    """Write an installed prefix as a wheel: Python packages on top, lib/*.so and share/ as data files."""
-    info = f'{NAME}-{plan.version()}.dist-info'
-    texts = {
-        f'{info}/METADATA': f'Metadata-Version: 2.1\nName: {NAME}\nVersion: {plan.version()}\n'
-                            'Summary: shufflenet_ros_msgs and vision_msgs, built against ROS wheels\n'
-                            'License: Apache-2.0\n',
-        f'{info}/WHEEL': 'Wheel-Version: 1.0\nGenerator: shufflenet_ros\nRoot-Is-Purelib: false\n'
-                         f'Tag: {plan.tag()}\n',
-    }
-    files = [*_installed_files(prefix, f'{NAME}-{plan.version()}.data/data'),
-             *((name, text.encode()) for name, text in texts.items())]
-    with zipfile.ZipFile(wheel, 'w', zipfile.ZIP_DEFLATED) as archive:
-        record = ''
-        for name, data in files:
-            archive.writestr(name, data)
-            hashed = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()
-            record += f'{name},sha256={hashed},{len(data)}\n'
-        archive.writestr(f'{info}/RECORD', f'{record}{info}/RECORD,,\n')
-
-
-def _installed_files(prefix: Path, data: str) -> Iterator[tuple[str, bytes]]:
+def pack(prefix: Path, plan: WheelPlan, venv: Path, place: Path) -> None:
+    """Make a wheel of an installed prefix: Python packages on top, lib/*.so and share/ as data files."""
+    tree = place / 'tree'
     site = next(path for name in ('site-packages', 'dist-packages') for path in prefix.rglob(name))
-    for path in sorted(site.rglob('*')):
-        if path.is_file() and '__pycache__' not in path.parts:
-            yield path.relative_to(site).as_posix(), path.read_bytes()
-    for path in [*sorted((prefix / 'lib').glob('*.so*')), *sorted((prefix / 'share').rglob('*'))]:
-        if path.is_file():
-            yield f'{data}/{path.relative_to(prefix).as_posix()}', path.read_bytes()
+    shutil.copytree(site, tree, ignore=shutil.ignore_patterns('__pycache__'))
+    data = tree / f'{NAME}-{plan.version()}.data/data'
+    shutil.copytree(prefix / 'share', data / 'share')
+    (data / 'lib').mkdir()
+    for library in (prefix / 'lib').glob('*.so*'):
+        shutil.copy(library, data / 'lib')
+    info = tree / f'{NAME}-{plan.version()}.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text(
+        f'Metadata-Version: 2.1\nName: {NAME}\nVersion: {plan.version()}\nLicense: Apache-2.0\n'
+        'Summary: shufflenet_ros_msgs and vision_msgs, built against ROS wheels\n')
+    (info / 'WHEEL').write_text(
+        f'Wheel-Version: 1.0\nGenerator: shufflenet_ros\nRoot-Is-Purelib: false\nTag: {plan.tag()}\n')
+    run([venv / 'bin/python', '-m', 'wheel', 'pack', tree, '--dest-dir', place])

@@ -1,4 +1,4 @@
-"""Make cv2 importable on a machine without a desktop's libraries."""
+"""Make cv2 importable on a machine without the libraries of a desktop."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def import_error(venv: Path) -> str:
 def ensure_importable(venv: Path, error: Callable[[Path], str] = import_error) -> str | None:
     """Swap opencv-python for opencv-python-headless of the same version if a system library is missing.
 
-    Returns a sentence for the user if it did, None if nothing was to do; raises SetupError when cv2
-    fails for another reason, or still fails afterwards.
+    Returns a message for the user if it did, else None. Raises SetupError if cv2 fails for another reason,
+    or still fails afterwards.
     """
     reason = error(venv)
     if not reason:
@@ -29,7 +29,7 @@ def ensure_importable(venv: Path, error: Callable[[Path], str] = import_error) -
         raise SetupError(f'`import cv2` fails in {venv}: {reason}')
     script = 'from importlib.metadata import version; print(version("opencv-python"))'
     version = run([venv / 'bin/python', '-c', script]).strip()
-    # Both packages fill the same folder cv2/, so the one must be gone before the other comes.
+    # Both packages install the folder cv2/, so one must go before the other comes.
     run([venv / 'bin/python', '-m', 'pip', 'uninstall', '--quiet', '--yes', 'opencv-python'])
     pip_install(venv, '--no-deps', f'opencv-python-headless=={version}')
     left = error(venv)

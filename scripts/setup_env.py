@@ -1,8 +1,8 @@
 """Fill .venv: `python3 scripts/setup_env.py [demo|test]`, called by `make setup`, `make demo`, `make test`.
 
-Only the standard library is needed. Without an argument .venv gets what running the node takes; `demo`
-and `test` add their tools. Where a ROS distribution is sourced, its rclpy is used; elsewhere ROS comes
-from pip. Whatever is up to date is left alone.
+Without an argument .venv gets what the node needs; `demo` and `test` add their tools. If a ROS
+distribution is sourced, its rclpy is used; otherwise ROS comes from pip. What is up to date is left alone.
+Only the standard library is needed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 import environments as places
 import host
 import opencv
-from shell import ROOT, SetupError, ensure, pip_install
+from shell import ROOT, SetupError, ensure, pip_install, run
 
 DISTRO = 'kilted'
 MESSAGE_REMEDY = f"""\
@@ -33,10 +33,10 @@ Install what is missing with the distribution's tools, then build the messages w
 
 @contextmanager
 def step(what: str) -> Iterator[None]:
-    """Say what took how long."""
+    """Print how long a step took."""
     start = time.monotonic()
     yield
-    print(f'set-up: {what} ({time.monotonic() - start:.0f} s)', flush=True)
+    print(f'setup: {what} ({time.monotonic() - start:.0f} s)', flush=True)
 
 
 def set_up_runtime() -> None:
@@ -46,13 +46,12 @@ def set_up_runtime() -> None:
         use_distribution(distro)
     else:
         use_wheels()
-    note = opencv.ensure_importable(places.VENV)
-    if note:
-        print(f'set-up: {note}', flush=True)
+    if note := opencv.ensure_importable(places.VENV):
+        print(f'setup: {note}', flush=True)
 
 
 def use_wheels() -> None:
-    """ROS from pip, and our messages compiled meanwhile."""
+    """Install ROS from pip, and compile our messages at the same time."""
     host.check_wheels_exist(platform.machine())
     header = Path(sysconfig.get_path('include')) / 'Python.h'
     host.check_tools(shutil.which, header, importlib.util.find_spec('ensurepip') is not None)
@@ -76,7 +75,7 @@ def use_wheels() -> None:
 
 
 def use_distribution(distro: str) -> None:
-    """A .venv that sees the sourced distribution's rclpy and messages, and what they still lack."""
+    """Make a .venv that sees the distribution's rclpy and messages, and install what it lacks."""
     inputs: list[Path | str] = [distro, places.CONSTRAINTS, *(ROOT / name for name in places.PACKAGE)]
     with step(f'libraries beside ROS {distro}'):
         ensure(places.VENV, 'runtime', inputs, places.install_package, options=['--system-site-packages'])
@@ -90,28 +89,20 @@ def use_distribution(distro: str) -> None:
 
 
 def set_up_demo() -> None:
-    """What the demo adds, and the wheels it takes photos and a video from."""
-    files = places.lists('demo')
-    wheels = places.lists('demo-wheels')
+    """Install what the demo adds, and download the wheels that hold its photos and video."""
+    files, wheels = places.lists('demo'), places.lists('demo-wheels')
 
     def fill(venv: Path) -> None:
         with step('demo: plot library, photos and video'):
             places.install_lists(venv, files)
-            download_wheels(venv, wheels[0])
+            run([venv / 'bin/python', '-m', 'pip', 'download', '--quiet', '--no-deps',
+                 '-c', places.CONSTRAINTS, '-d', places.CACHE / 'wheels', '-r', wheels[0]])
 
     ensure(places.VENV, 'demo', [*files, *wheels, places.CONSTRAINTS], fill)
 
 
-def download_wheels(venv: Path, wheels: Path) -> None:
-    """Put the wheels of a list into .cache/wheels, without what they depend on."""
-    from shell import run
-
-    run([venv / 'bin/python', '-m', 'pip', 'download', '--quiet', '--no-deps', '-c', places.CONSTRAINTS,
-         '-d', places.CACHE / 'wheels', '-r', wheels])
-
-
 def set_up_test() -> None:
-    """Test tools and torch in .venv, and the environments that tests run in besides."""
+    """Install test tools and torch in .venv, and fill the other environments that tests run in."""
     set_up_demo()
     files, bare = places.lists('test'), places.lists('compare', 'teacher')
 
@@ -137,7 +128,7 @@ def set_up_test() -> None:
 
 
 def prepare_arm() -> None:
-    """What counts ARM instructions. Where it can't be had, its tests are skipped, but not in CI."""
+    """Get what counts ARM instructions. Without it its tests are skipped; in CI that is an error."""
     done = subprocess.run([places.VENV / 'bin/python', ROOT / 'benchmarks/arm/prepare.py'], text=True,
                           stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode and os.environ.get('CI'):
@@ -149,7 +140,7 @@ EXTRAS: dict[str, Callable[[], None]] = {'demo': set_up_demo, 'test': set_up_tes
 
 
 def main(arguments: list[str]) -> int:
-    """Set up; 0 if .venv is ready, 1 with a message that says what to do if it can't be, 2 for a bad call."""
+    """Set up. Returns 0 if .venv is ready, 1 with a message that says what to do, 2 for a wrong argument."""
     if [name for name in arguments if name not in EXTRAS]:
         print(f'usage: setup_env.py [{"|".join(EXTRAS)}]', file=sys.stderr)
         return 2
@@ -159,9 +150,9 @@ def main(arguments: list[str]) -> int:
         for name in arguments:
             EXTRAS[name]()
     except SetupError as error:
-        print(f'set-up: {error}', file=sys.stderr)
+        print(f'setup: {error}', file=sys.stderr)
         return 1
-    print(f'set-up: {places.VENV.name} is ready (Python {platform.python_version()})', flush=True)
+    print(f'setup: {places.VENV.name} is ready (Python {platform.python_version()})', flush=True)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Run programs, make virtual environments and call pip, with errors a person can act on."""
+"""Run programs, make virtual environments and call pip, with errors that a user can act on."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The ROS wheels re-exec each Python once to set LD_LIBRARY_PATH and leave a guard in the environment;
-# a child in another virtual environment would inherit both and look for its libraries here.
+# The ROS wheels restart each Python once to set LD_LIBRARY_PATH, and leave a marker in the environment.
+# A child in another virtual environment would inherit both and look for its libraries here.
 FOREIGN_VARIABLES = ('_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'LD_LIBRARY_PATH', 'PYTHONPATH', 'PYTHONHOME',
                      'VIRTUAL_ENV', 'AMENT_PREFIX_PATH', 'CMAKE_PREFIX_PATH')
 
 
 class SetupError(Exception):
-    """Set-up can't go on; the message says what was found, what is needed and what to do."""
+    """Setup can't go on. The message says what was found, what is needed and what to do."""
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """The environment without what belongs to another virtual environment, plus `extra`."""
+    """The environment variables without those of another virtual environment, plus `extra`."""
     return {**{key: value for key, value in os.environ.items() if key not in FOREIGN_VARIABLES}, **extra}
 
 
 def run(command: Sequence[object], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-    """Run a program and return its standard output; raise SetupError with its last lines if it fails."""
+    """Run a program and return its standard output. If it fails, raise SetupError with its last lines."""
     words = [str(word) for word in command]
     done = subprocess.run(words, env=env or clean_environment(), cwd=cwd, text=True,
                           stdin=subprocess.DEVNULL, capture_output=True, check=False)
@@ -46,7 +46,7 @@ def pip_install(venv: Path, *arguments: object) -> None:
 
 
 def digest(parts: Iterable[Path | str]) -> str:
-    """A hash over files (name and content) and texts."""
+    """A hash of files (name and content) and texts."""
     total = hashlib.sha256()
     for part in parts:
         data = part.name.encode() + b'\0' + part.read_bytes() if isinstance(part, Path) else part.encode()
@@ -55,7 +55,7 @@ def digest(parts: Iterable[Path | str]) -> str:
 
 
 def python_version(venv: Path) -> str | None:
-    """The '3.11' that an environment was made with; None if `venv` is no virtual environment."""
+    """The '3.11' that an environment was made with; None if `venv` is not a virtual environment."""
     config = venv / 'pyvenv.cfg'
     lines = config.read_text().splitlines() if config.is_file() else []
     versions = [line.split('=')[1].strip() for line in lines if line.split('=')[0].strip() == 'version']
@@ -64,15 +64,15 @@ def python_version(venv: Path) -> str | None:
 
 def ensure(venv: Path, layer: str, inputs: Iterable[Path | str], fill: Callable[[Path], None],
            python: str = sys.executable, options: Sequence[str] = ()) -> bool:
-    """Make the virtual environment `venv` if need be and let `fill` install one layer into it.
+    """Make the virtual environment `venv` if it is missing, and let `fill` install one layer into it.
 
-    A stamp in the environment remembers the inputs that a layer was filled from, so that nothing is done
-    (and False returned) until one of them changes. An environment of another Python version is replaced.
+    A stamp in the environment holds a hash of the layer's inputs. Until one of them changes, nothing is done
+    and False is returned. An environment of another Python version is replaced.
     """
     version = run([python, '-c', 'import sys; print("%d.%d" % sys.version_info[:2])']).strip()
     if venv.exists() and python_version(venv) != version:
         if not (venv / 'pyvenv.cfg').is_file():
-            raise SetupError(f'{venv} is no virtual environment, so it is left alone: move it away')
+            raise SetupError(f'{venv} is not a virtual environment, so it is left alone: move it away')
         shutil.rmtree(venv)
     if not (venv / 'bin/python').exists():
         run([python, '-m', 'venv', *options, venv])

@@ -1,9 +1,10 @@
-"""The environments that the package's tests share. `make test` has filled most of them already."""
+"""The environments that the packaging tests share. `make test` has filled most of them already."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import environments
@@ -20,13 +21,18 @@ def colcon_venv() -> Path:
 
 
 @pytest.fixture(scope='session')
-def plain_venv(tmp_path_factory: pytest.TempPathFactory, repo_root: Path) -> Path:
+def copy_sources(repo_root: Path) -> Callable[[Path], Path]:
+    """Copies the sources to a new folder, so that nothing touches the clone or uses an old build/ in it."""
+    ignored = shutil.ignore_patterns('.*', 'build', 'install', 'log', 'out', 'runs', '*.egg-info',
+                                     '__pycache__')
+    return lambda target: Path(shutil.copytree(repo_root, target, ignore=ignored))
+
+
+@pytest.fixture(scope='session')
+def plain_venv(tmp_path_factory: pytest.TempPathFactory, copy_sources: Callable[[Path], Path]) -> Path:
     """What `pip install .` makes of an empty environment."""
     folder = tmp_path_factory.mktemp('plain')
-    # From a copy: setuptools would take modules deleted long ago from a build/ folder in the clone.
-    tree = shutil.copytree(repo_root, folder / 'tree', ignore=shutil.ignore_patterns(
-        '.*', 'build', 'install', 'log', 'out', 'runs', '*.egg-info', '__pycache__'))
     venv = folder / 'venv'
     run([sys.executable, '-m', 'venv', venv])
-    pip_install(venv, '-c', environments.CONSTRAINTS, tree)
+    pip_install(venv, '-c', environments.CONSTRAINTS, copy_sources(folder / 'tree'))
     return venv

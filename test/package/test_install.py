@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -43,17 +44,31 @@ def test_files_that_belong_to_the_package_come_along(plain_venv, repo_root):
         expected = {path.name for path in (repo_root / 'shufflenet_ros').glob(pattern)}
         assert expected, f'no {pattern} in the source tree'
         assert {path.name for path in site.glob(pattern)} == expected
-    assert (plain_venv / 'share/ament_index/resource_index/packages/shufflenet_ros').is_file()
-    assert (plain_venv / 'share/shufflenet_ros/package.xml').is_file()
+    for path in ('ament_index/resource_index/packages/shufflenet_ros', 'shufflenet_ros/package.xml'):
+        assert (plain_venv / 'share' / path).is_file()
     assert not list(site.parent.glob('test*/**/test_host.py'))
 
 
-@pytest.mark.parametrize('room', ['core', 'backends'])
-def test_rooms_for_the_robot_load_nothing_heavy(plain_venv, repo_root, room):
-    modules = sorted(path.stem for path in (repo_root / 'shufflenet_ros' / room).glob('*.py'))
-    imports = ', '.join(f'shufflenet_ros.{room}.{name}' for name in modules if name != '__init__')
+@pytest.mark.parametrize('package', ['core', 'backends'])
+def test_packages_for_the_robot_load_nothing_heavy(plain_venv, repo_root, package):
+    modules = sorted(path.stem for path in (repo_root / 'shufflenet_ros' / package).glob('*.py'))
+    imports = ', '.join(f'shufflenet_ros.{package}.{name}' for name in modules if name != '__init__')
     code = f'import sys, {imports}; print(sorted(set({HEAVY}) & set(sys.modules)))'
     assert python(plain_venv, code).strip() == '[]'
+
+
+def test_the_metadata_says_what_package_xml_and_readme_say(plain_venv, repo_root):
+    code = ('import json; from importlib.metadata import metadata; '
+            'print(json.dumps(metadata("shufflenet_ros").json))')
+    found = json.loads(python(plain_venv, code))
+    manifest = ElementTree.parse(repo_root / 'package.xml').getroot()
+    assert found['version'] == manifest.findtext('version')
+    assert found['maintainer_email'] == manifest.find('maintainer').get('email')
+    assert found['description'].strip() == (repo_root / 'README.md').read_text().strip()
+    assert found['description_content_type'] == 'text/markdown'
+    urls = {found.get('home_page'), *(url.split(', ')[1] for url in found['project_url'])}
+    assert {url.text for url in manifest.findall('url')} <= urls
+    assert 'Programming Language :: Python :: 3.10' in found['classifier']
 
 
 IMPORT_TIME = """
@@ -65,12 +80,12 @@ print(time.perf_counter() - start)
 
 
 def test_import_takes_less_than_a_tenth_of_a_second(plain_venv):
-    # Time inside the process, best of five: what a loaded machine adds is not the package's.
+    # Inside the process, best of five, so that a loaded machine adds little.
     best = min(float(python(plain_venv, IMPORT_TIME)) for _ in range(5))
     print(f'import shufflenet_ros: {1000 * best:.1f} ms')
     assert best < 0.1
 
 
-def test_importing_the_package_loads_no_room(plain_venv):
+def test_importing_shufflenet_ros_loads_no_package_of_it(plain_venv):
     code = 'import sys, shufflenet_ros; print([m for m in sys.modules if m.startswith("shufflenet_ros.")])'
     assert python(plain_venv, code).strip() == '[]'

@@ -1,4 +1,4 @@
-"""The node on ROS 2 Jazzy: those of the ROS room's tests that depend most on rclpy's version."""
+"""The node on ROS 2 Jazzy: the ROS tests that depend most on rclpy's version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import environments
 import pytest
 from shell import clean_environment
 
-# `make test-jazzy` runs the whole room.
+# `make test-jazzy` runs all of them.
 FILES = ('test_callbacks.py', 'test_node_answers.py', 'test_node_hostile.py', 'test_transitions.py')
 
 

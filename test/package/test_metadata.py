@@ -64,7 +64,7 @@ def test_the_changelog_has_the_section_that_a_release_renames(repo_root, capfd):
 
 @pytest.mark.parametrize('name', MANIFESTS)
 def test_rosdep_installs_from_apt_alone(name, repo_root):
-    """pip under rosdep replaces apt's NumPy on Ubuntu 22.04, and is refused on 24.04, where rosdep stops."""
+    """rosdep's pip replaces apt's NumPy on Ubuntu 22.04, and stops with an error on 24.04."""
     keys = [node.text for node in ElementTree.parse(repo_root / name).getroot() if 'depend' in node.tag]
     assert keys
     assert not [key for key in keys if key.endswith('-pip')]

@@ -1,4 +1,4 @@
-"""Where cv2 lacks a system library, headless OpenCV of the same version takes its place."""
+"""If cv2 lacks a system library, headless OpenCV of the same version replaces it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ def installed(venv: Path) -> dict[str, str]:
 
 def test_the_swap_is_made_by_pip_and_cv2_imports_afterwards(venv):
     before = installed(venv)
-    # Only the first answer is made up: hiding libGL from a process would break the machine for others.
-    answers = iter([NO_LIBGL])
-    note = opencv.ensure_importable(venv, lambda venv: next(answers, None) or opencv.import_error(venv))
+    # Only the first error is made up: hiding libGL would break the machine for others.
+    errors = iter([NO_LIBGL])
+    note = opencv.ensure_importable(venv, lambda venv: next(errors, None) or opencv.import_error(venv))
     assert installed(venv) == {'opencv-python-headless': before['opencv-python']}
     assert opencv.import_error(venv) == ''
-    assert note is not None
-    assert 'libGL.so.1' in note
+    assert note and 'libGL.so.1' in note
     assert f'opencv-python-headless {before["opencv-python"]} takes the place of opencv-python' in note
 
 

@@ -1,11 +1,11 @@
-"""Set-up's own behavior: stamps, refusals that reach the user, nothing destroyed."""
+"""Setup itself: stamps, errors that reach the user, and nothing destroyed."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import environments
@@ -53,7 +53,7 @@ def test_an_environment_of_another_python_is_replaced(bare):
 
 def test_a_folder_that_is_no_environment_is_left_alone(tmp_path):
     (tmp_path / 'precious').touch()
-    with pytest.raises(SetupError, match='no virtual environment, so it is left alone'):
+    with pytest.raises(SetupError, match='not a virtual environment, so it is left alone'):
         ensure(tmp_path, 'x', ['a'], lambda venv: None)
     assert (tmp_path / 'precious').exists()
 
@@ -85,18 +85,8 @@ def test_setup_names_its_extras(repo_root):
 
 
 @pytest.fixture
-def tree(tmp_path: Path, repo_root: Path) -> Path:
-    """A copy of what set-up reads, so that its refusals can't touch the clone's .venv."""
-    for name in ('scripts', 'interfaces'):
-        shutil.copytree(repo_root / name, tmp_path / name)
-    for name in ('launch', 'config', 'models', 'resource'):
-        shutil.copytree(repo_root / name, tmp_path / name)
-    shutil.copytree(repo_root / 'native', tmp_path / 'native')
-    shutil.copytree(repo_root / 'shufflenet_ros', tmp_path / 'shufflenet_ros',
-                    ignore=shutil.ignore_patterns('__pycache__'))
-    for name in (*environments.PACKAGE, 'pyproject.toml', 'README.md', 'LICENSE'):
-        shutil.copy(repo_root / name, tmp_path)
-    return tmp_path
+def tree(tmp_path: Path, copy_sources: Callable[[Path], Path]) -> Path:
+    return copy_sources(tmp_path / 'tree')
 
 
 def test_without_compilers_setup_stops_before_it_makes_anything(tree):
