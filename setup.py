@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ament_python package: what colcon and pip build, and where each file goes."""
 
 import importlib.util

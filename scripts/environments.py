@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The project's virtual environments: what goes into each, and when it has to be filled again.
 
 People use `.venv`. The others lie in .cache and serve the build and the tests: for each distribution one that

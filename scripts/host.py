@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What machine this is, and whether setup can work here. Nothing is changed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build this project's ROS messages into one wheel, for machines whose ROS comes from pip.
 
 pip has neither vision_msgs nor our own messages. cmake compiles both against the ROS wheels in a build

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make cv2 importable on a machine without the libraries of a desktop."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fill .venv: `python3 scripts/setup_env.py [demo|test]`, called by `make setup`, `make demo`, `make test`.
 
 Without an argument .venv gets what the node needs; `demo` and `test` add their tools. If a ROS

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run programs, make virtual environments and call pip, with errors that a user can act on."""
 
 from __future__ import annotations

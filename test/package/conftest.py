@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The environments that the packaging tests share. `make test` has filled most of them already."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """colcon, as on a robot: it finds both packages, none of the stand-ins, and builds a working workspace."""
 
 from __future__ import annotations

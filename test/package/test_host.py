@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Setup stops where it can't work, and says what to do instead."""
 
 from __future__ import annotations

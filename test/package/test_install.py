@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pip install .` on a machine without ROS and torch: small, quick, and the offline half works."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node on ROS 2 Jazzy: the ROS tests that depend most on rclpy's version."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Imports point one way, checked on what really gets loaded: the run-time half of import-linter."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stand-ins of vision_msgs are the upstream types as far as DDS can tell."""
 
 from __future__ import annotations

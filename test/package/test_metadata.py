@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """package.xml, setup.py and the source tree tell one story."""
 
 from __future__ import annotations

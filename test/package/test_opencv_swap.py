@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """If cv2 lacks a system library, headless OpenCV of the same version replaces it."""
 
 from __future__ import annotations

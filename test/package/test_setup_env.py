@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Setup itself: stamps, errors that reach the user, and nothing destroyed."""
 
 from __future__ import annotations

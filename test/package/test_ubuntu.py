@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a robot runs on: the versions of Ubuntu's Python packages, without ONNX Runtime and with it."""
 
 from __future__ import annotations
