@@ -8,8 +8,10 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 SETUP = $(PYTHON) scripts/setup_env.py
 # Without ROS_DOMAIN_ID each run of the tests takes a domain of its own, so that they don't hear each other.
 PYTEST = env -u ROS_DOMAIN_ID .venv/bin/python -m pytest
+# The packages whose tests need PyTorch.
+TORCH = zoo importers packer training
 
-.PHONY: setup demo test test-full check lint lint-c check-ros check-rest check-zoo check-native check-jazzy test-jazzy figures clean
+.PHONY: setup demo test test-full check lint lint-c check-ros check-rest check-torch check-native check-jazzy test-jazzy figures clean
 
 setup:
 	@$(SETUP)
@@ -32,7 +34,7 @@ test-full: test
 check:
 	@echo 'check: lint, then five runs of pytest, two at a time; minutes of silence are normal'
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target lint check-ros check-rest \
-	    check-zoo check-native check-jazzy
+	    check-torch check-native check-jazzy
 
 lint: lint-c
 	.venv/bin/ruff check .
@@ -47,10 +49,11 @@ check-ros:
 	$(PYTEST) test/ros
 
 check-rest:
-	$(PYTEST) test --ignore=test/ros --ignore=test/zoo --ignore=test/native --ignore=test/package/test_jazzy.py
+	$(PYTEST) test --ignore=test/ros --ignore=test/native --ignore=test/package/test_jazzy.py \
+	    $(addprefix --ignore=test/,$(TORCH))
 
-check-zoo:
-	$(PYTEST) test/zoo
+check-torch:
+	$(PYTEST) $(addprefix test/,$(TORCH))
 
 check-native:
 	$(PYTEST) test/native

@@ -16,15 +16,15 @@ VERSIONS = {'jammy': ['3.10', '1.21.5', '4.5.4'], 'noble': ['3.12', '1.26.4', '4
 # Everything on the oldest set. On the other what decodes, preprocesses and runs; the rest is slow, and about
 # neither NumPy nor OpenCV: `make test-full` runs it.
 CORE = {
-    'jammy': ['test/core', 'test/sets'],
+    'jammy': ['test/core', 'test/datasets'],
     'noble': ['test/core', '--ignore=test/core/test_engine_law.py', '--ignore=test/core/test_hostile.py'],
 }
 BACKENDS = {
-    'jammy': ['test/backends'],
+    'jammy': ['test/bundles', 'test/backends'],
     'noble': ['test/backends/test_ort.py', 'test/backends/test_load.py', 'test/backends/test_choice.py', *(
         f'test/backends/test_native.py::{name}' for name in (
-            'test_it_answers_as_onnxruntime_does_with_all_its_kernels',
-            'test_int8_answers_as_its_definition_says'))],
+            'test_all_kernels_match_onnxruntime',
+            'test_int8_equals_its_definition'))],
 }
 
 if os.environ.get('SHUFFLENET_TEST_FULL'):
@@ -77,7 +77,7 @@ def test_core_and_sets_pass_without_onnxruntime(ubuntu, repo_root, without_onnxr
 
 def test_native_kernels_pass_without_onnxruntime(ubuntu, repo_root, native_library, without_onnxruntime):
     tests = [f'test/backends/test_choice.py::{name}' for name in (
-        'test_native_variants_run_without_onnxruntime', 'test_a_machine_with_neither_says_what_is_missing')]
+        'test_native_variants_run_without_onnxruntime', 'test_a_machine_with_neither_runtime_reports_what_is_missing')]
     passes(python(ubuntu, repo_root, '-m', 'pytest', '-q', *tests, first=without_onnxruntime,
                   SHUFFLENET_NATIVE_LIBRARY=str(native_library)))
 
@@ -94,7 +94,7 @@ def classify(name: str, root: Path, photos: Path, library: Path, first: Path | N
     assert done.returncode == 0, done.stderr
     assert ('onnxruntime fp32 is left out: ' in done.stderr) == bool(first), done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return {Path(line['source']).name: line['labels'][0]['name'] for line in lines}
+    return {Path(line['source']).name: line['predictions'][0]['name'] for line in lines}
 
 
 def test_photos_are_classified_without_onnxruntime_and_with_it(
