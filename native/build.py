@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compile the native library: the same kernels once for each CPU level, in a few seconds.
 
-    python native/build.py --out DIR [--cc aarch64-linux-gnu-gcc] [--sanitize] [--mark]
+    python native/build.py --out DIR [--cc aarch64-linux-gnu-gcc] [--werror] [--sanitize] [--mark]
 
-Needs a C compiler (GCC 11 and 12 and clang 14 were tried) and no library. setup.py, the tests and the
-benchmarks use it too.
+Needs a C compiler (tested with GCC 11 and 12 and clang 14) and no library. setup.py, the tests and the
+benchmarks use it too. --werror is for tests and CI: a user's compiler may know warnings that ours do not, and
+they must not break the build.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 LIBRARY = 'libshufflenet_native.so'
 
-WARNINGS = ('-Wall', '-Wextra')
-# GCC's scheduler before register allocation and its vectoriser spill the tiles' accumulators: up to 15 % more
-# instructions on ARM. Contracting a product and a sum would round otherwise than the definition of int8 says.
+WARNINGS = ('-Wall', '-Wextra', '-Wconversion')
+# Contracting a product and a sum would round differently from the definition of int8.
 COMMON = ('-std=gnu11', '-O3', '-fPIC', '-fvisibility=hidden', '-ffp-contract=off', '-fwrapv')
+# GCC's first scheduling pass and its vectorizer spill the tiles' accumulators: up to 15 % more instructions
+# on ARM.
 TILES = ('-fno-schedule-insns', '-fno-tree-vectorize')
 PLAIN = ('-std=gnu11', '-O2', '-fPIC', '-fvisibility=hidden')
 SANITIZERS = ('-g1', '-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all',
@@ -39,16 +42,16 @@ AVX512 = (*AVX2, '-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl')
 
 @dataclass(frozen=True)
 class Level:
-    """One object file: kernels for one level of CPU.
+    """One object file: the kernels for one CPU level.
 
     Attributes:
-        source: below native/src.
-        name: what its kernels are called.
-        sets: the symbols of its sets of kernels.
-        machine: the processor family it is for, '' for any.
-        features: enum sn_feature bits that it needs.
-        defines: without -D.
-        flags: for the compiler; where it takes them not, the level is left out.
+        source: path under native/src.
+        name: of its kernels.
+        sets: the symbols of its kernel sets.
+        machine: the processor family; '' for any.
+        features: the enum sn_feature bits it needs.
+        defines: preprocessor definitions, without -D.
+        flags: compiler flags. A compiler that rejects them leaves the level out.
     """
 
     source: str
@@ -73,7 +76,7 @@ def _i8(name: str, vectors: str, machine: str, features: str, flags: Sequence[st
 
 
 LEVELS = (
-    # The best first: the library takes the first that its CPU can run.
+    # Best first: the library takes the first one that its CPU can run.
     _fp('half', 'neon', 'aarch64', 'SN_NEON | SN_FP16_NEON', ('-march=armv8.2-a+fp16', *A76), half=True),
     _fp('neon', 'neon', 'aarch64', 'SN_NEON', ('-march=armv8-a', *A76)),
     _fp('avx512', 'avx2', 'x86_64', 'SN_AVX2 | SN_AVX512', AVX512),
@@ -90,14 +93,14 @@ OTHERS = ('abi.c', 'blob.c', 'dispatch.c', 'kernels_list.c', 'plan.c')
 
 
 class BuildError(RuntimeError):
-    """The library cannot be built here; the message says why."""
+    """The library cannot be built; the message says why."""
 
 
 def find_compiler() -> list[str]:
-    """$CC, or the first of cc, gcc, clang on PATH, as words of a command.
+    """The command of the C compiler: $CC, or the first of cc, gcc, clang on PATH.
 
     Raises:
-        BuildError: there is none.
+        BuildError: none was found.
     """
     if os.environ.get('CC'):
         return shlex.split(os.environ['CC'])
@@ -108,27 +111,28 @@ def find_compiler() -> list[str]:
 
 
 def machine_of(compiler: Sequence[str]) -> str:
-    """The processor family that a compiler makes code for: aarch64, x86_64, ...
+    """The processor family that a compiler targets: aarch64, x86_64, ...
 
     Raises:
-        BuildError: it does not run.
+        BuildError: the compiler does not run.
     """
     return _run([*compiler, '-dumpmachine']).split('-')[0].strip().replace('amd64', 'x86_64')
 
 
 def version_of(compiler: Sequence[str]) -> str:
-    """The first line of its --version."""
+    """The first line of a compiler's --version."""
     return _run([*compiler, '--version']).splitlines()[0].strip()
 
 
-def compile_objects(folder: Path, compiler: Sequence[str], *, sanitize: bool = False, mark: bool = False,
-                    names: Collection[str] = ()) -> list[Path]:
-    """All object files of the library.
+def compile_objects(folder: Path, compiler: Sequence[str], *, werror: bool = False, sanitize: bool = False,
+                    mark: bool = False, names: Collection[str] = ()) -> list[Path]:
+    """Compile all object files of the library into a folder.
 
     Args:
-        sanitize: with AddressSanitizer and UndefinedBehaviorSanitizer.
-        mark: each operation ends with the system call that benchmarks/arm counts at.
-        names: of the levels; empty for all.
+        werror: treat warnings as errors; for tests and CI.
+        sanitize: compile with AddressSanitizer and UndefinedBehaviorSanitizer.
+        mark: end each operation with the system call that benchmarks/arm counts at.
+        names: levels to compile; empty for all.
 
     Raises:
         BuildError: a source does not compile.
@@ -137,31 +141,40 @@ def compile_objects(folder: Path, compiler: Sequence[str], *, sanitize: bool = F
     levels = [level for level in LEVELS
               if level.machine in ('', machine) and (not names or level.name in names)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        usable = list(pool.map(lambda level: _accepts(compiler, level.flags), levels))
-        levels = [level for level, good in zip(levels, usable, strict=True) if good]
+        accepted = list(pool.map(lambda level: _accepts(compiler, level.flags), levels))
+        levels = [level for level, usable in zip(levels, accepted, strict=True) if usable]
         sets = [name for level in levels for name in level.sets]
-        common = (*(SANITIZERS if sanitize else ()), *(('-DSN_MARK',) if mark else ()),
+        common = (*WARNINGS, *(('-Werror',) if werror else ()),
+                  *(SANITIZERS if sanitize else ()), *(('-DSN_MARK',) if mark else ()),
                   f'-DSN_SETS={" ".join(f"SN_SET({name})" for name in sets)}',
                   '-I', str(HERE / 'include'))
         jobs = [(HERE / 'src' / level.source, f'{Path(level.source).stem}_{level.name}.o',
                  _flags(compiler, level)) for level in levels]
         jobs += [(HERE / 'src' / source, f'{Path(source).stem}.o', PLAIN) for source in OTHERS]
         return list(pool.map(
-            lambda job: _compile(compiler, job[0], folder / job[1], (*job[2], *WARNINGS, *common)), jobs))
+            lambda job: _compile(compiler, job[0], folder / job[1], (*job[2], *common)), jobs))
 
 
-def build(out: Path, compiler: Sequence[str] = (), *, sanitize: bool = False, mark: bool = False) -> Path:
-    """Make the shared library in a folder and give its path.
+def build(out: Path, compiler: Sequence[str] = (), *, werror: bool = False, sanitize: bool = False,
+          mark: bool = False) -> Path:
+    """Build the shared library in a folder and return its path.
+
+    Args:
+        out: is created if it does not exist.
+        compiler: a command; empty for find_compiler().
+        werror: as for compile_objects, like the next two.
+        sanitize: likewise.
+        mark: likewise.
 
     Raises:
-        BuildError: no compiler, or a source does not compile.
+        BuildError: no compiler was found, or a source does not compile.
     """
     compiler = compiler or find_compiler()
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        objects = compile_objects(Path(scratch), compiler, sanitize=sanitize, mark=mark)
+        objects = compile_objects(Path(scratch), compiler, werror=werror, sanitize=sanitize, mark=mark)
         draft = Path(scratch) / LIBRARY
-        # -z defs: a symbol that is missing is an error of the build, not of the robot.
+        # -z defs: a missing symbol fails here, not on the robot.
         _run([*compiler, '-shared', *(SANITIZERS if sanitize else ('-Wl,-z,defs',)), '-o', str(draft),
               *map(str, objects), '-lm'])
         partial = out / f'{LIBRARY}.part'
@@ -177,9 +190,9 @@ def _flags(compiler: Sequence[str], level: Level) -> tuple[str, ...]:
 
 
 def _accepts(compiler: Sequence[str], flags: Sequence[str]) -> bool:
-    tried = subprocess.run([*compiler, '-Werror', *flags, '-x', 'c', '-c', '-o', os.devnull, '-'],
+    probe = subprocess.run([*compiler, '-Werror', *flags, '-x', 'c', '-c', '-o', os.devnull, '-'],
                            input='int x;', capture_output=True, text=True, check=False)
-    return tried.returncode == 0
+    return probe.returncode == 0
 
 
 def _compile(compiler: Sequence[str], source: Path, target: Path, flags: Sequence[str]) -> Path:
@@ -200,17 +213,18 @@ def _run(command: Sequence[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build, and say where the library is."""
+    """Build the library and print its path."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, required=True, help='folder for the library')
     parser.add_argument('--cc', default='', help='the C compiler (default: $CC, cc, gcc or clang)')
-    parser.add_argument('--sanitize', action='store_true', help='with AddressSanitizer and UBSan')
-    parser.add_argument('--mark', action='store_true', help='a system call after each operation')
+    parser.add_argument('--werror', action='store_true', help='treat warnings as errors (tests and CI)')
+    parser.add_argument('--sanitize', action='store_true', help='compile with AddressSanitizer and UBSan')
+    parser.add_argument('--mark', action='store_true', help='make a system call after each operation')
     args = parser.parse_args(argv)
     try:
         compiler = shlex.split(args.cc) or find_compiler()
-        print(build(args.out, compiler, sanitize=args.sanitize, mark=args.mark))
+        print(build(args.out, compiler, werror=args.werror, sanitize=args.sanitize, mark=args.mark))
     except BuildError as error:
         print(f'build.py: {error}', file=sys.stderr)
         return 1

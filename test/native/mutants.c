@@ -117,7 +117,7 @@ static int try_blob(const uint8_t *data, size_t bytes) {
     float *logits[2] = {exactly(logit_bytes), exactly(logit_bytes)};
     float *embedding[2] = {exactly(embedding_bytes), exactly(embedding_bytes)};
     for (size_t i = 0; i < info.height * row; i++) frame[i] = (uint8_t)lot(256);
-    const int wanted = lot(2); /* the embedding is left away in every other mutant */
+    const uint32_t wanted = lot(2); /* the embedding is left away in every other mutant */
     for (int i = 0; i < 2; i++) {
         sn_run(context, frame, (ptrdiff_t)row, logits[i], wanted ? embedding[i] : NULL);
         fill(context);

@@ -73,7 +73,7 @@ SN_INLINE void depthwise_tile(const T *in, size_t in_row, const W *w, V bias, T 
             if (r - i * stride == 2) TAPS(acc[i], 2, x);
         }
     }
-    SN_UNROLL for (int i = 0; i < rows; i++) v_store(out + i * out_row, acc[i]);
+    SN_UNROLL for (int i = 0; i < rows; i++) v_store(out + (size_t)i * out_row, acc[i]);
 }
 
 /* Some blocks of a plane's rows. From the right to the left: what a vector stores past its row's end is the beginning

@@ -21,7 +21,7 @@ static void head_pack(const sn_op *op) {
     for (size_t t = 0; t < tiles; t++)
         for (size_t k = 0; k < inputs; k++)
             for (size_t o = CLASSES * t; o < CLASSES * (t + 1); o++)
-                *to++ = o < classes && k < op->spec.in_count ? weight_at(op, o * op->spec.in_count + k) : (T)0;
+                *to++ = (T)(o < classes && k < op->spec.in_count ? weight_at(op, o * op->spec.in_count + k) : 0);
     float *bias = (float *)to;
     for (size_t o = 0; o < CLASSES * tiles; o++) bias[o] = o < classes ? ((const float *)op->bias)[o] : 0;
 }

@@ -27,7 +27,7 @@ static T *pack_tile(const sn_op *op, uint32_t first, uint32_t outputs, uint32_t 
     for (uint32_t k = 0; k < QUADS(inputs); k += 4)
         for (uint32_t o = 0; o < outputs; o++)
             for (uint32_t i = k; i < k + 4; i++)
-                *to++ = i < inputs ? weight_at(op, (size_t)(first + o) * inputs + i) : (T)0;
+                *to++ = (T)(i < inputs ? weight_at(op, (size_t)(first + o) * inputs + i) : 0);
     for (uint32_t o = 0; o < outputs; o++) *to++ = bias_at(op, first + o);
     return to;
 }

@@ -60,7 +60,7 @@ static void stem_pack(const sn_op *op) {
                 /* Input k is tap [row][channel][column]; the blob has [row][column][channel]. */
                 const uint32_t row = k / 9, channel = k / 3 % 3, column = k % 3;
                 const size_t from = 27 * (size_t)(first + o) + 9 * row + 3 * column + channel;
-                *to++ = o < outputs ? weight_at(op, from) : (T)0;
+                *to++ = (T)(o < outputs ? weight_at(op, from) : 0);
             }
         for (uint32_t o = first; o < first + outputs; o++) *to++ = bias_at(op, o);
         first += outputs;
@@ -69,13 +69,13 @@ static void stem_pack(const sn_op *op) {
 
 /* line[c][tap]: columns 2 x - 1 begin with the value outside the frame. */
 static void read_line(const stem *s, const stem_layout *l, const uint8_t *row, uint32_t width, T *line) {
-    for (int c = 0; c < 3; c++) line[3 * c * l->line_plane] = s->pad[c];
+    for (int c = 0; c < 3; c++) line[(size_t)(3 * c) * l->line_plane] = s->pad[c];
     for (uint32_t x = 0; x < width; x += 32, row += 96) split_pixels(row, line + x / 2, l->line_plane);
 }
 
 static void pad_line(const stem *s, const stem_layout *l, uint32_t width, T *line) {
     for (int i = 0; i < LINE_PLANES; i++)
-        for (uint32_t x = 0; x < width / 2; x += VL) v_store(line + i * l->line_plane + x, v_dup(s->pad[i / 3]));
+        for (uint32_t x = 0; x < width / 2; x += VL) v_store(line + (size_t)i * l->line_plane + x, v_dup(s->pad[i / 3]));
 }
 
 /* vectors and outputs are constants where this is called. */
@@ -116,7 +116,7 @@ SN_INLINE void stem_tile(T *const line[3], size_t stride, const T *next, T *out,
 #undef STEM_OUTPUT
     SN_UNROLL for (int o = 0; o < outputs; o++)
         SN_UNROLL for (int p = 0; p < vectors; p++)
-            v_store(out + o * out_stride + at + p * VL, v_max(acc[o][p], v_dup(0)));
+            v_store(out + (size_t)o * out_stride + at + p * VL, v_max(acc[o][p], v_dup(0)));
 }
 
 /* One row of the convolution for one tile of outputs. A frame's width is a multiple of 32, so columns are one of 16. */
@@ -191,7 +191,7 @@ static void stem_run(const sn_op *op, const sn_call *call) {
         line[2] = line[0];
         line[0] = last; /* the row above the next three */
         /* A window of the pool is full with its third row, at the frame's edge with its second. */
-        const int full = end ? y && y % 2 == 0 : y % 2, edge = end && y + 1 == rows;
+        const int full = end ? y && y % 2 == 0 : y % 2 == 1, edge = end && y + 1 == rows;
         if (pools && (full || edge)) {
             const T *third = conv[y % 3], *second = conv[(y + 2) % 3], *first = conv[(y + 1) % 3];
             pool_row(op, &l, edge || y == 1 ? second : first, second, third, maxima, out);

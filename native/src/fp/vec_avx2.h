@@ -75,7 +75,7 @@ static inline void split_pixels(const uint8_t *pixels, T *to, size_t stride) {
             for (int i = 0; i < 3; i++)
                 bytes = _mm_or_si128(bytes, _mm_shuffle_epi8(part[i], _mm_loadu_si128((const __m128i *)pick[c][i])));
             const V odd = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)));
-            T *plane = to + 3 * c * stride;
+            T *plane = to + (size_t)(3 * c) * stride;
             v_store(plane + 1, odd);
             v_store(plane + stride, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)));
             v_store(plane + 2 * stride, odd);

@@ -48,7 +48,7 @@ static inline void add_eight(float *to, const V *v) {
 static inline void split_pixels(const uint8_t *pixels, T *to, size_t stride) {
     for (int i = 0; i < 16; i++, pixels += 6, to++)
         for (int c = 0; c < 3; c++) {
-            T *plane = to + 3 * c * stride;
+            T *plane = to + (size_t)(3 * c) * stride;
             plane[1] = plane[2 * stride] = (float)(pixels[c + 3] - 128);
             plane[stride] = (float)(pixels[c] - 128);
         }

@@ -130,14 +130,14 @@ SN_INLINE void depthwise_lines(taps t, const int8_t *at, size_t pitch, size_t ha
         }
     }
     SN_UNROLL for (int r = 0; r < n; r++)
-        store_line(to + r * down, permute(narrow(requantise(sum[r], t.factors, 0, VECTORS), VECTORS), t.order));
+        store_line(to + (size_t)r * down, permute(narrow(requantise(sum[r], t.factors, 0, VECTORS), VECTORS), t.order));
 }
 
 /* 16 columns of a plane, or all of fewer: then a line runs over the next row, which is stored later, or over the
  * plane's end. */
 SN_INLINE void depthwise_column(taps t, const int8_t *at, size_t pitch, int8_t *to, size_t down, uint32_t rows,
                                 const int stride) {
-    const size_t step = stride * pitch;
+    const size_t step = (size_t)stride * pitch;
     if (stride == 1)
         for (; rows >= 4; rows -= 4, at += 4 * step, to += 4 * down)
             depthwise_lines(t, at, pitch, LINE, to, down, stride, 4);
@@ -150,7 +150,7 @@ SN_INLINE void depthwise_column(taps t, const int8_t *at, size_t pitch, int8_t *
 SN_INLINE void depthwise_wide(const cut *c, taps t, const int8_t *at, int8_t *to, const int stride) {
     const size_t width = c->out_width, last = width > LINE ? width - LINE : 0;
     for (size_t x = 0;; x = x + LINE < last ? x + LINE : last) {
-        depthwise_column(t, at + stride * x, c->pitch, to + x, width, c->out_height, stride);
+        depthwise_column(t, at + (size_t)stride * x, c->pitch, to + x, width, c->out_height, stride);
         if (x == last) break;
     }
 }
@@ -158,7 +158,7 @@ SN_INLINE void depthwise_wide(const cut *c, taps t, const int8_t *at, int8_t *to
 /* A plane whose lines are several rows. */
 SN_INLINE void depthwise_narrow(const cut *c, taps t, const int8_t *at, int8_t *to, const int stride) {
     const size_t pitch = c->pitch, half = c->half, down = (size_t)c->rows * c->out_width;
-    const size_t step = stride * c->rows * pitch;
+    const size_t step = (uint32_t)stride * c->rows * pitch;
     for (int8_t *const end = to + c->out_height * c->out_width; to < end; to += down, at += step)
         depthwise_lines(t, at, pitch, half, to, 0, stride, 1);
 }

@@ -62,7 +62,7 @@ static void pad_lines(const sn_op *op, const stem_layout *l, int8_t *lines) {
         const int32_t whole = (int32_t)rounded_up;
         pixel[c] = FLIPPED(whole - (rounded_up < (float)whole));
     }
-    for (int r = 0; r < 3; r++) memcpy(lines + r * l->line + LEFT - 3, pixel, 3);
+    for (int r = 0; r < 3; r++) memcpy(lines + (size_t)r * l->line + LEFT - 3, pixel, 3);
     int8_t *above = lines + 2 * l->line + LEFT;
     for (uint32_t x = 0; x < op->frame_width; x++) memcpy(above + 3 * x, pixel, 3);
 }

@@ -142,6 +142,6 @@ SN_INLINE void stem_windows(const int8_t *const row[3], int8_t *to, size_t step,
     for (uint32_t x = 0; x < pixels; x++, to += QUAD) {
         int8_t window[28] = {0};
         for (int r = 0; r < 3; r++) memcpy(window + 9 * r, row[r] + 6 * x, 9);
-        for (int i = 0; i < 7; i++) memcpy(to + i * step, window + QUAD * i, QUAD);
+        for (int i = 0; i < 7; i++) memcpy(to + (size_t)i * step, window + QUAD * i, QUAD);
     }
 }
