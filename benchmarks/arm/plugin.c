@@ -1,14 +1,16 @@
 /* A plugin for qemu-user that counts retired guest instructions.
  *
- * Load it with `-plugin libcount.so,out=FILE`. Each time the guest enters one of the marking system calls, a line
- * "<number of the call> <instructions so far>" is added to FILE. getppid() is the mark that our drivers set: it does
- * nothing and nobody else calls it. clock_gettime() is where onnxruntime's profiler stands before and after a node.
+ * Load it with `-plugin libcount.so,out=FILE`. Each time the guest enters one of the marking system calls, a
+ * line
+ * "<number of the call> <instructions so far>" is added to FILE. getppid() is the mark that our drivers set:
+ * it does nothing and nobody else calls it. clock_gettime() is where onnxruntime's profiler stands before and
+ * after a node.
  *
  * One counter serves all threads and is not atomic: it is exact while one guest thread runs.
  *
- * The few declarations below are QEMU's plugin interface (docs/devel/tcg-plugins, QEMU 6 and later); distributions
- * ship no header. QEMU 9 took the inline counter of version 1 away, so it is looked up weakly, and a call per block,
- * which every version has, stands in for it. */
+ * The few declarations below are QEMU's plugin interface (docs/devel/tcg-plugins, QEMU 6 and later);
+ * distributions ship no header. QEMU 9 took the inline counter of version 1 away, so it is looked up weakly,
+ * and a call per block, which every version has, stands in for it. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,8 +39,9 @@ __attribute__((weak)) void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *block, void (*call)(unsigned, void *),
                                           enum qemu_plugin_cb_flags flags, void *data);
 void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t id,
-                                          void (*call)(qemu_plugin_id_t, unsigned, int64_t, uint64_t, uint64_t,
-                                                       uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t));
+                                          void (*call)(qemu_plugin_id_t, unsigned, int64_t, uint64_t,
+                                                       uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+                                                       uint64_t, uint64_t));
 
 EXPORTED int qemu_plugin_version = PLUGIN_VERSION;
 
@@ -57,11 +60,12 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
     if (qemu_plugin_register_vcpu_tb_exec_inline)
         qemu_plugin_register_vcpu_tb_exec_inline(block, QEMU_PLUGIN_INLINE_ADD_U64, &executed, instructions);
     else
-        qemu_plugin_register_vcpu_tb_exec_cb(block, add, QEMU_PLUGIN_CB_NO_REGS, (void *)(uintptr_t)instructions);
+        qemu_plugin_register_vcpu_tb_exec_cb(block, add, QEMU_PLUGIN_CB_NO_REGS,
+                                             (void *)(uintptr_t)instructions);
 }
 
-static void entered(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
-                    uint64_t e, uint64_t f, uint64_t g, uint64_t h) {
+static void entered(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t a, uint64_t b, uint64_t c,
+                    uint64_t d, uint64_t e, uint64_t f, uint64_t g, uint64_t h) {
     (void)id, (void)cpu, (void)a, (void)b, (void)c, (void)d, (void)e, (void)f, (void)g, (void)h;
     if (number == AARCH64_GETPPID || number == AARCH64_CLOCK_GETTIME)
         fprintf(marks, "%lld %llu\n", (long long)number, (unsigned long long)executed);

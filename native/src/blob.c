@@ -15,7 +15,8 @@ typedef struct checker {
     const sn_blob_map *maps;
     char *reason;
     size_t reason_bytes;
-    uint8_t written[SN_MAX_MAPS][SN_MAX_CHANNELS / 8]; /* a bit a channel: whether an operation so far has written it */
+    uint8_t written[SN_MAX_MAPS]
+                   [SN_MAX_CHANNELS / 8]; /* a bit a channel: whether an operation so far has written it */
 } checker;
 
 static bool has(const uint8_t *bits, uint32_t i) { return bits[i / 8] >> i % 8 & 1; }
@@ -52,8 +53,7 @@ static bool check_header(const checker *c, size_t bytes) {
     if (bytes < sizeof *h || memcmp(h->magic, SN_MAGIC, 4)) return refuse(c, "not a native blob");
     if (h->version != SN_BLOB_VERSION)
         return refuse(c, "blob version %u, expected %d; pack the bundle again", h->version, SN_BLOB_VERSION);
-    if (h->bytes != bytes)
-        return refuse(c, "%zu bytes, expected %llu", bytes, (unsigned long long)h->bytes);
+    if (h->bytes != bytes) return refuse(c, "%zu bytes, expected %llu", bytes, (unsigned long long)h->bytes);
     const size_t at = offsetof(sn_blob_header, crc32);
     uint32_t crc = crc32_of(0, c->data, at);
     crc = crc32_of(crc, (const uint8_t[4]){0}, 4);
@@ -125,27 +125,31 @@ static bool check_tensors(const checker *c, uint32_t index, const sn_blob_op *op
                           c->maps[op->out_map].channels);
         /* Which of two outputs stays, or is added to the other, depends on the tiles of a set of kernels. */
         if (has(seen, destination[i]))
-            return refuse(c, "operation %u writes channel %u of map %u twice", index, destination[i], op->out_map);
+            return refuse(c, "operation %u writes channel %u of map %u twice", index, destination[i],
+                          op->out_map);
         add(seen, destination[i]);
     }
     return true;
 }
 
 static bool same_size(const sn_blob_map *in, const sn_blob_map *out, uint32_t stride) {
-    return out->height == (in->height + stride - 1) / stride && out->width == (in->width + stride - 1) / stride;
+    return out->height == (in->height + stride - 1) / stride &&
+           out->width == (in->width + stride - 1) / stride;
 }
 
 static bool check_stem(const checker *c, uint32_t index, const sn_blob_op *op) {
     const sn_blob_map *out = c->maps + op->out_map;
     const uint32_t halvings = op->flags & (SN_FLAG_POOL | SN_FLAG_POOL_END) ? 4 : 2;
     if (index || op->in_map != SN_NO_MAP) return refuse(c, "operation %u: the stem is not the first", index);
-    if ((op->flags & SN_FLAG_POOL) && (op->flags & SN_FLAG_POOL_END)) return refuse(c, "two pools in the stem");
+    if ((op->flags & SN_FLAG_POOL) && (op->flags & SN_FLAG_POOL_END))
+        return refuse(c, "two pools in the stem");
     if (op->out_count != out->channels || op->in_count != 3 || op->stride != 2 || op->groups != 1 ||
         out->height * halvings != c->head->height || out->width * halvings != c->head->width)
         return refuse(c, "a stem of %u channels, %ux%u, does not fit the frame", out->channels, out->width,
                       out->height);
     for (int i = 0; i < 3; i++)
-        if (!(op->pad[i] >= -128 && op->pad[i] <= 127)) return refuse(c, "the stem's padding is out of range");
+        if (!(op->pad[i] >= -128 && op->pad[i] <= 127))
+            return refuse(c, "the stem's padding is out of range");
     return check_tensors(c, index, op, 27ull * op->out_count);
 }
 
@@ -206,7 +210,8 @@ static bool check_op(const checker *c, uint32_t index, const sn_blob_op *op) {
         return refuse(c, "operation %u reads map %u of %u", index, op->in_map, c->head->maps);
     if (op->kind != SN_HEAD && op->out_map >= c->head->maps)
         return refuse(c, "operation %u writes map %u of %u", index, op->out_map, c->head->maps);
-    if (!index != (op->kind == SN_STEM)) return refuse(c, "operation %u: a stem, and one alone, begins", index);
+    if (!index != (op->kind == SN_STEM))
+        return refuse(c, "operation %u: a stem, and one alone, begins", index);
     if ((index + 1 == c->head->ops) != (op->kind == SN_HEAD))
         return refuse(c, "operation %u: a head, and one alone, ends", index);
     if (!check_flags(c, index, op)) return false;
@@ -216,11 +221,12 @@ static bool check_op(const checker *c, uint32_t index, const sn_blob_op *op) {
 
 static bool is_written(const checker *c, uint32_t index, uint32_t map, uint32_t channel) {
     if (has(c->written[map], channel)) return true;
-    return refuse(c, "operation %u reads channel %u of map %u, which no earlier one has written", index, channel, map);
+    return refuse(c, "operation %u reads channel %u of map %u, which no earlier one has written", index,
+                  channel, map);
 }
 
-/* That an operation reads nothing that an earlier frame left, or nobody wrote: every operation writes whole planes, so
- * a channel is the unit. Then notes what it writes. */
+/* That an operation reads nothing that an earlier frame left, or nobody wrote: every operation writes whole
+ * planes, so a channel is the unit. Then notes what it writes. */
 static bool check_order(checker *c, uint32_t index, const sn_blob_op *op) {
     for (uint32_t i = 0; op->kind != SN_STEM && i < op->in_count; i++)
         if (!is_written(c, index, op->in_map, op->in_first + i)) return false;

@@ -1,9 +1,9 @@
 /* The blob: a network as a list of operations on maps of planes, little-endian, weights in plain order.
  *
- * header, maps, operations, then the tensors, each aligned to 64 bytes. shufflenet_ros/zoo/native/blob.py writes it;
- * docs/native.md has the drawing. A map is a stack of `channels` planes of height x width. Every operation reads one
- * map (the stem: the frame) and writes one. Channel shuffle, split and concatenation are no operations: they are the
- * destinations in an operation's table. */
+ * header, maps, operations, then the tensors, each aligned to 64 bytes. shufflenet_ros/zoo/native/blob.py
+ * writes it; docs/native.md has the drawing. A map is a stack of `channels` planes of height x width. Every
+ * operation reads one map (the stem: the frame) and writes one. Channel shuffle, split and concatenation are
+ * no operations: they are the destinations in an operation's table. */
 #ifndef SN_BLOB_H
 #define SN_BLOB_H
 
@@ -45,14 +45,14 @@ typedef struct sn_blob_span {
 
 /* x is the value of a map's element; in fp32 and fp16 that of the network, in int8 the stored step.
  *
- * STEM       3x3 convolution, stride 2, padding 1 of (pixel - 128), ReLU; with a pool flag a 3x3 max-pool of stride 2
- *            follows. weights [out][3 rows][3 columns][3 channels of the frame], pad[3] the value outside the frame.
- * POINTWISE  1x1 convolution of in_count channels from in_first on, in groups. weights [out_count][in_count / groups].
- *            Output channel o goes to map channel table[o]; no table has a channel twice.
- * DEPTHWISE  3x3, stride 1 or 2, padding 1. weights [in_count][3][3]; channel i goes to map channel table[i]. In int8
- *            the padding is the step of the value 0: -128 with SN_FLAG_UNSIGNED_IN, else 0.
- * COPY       channel in_first + i goes to map channel table[i]. No weights.
- * HEAD       mean over each plane of the whole map, then a linear layer. weights [classes][channels].
+ * STEM       3x3 convolution, stride 2, padding 1 of (pixel - 128), ReLU; with a pool flag a 3x3 max-pool of
+ * stride 2 follows. weights [out][3 rows][3 columns][3 channels of the frame], pad[3] the value outside the
+ * frame. POINTWISE  1x1 convolution of in_count channels from in_first on, in groups. weights
+ * [out_count][in_count / groups]. Output channel o goes to map channel table[o]; no table has a channel
+ * twice. DEPTHWISE  3x3, stride 1 or 2, padding 1. weights [in_count][3][3]; channel i goes to map channel
+ * table[i]. In int8 the padding is the step of the value 0: -128 with SN_FLAG_UNSIGNED_IN, else 0. COPY
+ * channel in_first + i goes to map channel table[i]. No weights. HEAD       mean over each plane of the whole
+ * map, then a linear layer. weights [classes][channels].
  */
 enum sn_op_kind { SN_STEM = 0, SN_POINTWISE = 1, SN_DEPTHWISE = 2, SN_COPY = 3, SN_HEAD = 4, SN_KINDS = 5 };
 
@@ -76,11 +76,11 @@ typedef struct sn_blob_op {
     sn_blob_span bias;       /* fp32, fp16: float [out]; int8: int32 [out], HEAD: float [classes] */
     sn_blob_span multiplier; /* int8: int16 [out], HEAD: float [classes]; else absent */
     sn_blob_span table;      /* POINTWISE, DEPTHWISE, COPY: uint32 [out] */
-} sn_blob_op; /* 128 bytes */
+} sn_blob_op;                /* 128 bytes */
 
-/* Whether the bytes are a blob whose every number fits every other, and whose operations read only what the frame or
- * an operation before them has written, so that nothing has to be checked afterwards and no answer depends on what
- * memory held before.
+/* Whether the bytes are a blob whose every number fits every other, and whose operations read only what the
+ * frame or an operation before them has written, so that nothing has to be checked afterwards and no answer
+ * depends on what memory held before.
  *
  * data: aligned to 8 bytes. Gives an enum sn_status; reason gets one line. */
 int sn_blob_check(const uint8_t *data, size_t bytes, char *reason, size_t reason_bytes);
@@ -90,7 +90,8 @@ static inline const sn_blob_map *sn_blob_maps(const uint8_t *data) {
     return (const sn_blob_map *)(data + sizeof(sn_blob_header));
 }
 static inline const sn_blob_op *sn_blob_ops(const uint8_t *data) {
-    return (const sn_blob_op *)(data + sizeof(sn_blob_header) + sn_blob_head(data)->maps * sizeof(sn_blob_map));
+    return (const sn_blob_op *)(data + sizeof(sn_blob_header) +
+                                sn_blob_head(data)->maps * sizeof(sn_blob_map));
 }
 
 #endif

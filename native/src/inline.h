@@ -9,11 +9,11 @@
 #define SN_INLINE static inline __attribute__((always_inline))
 #define SN_APART static __attribute__((noinline))
 #ifdef __clang__
-#define SN_UNROLL _Pragma("unroll")
-#define SN_UNROLL_TWICE _Pragma("unroll 2")
+#define SN_UNROLL_FOR _Pragma("unroll") for
+#define SN_UNROLL_TWICE_FOR _Pragma("unroll 2") for
 #else
-#define SN_UNROLL _Pragma("GCC unroll 64")
-#define SN_UNROLL_TWICE _Pragma("GCC unroll 2")
+#define SN_UNROLL_FOR _Pragma("GCC unroll 64") for
+#define SN_UNROLL_TWICE_FOR _Pragma("GCC unroll 2") for
 #endif
 
 #define SN_TEXT_(x) #x

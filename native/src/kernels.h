@@ -5,8 +5,8 @@
 #include "blob.h"
 #include "shufflenet_native.h"
 
-/* A map in memory. Plane c begins at data + c * stride elements. From each plane's end on, at least `slack` elements
- * of its set of kernels may be read and written: kernels work in whole vectors. */
+/* A map in memory. Plane c begins at data + c * stride elements. From each plane's end on, at least `slack`
+ * elements of its set of kernels may be read and written: kernels work in whole vectors. */
 typedef struct sn_map {
     uint32_t channels, height, width;
     size_t stride; /* elements between planes */
@@ -26,7 +26,7 @@ typedef struct sn_call {
 typedef struct sn_op {
     sn_blob_op spec;
     const sn_map *in, *out; /* NULL for the frame and for the outputs */
-    uint32_t precision; /* enum sn_precision, of the blob */
+    uint32_t precision;     /* enum sn_precision, of the blob */
     uint32_t frame_height, frame_width;
     float logit_scale, embedding_scale;
     const void *weights, *bias, *multiplier; /* while packing only */

@@ -1,4 +1,5 @@
-/* The sets of kernels in this library, best first for each precision; native/build.py says which there are. */
+/* The sets of kernels in this library, best first for each precision; native/build.py says which there are.
+ */
 #include "kernels.h"
 
 #include <stddef.h>
@@ -7,9 +8,6 @@
 SN_SETS
 #undef SN_SET
 
-const sn_kernel_set *const sn_kernel_sets[] = {
 #define SN_SET(name) &name,
-    SN_SETS
+const sn_kernel_set *const sn_kernel_sets[] = {SN_SETS NULL};
 #undef SN_SET
-    NULL,
-};

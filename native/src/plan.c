@@ -15,7 +15,8 @@
 #endif
 
 #define ALIGNMENT 64
-#define WAY 4096 /* planes whose distance is a multiple of this fight for the same lines of a first-level cache */
+#define WAY \
+    4096 /* planes whose distance is a multiple of this fight for the same lines of a first-level cache */
 
 static uint64_t aligned(uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 
@@ -27,7 +28,9 @@ static size_t plane_stride(const sn_kernel_set *kernels, const sn_blob_map *map)
     return bytes / kernels->element;
 }
 
-static const void *tensor(const uint8_t *blob, sn_blob_span span) { return span.bytes ? blob + span.offset : NULL; }
+static const void *tensor(const uint8_t *blob, sn_blob_span span) {
+    return span.bytes ? blob + span.offset : NULL;
+}
 
 /* Operations and maps, without memory yet. */
 static void describe(sn_ctx *ctx, const uint8_t *blob, const sn_kernel_set *kernels) {
@@ -35,7 +38,8 @@ static void describe(sn_ctx *ctx, const uint8_t *blob, const sn_kernel_set *kern
     const sn_blob_map *maps = sn_blob_maps(blob);
     const sn_blob_op *ops = sn_blob_ops(blob);
     for (uint32_t i = 0; i < head->maps; i++)
-        ctx->map[i] = (sn_map){maps[i].channels, maps[i].height, maps[i].width, plane_stride(kernels, maps + i), NULL};
+        ctx->map[i] = (sn_map){maps[i].channels, maps[i].height, maps[i].width,
+                               plane_stride(kernels, maps + i), NULL};
     ctx->ops = head->ops;
     for (uint32_t i = 0; i < head->ops; i++) {
         const sn_blob_op *o = ops + i;
@@ -55,23 +59,28 @@ static void describe(sn_ctx *ctx, const uint8_t *blob, const sn_kernel_set *kern
         };
     }
     ctx->kernels = kernels;
-    ctx->info = (sn_info){
-        .height = head->height, .width = head->width, .classes = head->classes, .embedding = head->embedding,
-        .precision = head->precision, .features = kernels->features};
+    ctx->info = (sn_info){.height = head->height,
+                          .width = head->width,
+                          .classes = head->classes,
+                          .embedding = head->embedding,
+                          .precision = head->precision,
+                          .features = kernels->features};
     memcpy(ctx->info.graph_sha256, head->graph_sha256, sizeof head->graph_sha256);
     strncpy(ctx->info.kernels, kernels->name, sizeof ctx->info.kernels - 1);
 }
 
-/* Gives each part its place in one block of memory that begins at base; with base NULL only counts the bytes. */
+/* Gives each part its place in one block of memory that begins at base; with base NULL only counts the bytes.
+ */
 static uint64_t place(sn_ctx *ctx, const sn_kernel_set *kernels, uint32_t maps, char *base) {
     uint64_t at = aligned(sizeof *ctx), scratch = 0;
-#define TAKE(field, size) do { \
-    if (base) { \
-        (field) = (void *)(base + at); \
-        GUARD_AT(base + at + aligned(size)); \
-    } \
-    at += aligned(size) + GUARD; \
-} while (0)
+#define TAKE(field, size) \
+    do { \
+        if (base) { \
+            (field) = (void *)(base + at); \
+            GUARD_AT(base + at + aligned(size)); \
+        } \
+        at += aligned(size) + GUARD; \
+    } while (0)
     for (uint32_t i = 0; i < ctx->ops; i++) {
         const sn_kind_kernels *kind = kernels->kinds + ctx->op[i].spec.kind;
         const uint64_t needed = kind->scratch_bytes(ctx->op + i);

@@ -39,7 +39,8 @@ int main(int count, char **argument) {
     sn_info info;
     char reason[200] = "";
     const uint32_t features = count > 4 ? (uint32_t)strtoul(argument[4], NULL, 0) : ~0u;
-    if (sn_create(blob, blob_bytes, features, &context, reason, sizeof reason) || sn_describe(context, &info)) {
+    if (sn_create(blob, blob_bytes, features, &context, reason, sizeof reason) ||
+        sn_describe(context, &info)) {
         fprintf(stderr, "run_blob: %s\n", reason);
         return 1;
     }

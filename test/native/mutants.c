@@ -1,8 +1,8 @@
 /* Damaged blobs, each created, run twice and destroyed: `mutants BLOB COUNT SEED FEATURES`. Built with
- * AddressSanitizer and UBSan, so that a read or write past anything ends the process. Nine of ten mutants get a
- * checksum that fits, or none would come past it. Before the second run the context's memory is filled with other
- * values: an answer that differs then was made of what nobody wrote, and ends the process too. Prints how many ran,
- * and how many were refused because they would have read such values. */
+ * AddressSanitizer and UBSan, so that a read or write past anything ends the process. Nine of ten mutants get
+ * a checksum that fits, or none would come past it. Before the second run the context's memory is filled with
+ * other values: an answer that differs then was made of what nobody wrote, and ends the process too. Prints
+ * how many ran, and how many were refused because they would have read such values. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +30,8 @@ static uint32_t crc32_of(const uint8_t *data, size_t bytes) {
     return ~crc;
 }
 
-static const uint32_t numbers[] = {0, 1, 2, 3, 31, 32, 63, 64, 127, 128, 255, 256, 4095, 4096, 0x7fffffff, 0x80000000,
-                                   0xfffffffe, 0xffffffff};
+static const uint32_t numbers[] = {0,   1,   2,   3,    31,   32,         63,         64,         127,
+                                   128, 255, 256, 4095, 4096, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff};
 
 /* Changes one place: more often in the tables that describe the network than in its weights. */
 static void change(uint8_t *data, size_t bytes) {
@@ -68,7 +68,10 @@ static void rewire(uint8_t *data) {
     sn_blob_op *ops = (sn_blob_op *)sn_blob_ops(data), *op = ops + 1 + lot(head->ops - 2);
     sn_blob_op *other = ops + 1 + lot(head->ops - 2), kept = *op;
     switch (lot(7)) {
-    case 0: *op = *other; *other = kept; break;
+    case 0:
+        *op = *other;
+        *other = kept;
+        break;
     case 1: *op = *other; break;
     case 2: op->in_map = like(head, maps, op->in_map); break;
     case 3: op->out_map = like(head, maps, op->out_map); break;
@@ -89,7 +92,8 @@ static void *exactly(size_t bytes) {
 static void fill(sn_ctx *context) {
     size_t scratch = 0;
     for (uint32_t i = 0; i < context->ops; i++) {
-        const size_t needed = context->kernels->kinds[context->op[i].spec.kind].scratch_bytes(context->op + i);
+        const size_t needed =
+            context->kernels->kinds[context->op[i].spec.kind].scratch_bytes(context->op + i);
         if (needed > scratch) scratch = needed;
     }
     memset(context->scratch, 0x5a, scratch);
@@ -122,7 +126,8 @@ static int try_blob(const uint8_t *data, size_t bytes) {
         sn_run(context, frame, (ptrdiff_t)row, logits[i], wanted ? embedding[i] : NULL);
         fill(context);
     }
-    if (memcmp(logits[0], logits[1], logit_bytes) || (wanted && memcmp(embedding[0], embedding[1], embedding_bytes))) {
+    if (memcmp(logits[0], logits[1], logit_bytes) ||
+        (wanted && memcmp(embedding[0], embedding[1], embedding_bytes))) {
         fprintf(stderr, "the same frame got two answers\n");
         exit(5);
     }

@@ -2,27 +2,29 @@
 #ifndef SN_FP_COMMON_H
 #define SN_FP_COMMON_H
 
-#define TILE 5                        /* most outputs of a pointwise tile; vec_*.h counts the registers */
+#define TILE 5 /* most outputs of a pointwise tile; vec_*.h counts the registers */
 #define VECTORS(n) (((n) + VL - 1) / VL)
 #define QUADS(k) (((k) + 3) / 4 * 4) /* weights come four inputs at a time */
 
 /* Some vectors, and the pointer moves on. */
 #ifdef v_load4_step
-#define LOAD_STEP(to, from, step, vectors) do { \
-    if ((vectors) == 4) { \
-        V4 four_; \
-        v_load4_step(four_, from, step); \
-        SN_UNROLL for (int p = 0; p < PV; p++) (to)[p] = four_.val[p]; \
-    } else { \
-        SN_UNROLL for (int p = 0; p < (vectors); p++) (to)[p] = v_load((from) + p * VL); \
-        (from) += (step); \
-    } \
-} while (0)
+#define LOAD_STEP(to, from, step, vectors) \
+    do { \
+        if ((vectors) == 4) { \
+            V4 four_; \
+            v_load4_step(four_, from, step); \
+            SN_UNROLL_FOR (int p = 0; p < PV; p++) (to)[p] = four_.val[p]; \
+        } else { \
+            SN_UNROLL_FOR (int p = 0; p < (vectors); p++) (to)[p] = v_load((from) + p * VL); \
+            (from) += (step); \
+        } \
+    } while (0)
 #else
-#define LOAD_STEP(to, from, step, vectors) do { \
-    SN_UNROLL for (int p = 0; p < (vectors); p++) (to)[p] = v_load((from) + p * VL); \
-    (from) += (step); \
-} while (0)
+#define LOAD_STEP(to, from, step, vectors) \
+    do { \
+        SN_UNROLL_FOR (int p = 0; p < (vectors); p++) (to)[p] = v_load((from) + p * VL); \
+        (from) += (step); \
+    } while (0)
 #endif
 
 static inline float half_to_float(uint16_t half) {

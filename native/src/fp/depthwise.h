@@ -1,15 +1,17 @@
-/* 3x3 depthwise convolutions, and with weights of 1/9 the average-pool of a shortcut. Each plane is copied into a
- * frame of zeros; a step computes up to 7 rows x one vector, so that a row's three shifted loads serve three rows. */
+/* 3x3 depthwise convolutions, and with weights of 1/9 the average-pool of a shortcut. Each plane is copied
+ * into a frame of zeros; a step computes up to 7 rows x one vector, so that a row's three shifted loads serve
+ * three rows. */
 
 #define ROWS 7
-#define COPIED (16 / VL) /* vectors at once: a row of 14 is one step */
+#define COPIED (16 / VL)     /* vectors at once: a row of 14 is one step */
 #define DEPTHWISE_WEIGHTS 12 /* nine taps, the bias, two unused */
 
 static size_t depthwise_packed_bytes(const sn_op *op) {
     return op->spec.in_count * (DEPTHWISE_WEIGHTS * sizeof(T) + sizeof(size_t)) + 64;
 }
 
-/* A plane between zeros, so that no tap asks where it is: a row is a zero, the values, a zero, in whole vectors. */
+/* A plane between zeros, so that no tap asks where it is: a row is a zero, the values, a zero, in whole
+ * vectors. */
 static size_t framed_row(const sn_op *op) { return 1 + (VECTORS(op->in->width) + COPIED) * VL; }
 
 static size_t framed_all(const sn_op *op) { return (op->in->height + 3) * framed_row(op); }
@@ -35,7 +37,7 @@ static void frame_rows(const T *from, uint32_t height, uint32_t width, size_t ro
         do {
             V v[COPIED];
             LOAD_STEP(v, in, COPIED * VL, COPIED);
-            SN_UNROLL for (int i = 0; i < COPIED; i++) v_store(out + i * VL, v[i]);
+            SN_UNROLL_FOR (int i = 0; i < COPIED; i++) v_store(out + i * VL, v[i]);
             out += COPIED * VL;
         } while (out < end);
         *end = 0;
@@ -43,21 +45,23 @@ static void frame_rows(const T *from, uint32_t height, uint32_t width, size_t ro
 }
 
 /* a += tap (row, 0..2) x three shifted inputs. */
-#define TAPS(a, row, in) do { \
-    a = v_fma_lane(a, in[0], w[(3 * (row)) / 4], (3 * (row)) % 4); \
-    a = v_fma_lane(a, in[1], w[(3 * (row) + 1) / 4], (3 * (row) + 1) % 4); \
-    a = v_fma_lane(a, in[2], w[(3 * (row) + 2) / 4], (3 * (row) + 2) % 4); \
-} while (0)
+#define TAPS(a, row, in) \
+    do { \
+        a = v_fma_lane(a, in[0], w[(3 * (row)) / 4], (3 * (row)) % 4); \
+        a = v_fma_lane(a, in[1], w[(3 * (row) + 1) / 4], (3 * (row) + 1) % 4); \
+        a = v_fma_lane(a, in[2], w[(3 * (row) + 2) / 4], (3 * (row) + 2) % 4); \
+    } while (0)
 
-/* rows x VL outputs; in: their upper left tap in the frame. rows and stride are constants where this is called. */
-SN_INLINE void depthwise_tile(const T *in, size_t in_row, const W *w, V bias, T *out, size_t out_row, const int rows,
-                              const int stride) {
+/* rows x VL outputs; in: their upper left tap in the frame. rows and stride are constants where this is
+ * called. */
+SN_INLINE void depthwise_tile(const T *in, size_t in_row, const W *w, V bias, T *out, size_t out_row,
+                              const int rows, const int stride) {
     V acc[ROWS];
-    SN_UNROLL for (int i = 0; i < rows; i++) acc[i] = bias;
-    SN_UNROLL for (int r = 0; r < (rows - 1) * stride + 3; r++) {
+    SN_UNROLL_FOR (int i = 0; i < rows; i++) acc[i] = bias;
+    SN_UNROLL_FOR (int r = 0; r < (rows - 1) * stride + 3; r++) {
         V x[3];
         if (stride == 1) {
-            SN_UNROLL for (int i = 0; i < 3; i++) x[i] = v_load(in + i);
+            SN_UNROLL_FOR (int i = 0; i < 3; i++) x[i] = v_load(in + i);
             in += in_row;
         } else {
             V2 a, b;
@@ -67,30 +71,30 @@ SN_INLINE void depthwise_tile(const T *in, size_t in_row, const W *w, V bias, T 
             x[1] = a.val[1];
             x[2] = b.val[0];
         }
-        SN_UNROLL for (int i = 0; i < rows; i++) {
+        SN_UNROLL_FOR (int i = 0; i < rows; i++) {
             if (r - i * stride == 0) TAPS(acc[i], 0, x);
             if (r - i * stride == 1) TAPS(acc[i], 1, x);
             if (r - i * stride == 2) TAPS(acc[i], 2, x);
         }
     }
-    SN_UNROLL for (int i = 0; i < rows; i++) v_store(out + (size_t)i * out_row, acc[i]);
+    SN_UNROLL_FOR (int i = 0; i < rows; i++) v_store(out + (size_t)i * out_row, acc[i]);
 }
 
-/* Some blocks of a plane's rows. From the right to the left: what a vector stores past its row's end is the beginning
- * of the next row, which is stored later. */
+/* Some blocks of a plane's rows. From the right to the left: what a vector stores past its row's end is the
+ * beginning of the next row, which is stored later. */
 #define DEFINE_DEPTHWISE(rows, stride) \
-    SN_APART void depthwise_##rows##_##stride(const T *in, size_t in_row, const T *weights, T *out, uint32_t width, \
-                                              uint32_t blocks) { \
+    SN_APART void depthwise_##rows##_##stride(const T *in, size_t in_row, const T *weights, T *out, \
+                                              uint32_t width, uint32_t blocks) { \
         W w[3]; \
-        SN_UNROLL for (int i = 0; i < 3; i++) { \
+        SN_UNROLL_FOR (int i = 0; i < 3; i++) { \
             w[i] = w_load(weights + 4 * i); \
             w_keep(w[i]); \
         } \
         const V bias = v_dup(weights[9]); \
         for (; blocks--; in += (rows) * (stride) * in_row, out += (rows) * (size_t)width) \
             for (uint32_t v = VECTORS(width); v--;) \
-                depthwise_tile(in + (size_t)v * VL * (stride), in_row, w, bias, out + (size_t)v * VL, width, rows, \
-                               stride); \
+                depthwise_tile(in + (size_t)v * VL * (stride), in_row, w, bias, out + (size_t)v * VL, width, \
+                               rows, stride); \
     }
 DEFINE_DEPTHWISE(1, 1)
 DEFINE_DEPTHWISE(2, 1)
@@ -107,11 +111,14 @@ DEFINE_DEPTHWISE(5, 2)
 DEFINE_DEPTHWISE(6, 2)
 DEFINE_DEPTHWISE(7, 2)
 
-typedef void depthwise_rows(const T *in, size_t in_row, const T *weights, T *out, uint32_t width, uint32_t blocks);
+typedef void depthwise_rows(const T *in, size_t in_row, const T *weights, T *out, uint32_t width,
+                            uint32_t blocks);
 
 static depthwise_rows *const depthwise_of[2][ROWS + 1] = {
-    {NULL, depthwise_1_1, depthwise_2_1, depthwise_3_1, depthwise_4_1, depthwise_5_1, depthwise_6_1, depthwise_7_1},
-    {NULL, depthwise_1_2, depthwise_2_2, depthwise_3_2, depthwise_4_2, depthwise_5_2, depthwise_6_2, depthwise_7_2},
+    {NULL, depthwise_1_1, depthwise_2_1, depthwise_3_1, depthwise_4_1, depthwise_5_1, depthwise_6_1,
+     depthwise_7_1},
+    {NULL, depthwise_1_2, depthwise_2_2, depthwise_3_2, depthwise_4_2, depthwise_5_2, depthwise_6_2,
+     depthwise_7_2},
 };
 
 static void depthwise_run(const sn_op *op, const sn_call *call) {
@@ -130,6 +137,7 @@ static void depthwise_run(const sn_op *op, const sn_call *call) {
         depthwise_of[stride - 1][most](frame, row, weights, out, to->width, first);
         if (first < blocks)
             depthwise_of[stride - 1][most - 1](frame + first * most * stride * row, row, weights,
-                                               out + (size_t)first * most * to->width, to->width, blocks - first);
+                                               out + (size_t)first * most * to->width, to->width,
+                                               blocks - first);
     }
 }

@@ -1,4 +1,5 @@
-/* The floating-point kernels, compiled once for each CPU level: SN_LEVEL names it, SN_VECTORS is its vec_*.h. */
+/* The floating-point kernels, compiled once for each CPU level: SN_LEVEL names it, SN_VECTORS is its vec_*.h.
+ */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,17 +16,22 @@
 #include "head.h"
 #include "stem.h"
 
-#define KINDS { \
-    [SN_STEM] = {stem_packed_bytes, stem_scratch_bytes, stem_pack, stem_run}, \
-    [SN_POINTWISE] = {pointwise_packed_bytes, sn_none, pointwise_pack, pointwise_run}, \
-    [SN_DEPTHWISE] = {depthwise_packed_bytes, depthwise_scratch_bytes, depthwise_pack, depthwise_run}, \
-    [SN_COPY] = {copy_packed_bytes, sn_none, copy_pack, copy_run}, \
-    [SN_HEAD] = {head_packed_bytes, head_scratch_bytes, head_pack, head_run}, \
-}
+#define KINDS \
+    { \
+        [SN_STEM] = {stem_packed_bytes, stem_scratch_bytes, stem_pack, stem_run}, \
+        [SN_POINTWISE] = {pointwise_packed_bytes, sn_none, pointwise_pack, pointwise_run}, \
+        [SN_DEPTHWISE] = {depthwise_packed_bytes, depthwise_scratch_bytes, depthwise_pack, depthwise_run}, \
+        [SN_COPY] = {copy_packed_bytes, sn_none, copy_pack, copy_run}, \
+        [SN_HEAD] = {head_packed_bytes, head_scratch_bytes, head_pack, head_run}, \
+    }
 #define SET(prefix, text, of) \
-    const sn_kernel_set SN_JOIN(prefix, SN_LEVEL) = { \
-        .name = text SN_TEXT(SN_LEVEL), .precision = of, .features = SN_FEATURES, .element = sizeof(T), \
-        .block = VL, .slack = 4 * VL, .kinds = KINDS}
+    const sn_kernel_set SN_JOIN(prefix, SN_LEVEL) = {.name = text SN_TEXT(SN_LEVEL), \
+                                                     .precision = of, \
+                                                     .features = SN_FEATURES, \
+                                                     .element = sizeof(T), \
+                                                     .block = VL, \
+                                                     .slack = 4 * VL, \
+                                                     .kinds = KINDS}
 
 #ifdef SN_HALF
 SET(sn_fp16_, "fp16-", SN_FP16);

@@ -1,5 +1,5 @@
-/* The mean of each plane, which is the embedding, and the linear layer: eight classes at once, a weight vector for
- * each input, four accumulators deep so that no addition waits for the one before. */
+/* The mean of each plane, which is the embedding, and the linear layer: eight classes at once, a weight
+ * vector for each input, four accumulators deep so that no addition waits for the one before. */
 
 #define CLASSES 8
 #define INPUTS_A_LOAD (PV * VL / CLASSES) /* 1, 2 or 4 */
@@ -21,7 +21,8 @@ static void head_pack(const sn_op *op) {
     for (size_t t = 0; t < tiles; t++)
         for (size_t k = 0; k < inputs; k++)
             for (size_t o = CLASSES * t; o < CLASSES * (t + 1); o++)
-                *to++ = (T)(o < classes && k < op->spec.in_count ? weight_at(op, o * op->spec.in_count + k) : 0);
+                *to++ = (T)(o < classes && k < op->spec.in_count ? weight_at(op, o * op->spec.in_count + k)
+                                                                 : 0);
     float *bias = (float *)to;
     for (size_t o = 0; o < CLASSES * tiles; o++) bias[o] = o < classes ? ((const float *)op->bias)[o] : 0;
 }
@@ -38,8 +39,8 @@ static void head_pack(const sn_op *op) {
 SN_INLINE void eight_classes(const T *weights, const T *pooled, size_t inputs, float *out) {
     while (inputs) {
         V acc[4][CLASSES / VL];
-        SN_UNROLL for (int i = 0; i < 4; i++)
-            SN_UNROLL for (int v = 0; v < CLASSES / VL; v++) acc[i][v] = v_dup(0);
+        SN_UNROLL_FOR (int i = 0; i < 4; i++)
+            SN_UNROLL_FOR (int v = 0; v < CLASSES / VL; v++) acc[i][v] = v_dup(0);
         const T *const end = pooled + SUMMED(inputs);
         inputs -= SUMMED(inputs);
         for (; pooled < end; pooled += 4) {
@@ -47,16 +48,19 @@ SN_INLINE void eight_classes(const T *weights, const T *pooled, size_t inputs, f
             w_keep(four);
             V in[PV];
 #define HEAD_STEP(lane) \
-    if ((lane) % INPUTS_A_LOAD == 0) LOAD_STEP(in, weights, PV * VL, PV); \
-    SN_UNROLL for (int v = 0; v < CLASSES / VL; v++) \
-        acc[lane][v] = v_fma_lane(acc[lane][v], in[CLASSES / VL * ((lane) % INPUTS_A_LOAD) + v], four, lane)
+    do { \
+        if ((lane) % INPUTS_A_LOAD == 0) LOAD_STEP(in, weights, (PV * VL), PV); \
+        SN_UNROLL_FOR (int v = 0; v < CLASSES / VL; v++) \
+            acc[lane][v] = v_fma_lane(acc[lane][v], in[CLASSES / VL * ((lane) % INPUTS_A_LOAD) + v], four, \
+                                      lane); \
+    } while (0)
             HEAD_STEP(0);
             HEAD_STEP(1);
             HEAD_STEP(2);
             HEAD_STEP(3);
 #undef HEAD_STEP
         }
-        SN_UNROLL for (int v = 0; v < CLASSES / VL; v++)
+        SN_UNROLL_FOR (int v = 0; v < CLASSES / VL; v++)
             acc[0][v] = v_add(v_add(acc[0][v], acc[1][v]), v_add(acc[2][v], acc[3][v]));
         add_eight(out, acc[0]);
     }

@@ -1,8 +1,9 @@
-/* 1x1 convolutions. A tile is up to 5 outputs x PV vectors of pixels; a register holds PV x VL pixels of one input,
- * a weight is a lane. Nothing is padded but the weights, to four inputs; the channel shuffle is the destination. */
+/* 1x1 convolutions. A tile is up to 5 outputs x PV vectors of pixels; a register holds PV x VL pixels of one
+ * input, a weight is a lane. Nothing is padded but the weights, to four inputs; the channel shuffle is the
+ * destination. */
 
-/* Packed: where each output's plane begins, then for each group and tile [inputs / 4][outputs][4] weights and the
- * biases. */
+/* Packed: where each output's plane begins, then for each group and tile [inputs / 4][outputs][4] weights and
+ * the biases. */
 typedef struct pointwise {
     uint32_t inputs, outputs; /* of a group */
     size_t weights_at;        /* in bytes from here */
@@ -51,8 +52,8 @@ static void pointwise_pack(const sn_op *op) {
 
 /* What all tiles of the same outputs have in common. */
 typedef struct tile_job {
-    const T *input;  /* first plane of the group */
-    size_t stride;   /* between its planes */
+    const T *input; /* first plane of the group */
+    size_t stride;  /* between its planes */
     uint32_t inputs;
     const T *weights, *bias;
     T *output[TILE]; /* planes */
@@ -60,20 +61,23 @@ typedef struct tile_job {
 } tile_job;
 
 /* acc += weight k of each output x the next input's pixels. */
-#define TILE_STEP(lane) do { \
-    V in_[PV]; \
-    LOAD_STEP(in_, x, job->stride, vectors); \
-    SN_UNROLL for (int o = 0; o < outputs; o++) \
-        SN_UNROLL for (int p = 0; p < vectors; p++) acc[o][p] = v_fma_lane(acc[o][p], in_[p], w[o], lane); \
-} while (0)
+#define TILE_STEP(lane) \
+    do { \
+        V in_[PV]; \
+        LOAD_STEP(in_, x, job->stride, vectors); \
+        SN_UNROLL_FOR (int o = 0; o < outputs; o++) \
+            SN_UNROLL_FOR (int p = 0; p < vectors; p++) \
+                acc[o][p] = v_fma_lane(acc[o][p], in_[p], w[o], lane); \
+    } while (0)
 
-#define TILE_WEIGHTS() do { \
-    SN_UNROLL for (int o = 0; o < outputs; o++) { \
-        w[o] = w_load(next + 4 * o); \
-        w_keep(w[o]); \
-    } \
-    next += 4 * outputs; \
-} while (0)
+#define TILE_WEIGHTS() \
+    do { \
+        SN_UNROLL_FOR (int o = 0; o < outputs; o++) { \
+            w[o] = w_load(next + 4 * o); \
+            w_keep(w[o]); \
+        } \
+        next += 4 * outputs; \
+    } while (0)
 
 /* vectors, outputs and residual are constants where this is called. */
 SN_INLINE void pointwise_tile(const tile_job *job, size_t at, const int vectors, const int outputs,
@@ -81,9 +85,9 @@ SN_INLINE void pointwise_tile(const tile_job *job, size_t at, const int vectors,
     V acc[TILE][PV];
     W w[TILE];
     const T *x = job->input + at, *next = job->weights;
-    SN_UNROLL for (int o = 0; o < outputs; o++) {
+    SN_UNROLL_FOR (int o = 0; o < outputs; o++) {
         const V bias = v_dup(job->bias[o]);
-        SN_UNROLL for (int p = 0; p < vectors; p++)
+        SN_UNROLL_FOR (int p = 0; p < vectors; p++)
             acc[o][p] = residual ? v_add(bias, v_load(job->output[o] + at + p * VL)) : bias;
     }
     uint32_t k = job->inputs;
@@ -101,15 +105,16 @@ SN_INLINE void pointwise_tile(const tile_job *job, size_t at, const int vectors,
         if (k > 2) TILE_STEP(2);
     }
     const V floor = v_dup(job->floor);
-    SN_UNROLL for (int o = 0; o < outputs; o++)
-        SN_UNROLL for (int p = 0; p < vectors; p++)
+    SN_UNROLL_FOR (int o = 0; o < outputs; o++)
+        SN_UNROLL_FOR (int p = 0; p < vectors; p++)
             v_store(job->output[o] + at + p * VL, v_max(acc[o][p], floor));
 }
 
 /* All pixels of one tile of outputs. */
 #define DEFINE_POINTWISE(outputs, residual) \
     SN_APART void pointwise_##outputs##_##residual(const tile_job *of_caller, uint32_t vectors) { \
-        const tile_job job = *of_caller; /* a copy that no store of a pixel can change: it stays in registers */ \
+        const tile_job job = \
+            *of_caller; /* a copy that no store of a pixel can change: it stays in registers */ \
         size_t at = 0; \
         for (; vectors >= PV; vectors -= PV, at += PV * VL) pointwise_tile(&job, at, PV, outputs, residual); \
         if (vectors == 1) pointwise_tile(&job, at, 1, outputs, residual); \
@@ -140,7 +145,8 @@ static void pointwise_run(const sn_op *op, const sn_call *call) {
     const T *weights = (const T *)((const char *)p + p->weights_at);
     const size_t *plane = p->plane;
     T *target = op->out->data;
-    tile_job job = {.stride = op->in->stride, .inputs = p->inputs,
+    tile_job job = {.stride = op->in->stride,
+                    .inputs = p->inputs,
                     .floor = op->spec.flags & SN_FLAG_RELU ? (T)0 : (T)-INFINITY};
     for (uint32_t g = 0; g < op->spec.groups; g++) {
         job.input = (const T *)op->in->data + (op->spec.in_first + (size_t)g * p->inputs) * op->in->stride;

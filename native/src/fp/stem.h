@@ -1,10 +1,11 @@
-/* The frame's bytes to the first map: 3x3 convolution of stride 2, ReLU, and where the network has one a 3x3 max-pool
- * of stride 2. Row by row, so that only three rows of each lie in the cache.
+/* The frame's bytes to the first map: 3x3 convolution of stride 2, ReLU, and where the network has one a 3x3
+ * max-pool of stride 2. Row by row, so that only three rows of each lie in the cache.
  *
- * A line is a row of the frame, split into three planes a channel, one a tap: the columns 2 x - 1, 2 x, 2 x + 1. So
- * the nine inputs of a line lie one stride apart, and each is read in whole vectors. */
+ * A line is a row of the frame, split into three planes a channel, one a tap: the columns 2 x - 1, 2 x, 2 x
+ * + 1. So the nine inputs of a line lie one stride apart, and each is read in whole vectors. */
 
-#define STEM_TILE 6 /* 6 outputs x PV vectors; the lanes of a register are outputs here, so that two are enough */
+#define STEM_TILE \
+    6 /* 6 outputs x PV vectors; the lanes of a register are outputs here, so that two are enough */
 #define STEM_INPUTS 27
 #define LINE_PLANES 9
 
@@ -44,7 +45,8 @@ static size_t stem_tile_weights(uint32_t outputs) { return STEM_INPUTS * QUADS(o
 static size_t stem_weights_at(void) { return (sizeof(stem) + 63) & ~(size_t)63; }
 
 static size_t stem_packed_bytes(const sn_op *op) {
-    return stem_weights_at() + tiles_of(op->spec.out_count, STEM_TILE) * stem_tile_weights(STEM_TILE) * sizeof(T);
+    return stem_weights_at() +
+           tiles_of(op->spec.out_count, STEM_TILE) * stem_tile_weights(STEM_TILE) * sizeof(T);
 }
 
 static void stem_pack(const sn_op *op) {
@@ -75,7 +77,8 @@ static void read_line(const stem *s, const stem_layout *l, const uint8_t *row, u
 
 static void pad_line(const stem *s, const stem_layout *l, uint32_t width, T *line) {
     for (int i = 0; i < LINE_PLANES; i++)
-        for (uint32_t x = 0; x < width / 2; x += VL) v_store(line + (size_t)i * l->line_plane + x, v_dup(s->pad[i / 3]));
+        for (uint32_t x = 0; x < width / 2; x += VL)
+            v_store(line + (size_t)i * l->line_plane + x, v_dup(s->pad[i / 3]));
 }
 
 /* vectors and outputs are constants where this is called. */
@@ -83,30 +86,39 @@ SN_INLINE void stem_tile(T *const line[3], size_t stride, const T *next, T *out,
                          const int vectors, const int outputs) {
     V acc[STEM_TILE][PV];
     const T *bias = next + STEM_INPUTS * QUADS(outputs), *x = NULL;
-    SN_UNROLL for (int o = 0; o < outputs; o++)
-        SN_UNROLL for (int p = 0; p < vectors; p++) acc[o][p] = v_dup(bias[o]);
-#define STEM_STEP(k) do { \
-    if ((k) % 9 == 0) x = line[(k) / 9] + at; \
-    W w[2]; \
-    SN_UNROLL for (int i = 0; i < QUADS(outputs) / 4; i++) { \
-        w[i] = w_load(next + 4 * i); \
-        w_keep(w[i]); \
-    } \
-    next += QUADS(outputs); \
-    V in_[PV]; \
-    LOAD_STEP(in_, x, stride, vectors); \
-    STEM_OUTPUT(0, 0); \
-    STEM_OUTPUT(1, 1); \
-    STEM_OUTPUT(2, 2); \
-    STEM_OUTPUT(3, 3); \
-    STEM_OUTPUT(4, 0); \
-    STEM_OUTPUT(5, 1); \
-} while (0)
+    SN_UNROLL_FOR (int o = 0; o < outputs; o++)
+        SN_UNROLL_FOR (int p = 0; p < vectors; p++) acc[o][p] = v_dup(bias[o]);
+#define STEM_STEP(k) \
+    do { \
+        if ((k) % 9 == 0) x = line[(k) / 9] + at; \
+        W w[2]; \
+        SN_UNROLL_FOR (int i = 0; i < QUADS(outputs) / 4; i++) { \
+            w[i] = w_load(next + 4 * i); \
+            w_keep(w[i]); \
+        } \
+        next += QUADS(outputs); \
+        V in_[PV]; \
+        LOAD_STEP(in_, x, stride, vectors); \
+        STEM_OUTPUT(0, 0); \
+        STEM_OUTPUT(1, 1); \
+        STEM_OUTPUT(2, 2); \
+        STEM_OUTPUT(3, 3); \
+        STEM_OUTPUT(4, 0); \
+        STEM_OUTPUT(5, 1); \
+    } while (0)
 #define STEM_OUTPUT(o, lane) \
-    if ((o) < outputs) \
-        SN_UNROLL for (int p = 0; p < vectors; p++) acc[o][p] = v_fma_lane(acc[o][p], in_[p], w[(o) / 4], lane)
-#define STEM_STEPS(k) STEM_STEP(k); STEM_STEP((k) + 1); STEM_STEP((k) + 2)
-#define STEM_LINE(k) STEM_STEPS(k); STEM_STEPS((k) + 3); STEM_STEPS((k) + 6)
+    if ((o) < outputs) { \
+        SN_UNROLL_FOR (int p = 0; p < vectors; p++) \
+            acc[o][p] = v_fma_lane(acc[o][p], in_[p], w[(o) / 4], lane); \
+    }
+#define STEM_STEPS(k) \
+    STEM_STEP(k); \
+    STEM_STEP((k) + 1); \
+    STEM_STEP((k) + 2)
+#define STEM_LINE(k) \
+    STEM_STEPS(k); \
+    STEM_STEPS((k) + 3); \
+    STEM_STEPS((k) + 6)
     STEM_LINE(0);
     STEM_LINE(9);
     STEM_LINE(18);
@@ -114,19 +126,21 @@ SN_INLINE void stem_tile(T *const line[3], size_t stride, const T *next, T *out,
 #undef STEM_STEPS
 #undef STEM_STEP
 #undef STEM_OUTPUT
-    SN_UNROLL for (int o = 0; o < outputs; o++)
-        SN_UNROLL for (int p = 0; p < vectors; p++)
+    SN_UNROLL_FOR (int o = 0; o < outputs; o++)
+        SN_UNROLL_FOR (int p = 0; p < vectors; p++)
             v_store(out + (size_t)o * out_stride + at + p * VL, v_max(acc[o][p], v_dup(0)));
 }
 
-/* One row of the convolution for one tile of outputs. A frame's width is a multiple of 32, so columns are one of 16. */
+/* One row of the convolution for one tile of outputs. A frame's width is a multiple of 32, so columns are one
+ * of 16. */
 #define DEFINE_STEM(outputs) \
-    SN_APART void stem_##outputs(T *const line[3], size_t stride, const T *weights, T *out, size_t out_stride, \
-                                 uint32_t columns) { \
+    SN_APART void stem_##outputs(T *const line[3], size_t stride, const T *weights, T *out, \
+                                 size_t out_stride, uint32_t columns) { \
         size_t at = 0; \
         for (; at + PV * VL <= columns; at += PV * VL) \
             stem_tile(line, stride, weights, out, out_stride, at, PV, outputs); \
-        if (PV * VL > 16 && at < columns) stem_tile(line, stride, weights, out, out_stride, at, 16 / VL, outputs); \
+        if (PV * VL > 16 && at < columns) \
+            stem_tile(line, stride, weights, out, out_stride, at, 16 / VL, outputs); \
     }
 DEFINE_STEM(1)
 DEFINE_STEM(2)
@@ -135,7 +149,8 @@ DEFINE_STEM(4)
 DEFINE_STEM(5)
 DEFINE_STEM(6)
 
-typedef void stem_row(T *const line[3], size_t stride, const T *weights, T *out, size_t out_stride, uint32_t columns);
+typedef void stem_row(T *const line[3], size_t stride, const T *weights, T *out, size_t out_stride,
+                      uint32_t columns);
 
 static stem_row *const stem_of[STEM_TILE + 1] = {NULL, stem_1, stem_2, stem_3, stem_4, stem_5, stem_6};
 
@@ -150,8 +165,10 @@ static void convolve_row(const sn_op *op, const stem_layout *l, T *const line[3]
     }
 }
 
-/* Three rows of the convolution to one of the map. What lies outside counts as 0: after a ReLU nothing is less. */
-static void pool_row(const sn_op *op, const stem_layout *l, const T *a, const T *b, const T *c, T *maxima, T *out) {
+/* Three rows of the convolution to one of the map. What lies outside counts as 0: after a ReLU nothing is
+ * less. */
+static void pool_row(const sn_op *op, const stem_layout *l, const T *a, const T *b, const T *c, T *maxima,
+                     T *out) {
     const uint32_t columns = op->frame_width / 2;
     const int begins_before = (op->spec.flags & SN_FLAG_POOL) != 0;
     T *row = maxima + VL;

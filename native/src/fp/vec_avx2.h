@@ -1,5 +1,5 @@
-/* AVX2 with FMA, single precision: 8 values a vector, weights broadcast from memory. With AVX-512VL the same vectors
- * come 32 instead of 16. */
+/* AVX2 with FMA, single precision: 8 values a vector, weights broadcast from memory. With AVX-512VL the same
+ * vectors come 32 instead of 16. */
 #include <immintrin.h>
 
 typedef float T;
@@ -33,7 +33,11 @@ static inline V2 v_load2(const T *p) {
                  _mm256_castpd_ps(_mm256_permute4x64_pd(odd, 0xd8))}};
 }
 
-#define v_load2_step(v, p, step) do { (v) = v_load2(p); (p) += (step); } while (0)
+#define v_load2_step(v, p, step) \
+    do { \
+        (v) = v_load2(p); \
+        (p) += (step); \
+    } while (0)
 
 static inline float sum_of(const T *p, uint32_t n) {
     V sums = v_dup(0);
@@ -49,17 +53,20 @@ static inline float sum_of(const T *p, uint32_t n) {
 /* to[0..7] += v */
 static inline void add_eight(float *to, const V *v) { v_store(to, v_add(v_load(to), v[0])); }
 
-/* 32 pixels of three channels to (value - 128). Of each channel three planes, `stride` apart, get 16 values: the odd
- * columns one place further on, the even ones, the odd ones. */
+/* 32 pixels of three channels to (value - 128). Of each channel three planes, `stride` apart, get 16 values:
+ * the odd columns one place further on, the even ones, the odd ones. */
 static inline void split_pixels(const uint8_t *pixels, T *to, size_t stride) {
-    /* Byte i of 48 is pixel i / 3, channel i % 3. Result byte j < 8 is pixel 2 j, else pixel 2 (j - 8) + 1. */
+    /* Byte i of 48 is pixel i / 3, channel i % 3. Result byte j < 8 is pixel 2 j, else pixel 2 (j - 8) + 1.
+     */
     static const int8_t pick[3][3][16] = {
 #define SN_FROM(base, i) ((i) >= (base) && (i) < (base) + 16 ? (i) - (base) : -1)
+    // clang-format off
 #define SN_PICK(c, base) \
-    {SN_FROM(base, c), SN_FROM(base, 6 + c), SN_FROM(base, 12 + c), SN_FROM(base, 18 + c), SN_FROM(base, 24 + c), \
-     SN_FROM(base, 30 + c), SN_FROM(base, 36 + c), SN_FROM(base, 42 + c), SN_FROM(base, 3 + c), \
-     SN_FROM(base, 9 + c), SN_FROM(base, 15 + c), SN_FROM(base, 21 + c), SN_FROM(base, 27 + c), \
-     SN_FROM(base, 33 + c), SN_FROM(base, 39 + c), SN_FROM(base, 45 + c)}
+    {SN_FROM(base, c), SN_FROM(base, 6 + c), SN_FROM(base, 12 + c), SN_FROM(base, 18 + c), \
+     SN_FROM(base, 24 + c), SN_FROM(base, 30 + c), SN_FROM(base, 36 + c), SN_FROM(base, 42 + c), \
+     SN_FROM(base, 3 + c), SN_FROM(base, 9 + c), SN_FROM(base, 15 + c), SN_FROM(base, 21 + c), \
+     SN_FROM(base, 27 + c), SN_FROM(base, 33 + c), SN_FROM(base, 39 + c), SN_FROM(base, 45 + c)}
+        // clang-format on
         {SN_PICK(0, 0), SN_PICK(0, 16), SN_PICK(0, 32)},
         {SN_PICK(1, 0), SN_PICK(1, 16), SN_PICK(1, 32)},
         {SN_PICK(2, 0), SN_PICK(2, 16), SN_PICK(2, 32)},
@@ -73,7 +80,8 @@ static inline void split_pixels(const uint8_t *pixels, T *to, size_t stride) {
         for (int c = 0; c < 3; c++) {
             __m128i bytes = _mm_setzero_si128();
             for (int i = 0; i < 3; i++)
-                bytes = _mm_or_si128(bytes, _mm_shuffle_epi8(part[i], _mm_loadu_si128((const __m128i *)pick[c][i])));
+                bytes = _mm_or_si128(bytes,
+                                     _mm_shuffle_epi8(part[i], _mm_loadu_si128((const __m128i *)pick[c][i])));
             const V odd = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)));
             T *plane = to + (size_t)(3 * c) * stride;
             v_store(plane + 1, odd);

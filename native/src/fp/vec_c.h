@@ -30,7 +30,11 @@ static inline V2 v_load2(const T *p) {
     return (V2){{(V){p[0], p[2], p[4], p[6]}, (V){p[1], p[3], p[5], p[7]}}};
 }
 
-#define v_load2_step(v, p, step) do { (v) = v_load2(p); (p) += (step); } while (0)
+#define v_load2_step(v, p, step) \
+    do { \
+        (v) = v_load2(p); \
+        (p) += (step); \
+    } while (0)
 
 static inline float sum_of(const T *p, uint32_t n) {
     float sum = 0;
@@ -43,8 +47,8 @@ static inline void add_eight(float *to, const V *v) {
     for (int i = 0; i < 8; i++) to[i] += v[i / 4][i % 4];
 }
 
-/* 32 pixels of three channels to (value - 128). Of each channel three planes, `stride` apart, get 16 values: the odd
- * columns one place further on, the even ones, the odd ones. */
+/* 32 pixels of three channels to (value - 128). Of each channel three planes, `stride` apart, get 16 values:
+ * the odd columns one place further on, the even ones, the odd ones. */
 static inline void split_pixels(const uint8_t *pixels, T *to, size_t stride) {
     for (int i = 0; i < 16; i++, pixels += 6, to++)
         for (int c = 0; c < 3; c++) {

@@ -22,13 +22,15 @@ typedef float16x4_t W;
 #define w_keep(w)
 #define v_fma_lane(a, x, w, lane) vfmaq_lane_f16(a, x, w, lane)
 #else
-/* GCC 12 spends a dup on each lane of a half-precision multiplication; by element they reach registers 0 to 15. */
+/* GCC 12 spends a dup on each lane of a half-precision multiplication; by element they reach registers 0
+ * to 15. */
 #define w_keep(w) __asm__("" : "+x"(w))
-#define v_fma_lane(a, x, w, lane) ({ \
-    V sum_ = (a); \
-    __asm__("fmla %0.8h, %1.8h, %2.h[%3]" : "+w"(sum_) : "w"(x), "x"(w), "i"(lane)); \
-    sum_; \
-})
+#define v_fma_lane(a, x, w, lane) \
+    ({ \
+        V sum_ = (a); \
+        __asm__("fmla %0.8h, %1.8h, %2.h[%3]" : "+w"(sum_) : "w"(x), "x"(w), "i"(lane)); \
+        sum_; \
+    })
 #endif
 #else
 typedef float T;
@@ -51,8 +53,16 @@ typedef float32x4_t W;
 
 /* Four vectors from p, and p moves on: one instruction, which neither compiler makes of the intrinsic. */
 #ifdef __clang__
-#define v_load4_step(v, p, step) do { (v) = v_load4(p); (p) += (step); } while (0)
-#define v_load2_step(v, p, step) do { (v) = v_load2(p); (p) += (step); } while (0)
+#define v_load4_step(v, p, step) \
+    do { \
+        (v) = v_load4(p); \
+        (p) += (step); \
+    } while (0)
+#define v_load2_step(v, p, step) \
+    do { \
+        (v) = v_load2(p); \
+        (p) += (step); \
+    } while (0)
 #else
 #ifdef SN_HALF
 #define SN_LD2 "ld2 {%S0.8h-%T0.8h}, [%1], %2"
@@ -63,7 +73,8 @@ typedef float32x4_t W;
     __asm__(SN_LD2 : "=w"(v), "+r"(p) : "r"((step) * sizeof(T)), "m"(*(const T(*)[2 * VL])(p)))
 #define v_load4_step(v, p, step) \
     __asm__("ld1 {%S0.16b-%V0.16b}, [%1], %2" \
-            : "=w"(v), "+r"(p) : "r"((step) * sizeof(T)), "m"(*(const T(*)[4 * VL])(p)))
+            : "=w"(v), "+r"(p) \
+            : "r"((step) * sizeof(T)), "m"(*(const T(*)[4 * VL])(p)))
 #endif
 
 static inline float sum_of(const T *p, uint32_t n) {
@@ -110,8 +121,8 @@ static inline void store_signed(T *to, int8x16_t v) {
 #endif
 }
 
-/* 32 pixels of three channels to (value - 128). Of each channel three planes, `stride` apart, get 16 values: the odd
- * columns one place further on, the even ones, the odd ones. */
+/* 32 pixels of three channels to (value - 128). Of each channel three planes, `stride` apart, get 16 values:
+ * the odd columns one place further on, the even ones, the odd ones. */
 static inline void split_pixels(const uint8_t *pixels, T *to, size_t stride) {
     const uint8x16x3_t a = vld3q_u8(pixels), b = vld3q_u8(pixels + 48);
     const uint8x16_t middle = vdupq_n_u8(128);

@@ -2,19 +2,22 @@
  *
  * A plane is copied to a scratch plane with one column of padding behind each row (the next row's padding on
  * the left, too) and a row of it above and below. A load of 16 bytes there is four windows of four columns.
- * With stride 1 the weights (w0 w1 w2 0) and (0 w0 w1 w2) make two neighbouring outputs of each window, so that
- * loads at columns -1 and +1 give 16 outputs; with stride 2 loads at -1, +1, +15 and +17 do. They come out of
- * order; `order` sorts them, and drops what belongs to no output where a line holds several short rows. */
+ * With stride 1 the weights (w0 w1 w2 0) and (0 w0 w1 w2) make two neighbouring outputs of each window, so
+ * that loads at columns -1 and +1 give 16 outputs; with stride 2 loads at -1, +1, +15 and +17 do. They come
+ * out of order; `order` sorts them, and drops what belongs to no output where a line holds several short
+ * rows. */
 
 typedef struct depthwise_weights {
-    int8_t first[3][QUAD], zero[QUAD];    /* (w0 w1 w2 0) of each row */
-    int8_t second[3][QUAD], zero2[QUAD];  /* (0 w0 w1 w2) */
+    int8_t first[3][QUAD], zero[QUAD];   /* (w0 w1 w2 0) of each row */
+    int8_t second[3][QUAD], zero2[QUAD]; /* (0 w0 w1 w2) */
     int32_t bias[LINE];
     int16_t factors[8]; /* the first counts */
     uint32_t channel, unused[3];
 } depthwise_weights; /* 128 bytes */
 
-static size_t depthwise_packed_bytes(const sn_op *op) { return op->spec.in_count * sizeof(depthwise_weights); }
+static size_t depthwise_packed_bytes(const sn_op *op) {
+    return op->spec.in_count * sizeof(depthwise_weights);
+}
 
 static void depthwise_pack(const sn_op *op) {
     depthwise_weights *to = op->packed;
@@ -42,8 +45,12 @@ typedef struct cut {
 } cut;
 
 static cut cut_of(const sn_op *op) {
-    cut c = {.height = op->in->height, .width = op->in->width, .stride = op->spec.stride,
-             .out_height = op->out->height, .out_width = op->out->width, .pitch = op->in->width + 1};
+    cut c = {.height = op->in->height,
+             .width = op->in->width,
+             .stride = op->spec.stride,
+             .out_height = op->out->height,
+             .out_width = op->out->width,
+             .pitch = op->in->width + 1};
     if (c.stride == 1) c.rows = c.pitch > LINE ? 1 : LINE / c.pitch;
     else c.rows = c.out_width > LINE / 2 ? 1 : 2;
     c.half = c.rows == 1 ? LINE : 2 * c.pitch;
@@ -74,10 +81,10 @@ SN_APART line_t order_of(const cut *c) {
 /* lines: of a row, a constant. */
 SN_INLINE void pad_rows(const int8_t *from, size_t width, int8_t *to, size_t pitch, const int8_t *end,
                         int8_t padding, const uint32_t lines) {
-    SN_UNROLL_TWICE for (; to != end; from += width, to += pitch) {
+    SN_UNROLL_TWICE_FOR (; to != end; from += width, to += pitch) {
         line_t v[4];
-        SN_UNROLL for (uint32_t i = 0; i < lines; i++) v[i] = load_line(from + LINE * i);
-        SN_UNROLL for (uint32_t i = 0; i < lines; i++) store_line(to + LINE * i, flip_line(v[i]));
+        SN_UNROLL_FOR (uint32_t i = 0; i < lines; i++) v[i] = load_line(from + LINE * i);
+        SN_UNROLL_FOR (uint32_t i = 0; i < lines; i++) store_line(to + LINE * i, flip_line(v[i]));
         to[width] = padding; /* after the lines, which run over it; the next row runs over their rest */
     }
 }
@@ -94,7 +101,8 @@ SN_APART void pad_plane(const cut *c, const int8_t *from, int8_t *to, int8_t pad
     default:
         for (; to != end; from += width, to += pitch) {
             memcpy(to, from, width);
-            for (size_t i = 0; OFFSET && i < width; i += LINE) store_line(to + i, flip_line(load_line(to + i)));
+            for (size_t i = 0; OFFSET && i < width; i += LINE)
+                store_line(to + i, flip_line(load_line(to + i)));
             to[width] = padding;
         }
     }
@@ -115,28 +123,29 @@ typedef struct taps {
 SN_INLINE void depthwise_lines(taps t, const int8_t *at, size_t pitch, size_t half, int8_t *to, size_t down,
                                const int stride, const int n) {
     sum_t sum[4][VECTORS];
-    SN_UNROLL for (int r = 0; r < n; r++) load_bias(sum[r], t.bias, VECTORS);
-    SN_UNROLL for (int row = 0; row < stride * (n - 1) + 3; row++, at += pitch) {
+    SN_UNROLL_FOR (int r = 0; r < n; r++) load_bias(sum[r], t.bias, VECTORS);
+    SN_UNROLL_FOR (int row = 0; row < stride * (n - 1) + 3; row++, at += pitch) {
         quads_t x[VECTORS];
         load_windows(x, at);
         if (stride == 2) load_windows(x + VECTORS / 2, at + half);
-        SN_UNROLL for (int r = 0; r < n; r++) {
+        SN_UNROLL_FOR (int r = 0; r < n; r++) {
             const int tap = row - stride * r;
             if (tap < 0 || tap > 2) continue;
-            SN_UNROLL for (int i = 0; i < VECTORS; i++) {
+            SN_UNROLL_FOR (int i = 0; i < VECTORS; i++) {
                 if (stride == 2 || i < VECTORS / 2) sum[r][i] = dot(sum[r][i], x[i], t.first, tap);
                 else sum[r][i] = dot(sum[r][i], x[i - VECTORS / 2], t.second, tap);
             }
         }
     }
-    SN_UNROLL for (int r = 0; r < n; r++)
-        store_line(to + (size_t)r * down, permute(narrow(requantise(sum[r], t.factors, 0, VECTORS), VECTORS), t.order));
+    SN_UNROLL_FOR (int r = 0; r < n; r++)
+        store_line(to + (size_t)r * down,
+                   permute(narrow(requantise(sum[r], t.factors, 0, VECTORS), VECTORS), t.order));
 }
 
-/* 16 columns of a plane, or all of fewer: then a line runs over the next row, which is stored later, or over the
- * plane's end. */
-SN_INLINE void depthwise_column(taps t, const int8_t *at, size_t pitch, int8_t *to, size_t down, uint32_t rows,
-                                const int stride) {
+/* 16 columns of a plane, or all of fewer: then a line runs over the next row, which is stored later, or over
+ * the plane's end. */
+SN_INLINE void depthwise_column(taps t, const int8_t *at, size_t pitch, int8_t *to, size_t down,
+                                uint32_t rows, const int stride) {
     const size_t step = (size_t)stride * pitch;
     if (stride == 1)
         for (; rows >= 4; rows -= 4, at += 4 * step, to += 4 * down)

@@ -39,7 +39,8 @@ static void head_pack(const sn_op *op) {
     memcpy(packed + h.offset_at, op->bias, classes * sizeof(float));
 }
 
-/* The step of a plane's mean: floor(x) - 128, held to a byte. x is not negative in a network that makes sense. */
+/* The step of a plane's mean: floor(x) - 128, held to a byte. x is not negative in a network that makes
+ * sense. */
 static int8_t pooled_step(float x) {
     if (!(x > 0)) return -128;
     return x >= 255 ? 127 : (int8_t)((int32_t)x - 128);
@@ -64,15 +65,15 @@ static void head_tile(const int8_t *weights, const int8_t *steps, uint32_t input
                       int32_t *to) {
     sum_t sum[VECTORS];
     quads_t w[VECTORS];
-    SN_UNROLL for (int i = 0; i < VECTORS; i++) sum[i] = load_sum(bias + LANES * i);
+    SN_UNROLL_FOR (int i = 0; i < VECTORS; i++) sum[i] = load_sum(bias + LANES * i);
     for (uint32_t k = 0; k < inputs; k += CHUNK) {
         const weights_t x = load_weights(steps + k);
-        SN_UNROLL for (int lane = 0; lane < 4; lane++) {
+        SN_UNROLL_FOR (int lane = 0; lane < 4; lane++) {
             weights = load_quads(w, weights, QUAD * LINE, VECTORS);
-            SN_UNROLL for (int i = 0; i < VECTORS; i++) sum[i] = dot_input(sum[i], w[i], x, lane);
+            SN_UNROLL_FOR (int i = 0; i < VECTORS; i++) sum[i] = dot_input(sum[i], w[i], x, lane);
         }
     }
-    SN_UNROLL for (int i = 0; i < VECTORS; i++) store_sum(to + LANES * i, sum[i]);
+    SN_UNROLL_FOR (int i = 0; i < VECTORS; i++) store_sum(to + LANES * i, sum[i]);
 }
 
 typedef int32_t four_ints __attribute__((vector_size(16)));
@@ -95,7 +96,8 @@ static void scale_sums(const int32_t *sums, const float *scale, const float *off
 static void head_run(const sn_op *op, const sn_call *call) {
     const head h = head_of(op);
     const char *packed = op->packed;
-    const float *scale = (const float *)(packed + h.scale_at), *offset = (const float *)(packed + h.offset_at);
+    const float *scale = (const float *)(packed + h.scale_at),
+                *offset = (const float *)(packed + h.offset_at);
     const uint32_t classes = op->spec.out_count, inputs = (uint32_t)rounded(op->spec.in_count, CHUNK);
     pool_planes(op, call->embedding, call->scratch);
     for (uint32_t c = 0; c < classes; c += LINE) {

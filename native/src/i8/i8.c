@@ -26,11 +26,12 @@ const sn_kernel_set SN_JOIN(sn_i8_, SN_LEVEL) = {
     .element = 1,
     .block = LINE,
     .slack = LINE,
-    .kinds = {
-        [SN_STEM] = {stem_packed_bytes, stem_scratch_bytes, stem_pack, stem_run},
-        [SN_POINTWISE] = {pointwise_packed_bytes, pointwise_scratch_bytes, pointwise_pack, pointwise_run},
-        [SN_DEPTHWISE] = {depthwise_packed_bytes, depthwise_scratch_bytes, depthwise_pack, depthwise_run},
-        [SN_COPY] = {copy_packed_bytes, sn_none, copy_pack, copy_run},
-        [SN_HEAD] = {head_packed_bytes, head_scratch_bytes, head_pack, head_run},
-    },
+    .kinds =
+        {
+            [SN_STEM] = {stem_packed_bytes, stem_scratch_bytes, stem_pack, stem_run},
+            [SN_POINTWISE] = {pointwise_packed_bytes, pointwise_scratch_bytes, pointwise_pack, pointwise_run},
+            [SN_DEPTHWISE] = {depthwise_packed_bytes, depthwise_scratch_bytes, depthwise_pack, depthwise_run},
+            [SN_COPY] = {copy_packed_bytes, sn_none, copy_pack, copy_run},
+            [SN_HEAD] = {head_packed_bytes, head_scratch_bytes, head_pack, head_run},
+        },
 };

@@ -34,8 +34,8 @@ static int32_t packed_bias(int32_t bias, const int8_t *weights, uint32_t inputs)
     return bias - OFFSET * sum + HALF;
 }
 
-/* weights: [groups * outputs][inputs]. table: the target's channel of each output; NULL: in order. stride: of the
- * target's planes. */
+/* weights: [groups * outputs][inputs]. table: the target's channel of each output; NULL: in order. stride: of
+ * the target's planes. */
 static void pack_matrix(const matrix *m, void *packed, const int8_t *weights, const int32_t *bias,
                         const int16_t *multiplier, const uint32_t *table, size_t stride) {
     int8_t *at = packed;

@@ -35,7 +35,7 @@ static void pack_panel(const int8_t *plane, size_t stride, uint32_t inputs, size
     for (uint32_t i = 0; i < inputs; i += QUAD) {
         const int8_t *p[QUAD];
         for (uint32_t j = 0; j < QUAD; j++) p[j] = plane + (i + j < inputs ? i + j : inputs - 1) * stride;
-        SN_UNROLL_TWICE for (size_t at = 0; at < pixels; at += LINE, to += QUAD * LINE)
+        SN_UNROLL_TWICE_FOR (size_t at = 0; at < pixels; at += LINE, to += QUAD * LINE)
             interleave(to, p[0] + at, p[1] + at, p[2] + at, p[3] + at);
     }
 }
@@ -52,8 +52,8 @@ static void pointwise_run(const sn_op *op, const sn_call *call) {
         for (size_t at = 0; at < pixels; at += panel) {
             const size_t n = pixels - at < panel ? pixels - at : panel;
             pack_panel(plane + at, stride, m.inputs, n, call->scratch);
-            next = multiply(&m, group, call->scratch, QUAD * rounded(n, LINE), n, (int8_t *)op->out->data + at,
-                            residual);
+            next = multiply(&m, group, call->scratch, QUAD * rounded(n, LINE), n,
+                            (int8_t *)op->out->data + at, residual);
         }
         group = next;
     }

@@ -1,8 +1,8 @@
 /* The frame's bytes to the first map: 3x3 convolution of stride 2, ReLU, and where the network has one a 3x3
  * max-pool of stride 2. Row by row, so that only three rows of each lie in the cache.
  *
- * A window is three rows of nine bytes that lie together in the frame. All 27, in this order, are the inputs of
- * the matrix product of tile.h: packed as seven quads, the last with a byte of no weight. */
+ * A window is three rows of nine bytes that lie together in the frame. All 27, in this order, are the inputs
+ * of the matrix product of tile.h: packed as seven quads, the last with a byte of no weight. */
 
 #define WINDOW 27
 #define WINDOW_QUADS 7
@@ -12,8 +12,8 @@ static matrix stem_matrix(const sn_op *op) { return matrix_of(1, op->spec.out_co
 
 static int stem_pools(const sn_op *op) { return (op->spec.flags & (SN_FLAG_POOL | SN_FLAG_POOL_END)) != 0; }
 
-/* Where everything lies in the scratch memory. Three rows of the frame, and of the convolution: the newest, row
- * r at r modulo 3. */
+/* Where everything lies in the scratch memory. Three rows of the frame, and of the convolution: the newest,
+ * row r at r modulo 3. */
 typedef struct stem_layout {
     uint32_t columns, rows; /* of the convolution */
     size_t line;            /* bytes of a row of the frame */
@@ -49,8 +49,8 @@ static void load_row(const uint8_t *frame, int8_t *to, uint32_t pixels) {
     const int8_t *from = (const int8_t *)frame;
     for (const int8_t *const end = from + 3 * pixels; from != end; from += 6 * LINE, to += 6 * LINE) {
         line_t v[6];
-        SN_UNROLL for (int i = 0; i < 6; i++) v[i] = load_line(from + LINE * i);
-        SN_UNROLL for (int i = 0; i < 6; i++) store_line(to + LINE * i, flip_line(signed_line(v[i])));
+        SN_UNROLL_FOR (int i = 0; i < 6; i++) v[i] = load_line(from + LINE * i);
+        SN_UNROLL_FOR (int i = 0; i < 6; i++) store_line(to + LINE * i, flip_line(signed_line(v[i])));
     }
 }
 
@@ -75,8 +75,9 @@ static void convolve_row(const sn_op *op, const sn_call *call, const stem_layout
     for (uint32_t r = 0; r < 3; r++) {
         const uint32_t line = (2 * y + r + 2) % 3; /* of row 2 y - 1 + r */
         row[r] = lines + line * l->line + LEFT - 3;
-        if (r) load_row(call->frame + (ptrdiff_t)(2 * y - 1 + r) * call->row_bytes, lines + line * l->line + LEFT,
-                        op->frame_width);
+        if (r)
+            load_row(call->frame + (ptrdiff_t)(2 * y - 1 + r) * call->row_bytes,
+                     lines + line * l->line + LEFT, op->frame_width);
     }
     const size_t step = QUAD * rounded(l->columns, LINE);
     stem_windows(row, windows, step, l->columns);
@@ -90,7 +91,8 @@ static line_t max_of_three(const int8_t *a, const int8_t *b, const int8_t *c) {
 /* Maxima of three columns of three rows, two apart, beginning one before each row. */
 static void pool_row(const int8_t *a, const int8_t *b, const int8_t *c, int8_t *to, uint32_t width) {
     line_t before = max_of_three(a - LINE, b - LINE, c - LINE);
-    for (const int8_t *const end = to + width; to < end; to += LINE, a += 2 * LINE, b += 2 * LINE, c += 2 * LINE) {
+    for (const int8_t *const end = to + width; to < end;
+         to += LINE, a += 2 * LINE, b += 2 * LINE, c += 2 * LINE) {
         const line_t low = max_of_three(a, b, c), high = max_of_three(a + LINE, b + LINE, c + LINE);
         const line_t odd = odd_of(low, high);
         store_line(to, max_line(max_line(even_of(low, high), odd), shift_in(before, odd)));
@@ -100,7 +102,8 @@ static void pool_row(const int8_t *a, const int8_t *b, const int8_t *c, int8_t *
 
 /* Rows of the convolution into a ring of three; each row of the pool once its last is there. */
 static void stem_run_pooled(const sn_op *op, const sn_call *call, const stem_layout *l) {
-    const uint32_t end = (op->spec.flags & SN_FLAG_POOL_END) != 0; /* windows begin one column and row later */
+    const uint32_t end = (op->spec.flags & SN_FLAG_POOL_END) !=
+                         0; /* windows begin one column and row later */
     const size_t row_bytes = op->spec.out_count * l->stride;
     int8_t *rows = (int8_t *)call->scratch + l->rows_at;
     memset(rows, -128, 3 * row_bytes);

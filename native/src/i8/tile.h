@@ -15,25 +15,27 @@ typedef struct strip {
     int16_t residual; /* multiplier of what is there, 0: nothing is added */
 } strip;
 
-#define TILE_QUAD(lane) do { \
-    quads_t in_[VECTORS]; \
-    x = load_quads(in_, x, s->step, vectors); \
-    SN_UNROLL for (int o = 0; o < outputs; o++) \
-        SN_UNROLL for (int i = 0; i < vectors; i++) sum[o][i] = dot(sum[o][i], in_[i], w[o], lane); \
-} while (0)
+#define TILE_QUAD(lane) \
+    do { \
+        quads_t in_[VECTORS]; \
+        x = load_quads(in_, x, s->step, vectors); \
+        SN_UNROLL_FOR (int o = 0; o < outputs; o++) \
+            SN_UNROLL_FOR (int i = 0; i < vectors; i++) sum[o][i] = dot(sum[o][i], in_[i], w[o], lane); \
+    } while (0)
 
-#define TILE_WEIGHTS() do { \
-    SN_UNROLL for (int o = 0; o < outputs; o++) w[o] = load_weights(next + CHUNK * o); \
-    next += CHUNK * outputs; \
-} while (0)
+#define TILE_WEIGHTS() \
+    do { \
+        SN_UNROLL_FOR (int o = 0; o < outputs; o++) w[o] = load_weights(next + CHUNK * o); \
+        next += CHUNK * outputs; \
+    } while (0)
 
-/* outputs and vectors (1 or all) are constants where this is called, and with all vectors `rest`, quads modulo
- * 4. */
+/* outputs and vectors (1 or all) are constants where this is called, and with all vectors `rest`, quads
+ * modulo 4. */
 SN_INLINE void tile(const strip *s, size_t at, const int outputs, const int vectors, const uint32_t rest) {
     sum_t sum[TILE][VECTORS];
     weights_t w[TILE];
     const int8_t *x = s->x + QUAD * at, *next = s->weights;
-    SN_UNROLL for (int o = 0; o < outputs; o++) load_bias(sum[o], s->bias + LINE * o, vectors);
+    SN_UNROLL_FOR (int o = 0; o < outputs; o++) load_bias(sum[o], s->bias + LINE * o, vectors);
     for (uint32_t chunks = s->quads / 4; chunks; chunks--) {
         TILE_WEIGHTS();
         TILE_QUAD(0);
@@ -48,13 +50,13 @@ SN_INLINE void tile(const strip *s, size_t at, const int outputs, const int vect
         if (rest > 2) TILE_QUAD(2);
     }
     if (s->residual) {
-        SN_UNROLL for (int o = 0; o < outputs; o++) {
+        SN_UNROLL_FOR (int o = 0; o < outputs; o++) {
             wide_t v = requantise(sum[o], s->factors, o, vectors);
             v = add_residual(v, load_line(s->to[o] + at), s->residual, vectors);
             store_line(s->to[o] + at, narrow(v, vectors));
         }
     } else {
-        SN_UNROLL for (int o = 0; o < outputs; o++)
+        SN_UNROLL_FOR (int o = 0; o < outputs; o++)
             store_line(s->to[o] + at, narrow(requantise(sum[o], s->factors, o, vectors), vectors));
     }
 }
@@ -67,22 +69,27 @@ SN_INLINE void tile(const strip *s, size_t at, const int outputs, const int vect
 #ifdef SN_SMALL
 #define ALL_TILES(outputs) TILES(outputs, quads % 4)
 #else
-#define ALL_TILES(outputs) do { \
-    switch (quads % 4) { \
-    case 0: TILES(outputs, 0); break; \
-    case 1: TILES(outputs, 1); break; \
-    case 2: TILES(outputs, 2); break; \
-    default: TILES(outputs, 3); \
-    } \
-} while (0)
+#define ALL_TILES(outputs) \
+    do { \
+        switch (quads % 4) { \
+        case 0: TILES(outputs, 0); break; \
+        case 1: TILES(outputs, 1); break; \
+        case 2: TILES(outputs, 2); break; \
+        default: TILES(outputs, 3); \
+        } \
+    } while (0)
 #endif
 #define DEFINE_STRIP(outputs) \
     SN_APART const tile_head *strip_##outputs(const tile_head *head, const int8_t *x, size_t step, \
                                               uint32_t quads, size_t pixels, int8_t *to, int16_t residual) { \
-        strip s = {.x = x, .step = step, .quads = quads, .residual = residual, \
-                   .bias = (const int32_t *)(head + 1), .factors = load_factors(head->factors)}; \
+        strip s = {.x = x, \
+                   .step = step, \
+                   .quads = quads, \
+                   .residual = residual, \
+                   .bias = (const int32_t *)(head + 1), \
+                   .factors = load_factors(head->factors)}; \
         s.weights = (const int8_t *)(s.bias + LINE * outputs); \
-        SN_UNROLL for (int o = 0; o < outputs; o++) s.to[o] = to + head->plane[o]; \
+        SN_UNROLL_FOR (int o = 0; o < outputs; o++) s.to[o] = to + head->plane[o]; \
         size_t at = 0; \
         ALL_TILES(outputs); \
         if (at < pixels) tile(&s, at, outputs, 1, quads % 4); \

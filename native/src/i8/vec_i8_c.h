@@ -1,16 +1,23 @@
-/* int8 for any CPU: vectors of GCC's and clang's own, which become whatever the CPU has. A sum is 4 pixels. */
-#define SN_SMALL /* code is small rather than fast: whoever has no better is better off with floating point */
+/* int8 for any CPU: vectors of GCC's and clang's own, which become whatever the CPU has. A sum is 4 pixels.
+ */
+#define SN_SMALL /* code is small rather than fast: whoever has no better is better off with floating point \
+                  */
 #define TILE 2
 #define LANES 4
 #define OFFSET 0
 #define HALF 8 /* of the 16 that a sum is divided by: the shift alone rounds down */
 
 typedef int32_t sum_t __attribute__((vector_size(16))); /* sums of LANES pixels for one output */
-typedef uint32_t quads_t __attribute__((vector_size(16))); /* LANES pixels x 4 channels, or windows of 4 columns */
-typedef const int8_t *weights_t;                           /* of one output, for four quads */
+typedef uint32_t quads_t
+    __attribute__((vector_size(16))); /* LANES pixels x 4 channels, or windows of 4 columns */
+typedef const int8_t *weights_t;      /* of one output, for four quads */
 typedef const int16_t *factors_t;
-typedef struct { int8_t at[16]; } line_t;
-typedef struct { int32_t at[16]; } wide_t; /* a line, before it is cut to bytes */
+typedef struct {
+    int8_t at[16];
+} line_t;
+typedef struct {
+    int32_t at[16];
+} wide_t; /* a line, before it is cut to bytes */
 
 SN_INLINE weights_t load_weights(const int8_t *p) { return p; }
 SN_INLINE factors_t load_factors(const int16_t *p) { return p; }

@@ -1,5 +1,5 @@
-/* int8 on any aarch64, better with sdot (ARMv8.2) and sqrdmlah (ARMv8.1). A sum is 4 pixels; weights are lanes
- * of a register. */
+/* int8 on any aarch64, better with sdot (ARMv8.2) and sqrdmlah (ARMv8.1). A sum is 4 pixels; weights are
+ * lanes of a register. */
 #include <arm_neon.h>
 
 #define TILE 5 /* 5 outputs x 4 sums, 4 vectors of inputs and 5 of weights fill 29 of 32 registers */
@@ -7,12 +7,14 @@
 #define OFFSET 0
 #define HALF 0 /* sqrshrn rounds by itself */
 
-typedef int32x4_t sum_t;      /* sums of LANES pixels for one output */
-typedef int8x16_t quads_t;    /* LANES pixels x 4 channels, or LANES windows of 4 columns */
-typedef int8x16_t weights_t;  /* of one output, for four quads: lane i is for the i-th */
-typedef int16x8_t factors_t;  /* of up to 8 outputs */
+typedef int32x4_t sum_t;     /* sums of LANES pixels for one output */
+typedef int8x16_t quads_t;   /* LANES pixels x 4 channels, or LANES windows of 4 columns */
+typedef int8x16_t weights_t; /* of one output, for four quads: lane i is for the i-th */
+typedef int16x8_t factors_t; /* of up to 8 outputs */
 typedef int8x16_t line_t;
-typedef struct { int16x8_t low, high; } wide_t; /* a line in 16 bits */
+typedef struct {
+    int16x8_t low, high;
+} wide_t; /* a line in 16 bits */
 
 SN_INLINE weights_t load_weights(const int8_t *p) { return vld1q_s8(p); }
 SN_INLINE factors_t load_factors(const int16_t *p) { return vld1q_s16(p); }
@@ -20,22 +22,24 @@ SN_INLINE line_t load_line(const int8_t *p) { return vld1q_s8(p); }
 SN_INLINE void store_line(int8_t *p, line_t v) { vst1q_s8(p, v); }
 SN_INLINE line_t fill_line(int8_t value) { return vdupq_n_s8(value); }
 SN_INLINE line_t signed_line(line_t v) { return veorq_s8(v, vdupq_n_s8(-128)); } /* byte - 128 */
-SN_INLINE line_t flip_line(line_t v) { return v; } /* q to q + OFFSET */
+SN_INLINE line_t flip_line(line_t v) { return v; }                               /* q to q + OFFSET */
 SN_INLINE line_t max_line(line_t a, line_t b) { return vmaxq_s8(a, b); }
 SN_INLINE void store_sum(int32_t *p, sum_t v) { vst1q_s32(p, v); }
 SN_INLINE sum_t load_sum(const int32_t *p) { return vld1q_s32(p); }
 
-/* The sums' first value, 16 times the same. volatile: GCC would load it once and copy registers, or keep it in
- * some that the tile needs. */
+/* The sums' first value, 16 times the same. volatile: GCC would load it once and copy registers, or keep it
+ * in some that the tile needs. */
 SN_INLINE void load_bias(sum_t sum[VECTORS], const int32_t *bias, const int vectors) {
 #ifdef __clang__
     for (int i = 0; i < vectors; i++) sum[i] = vld1q_s32(bias + 4 * i);
 #else
     if (vectors == VECTORS) {
         __asm__ volatile("ldp %q0, %q1, [%2]"
-                         : "=w"(sum[0]), "=w"(sum[1]) : "r"(bias), "m"(*(const int32_t(*)[16])bias));
+                         : "=w"(sum[0]), "=w"(sum[1])
+                         : "r"(bias), "m"(*(const int32_t(*)[16])bias));
         __asm__ volatile("ldp %q0, %q1, [%2, 32]"
-                         : "=w"(sum[2]), "=w"(sum[3]) : "r"(bias), "m"(*(const int32_t(*)[16])bias));
+                         : "=w"(sum[2]), "=w"(sum[3])
+                         : "r"(bias), "m"(*(const int32_t(*)[16])bias));
     } else {
         for (int i = 0; i < vectors; i++) sum[i] = vld1q_s32(bias + 4 * i);
     }
@@ -50,9 +54,11 @@ SN_INLINE const int8_t *load_quads(quads_t x[VECTORS], const int8_t *p, size_t s
         four = vld1q_s8_x4(p);
         p += step;
 #else
-        __asm__("ld1 {%S0.16b-%V0.16b}, [%1], %2" : "=w"(four), "+r"(p) : "r"(step), "m"(*(const int8_t(*)[64])p));
+        __asm__("ld1 {%S0.16b-%V0.16b}, [%1], %2"
+                : "=w"(four), "+r"(p)
+                : "r"(step), "m"(*(const int8_t(*)[64])p));
 #endif
-        SN_UNROLL for (int i = 0; i < 4; i++) x[i] = four.val[i];
+        SN_UNROLL_FOR (int i = 0; i < 4; i++) x[i] = four.val[i];
         return p;
     }
     for (int i = 0; i < vectors; i++) x[i] = vld1q_s8(p + 16 * i);
@@ -170,7 +176,7 @@ SN_INLINE int32_t plane_sum(const int8_t *p, uint32_t n) {
 SN_INLINE void stem_windows(const int8_t *const row[3], int8_t *to, size_t step, uint32_t pixels) {
     static const int8_t tables[9][16] = {WINDOW_TABLES};
     uint8x16_t t[9];
-    SN_UNROLL for (int i = 0; i < 9; i++) t[i] = vreinterpretq_u8_s8(vld1q_s8(tables[i]));
+    SN_UNROLL_FOR (int i = 0; i < 9; i++) t[i] = vreinterpretq_u8_s8(vld1q_s8(tables[i]));
     const int8_t *a = row[0], *b = row[1], *c = row[2];
     for (uint32_t x = 0; x < pixels; x += 4, a += 24, b += 24, c += 24, to += 16) {
         const int8x16x2_t p = vld1q_s8_x2(a), q = vld1q_s8_x2(b), r = vld1q_s8_x2(c);

@@ -28,7 +28,8 @@ SN_INLINE sum_t dpbusd(sum_t sum, __m256i bytes, __m256i signed_bytes) {
     const __m256i even = _mm256_and_si256(bytes, _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(bytes, 8);
     const __m256i even_w = _mm256_srai_epi16(_mm256_slli_epi16(signed_bytes, 8), 8);
     const __m256i odd_w = _mm256_srai_epi16(signed_bytes, 8);
-    return _mm256_add_epi32(_mm256_add_epi32(sum, _mm256_madd_epi16(even, even_w)), _mm256_madd_epi16(odd, odd_w));
+    return _mm256_add_epi32(_mm256_add_epi32(sum, _mm256_madd_epi16(even, even_w)),
+                            _mm256_madd_epi16(odd, odd_w));
 }
 #endif
 
@@ -78,7 +79,8 @@ SN_INLINE sum_t dot_input(sum_t sum, quads_t w, weights_t x, const int lane) {
 /* Sums to steps. With one vector alone only the first LANES of a line count, here and below. */
 SN_INLINE wide_t requantise(const sum_t sum[VECTORS], factors_t f, const int lane, const int vectors) {
     const __m256i a = _mm256_srai_epi32(sum[0], 4), b = vectors == 1 ? a : _mm256_srai_epi32(sum[1], 4);
-    const __m256i pre = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8); /* in the order of the pixels */
+    const __m256i pre = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b),
+                                                 0xd8); /* in the order of the pixels */
     return _mm256_mulhrs_epi16(pre, _mm256_set1_epi16(f[lane]));
 }
 
@@ -141,7 +143,7 @@ SN_INLINE void stem_windows(const int8_t *const row[3], int8_t *to, size_t step,
     static const int8_t t[9][16] = {WINDOW_TABLES};
     for (uint32_t x = 0; x < pixels; x += 4, to += 16) {
         line_t p[3][2];
-        SN_UNROLL for (int r = 0; r < 3; r++) {
+        SN_UNROLL_FOR (int r = 0; r < 3; r++) {
             p[r][0] = load_line(row[r] + 6 * x);
             p[r][1] = load_line(row[r] + 6 * x + 12);
         }
