@@ -77,12 +77,12 @@ def _i8(name: str, vectors: str, machine: str, features: str, flags: Sequence[st
 
 LEVELS = (
     # Best first: the library takes the first one that its CPU can run.
-    _fp('half', 'neon', 'aarch64', 'SN_NEON | SN_FP16_NEON', ('-march=armv8.2-a+fp16', *A76), half=True),
+    _fp('half', 'neon', 'aarch64', 'SN_NEON | SN_NEON_FP16', ('-march=armv8.2-a+fp16', *A76), half=True),
     _fp('neon', 'neon', 'aarch64', 'SN_NEON', ('-march=armv8-a', *A76)),
     _fp('avx512', 'avx2', 'x86_64', 'SN_AVX2 | SN_AVX512', AVX512),
     _fp('avx2', 'avx2', 'x86_64', 'SN_AVX2', AVX2),
     _fp('c', 'c', '', '0', ()),
-    _i8('dot', 'neon', 'aarch64', 'SN_NEON | SN_DOT_NEON', ('-march=armv8.2-a+dotprod', *A76)),
+    _i8('dot', 'neon', 'aarch64', 'SN_NEON | SN_NEON_DOT', ('-march=armv8.2-a+dotprod', *A76)),
     _i8('neon', 'neon', 'aarch64', 'SN_NEON', ('-march=armv8-a', *A76)),
     _i8('vnni', 'x86', 'x86_64', 'SN_AVX2 | SN_AVX512 | SN_AVX512_VNNI', (*AVX512, '-mavx512vnni')),
     _i8('avxvnni', 'x86', 'x86_64', 'SN_AVX2 | SN_AVX_VNNI', (*AVX2, '-mavxvnni')),

@@ -1,16 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
 /* A plugin for qemu-user that counts retired guest instructions.
  *
- * Load it with `-plugin libcount.so,out=FILE`. Each time the guest enters one of the marking system calls, a
- * line
- * "<number of the call> <instructions so far>" is added to FILE. getppid() is the mark that our drivers set:
- * it does nothing and nobody else calls it. clock_gettime() is where onnxruntime's profiler stands before and
- * after a node.
+ * Load it with `-plugin libcount.so,out=FILE`. Each time the guest makes a marking system call, the plugin
+ * appends a line to FILE: "<number of the call> <instructions so far>". There are two marking calls:
+ * getppid() does nothing, and only our drivers call it; onnxruntime's profiler calls clock_gettime() before
+ * and after each node.
  *
- * One counter serves all threads and is not atomic: it is exact while one guest thread runs.
+ * One non-atomic counter serves all threads. It is exact while a single guest thread runs.
  *
- * The few declarations below are QEMU's plugin interface (docs/devel/tcg-plugins, QEMU 6 and later);
- * distributions ship no header. QEMU 9 took the inline counter of version 1 away, so it is looked up weakly,
- * and a call per block, which every version has, stands in for it. */
+ * The declarations below are QEMU's plugin interface (docs/devel/tcg-plugins, QEMU 6 and later), because
+ * distributions ship no header. QEMU 9 removed the inline counter of version 1. It is therefore a weak
+ * symbol; without it, a callback per block counts, which works in every version. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,14 +18,14 @@
 #include <string.h>
 
 #ifndef PLUGIN_VERSION
-#define PLUGIN_VERSION 1 /* of the interface: 2 for QEMU 9 and later */
+#define PLUGIN_VERSION 1 /* of the plugin interface; 2 for QEMU 9 and later */
 #endif
 #define EXPORTED __attribute__((visibility("default")))
 
 enum { AARCH64_CLOCK_GETTIME = 113, AARCH64_GETPPID = 173 };
 
 typedef uint64_t qemu_plugin_id_t;
-struct qemu_info; /* what is emulated: nothing here depends on it */
+struct qemu_info; /* describes the emulated machine; not used */
 struct qemu_plugin_tb;
 enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
 enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
@@ -53,7 +53,7 @@ static void add(unsigned cpu, void *instructions) {
     executed += (uintptr_t)instructions;
 }
 
-/* A block of guest code was translated: count its instructions whenever it runs. */
+/* Called when a block of guest code was translated: counts its instructions each time it runs. */
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
     uint64_t instructions = qemu_plugin_tb_n_insns(block);
     (void)id;
@@ -74,7 +74,7 @@ static void entered(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t 
 EXPORTED int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc, char **argv) {
     (void)info;
     if (argc != 1 || strncmp(argv[0], "out=", 4)) {
-        fprintf(stderr, "counting plugin: expected out=FILE alone\n");
+        fprintf(stderr, "counting plugin: expected one argument, out=FILE\n");
         return -1;
     }
     marks = fopen(argv[0] + 4, "w");

@@ -1,9 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
 /* shufflenet_native: runs one packed ShuffleNet on one CPU core, from a camera's bytes to logits and
  * embedding.
  *
- * One context per camera. A context holds everything that it needs; there is no global state, and nothing is
- * allocated after sn_create. Different contexts may run in different threads at once, one context in one
- * thread at a time. docs/native.md explains the blob and the kernels. */
+ *     sn_ctx *context;
+ *     char reason[200];
+ *     if (sn_create(blob, blob_bytes, ~0u, &context, reason, sizeof reason) == SN_OK) {
+ *         sn_run(context, frame, 3 * width, logits, embedding);
+ *         sn_destroy(context);
+ *     }
+ *
+ * A blob is a network in this library's own format; `shufflenet-ros models pack` writes it. docs/native.md
+ * describes the format and the kernels.
+ *
+ * A context holds one network and all its memory. Only sn_create allocates memory, and there is no global
+ * state. Different contexts may be used by different threads at the same time. One context must not be used
+ * by two threads at the same time. */
 #ifndef SHUFFLENET_NATIVE_H
 #define SHUFFLENET_NATIVE_H
 
@@ -14,7 +25,7 @@
 extern "C" {
 #endif
 
-/* Changes whenever a function, a struct or the blob's format does. */
+/* Changes whenever a function, a struct or the format of blobs changes. */
 #define SN_ABI_VERSION 1
 
 #if defined(__GNUC__)
@@ -27,58 +38,68 @@ typedef struct sn_ctx sn_ctx;
 
 enum sn_precision { SN_FP32 = 0, SN_FP16 = 1, SN_INT8 = 2 };
 
-/* What sn_features() reports: parts of this CPU that some of the kernels need. */
+/* CPU features that kernels may need. */
 enum sn_feature {
-    SN_NEON = 1 << 0,      /* aarch64: always there */
-    SN_FP16_NEON = 1 << 1, /* half-precision arithmetic: Cortex-A55, A75, A76 and later */
-    SN_DOT_NEON = 1 << 2,  /* sdot and sqrdmlah: Cortex-A55, A76 and later */
+    SN_NEON = 1 << 0,      /* every aarch64 CPU */
+    SN_NEON_FP16 = 1 << 1, /* half-precision arithmetic: Cortex-A55, A75, A76 and later */
+    SN_NEON_DOT = 1 << 2,  /* sdot and sqrdmlah: Cortex-A55, A76 and later */
     SN_AVX2 = 1 << 8,      /* with FMA */
     SN_AVX512 = 1 << 9,    /* F, BW, DQ and VL */
     SN_AVX512_VNNI = 1 << 10,
     SN_AVX_VNNI = 1 << 11
 };
 
+/* What functions return. */
 enum sn_status {
     SN_OK = 0,
     SN_NO_MEMORY = 1,
-    SN_BAD_BLOB = 2,    /* not a blob, another version, damaged, or one that does not add up */
-    SN_UNSUPPORTED = 3, /* a good blob that no kernel of this library and CPU can run */
+    SN_BAD_BLOB = 2,    /* not a blob, another version, damaged, or inconsistent */
+    SN_UNSUPPORTED = 3, /* a valid blob, but no kernels of this library can run it on this CPU */
     SN_BAD_ARGUMENT = 4
 };
 
-/* What a context runs. */
+/* Properties of a context. */
 typedef struct sn_info {
-    uint32_t height, width;      /* of the frame, pixels */
+    uint32_t height, width;      /* of a frame, in pixels */
     uint32_t classes, embedding; /* lengths of the outputs */
-    uint32_t precision;          /* enum sn_precision, of the blob */
+    uint32_t precision;          /* enum sn_precision of the blob */
     uint32_t features;           /* enum sn_feature bits that the chosen kernels use */
-    uint64_t memory;             /* bytes that the context holds */
+    uint64_t memory;             /* size of the context, in bytes */
     uint8_t graph_sha256[32];    /* of the ONNX graph that the blob was packed from */
     char kernels[24];            /* name of the chosen kernels, such as "fp32-neon" */
 } sn_info;
 
-/* SN_ABI_VERSION of the library, to be compared with the header's. */
+/* Returns the library's SN_ABI_VERSION. Compare it with the header's before any other call. */
 SN_API uint32_t sn_abi_version(void);
 
-/* enum sn_feature bits of this CPU. */
+/* Returns the enum sn_feature bits of this CPU. */
 SN_API uint32_t sn_features(void);
 
-/* Make a context from a blob's bytes, which are not needed afterwards.
+/* Creates a context from a blob. The blob is validated, and not needed after the call.
  *
- * features: only kernels that need no other bits may be chosen; ~0u for whatever the CPU has.
- * reason: gets a text that says what is wrong, cut to reason_bytes; may be NULL. */
+ * features: the enum sn_feature bits that kernels may use; ~0u for all that the CPU has.
+ * context: receives the context, or NULL on failure.
+ * reason: on failure receives a text that says what is wrong, truncated to reason_bytes. May be NULL.
+ *
+ * Returns an enum sn_status. */
 SN_API int sn_create(const void *blob, size_t bytes, uint32_t features, sn_ctx **context, char *reason,
                      size_t reason_bytes);
 
+/* Fills in the properties of a context. Returns SN_OK or SN_BAD_ARGUMENT. */
 SN_API int sn_describe(const sn_ctx *context, sn_info *info);
 
-/* One inference: height x width x 3 bytes, rows row_bytes apart, to logits[classes] and embedding[embedding].
+/* Runs one inference.
  *
- * frame: read in [frame, frame + (height - 1) * row_bytes + 3 * width) alone. embedding may be NULL. */
+ * frame: the first row; height rows of width x 3 bytes, in the color order that the network expects.
+ * row_bytes: from one row to the next; at least 3 * width. May be negative, for frames that are upside down.
+ * logits: receives `classes` floats.
+ * embedding: receives `embedding` floats. May be NULL.
+ *
+ * Reads only the pixels of the rows, nothing between or after them. Returns SN_OK or SN_BAD_ARGUMENT. */
 SN_API int sn_run(sn_ctx *context, const uint8_t *frame, ptrdiff_t row_bytes, float *logits,
                   float *embedding);
 
-/* NULL is allowed. */
+/* Frees a context. NULL is allowed. */
 SN_API void sn_destroy(sn_ctx *context);
 
 #ifdef __cplusplus

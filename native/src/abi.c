@@ -1,4 +1,5 @@
-/* The functions that callers see. */
+// SPDX-License-Identifier: Apache-2.0
+/* The exported functions. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ static int explain(int status, char *reason, size_t bytes, const char *text) {
     return status;
 }
 
-/* A copy at an aligned address, for callers whose bytes lie anywhere. */
+/* Copies a blob whose address is not aligned. */
 static void *aligned_copy(const void *blob, size_t bytes) {
     if (bytes > SIZE_MAX - 64) return NULL;
     void *copy = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -31,13 +32,13 @@ static void *aligned_copy(const void *blob, size_t bytes) {
 
 int sn_create(const void *blob, size_t bytes, uint32_t features, sn_ctx **context, char *reason,
               size_t reason_bytes) {
-    if (!context) return explain(SN_BAD_ARGUMENT, reason, reason_bytes, "no place for the context");
+    if (!context) return explain(SN_BAD_ARGUMENT, reason, reason_bytes, "context is NULL");
     *context = NULL;
     if (!blob || bytes < sizeof(sn_blob_header))
         return explain(SN_BAD_BLOB, reason, reason_bytes, "shorter than a blob's header");
     void *copy = (uintptr_t)blob % 8 ? aligned_copy(blob, bytes) : NULL;
     if ((uintptr_t)blob % 8 && !copy)
-        return explain(SN_NO_MEMORY, reason, reason_bytes, "no memory for a copy");
+        return explain(SN_NO_MEMORY, reason, reason_bytes, "out of memory for an aligned copy");
     const uint8_t *data = copy ? copy : blob;
     int status = sn_blob_check(data, bytes, reason, reason_bytes);
     if (status == SN_OK) {
@@ -46,7 +47,8 @@ int sn_create(const void *blob, size_t bytes, uint32_t features, sn_ctx **contex
             status = explain(SN_UNSUPPORTED, reason, reason_bytes,
                              "no kernels for this precision on this CPU");
         else if ((status = sn_plan(data, kernels, context)) != SN_OK)
-            explain(status, reason, reason_bytes, "no memory for its maps and weights");
+            explain(status, reason, reason_bytes,
+                    "out of memory for maps and weights, or the blob needs too much");
     }
     free(copy);
     return status;

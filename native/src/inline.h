@@ -1,4 +1,5 @@
-/* What every kernel source uses: inlining, unrolling, and names made of macros. */
+// SPDX-License-Identifier: Apache-2.0
+/* Macros that all kernel sources share: inlining, unrolling, composed names. */
 #ifndef SN_INLINE_H
 #define SN_INLINE_H
 
@@ -7,7 +8,7 @@
 #include "kernels.h"
 
 #define SN_INLINE static inline __attribute__((always_inline))
-#define SN_APART static __attribute__((noinline))
+#define SN_NOINLINE static __attribute__((noinline))
 #ifdef __clang__
 #define SN_UNROLL_FOR _Pragma("unroll") for
 #define SN_UNROLL_TWICE_FOR _Pragma("unroll 2") for
@@ -16,13 +17,13 @@
 #define SN_UNROLL_TWICE_FOR _Pragma("GCC unroll 2") for
 #endif
 
-#define SN_TEXT_(x) #x
-#define SN_TEXT(x) SN_TEXT_(x)
+#define SN_STRING_(x) #x
+#define SN_STRING(x) SN_STRING_(x)
 #define SN_JOIN_(a, b) a##b
 #define SN_JOIN(a, b) SN_JOIN_(a, b)
 
-/* Scratch memory of an operation that needs none. */
-static inline size_t sn_none(const sn_op *op) {
+/* For operations that need no scratch memory. */
+static inline size_t sn_no_scratch(const sn_op *op) {
     (void)op;
     return 0;
 }

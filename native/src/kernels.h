@@ -1,36 +1,37 @@
-/* What a set of kernels is: for each kind of operation how to pack its weights and how to run it. */
+// SPDX-License-Identifier: Apache-2.0
+/* The interface of a kernel set: for each kind of operation, how to pack its weights and how to run it. */
 #ifndef SN_KERNELS_H
 #define SN_KERNELS_H
 
 #include "blob.h"
 #include "shufflenet_native.h"
 
-/* A map in memory. Plane c begins at data + c * stride elements. From each plane's end on, at least `slack`
- * elements of its set of kernels may be read and written: kernels work in whole vectors. */
+/* A map in memory. Plane c begins at data + c * stride elements. At least `slack` elements of the kernel set
+ * past each plane's end may be read and written, because kernels work in whole vectors. */
 typedef struct sn_map {
     uint32_t channels, height, width;
-    size_t stride; /* elements between planes */
+    size_t stride; /* elements from one plane to the next */
     void *data;    /* aligned to 64 bytes */
 } sn_map;
 
-/* One inference's arguments, and memory that operations may use while they run. */
+/* The arguments of one inference, and scratch memory for the operations. */
 typedef struct sn_call {
     const uint8_t *frame;
     ptrdiff_t row_bytes;
     float *logits;    /* [classes] */
-    float *embedding; /* [embedding]; never NULL here */
+    float *embedding; /* [embedding]; never NULL */
     void *scratch;    /* aligned to 64 bytes, contents undefined */
 } sn_call;
 
-/* An operation that is ready. spec and the pointers into the blob are valid only while it is packed. */
+/* An operation that is ready to run. The pointers into the blob are valid only during pack. */
 typedef struct sn_op {
     sn_blob_op spec;
-    const sn_map *in, *out; /* NULL for the frame and for the outputs */
+    const sn_map *in, *out; /* NULL for the frame and the outputs */
     uint32_t precision;     /* enum sn_precision, of the blob */
     uint32_t frame_height, frame_width;
     float logit_scale, embedding_scale;
-    const void *weights, *bias, *multiplier; /* while packing only */
-    const uint32_t *table;                   /* likewise */
+    const void *weights, *bias, *multiplier; /* only during pack */
+    const uint32_t *table;                   /* only during pack */
     void *packed;                            /* aligned to 64 bytes */
 } sn_op;
 
@@ -43,18 +44,18 @@ typedef struct sn_kind_kernels {
 
 typedef struct sn_kernel_set {
     const char *name;
-    uint32_t precision; /* of the blobs that it runs */
-    uint32_t features;  /* that the CPU must have */
-    size_t element;     /* bytes of a map's element */
-    size_t block;       /* planes are computed in whole blocks of so many elements */
-    size_t slack;       /* elements behind a plane's whole blocks that may be read or written */
+    uint32_t precision; /* of the blobs that the set runs */
+    uint32_t features;  /* enum sn_feature bits that the CPU must have */
+    size_t element;     /* size of an element of a map, in bytes */
+    size_t block;       /* planes are computed in whole blocks of this many elements */
+    size_t slack;       /* elements past a plane's last block that may be read or written */
     sn_kind_kernels kinds[SN_KINDS];
 } sn_kernel_set;
 
-/* Which sets are built in: kernels_list.c, made of the SN_HAVE_* of the build. */
+/* All kernel sets in this library, best first, then NULL. See kernels_list.c. */
 extern const sn_kernel_set *const sn_kernel_sets[];
 
-/* The first set of a precision that these features allow, or NULL. */
+/* Returns the first set for a precision that needs only these features, or NULL. */
 const sn_kernel_set *sn_choose_kernels(uint32_t precision, uint32_t features);
 
 #endif

@@ -1,5 +1,5 @@
-/* The sets of kernels in this library, best first for each precision; native/build.py says which there are.
- */
+// SPDX-License-Identifier: Apache-2.0
+/* The kernel sets in this library, best first. native/build.py defines SN_SETS. */
 #include "kernels.h"
 
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* Lays out a context's memory and lets each operation pack its weights. */
+// SPDX-License-Identifier: Apache-2.0
+/* Allocates a context: lays out its memory, then lets each operation pack its weights. */
 #include "plan.h"
 
 #include <stdlib.h>
@@ -6,17 +7,17 @@
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
-/* The memory is one block, so the sanitizer is told where one part ends and the next begins. */
-#define GUARD 64
-#define GUARD_AT(place) __asan_poison_memory_region(place, GUARD)
+/* All parts share one block of memory, so the sanitizer must be told where each part ends. */
+#define GUARD_BYTES 64
+#define POISON_GUARD(at) __asan_poison_memory_region(at, GUARD_BYTES)
 #else
-#define GUARD 0
-#define GUARD_AT(place) ((void)0)
+#define GUARD_BYTES 0
+#define POISON_GUARD(at) ((void)0)
 #endif
 
 #define ALIGNMENT 64
-#define WAY \
-    4096 /* planes whose distance is a multiple of this fight for the same lines of a first-level cache */
+/* Planes at a multiple of this distance would compete for the same lines of the first-level cache. */
+#define CACHE_WAY_BYTES 4096
 
 static uint64_t aligned(uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 
@@ -24,7 +25,7 @@ static size_t plane_stride(const sn_kernel_set *kernels, const sn_blob_map *map)
     const size_t values = (size_t)map->height * map->width;
     const size_t whole = (values + kernels->block - 1) / kernels->block * kernels->block + kernels->slack;
     size_t bytes = aligned(whole * kernels->element);
-    if (bytes % WAY == 0) bytes += ALIGNMENT;
+    if (bytes % CACHE_WAY_BYTES == 0) bytes += ALIGNMENT;
     return bytes / kernels->element;
 }
 
@@ -32,7 +33,7 @@ static const void *tensor(const uint8_t *blob, sn_blob_span span) {
     return span.bytes ? blob + span.offset : NULL;
 }
 
-/* Operations and maps, without memory yet. */
+/* Fills in operations and maps, without memory. */
 static void describe(sn_ctx *ctx, const uint8_t *blob, const sn_kernel_set *kernels) {
     const sn_blob_header *head = sn_blob_head(blob);
     const sn_blob_map *maps = sn_blob_maps(blob);
@@ -69,29 +70,29 @@ static void describe(sn_ctx *ctx, const uint8_t *blob, const sn_kernel_set *kern
     strncpy(ctx->info.kernels, kernels->name, sizeof ctx->info.kernels - 1);
 }
 
-/* Gives each part its place in one block of memory that begins at base; with base NULL only counts the bytes.
- */
-static uint64_t place(sn_ctx *ctx, const sn_kernel_set *kernels, uint32_t maps, char *base) {
+/* Lays out all parts in the block of memory at base and returns its size. If base is NULL, only computes the
+ * size. */
+static uint64_t lay_out(sn_ctx *ctx, const sn_kernel_set *kernels, uint32_t maps, char *base) {
     uint64_t at = aligned(sizeof *ctx), scratch = 0;
-#define TAKE(field, size) \
+#define RESERVE(field, size) \
     do { \
         if (base) { \
             (field) = (void *)(base + at); \
-            GUARD_AT(base + at + aligned(size)); \
+            POISON_GUARD(base + at + aligned(size)); \
         } \
-        at += aligned(size) + GUARD; \
+        at += aligned(size) + GUARD_BYTES; \
     } while (0)
     for (uint32_t i = 0; i < ctx->ops; i++) {
         const sn_kind_kernels *kind = kernels->kinds + ctx->op[i].spec.kind;
         const uint64_t needed = kind->scratch_bytes(ctx->op + i);
         if (needed > scratch) scratch = needed;
-        TAKE(ctx->op[i].packed, kind->packed_bytes(ctx->op + i));
+        RESERVE(ctx->op[i].packed, kind->packed_bytes(ctx->op + i));
     }
     for (uint32_t i = 0; i < maps; i++)
-        TAKE(ctx->map[i].data, (uint64_t)ctx->map[i].channels * ctx->map[i].stride * kernels->element);
-    TAKE(ctx->scratch, scratch);
-    TAKE(ctx->embedding, ctx->info.embedding * sizeof(float));
-#undef TAKE
+        RESERVE(ctx->map[i].data, (uint64_t)ctx->map[i].channels * ctx->map[i].stride * kernels->element);
+    RESERVE(ctx->scratch, scratch);
+    RESERVE(ctx->embedding, ctx->info.embedding * sizeof(float));
+#undef RESERVE
     return at;
 }
 
@@ -100,14 +101,14 @@ int sn_plan(const uint8_t *blob, const sn_kernel_set *kernels, sn_ctx **context)
     sn_ctx *draft = calloc(1, sizeof *draft);
     if (!draft) return SN_NO_MEMORY;
     describe(draft, blob, kernels);
-    const uint64_t bytes = place(draft, kernels, maps, NULL);
+    const uint64_t bytes = lay_out(draft, kernels, maps, NULL);
     sn_ctx *ctx = bytes > SN_MAX_MEMORY ? NULL : aligned_alloc(ALIGNMENT, bytes);
     free(draft);
     if (!ctx) return SN_NO_MEMORY;
-    /* Maps begin as zeros: what lies past a plane's end is computed on, and never used. */
+    /* Zeros, because kernels compute on the elements past a plane's end; their results are never used. */
     memset(ctx, 0, bytes);
     describe(ctx, blob, kernels);
-    place(ctx, kernels, maps, (char *)ctx);
+    lay_out(ctx, kernels, maps, (char *)ctx);
     ctx->info.memory = bytes;
     for (uint32_t i = 0; i < ctx->ops; i++) kernels->kinds[ctx->op[i].spec.kind].pack(ctx->op + i);
     *context = ctx;

@@ -1,4 +1,5 @@
-/* A context: a checked blob's operations with their memory, all in one piece. */
+// SPDX-License-Identifier: Apache-2.0
+/* A context: the operations of a validated blob and all their memory, in one allocation. */
 #ifndef SN_PLAN_H
 #define SN_PLAN_H
 
@@ -11,13 +12,13 @@ struct sn_ctx {
     sn_op op[SN_MAX_OPS];
     sn_map map[SN_MAX_MAPS];
     void *scratch;
-    float *embedding; /* for callers who want none */
+    float *embedding; /* used if the caller passes NULL */
 };
 
-/* Memory of a context is at most so much: a blob that asks for more is refused. */
+/* The largest context; a blob that needs more is rejected. */
 #define SN_MAX_MEMORY ((uint64_t)1 << 30)
 
-/* A context for a blob that sn_blob_check has passed. Gives an enum sn_status. */
+/* Creates a context for a blob that sn_blob_check has accepted. Returns an enum sn_status. */
 int sn_plan(const uint8_t *blob, const sn_kernel_set *kernels, sn_ctx **context);
 
 #endif

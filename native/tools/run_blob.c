@@ -1,9 +1,11 @@
-/* run_blob BLOB FRAMES OUT [FEATURES]: runs a blob on raw frames and writes logits and embedding of each as
- * floats.
+// SPDX-License-Identifier: Apache-2.0
+/* run_blob BLOB FRAMES OUT [FEATURES]: runs a blob on raw frames.
  *
- * FRAMES: height x width x 3 bytes each, one behind the other. FEATURES: bits of enum sn_feature that kernels
- * may use. Calls getppid before and after each run: the counting plugin of benchmarks/arm prints its count
- * there. */
+ * FRAMES holds frames of height x width x 3 bytes, one after another. For each, logits and embedding are
+ * written to OUT as floats. FEATURES: the enum sn_feature bits that kernels may use; default: all.
+ *
+ * Prints the name of the kernels. Calls getppid before and after each run: the counting plugin of
+ * benchmarks/arm prints its count there. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -24,7 +26,7 @@ static void *read_all(const char *path, size_t *bytes) {
 
 int main(int count, char **argument) {
     if (count < 4) {
-        fprintf(stderr, "run_blob BLOB FRAMES OUT [FEATURES]\n");
+        fprintf(stderr, "usage: run_blob BLOB FRAMES OUT [FEATURES]\n");
         return 2;
     }
     size_t blob_bytes, frames_bytes;
@@ -32,7 +34,7 @@ int main(int count, char **argument) {
     uint8_t *frames = read_all(argument[2], &frames_bytes);
     FILE *out = fopen(argument[3], "wb");
     if (!blob || !frames || !out) {
-        fprintf(stderr, "run_blob: a file cannot be opened\n");
+        fprintf(stderr, "run_blob: cannot open a file\n");
         return 1;
     }
     sn_ctx *context;

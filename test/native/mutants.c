@@ -1,8 +1,13 @@
-/* Damaged blobs, each created, run twice and destroyed: `mutants BLOB COUNT SEED FEATURES`. Built with
- * AddressSanitizer and UBSan, so that a read or write past anything ends the process. Nine of ten mutants get
- * a checksum that fits, or none would come past it. Before the second run the context's memory is filled with
- * other values: an answer that differs then was made of what nobody wrote, and ends the process too. Prints
- * how many ran, and how many were refused because they would have read such values. */
+// SPDX-License-Identifier: Apache-2.0
+/* mutants BLOB COUNT SEED FEATURES: mutates a good blob COUNT times, and creates, runs and destroys each
+ * mutant.
+ *
+ * Built with AddressSanitizer and UBSan, so that any access out of bounds ends the process. Nine of ten
+ * mutants get a correct checksum, because few would be accepted without it. Each accepted mutant runs twice.
+ * In between, the memory of the context is overwritten: if the result differs, it came from memory that no
+ * operation had written, and the process fails.
+ *
+ * Prints how many mutants ran, and how many were rejected because they would have read unwritten memory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +17,9 @@
 
 static uint64_t state;
 static uint32_t features;
-static int unwritten;
+static int unwritten_reads;
 
-static uint32_t lot(uint32_t below) {
+static uint32_t random_below(uint32_t below) {
     state ^= state << 13;
     state ^= state >> 7;
     state ^= state << 17;
@@ -33,41 +38,42 @@ static uint32_t crc32_of(const uint8_t *data, size_t bytes) {
 static const uint32_t numbers[] = {0,   1,   2,   3,    31,   32,         63,         64,         127,
                                    128, 255, 256, 4095, 4096, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff};
 
-/* Changes one place: more often in the tables that describe the network than in its weights. */
+/* Changes one word, more often in the tables that describe the network than in its weights. */
 static void change(uint8_t *data, size_t bytes) {
     const sn_blob_header *head = (const sn_blob_header *)data;
     size_t tables = sizeof *head;
     if (head->maps < 1000 && head->ops < 1000)
         tables += head->maps * sizeof(sn_blob_map) + head->ops * sizeof(sn_blob_op);
-    const size_t reach = lot(4) && tables < bytes ? tables : bytes, at = lot((uint32_t)(reach / 4)) * 4;
+    const size_t reach = random_below(4) && tables < bytes ? tables : bytes,
+                 at = random_below((uint32_t)(reach / 4)) * 4;
     uint32_t value;
     memcpy(&value, data + at, 4);
-    switch (lot(4)) {
-    case 0: value ^= 1u << lot(32); break;
-    case 1: value = numbers[lot(sizeof numbers / sizeof *numbers)]; break;
-    case 2: value += lot(5) - 2; break;
-    default: value = lot(0xffffffff); break;
+    switch (random_below(4)) {
+    case 0: value ^= 1u << random_below(32); break;
+    case 1: value = numbers[random_below(sizeof numbers / sizeof *numbers)]; break;
+    case 2: value += random_below(5) - 2; break;
+    default: value = random_below(0xffffffff); break;
     }
     memcpy(data + at, &value, 4);
 }
 
-/* Another map of the same size, or this one. */
+/* Returns another map of the same size, or the given one if there is none. */
 static uint32_t like(const sn_blob_header *head, const sn_blob_map *maps, uint32_t map) {
     for (int tries = 0; tries < 50 && map < head->maps; tries++) {
-        const uint32_t other = lot(head->maps);
+        const uint32_t other = random_below(head->maps);
         if (other != map && maps[other].height == maps[map].height && maps[other].width == maps[map].width)
             return other;
     }
     return map;
 }
 
-/* Changes what one operation of a good blob reads or writes, so that every number by itself still fits. */
+/* Changes what one operation of a good blob reads or writes, so that each number by itself stays valid. */
 static void rewire(uint8_t *data) {
     const sn_blob_header *head = sn_blob_head(data);
     const sn_blob_map *maps = sn_blob_maps(data);
-    sn_blob_op *ops = (sn_blob_op *)sn_blob_ops(data), *op = ops + 1 + lot(head->ops - 2);
-    sn_blob_op *other = ops + 1 + lot(head->ops - 2), kept = *op;
-    switch (lot(7)) {
+    sn_blob_op *ops = (sn_blob_op *)sn_blob_ops(data), *op = ops + 1 + random_below(head->ops - 2);
+    sn_blob_op *other = ops + 1 + random_below(head->ops - 2), kept = *op;
+    switch (random_below(7)) {
     case 0:
         *op = *other;
         *other = kept;
@@ -76,20 +82,22 @@ static void rewire(uint8_t *data) {
     case 2: op->in_map = like(head, maps, op->in_map); break;
     case 3: op->out_map = like(head, maps, op->out_map); break;
     case 4: op->flags ^= SN_FLAG_RESIDUAL; break;
-    case 5: op->in_first += lot(3); break;
-    default: ((uint32_t *)(data + op->table.offset))[lot(op->out_count)] = lot(maps[op->out_map].channels);
+    case 5: op->in_first += random_below(3); break;
+    default:
+        ((uint32_t *)(data + op->table.offset))[random_below(op->out_count)] =
+            random_below(maps[op->out_map].channels);
     }
 }
 
-/* Memory of just so many bytes, so that the sanitizer sees the first one too many. */
-static void *exactly(size_t bytes) {
+/* Allocates no byte more than needed, so that the sanitizer sees the first access out of bounds. */
+static void *allocate_exactly(size_t bytes) {
     void *memory = malloc(bytes ? bytes : 1);
     if (!memory) exit(3);
     return memory;
 }
 
-/* What a context's maps and its scratch memory hold is nothing that an answer may depend on. */
-static void fill(sn_ctx *context) {
+/* Overwrites a context's maps and scratch memory; no result may depend on them. */
+static void overwrite_memory(sn_ctx *context) {
     size_t scratch = 0;
     for (uint32_t i = 0; i < context->ops; i++) {
         const size_t needed =
@@ -104,31 +112,31 @@ static void fill(sn_ctx *context) {
 static int try_blob(const uint8_t *data, size_t bytes) {
     char reason[200];
     sn_ctx *context;
-    uint8_t *copy = exactly(bytes);
+    uint8_t *copy = allocate_exactly(bytes);
     memcpy(copy, data, bytes);
     const int status = sn_create(copy, bytes, features, &context, reason, sizeof reason);
     free(copy);
     if (status) {
         if (!memchr(reason, 0, sizeof reason) || !reason[0] || context) exit(4);
-        unwritten += strstr(reason, "which no earlier one has written") != NULL;
+        unwritten_reads += strstr(reason, "which no earlier one has written") != NULL;
         return 0;
     }
     sn_info info;
     sn_describe(context, &info);
     const size_t row = 3 * (size_t)info.width;
-    uint8_t *frame = exactly(info.height * row);
+    uint8_t *frame = allocate_exactly(info.height * row);
     const size_t logit_bytes = info.classes * sizeof(float), embedding_bytes = info.embedding * sizeof(float);
-    float *logits[2] = {exactly(logit_bytes), exactly(logit_bytes)};
-    float *embedding[2] = {exactly(embedding_bytes), exactly(embedding_bytes)};
-    for (size_t i = 0; i < info.height * row; i++) frame[i] = (uint8_t)lot(256);
-    const uint32_t wanted = lot(2); /* the embedding is left away in every other mutant */
+    float *logits[2] = {allocate_exactly(logit_bytes), allocate_exactly(logit_bytes)};
+    float *embedding[2] = {allocate_exactly(embedding_bytes), allocate_exactly(embedding_bytes)};
+    for (size_t i = 0; i < info.height * row; i++) frame[i] = (uint8_t)random_below(256);
+    const uint32_t wanted = random_below(2); /* half of the mutants pass no embedding */
     for (int i = 0; i < 2; i++) {
         sn_run(context, frame, (ptrdiff_t)row, logits[i], wanted ? embedding[i] : NULL);
-        fill(context);
+        overwrite_memory(context);
     }
     if (memcmp(logits[0], logits[1], logit_bytes) ||
         (wanted && memcmp(embedding[0], embedding[1], embedding_bytes))) {
-        fprintf(stderr, "the same frame got two answers\n");
+        fprintf(stderr, "the same frame gave two different results\n");
         exit(5);
     }
     sn_destroy(context);
@@ -148,7 +156,7 @@ int main(int count, char **words) {
     fseek(file, 0, SEEK_END);
     const size_t bytes = (size_t)ftell(file);
     rewind(file);
-    uint8_t *good = exactly(bytes), *data = exactly(bytes);
+    uint8_t *good = allocate_exactly(bytes), *data = allocate_exactly(bytes);
     if (fread(good, 1, bytes, file) != bytes || !try_blob(good, bytes)) return 2;
     fclose(file);
     state = 0x9e3779b97f4a7c15ull ^ (uint64_t)atoi(words[3]) << 20;
@@ -156,15 +164,15 @@ int main(int count, char **words) {
     const int mutants = atoi(words[2]);
     for (int i = 0; i < mutants; i++) {
         memcpy(data, good, bytes);
-        const size_t kept = lot(10) ? bytes : lot((uint32_t)bytes);
-        if (lot(3)) {
-            for (uint32_t n = 1 + lot(3); kept >= sizeof(sn_blob_header) && n--;) change(data, kept);
+        const size_t kept = random_below(10) ? bytes : random_below((uint32_t)bytes);
+        if (random_below(3)) {
+            for (uint32_t n = 1 + random_below(3); kept >= sizeof(sn_blob_header) && n--;) change(data, kept);
         } else {
             rewire(data);
         }
-        if (kept >= sizeof(sn_blob_header) && lot(10)) {
+        if (kept >= sizeof(sn_blob_header) && random_below(10)) {
             sn_blob_header *head = (sn_blob_header *)data;
-            if (lot(8)) head->bytes = kept;
+            if (random_below(8)) head->bytes = kept;
             head->crc32 = 0;
             head->crc32 = crc32_of(data, kept);
         }
@@ -172,6 +180,6 @@ int main(int count, char **words) {
     }
     free(good);
     free(data);
-    printf("%d mutants, %d ran, %d would have read what nobody wrote\n", mutants, ran, unwritten);
+    printf("%d mutants, %d ran, %d would have read unwritten memory\n", mutants, ran, unwritten_reads);
     return 0;
 }

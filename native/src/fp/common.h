@@ -1,12 +1,13 @@
-/* What the floating-point kernels share. */
+// SPDX-License-Identifier: Apache-2.0
+/* Shared by the floating-point kernels. */
 #ifndef SN_FP_COMMON_H
 #define SN_FP_COMMON_H
 
-#define TILE 5 /* most outputs of a pointwise tile; vec_*.h counts the registers */
+#define TILE 5 /* maximum outputs of a pointwise tile; see vec_*.h for the register count */
 #define VECTORS(n) (((n) + VL - 1) / VL)
-#define QUADS(k) (((k) + 3) / 4 * 4) /* weights come four inputs at a time */
+#define QUADS(k) (((k) + 3) / 4 * 4) /* weights are stored in groups of four inputs */
 
-/* Some vectors, and the pointer moves on. */
+/* Loads `vectors` vectors and advances the pointer by `step` elements. */
 #ifdef v_load4_step
 #define LOAD_STEP(to, from, step, vectors) \
     do { \
@@ -39,7 +40,7 @@ static inline float half_to_float(uint16_t half) {
     return u.value;
 }
 
-/* Weight i of an operation, whatever the blob keeps. */
+/* Weight i of an operation, converted from the blob's precision. */
 static inline T weight_at(const sn_op *op, size_t i) {
     if (op->precision == SN_FP16) return (T)half_to_float(((const uint16_t *)op->weights)[i]);
     return (T)((const float *)op->weights)[i];
@@ -47,7 +48,7 @@ static inline T weight_at(const sn_op *op, size_t i) {
 
 static inline T bias_at(const sn_op *op, size_t i) { return (T)((const float *)op->bias)[i]; }
 
-/* How many outputs the i-th of n nearly equal tiles has. */
+/* The size of part i if `outputs` outputs are divided into n nearly equal parts. */
 static inline uint32_t share_of(uint32_t outputs, uint32_t n, uint32_t i) {
     return outputs / n + (i < outputs % n);
 }

@@ -1,22 +1,24 @@
-/* 3x3 depthwise convolutions, and with weights of 1/9 the average-pool of a shortcut. Each plane is copied
- * into a frame of zeros; a step computes up to 7 rows x one vector, so that a row's three shifted loads serve
- * three rows. */
+// SPDX-License-Identifier: Apache-2.0
+/* 3x3 depthwise convolutions. With weights of 1/9 they also do the average-pool of a shortcut.
+ *
+ * Each plane is copied into a zero-padded plane. One step computes up to 7 rows x 1 vector, so that the three
+ * shifted loads of an input row serve three output rows. */
 
 #define ROWS 7
-#define COPIED (16 / VL)     /* vectors at once: a row of 14 is one step */
+#define COPIED (16 / VL)     /* vectors copied at once; a row of 14 takes one step */
 #define DEPTHWISE_WEIGHTS 12 /* nine taps, the bias, two unused */
 
 static size_t depthwise_packed_bytes(const sn_op *op) {
     return op->spec.in_count * (DEPTHWISE_WEIGHTS * sizeof(T) + sizeof(size_t)) + 64;
 }
 
-/* A plane between zeros, so that no tap asks where it is: a row is a zero, the values, a zero, in whole
+/* The padded plane needs no checks at its borders. A row is a zero, the values, a zero, rounded up to whole
  * vectors. */
-static size_t framed_row(const sn_op *op) { return 1 + (VECTORS(op->in->width) + COPIED) * VL; }
+static size_t padded_row(const sn_op *op) { return 1 + (VECTORS(op->in->width) + COPIED) * VL; }
 
-static size_t framed_all(const sn_op *op) { return (op->in->height + 3) * framed_row(op); }
+static size_t padded_elements(const sn_op *op) { return (op->in->height + 3) * padded_row(op); }
 
-static size_t depthwise_scratch_bytes(const sn_op *op) { return framed_all(op) * sizeof(T); }
+static size_t depthwise_scratch_bytes(const sn_op *op) { return padded_elements(op) * sizeof(T); }
 
 static void depthwise_pack(const sn_op *op) {
     size_t *plane = op->packed;
@@ -29,8 +31,8 @@ static void depthwise_pack(const sn_op *op) {
     }
 }
 
-/* Fills the inner part; the zeros above, below and on the left are there already. */
-static void frame_rows(const T *from, uint32_t height, uint32_t width, size_t row, T *to) {
+/* Copies the rows. The zeros above, below and on the left are already there. */
+static void copy_rows(const T *from, uint32_t height, uint32_t width, size_t row, T *to) {
     for (to += row + 1; height--; from += width, to += row) {
         const T *in = from;
         T *out = to, *const end = to + width;
@@ -44,7 +46,7 @@ static void frame_rows(const T *from, uint32_t height, uint32_t width, size_t ro
     }
 }
 
-/* a += tap (row, 0..2) x three shifted inputs. */
+/* a += the three taps of a row (0 to 2) x three shifted inputs. */
 #define TAPS(a, row, in) \
     do { \
         a = v_fma_lane(a, in[0], w[(3 * (row)) / 4], (3 * (row)) % 4); \
@@ -52,8 +54,8 @@ static void frame_rows(const T *from, uint32_t height, uint32_t width, size_t ro
         a = v_fma_lane(a, in[2], w[(3 * (row) + 2) / 4], (3 * (row) + 2) % 4); \
     } while (0)
 
-/* rows x VL outputs; in: their upper left tap in the frame. rows and stride are constants where this is
- * called. */
+/* Computes rows x VL outputs. in: the upper left tap in the padded plane. rows and stride are compile-time
+ * constants. */
 SN_INLINE void depthwise_tile(const T *in, size_t in_row, const W *w, V bias, T *out, size_t out_row,
                               const int rows, const int stride) {
     V acc[ROWS];
@@ -80,11 +82,11 @@ SN_INLINE void depthwise_tile(const T *in, size_t in_row, const W *w, V bias, T 
     SN_UNROLL_FOR (int i = 0; i < rows; i++) v_store(out + (size_t)i * out_row, acc[i]);
 }
 
-/* Some blocks of a plane's rows. From the right to the left: what a vector stores past its row's end is the
- * beginning of the next row, which is stored later. */
+/* Computes some blocks of a plane's rows, from right to left: a vector that runs past the end of its row
+ * overwrites the beginning of the next row, which is stored later. */
 #define DEFINE_DEPTHWISE(rows, stride) \
-    SN_APART void depthwise_##rows##_##stride(const T *in, size_t in_row, const T *weights, T *out, \
-                                              uint32_t width, uint32_t blocks) { \
+    SN_NOINLINE void depthwise_##rows##_##stride(const T *in, size_t in_row, const T *weights, T *out, \
+                                                 uint32_t width, uint32_t blocks) { \
         W w[3]; \
         SN_UNROLL_FOR (int i = 0; i < 3; i++) { \
             w[i] = w_load(weights + 4 * i); \
@@ -124,15 +126,15 @@ static depthwise_rows *const depthwise_of[2][ROWS + 1] = {
 static void depthwise_run(const sn_op *op, const sn_call *call) {
     const sn_map *from = op->in, *to = op->out;
     const uint32_t stride = op->spec.stride, blocks = tiles_of(to->height, ROWS);
-    /* Blocks are as equal as can be: some of `most` rows, the others of one less. */
+    /* Blocks are nearly equal: the first have `most` rows, the others one less. */
     const uint32_t most = share_of(to->height, blocks, 0), first = to->height - blocks * (most - 1);
-    const size_t row = framed_row(op), *plane = op->packed;
+    const size_t row = padded_row(op), *plane = op->packed;
     const T *weights = (const T *)(plane + op->spec.in_count);
     const T *in = (const T *)from->data + op->spec.in_first * from->stride;
     T *frame = call->scratch;
-    memset(frame, 0, framed_all(op) * sizeof(T));
+    memset(frame, 0, padded_elements(op) * sizeof(T));
     for (uint32_t c = 0; c < op->spec.in_count; c++, in += from->stride, weights += DEPTHWISE_WEIGHTS) {
-        frame_rows(in, from->height, from->width, row, frame);
+        copy_rows(in, from->height, from->width, row, frame);
         T *out = (T *)to->data + plane[c];
         depthwise_of[stride - 1][most](frame, row, weights, out, to->width, first);
         if (first < blocks)

@@ -1,5 +1,5 @@
-/* The floating-point kernels, compiled once for each CPU level: SN_LEVEL names it, SN_VECTORS is its vec_*.h.
- */
+// SPDX-License-Identifier: Apache-2.0
+/* The floating-point kernels, compiled once per CPU level. SN_LEVEL is its name, SN_VECTORS its vec_*.h. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,13 +19,13 @@
 #define KINDS \
     { \
         [SN_STEM] = {stem_packed_bytes, stem_scratch_bytes, stem_pack, stem_run}, \
-        [SN_POINTWISE] = {pointwise_packed_bytes, sn_none, pointwise_pack, pointwise_run}, \
+        [SN_POINTWISE] = {pointwise_packed_bytes, sn_no_scratch, pointwise_pack, pointwise_run}, \
         [SN_DEPTHWISE] = {depthwise_packed_bytes, depthwise_scratch_bytes, depthwise_pack, depthwise_run}, \
-        [SN_COPY] = {copy_packed_bytes, sn_none, copy_pack, copy_run}, \
+        [SN_COPY] = {copy_packed_bytes, sn_no_scratch, copy_pack, copy_run}, \
         [SN_HEAD] = {head_packed_bytes, head_scratch_bytes, head_pack, head_run}, \
     }
 #define SET(prefix, text, of) \
-    const sn_kernel_set SN_JOIN(prefix, SN_LEVEL) = {.name = text SN_TEXT(SN_LEVEL), \
+    const sn_kernel_set SN_JOIN(prefix, SN_LEVEL) = {.name = text SN_STRING(SN_LEVEL), \
                                                      .precision = of, \
                                                      .features = SN_FEATURES, \
                                                      .element = sizeof(T), \
@@ -37,6 +37,6 @@
 SET(sn_fp16_, "fp16-", SN_FP16);
 #else
 SET(sn_fp32_, "fp32-", SN_FP32);
-/* Half-precision files where the CPU has no such arithmetic: their weights are widened when packed. */
+/* fp16 blobs on a CPU without half-precision arithmetic: weights are widened when they are packed. */
 SET(sn_fp16_as_fp32_, "fp16-as-fp32-", SN_FP16);
 #endif

@@ -1,14 +1,15 @@
-/* The mean of each plane, which is the embedding, and the linear layer: eight classes at once, a weight
- * vector for each input, four accumulators deep so that no addition waits for the one before. */
+// SPDX-License-Identifier: Apache-2.0
+/* The mean of each plane, which is the embedding, then the linear layer. Eight classes at a time, with four
+ * accumulators for each, so that no addition waits for the previous one. */
 
 #define CLASSES 8
-#define INPUTS_A_LOAD (PV * VL / CLASSES) /* 1, 2 or 4 */
+#define INPUTS_PER_LOAD (PV * VL / CLASSES) /* 1, 2 or 4 */
 
 static size_t head_inputs(const sn_op *op) { return QUADS(op->spec.in_count); }
 
 static size_t head_tiles(const sn_op *op) { return tiles_of(op->spec.out_count, CLASSES); }
 
-/* [tile][input][8] weights, then the biases in single precision. */
+/* Layout: [tile][input][8] weights, then the biases in single precision. */
 static size_t head_packed_bytes(const sn_op *op) {
     return head_tiles(op) * CLASSES * (head_inputs(op) * sizeof(T) + sizeof(float));
 }
@@ -27,12 +28,12 @@ static void head_pack(const sn_op *op) {
     for (size_t o = 0; o < CLASSES * tiles; o++) bias[o] = o < classes ? ((const float *)op->bias)[o] : 0;
 }
 
-/* How many inputs are summed before the sum is added to single precision: half has 11 bits, and a long sum of
- * weights of both signs would leave few of them. */
+/* How many inputs are summed before the sum is added in single precision. Half precision has 11 bits; a long
+ * sum of weights of both signs would lose most of them. */
 #ifdef SN_HALF
-#define SUMMED(inputs) ((inputs) < 16 ? (inputs) : 16)
+#define SUM_LENGTH(inputs) ((inputs) < 16 ? (inputs) : 16)
 #else
-#define SUMMED(inputs) (inputs)
+#define SUM_LENGTH(inputs) (inputs)
 #endif
 
 /* out[0..7] += weights x pooled */
@@ -41,17 +42,17 @@ SN_INLINE void eight_classes(const T *weights, const T *pooled, size_t inputs, f
         V acc[4][CLASSES / VL];
         SN_UNROLL_FOR (int i = 0; i < 4; i++)
             SN_UNROLL_FOR (int v = 0; v < CLASSES / VL; v++) acc[i][v] = v_dup(0);
-        const T *const end = pooled + SUMMED(inputs);
-        inputs -= SUMMED(inputs);
+        const T *const end = pooled + SUM_LENGTH(inputs);
+        inputs -= SUM_LENGTH(inputs);
         for (; pooled < end; pooled += 4) {
             W four = w_load(pooled);
             w_keep(four);
             V in[PV];
 #define HEAD_STEP(lane) \
     do { \
-        if ((lane) % INPUTS_A_LOAD == 0) LOAD_STEP(in, weights, (PV * VL), PV); \
+        if ((lane) % INPUTS_PER_LOAD == 0) LOAD_STEP(in, weights, (PV * VL), PV); \
         SN_UNROLL_FOR (int v = 0; v < CLASSES / VL; v++) \
-            acc[lane][v] = v_fma_lane(acc[lane][v], in[CLASSES / VL * ((lane) % INPUTS_A_LOAD) + v], four, \
+            acc[lane][v] = v_fma_lane(acc[lane][v], in[CLASSES / VL * ((lane) % INPUTS_PER_LOAD) + v], four, \
                                       lane); \
     } while (0)
             HEAD_STEP(0);

@@ -1,13 +1,14 @@
-/* 1x1 convolutions. A tile is up to 5 outputs x PV vectors of pixels; a register holds PV x VL pixels of one
- * input, a weight is a lane. Nothing is padded but the weights, to four inputs; the channel shuffle is the
- * destination. */
+// SPDX-License-Identifier: Apache-2.0
+/* 1x1 convolutions. A tile is up to 5 outputs x PV vectors of pixels. PV vectors hold the pixels of one
+ * input; each weight is one lane of a register. Only the weights are padded, to four inputs. The channel
+ * shuffle costs nothing: each output plane is stored at its destination. */
 
-/* Packed: where each output's plane begins, then for each group and tile [inputs / 4][outputs][4] weights and
- * the biases. */
+/* Packed form: the offset of each output's plane, then for each group and tile [inputs / 4][outputs][4]
+ * weights and the biases. */
 typedef struct pointwise {
-    uint32_t inputs, outputs; /* of a group */
-    size_t weights_at;        /* in bytes from here */
-    size_t plane[];           /* [out_count], elements from the target's data */
+    uint32_t inputs, outputs; /* of one group */
+    size_t weights_at;        /* in bytes from the start of this struct */
+    size_t plane[];           /* [out_count], in elements from the output map's data */
 } pointwise;
 
 static size_t pointwise_weights(const sn_op *op) {
@@ -20,10 +21,12 @@ static size_t pointwise_weights_at(const sn_op *op) {
 }
 
 static size_t pointwise_packed_bytes(const sn_op *op) {
-    return pointwise_weights_at(op) + pointwise_weights(op) + 64; /* half weights load two quads at the end */
+    /* At the end, half-precision loads of weights read past them. */
+    return pointwise_weights_at(op) + pointwise_weights(op) + 64;
 }
 
-/* One tile's weights and biases from row `first` of the blob's weights on; gives where the next tile's go. */
+/* Packs one tile's weights and biases, from row `first` of the blob's weights; returns where the next tile
+ * goes. */
 static T *pack_tile(const sn_op *op, uint32_t first, uint32_t outputs, uint32_t inputs, T *to) {
     for (uint32_t k = 0; k < QUADS(inputs); k += 4)
         for (uint32_t o = 0; o < outputs; o++)
@@ -50,17 +53,17 @@ static void pointwise_pack(const sn_op *op) {
         }
 }
 
-/* What all tiles of the same outputs have in common. */
+/* What all tiles of the same outputs share. */
 typedef struct tile_job {
     const T *input; /* first plane of the group */
-    size_t stride;  /* between its planes */
+    size_t stride;  /* from one of its planes to the next */
     uint32_t inputs;
     const T *weights, *bias;
     T *output[TILE]; /* planes */
     T floor;         /* 0 with a ReLU, else minus infinity */
 } tile_job;
 
-/* acc += weight k of each output x the next input's pixels. */
+/* acc += weight k of each output x the pixels of the next input. */
 #define TILE_STEP(lane) \
     do { \
         V in_[PV]; \
@@ -79,7 +82,7 @@ typedef struct tile_job {
         next += 4 * outputs; \
     } while (0)
 
-/* vectors, outputs and residual are constants where this is called. */
+/* vectors, outputs and residual are compile-time constants. */
 SN_INLINE void pointwise_tile(const tile_job *job, size_t at, const int vectors, const int outputs,
                               const int residual) {
     V acc[TILE][PV];
@@ -110,11 +113,11 @@ SN_INLINE void pointwise_tile(const tile_job *job, size_t at, const int vectors,
             v_store(job->output[o] + at + p * VL, v_max(acc[o][p], floor));
 }
 
-/* All pixels of one tile of outputs. */
+/* Computes all pixels of one tile of outputs. The local copy of the job stays in registers: no store of a
+ * pixel can alias it. */
 #define DEFINE_POINTWISE(outputs, residual) \
-    SN_APART void pointwise_##outputs##_##residual(const tile_job *of_caller, uint32_t vectors) { \
-        const tile_job job = \
-            *of_caller; /* a copy that no store of a pixel can change: it stays in registers */ \
+    SN_NOINLINE void pointwise_##outputs##_##residual(const tile_job *passed, uint32_t vectors) { \
+        const tile_job job = *passed; \
         size_t at = 0; \
         for (; vectors >= PV; vectors -= PV, at += PV * VL) pointwise_tile(&job, at, PV, outputs, residual); \
         if (vectors == 1) pointwise_tile(&job, at, 1, outputs, residual); \

@@ -1,25 +1,26 @@
-/* The frame's bytes to the first map: 3x3 convolution of stride 2, ReLU, and where the network has one a 3x3
- * max-pool of stride 2. Row by row, so that only three rows of each lie in the cache.
+// SPDX-License-Identifier: Apache-2.0
+/* From the frame's bytes to the first map: 3x3 convolution of stride 2, ReLU, and for most networks a 3x3
+ * max-pool of stride 2. Works row by row, so that only three rows of each stay in the cache.
  *
- * A line is a row of the frame, split into three planes a channel, one a tap: the columns 2 x - 1, 2 x, 2 x
- * + 1. So the nine inputs of a line lie one stride apart, and each is read in whole vectors. */
+ * A line is a row of the frame, split into three planes per channel, one per tap: the columns 2x - 1, 2x and
+ * 2x + 1. The nine inputs of a line are one stride apart, and each is read in whole vectors. */
 
-#define STEM_TILE \
-    6 /* 6 outputs x PV vectors; the lanes of a register are outputs here, so that two are enough */
+/* Outputs of a tile, x PV vectors. Lanes are outputs here, so two registers hold all weights of an input. */
+#define STEM_TILE 6
 #define STEM_INPUTS 27
 #define LINE_PLANES 9
 
 typedef struct stem {
     uint32_t tiles;
     T pad[3];
-    size_t weights_at; /* in bytes from here */
+    size_t weights_at; /* in bytes from the start of this struct */
 } stem;
 
-/* Where everything lies in the scratch memory, in elements. */
+/* Offsets and sizes in the scratch memory, in elements. */
 typedef struct stem_layout {
     size_t line_plane, line; /* one tap of one channel; one line */
-    size_t conv_plane, conv; /* one channel of a row of the convolution; one row of all */
-    size_t maxima;           /* one channel's maxima of three rows */
+    size_t conv_plane, conv; /* one channel of a row of the convolution; all channels of it */
+    size_t maxima;           /* maxima of three rows of one channel */
     size_t all;
 } stem_layout;
 
@@ -39,7 +40,7 @@ static stem_layout stem_layout_of(const sn_op *op) {
 
 static size_t stem_scratch_bytes(const sn_op *op) { return stem_layout_of(op).all * sizeof(T); }
 
-/* Of one tile: for each input the outputs' weights in quads, then the biases. */
+/* Elements of one tile: for each input the outputs' weights in quads, then the biases. */
 static size_t stem_tile_weights(uint32_t outputs) { return STEM_INPUTS * QUADS(outputs) + outputs; }
 
 static size_t stem_weights_at(void) { return (sizeof(stem) + 63) & ~(size_t)63; }
@@ -59,7 +60,7 @@ static void stem_pack(const sn_op *op) {
         const uint32_t outputs = share_of(op->spec.out_count, s->tiles, t);
         for (uint32_t k = 0; k < STEM_INPUTS; k++)
             for (uint32_t o = 0; o < QUADS(outputs); o++) {
-                /* Input k is tap [row][channel][column]; the blob has [row][column][channel]. */
+                /* Input k is tap [row][channel][column]; the blob stores [row][column][channel]. */
                 const uint32_t row = k / 9, channel = k / 3 % 3, column = k % 3;
                 const size_t from = 27 * (size_t)(first + o) + 9 * row + 3 * column + channel;
                 *to++ = (T)(o < outputs ? weight_at(op, from) : 0);
@@ -69,7 +70,7 @@ static void stem_pack(const sn_op *op) {
     }
 }
 
-/* line[c][tap]: columns 2 x - 1 begin with the value outside the frame. */
+/* Layout: line[channel][tap]. The plane of columns 2 x - 1 begins with the value outside the frame. */
 static void read_line(const stem *s, const stem_layout *l, const uint8_t *row, uint32_t width, T *line) {
     for (int c = 0; c < 3; c++) line[(size_t)(3 * c) * l->line_plane] = s->pad[c];
     for (uint32_t x = 0; x < width; x += 32, row += 96) split_pixels(row, line + x / 2, l->line_plane);
@@ -81,7 +82,7 @@ static void pad_line(const stem *s, const stem_layout *l, uint32_t width, T *lin
             v_store(line + (size_t)i * l->line_plane + x, v_dup(s->pad[i / 3]));
 }
 
-/* vectors and outputs are constants where this is called. */
+/* vectors and outputs are compile-time constants. */
 SN_INLINE void stem_tile(T *const line[3], size_t stride, const T *next, T *out, size_t out_stride, size_t at,
                          const int vectors, const int outputs) {
     V acc[STEM_TILE][PV];
@@ -131,11 +132,11 @@ SN_INLINE void stem_tile(T *const line[3], size_t stride, const T *next, T *out,
             v_store(out + (size_t)o * out_stride + at + p * VL, v_max(acc[o][p], v_dup(0)));
 }
 
-/* One row of the convolution for one tile of outputs. A frame's width is a multiple of 32, so columns are one
- * of 16. */
+/* Computes one row of the convolution for one tile of outputs. The width of a frame is a multiple of 32, so
+ * columns come in multiples of 16. */
 #define DEFINE_STEM(outputs) \
-    SN_APART void stem_##outputs(T *const line[3], size_t stride, const T *weights, T *out, \
-                                 size_t out_stride, uint32_t columns) { \
+    SN_NOINLINE void stem_##outputs(T *const line[3], size_t stride, const T *weights, T *out, \
+                                    size_t out_stride, uint32_t columns) { \
         size_t at = 0; \
         for (; at + PV * VL <= columns; at += PV * VL) \
             stem_tile(line, stride, weights, out, out_stride, at, PV, outputs); \
@@ -165,8 +166,8 @@ static void convolve_row(const sn_op *op, const stem_layout *l, T *const line[3]
     }
 }
 
-/* Three rows of the convolution to one of the map. What lies outside counts as 0: after a ReLU nothing is
- * less. */
+/* Pools three rows of the convolution into one row of the map. Values outside count as 0, which after a ReLU
+ * is the minimum. */
 static void pool_row(const sn_op *op, const stem_layout *l, const T *a, const T *b, const T *c, T *maxima,
                      T *out) {
     const uint32_t columns = op->frame_width / 2;
@@ -207,7 +208,7 @@ static void stem_run(const sn_op *op, const sn_call *call) {
         T *const last = line[2];
         line[2] = line[0];
         line[0] = last; /* the row above the next three */
-        /* A window of the pool is full with its third row, at the frame's edge with its second. */
+        /* A window of the pool is complete with its third row, at the frame's edge with its second. */
         const int full = end ? y && y % 2 == 0 : y % 2 == 1, edge = end && y + 1 == rows;
         if (pools && (full || edge)) {
             const T *third = conv[y % 3], *second = conv[(y + 2) % 3], *first = conv[(y + 1) % 3];

@@ -1,5 +1,6 @@
-/* AVX2 with FMA, single precision: 8 values a vector, weights broadcast from memory. With AVX-512VL the same
- * vectors come 32 instead of 16. */
+// SPDX-License-Identifier: Apache-2.0
+/* AVX2 with FMA, single precision: 8 values per vector, weights broadcast from memory. With AVX-512VL the
+ * vectors are the same, but there are 32 registers instead of 16. */
 #include <immintrin.h>
 
 typedef float T;
@@ -53,11 +54,11 @@ static inline float sum_of(const T *p, uint32_t n) {
 /* to[0..7] += v */
 static inline void add_eight(float *to, const V *v) { v_store(to, v_add(v_load(to), v[0])); }
 
-/* 32 pixels of three channels to (value - 128). Of each channel three planes, `stride` apart, get 16 values:
- * the odd columns one place further on, the even ones, the odd ones. */
+/* Converts 32 pixels of three channels to (value - 128). For each channel it writes 16 values to each of
+ * three planes, `stride` apart: the odd columns shifted by one, the even columns, the odd columns. */
 static inline void split_pixels(const uint8_t *pixels, T *to, size_t stride) {
-    /* Byte i of 48 is pixel i / 3, channel i % 3. Result byte j < 8 is pixel 2 j, else pixel 2 (j - 8) + 1.
-     */
+    /* Byte i of 48 is pixel i / 3, channel i % 3. Bytes 0 to 7 of the result are the even pixels of one
+     * channel, bytes 8 to 15 the odd ones. */
     static const int8_t pick[3][3][16] = {
 #define SN_FROM(base, i) ((i) >= (base) && (i) < (base) + 16 ? (i) - (base) : -1)
     // clang-format off

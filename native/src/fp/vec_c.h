@@ -1,4 +1,5 @@
-/* Any CPU: single precision in vectors of four that the compiler makes of what it has. */
+// SPDX-License-Identifier: Apache-2.0
+/* Any CPU, single precision: vectors of four, which the compiler maps to what the CPU has. */
 #include <string.h>
 
 typedef float T;
@@ -47,8 +48,8 @@ static inline void add_eight(float *to, const V *v) {
     for (int i = 0; i < 8; i++) to[i] += v[i / 4][i % 4];
 }
 
-/* 32 pixels of three channels to (value - 128). Of each channel three planes, `stride` apart, get 16 values:
- * the odd columns one place further on, the even ones, the odd ones. */
+/* Converts 32 pixels of three channels to (value - 128). For each channel it writes 16 values to each of
+ * three planes, `stride` apart: the odd columns shifted by one, the even columns, the odd columns. */
 static inline void split_pixels(const uint8_t *pixels, T *to, size_t stride) {
     for (int i = 0; i < 16; i++, pixels += 6, to++)
         for (int c = 0; c < 3; c++) {

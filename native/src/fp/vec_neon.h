@@ -1,4 +1,6 @@
-/* NEON, single or (SN_HALF) half precision: 4 or 8 values a vector, weights as lanes of a register. */
+// SPDX-License-Identifier: Apache-2.0
+/* NEON in single or (with SN_HALF) half precision: 4 or 8 values per vector, weights as lanes of a
+ * register. */
 #include <arm_neon.h>
 
 #define PV 4 /* vectors of a tile: 5 outputs x 4 vectors, 4 inputs and 5 weights fill 29 of 32 registers */
@@ -22,8 +24,8 @@ typedef float16x4_t W;
 #define w_keep(w)
 #define v_fma_lane(a, x, w, lane) vfmaq_lane_f16(a, x, w, lane)
 #else
-/* GCC 12 spends a dup on each lane of a half-precision multiplication; by element they reach registers 0
- * to 15. */
+/* GCC 12 emits a dup for each lane of a half-precision multiplication. The by-element form reaches only
+ * registers 0 to 15. */
 #define w_keep(w) __asm__("" : "+x"(w))
 #define v_fma_lane(a, x, w, lane) \
     ({ \
@@ -51,7 +53,8 @@ typedef float32x4_t W;
 #define v_fma_lane(a, x, w, lane) vfmaq_laneq_f32(a, x, w, lane)
 #endif
 
-/* Four vectors from p, and p moves on: one instruction, which neither compiler makes of the intrinsic. */
+/* Loads vectors from p and advances p in one instruction, which neither compiler generates from the
+ * intrinsic. */
 #ifdef __clang__
 #define v_load4_step(v, p, step) \
     do { \
@@ -121,8 +124,8 @@ static inline void store_signed(T *to, int8x16_t v) {
 #endif
 }
 
-/* 32 pixels of three channels to (value - 128). Of each channel three planes, `stride` apart, get 16 values:
- * the odd columns one place further on, the even ones, the odd ones. */
+/* Converts 32 pixels of three channels to (value - 128). For each channel it writes 16 values to each of
+ * three planes, `stride` apart: the odd columns shifted by one, the even columns, the odd columns. */
 static inline void split_pixels(const uint8_t *pixels, T *to, size_t stride) {
     const uint8x16x3_t a = vld3q_u8(pixels), b = vld3q_u8(pixels + 48);
     const uint8x16_t middle = vdupq_n_u8(128);

@@ -1,4 +1,5 @@
-/* Channels that pass a unit untouched. */
+// SPDX-License-Identifier: Apache-2.0
+/* Copies the channels that bypass a unit. */
 
 static size_t copy_packed_bytes(const sn_op *op) { return op->spec.in_count * sizeof(uint32_t); }
 

@@ -1,5 +1,7 @@
-/* Mean over each plane, then the linear layer: 16 classes at a time, whose weights play the part that pixels
- * play in tile.h. Steps of the definition, one rounding each: floats are neither fused nor reordered. */
+// SPDX-License-Identifier: Apache-2.0
+/* The mean of each plane, then the linear layer: 16 classes at a time, whose weights take the place of the
+ * pixels in tile.h. Rounds exactly once at each step of the definition: floats are neither fused nor
+ * reordered. */
 
 typedef struct head {
     size_t weights_at, bias_at, scale_at, offset_at, bytes;
@@ -39,14 +41,14 @@ static void head_pack(const sn_op *op) {
     memcpy(packed + h.offset_at, op->bias, classes * sizeof(float));
 }
 
-/* The step of a plane's mean: floor(x) - 128, held to a byte. x is not negative in a network that makes
- * sense. */
+/* The step of a plane's mean: floor(x) - 128, clamped to a byte. x is negative only in a meaningless
+ * network. */
 static int8_t pooled_step(float x) {
     if (!(x > 0)) return -128;
     return x >= 255 ? 127 : (int8_t)((int32_t)x - 128);
 }
 
-/* Embedding, and the steps of the means for the linear layer. */
+/* Computes the embedding, and the steps of the means for the linear layer. */
 static void pool_planes(const sn_op *op, float *embedding, int8_t *steps) {
     const uint32_t area = op->in->height * op->in->width;
     const size_t stride = op->in->stride;
@@ -60,7 +62,7 @@ static void pool_planes(const sn_op *op, float *embedding, int8_t *steps) {
     }
 }
 
-/* LINE classes' sums. */
+/* Computes the sums of LINE classes. */
 static void head_tile(const int8_t *weights, const int8_t *steps, uint32_t inputs, const int32_t *bias,
                       int32_t *to) {
     sum_t sum[VECTORS];

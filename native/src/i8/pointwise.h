@@ -1,5 +1,6 @@
-/* 1x1 convolutions: a group's planes are packed to quads, as many pixels at a time as stay in the first-level
- * cache, then multiplied. The channel shuffle is the destinations. */
+// SPDX-License-Identifier: Apache-2.0
+/* 1x1 convolutions. Packs as many pixels of a group's planes to quads as fit in the first-level cache, then
+ * multiplies. The channel shuffle costs nothing: each output is stored at its destination. */
 
 #define PANEL_BYTES 32768
 
@@ -8,7 +9,7 @@ static matrix pointwise_matrix(const sn_op *op) {
     return matrix_of(groups, op->spec.out_count / groups, op->spec.in_count / groups);
 }
 
-/* How many pixels are packed at once. */
+/* The number of pixels packed at once. */
 static uint32_t panel_pixels(const sn_op *op, const matrix *m) {
     const size_t pixels = rounded((size_t)op->in->height * op->in->width, LINE);
     const size_t most = PANEL_BYTES / rounded(m->inputs, QUAD) / LINE * LINE;
@@ -30,7 +31,8 @@ static void pointwise_pack(const sn_op *op) {
     pack_matrix(&m, op->packed, op->weights, op->bias, op->multiplier, op->table, op->out->stride);
 }
 
-/* Pixels of `inputs` planes to quads; the last plane again where a quad lacks some: their weights are 0. */
+/* Packs pixels of `inputs` planes to quads. An incomplete quad repeats the last plane; those weights
+ * are 0. */
 static void pack_panel(const int8_t *plane, size_t stride, uint32_t inputs, size_t pixels, int8_t *to) {
     for (uint32_t i = 0; i < inputs; i += QUAD) {
         const int8_t *p[QUAD];

@@ -1,19 +1,20 @@
-/* The frame's bytes to the first map: 3x3 convolution of stride 2, ReLU, and where the network has one a 3x3
- * max-pool of stride 2. Row by row, so that only three rows of each lie in the cache.
+// SPDX-License-Identifier: Apache-2.0
+/* From the frame's bytes to the first map: 3x3 convolution of stride 2, ReLU, and for most networks a 3x3
+ * max-pool of stride 2. Works row by row, so that only three rows of each stay in the cache.
  *
- * A window is three rows of nine bytes that lie together in the frame. All 27, in this order, are the inputs
- * of the matrix product of tile.h: packed as seven quads, the last with a byte of no weight. */
+ * A window is three rows of nine bytes, contiguous in the frame. These 27 bytes, in this order, are the
+ * inputs of the matrix product of tile.h. They are packed as seven quads; the last byte has no weight. */
 
 #define WINDOW 27
 #define WINDOW_QUADS 7
-#define LEFT LINE /* of every row: memory before its first column, of which the end is padding */
+#define LEFT LINE /* bytes before the first column of every row; the last ones are padding */
 
 static matrix stem_matrix(const sn_op *op) { return matrix_of(1, op->spec.out_count, WINDOW); }
 
 static int stem_pools(const sn_op *op) { return (op->spec.flags & (SN_FLAG_POOL | SN_FLAG_POOL_END)) != 0; }
 
-/* Where everything lies in the scratch memory. Three rows of the frame, and of the convolution: the newest,
- * row r at r modulo 3. */
+/* Offsets and sizes in the scratch memory. It holds the last three rows of the frame and of the convolution:
+ * row r is at r modulo 3. */
 typedef struct stem_layout {
     uint32_t columns, rows; /* of the convolution */
     size_t line;            /* bytes of a row of the frame */
@@ -44,7 +45,7 @@ static void stem_pack(const sn_op *op) {
                 stem_pools(op) ? stem_layout_of(op).stride : op->out->stride);
 }
 
-/* A row of the frame, as pixel - 128. It has a multiple of 32 pixels; nothing behind them is read. */
+/* Loads a row of the frame, as pixel - 128. Its width is a multiple of 32; nothing past it is read. */
 static void load_row(const uint8_t *frame, int8_t *to, uint32_t pixels) {
     const int8_t *from = (const int8_t *)frame;
     for (const int8_t *const end = from + 3 * pixels; from != end; from += 6 * LINE, to += 6 * LINE) {
@@ -54,11 +55,11 @@ static void load_row(const uint8_t *frame, int8_t *to, uint32_t pixels) {
     }
 }
 
-/* Padding: the column before each row, and the whole row above the frame, which lies where row -1 would. */
+/* Writes the padding: the column before each row, and the row above the frame, which is stored as row -1. */
 static void pad_lines(const sn_op *op, const stem_layout *l, int8_t *lines) {
     int8_t pixel[3];
     for (int c = 0; c < 3; c++) {
-        const float rounded_up = op->spec.pad[c] + 0.5f; /* floor of it, below */
+        const float rounded_up = op->spec.pad[c] + 0.5f; /* the floor of it is taken below */
         const int32_t whole = (int32_t)rounded_up;
         pixel[c] = FLIPPED(whole - (rounded_up < (float)whole));
     }
@@ -67,7 +68,7 @@ static void pad_lines(const sn_op *op, const stem_layout *l, int8_t *lines) {
     for (uint32_t x = 0; x < op->frame_width; x++) memcpy(above + 3 * x, pixel, 3);
 }
 
-/* Row y of the convolution to planes from `to` on. */
+/* Computes row y of the convolution into planes that begin at `to`. */
 static void convolve_row(const sn_op *op, const sn_call *call, const stem_layout *l, uint32_t y, int8_t *to) {
     const matrix m = stem_matrix(op);
     int8_t *lines = (int8_t *)call->scratch + l->lines_at, *windows = (int8_t *)call->scratch + l->windows_at;
@@ -88,7 +89,8 @@ static line_t max_of_three(const int8_t *a, const int8_t *b, const int8_t *c) {
     return max_line(max_line(load_line(a), load_line(b)), load_line(c));
 }
 
-/* Maxima of three columns of three rows, two apart, beginning one before each row. */
+/* Maxima of three columns of three rows. Windows are two columns apart and begin one column before the
+ * row. */
 static void pool_row(const int8_t *a, const int8_t *b, const int8_t *c, int8_t *to, uint32_t width) {
     line_t before = max_of_three(a - LINE, b - LINE, c - LINE);
     for (const int8_t *const end = to + width; to < end;
@@ -100,10 +102,11 @@ static void pool_row(const int8_t *a, const int8_t *b, const int8_t *c, int8_t *
     }
 }
 
-/* Rows of the convolution into a ring of three; each row of the pool once its last is there. */
+/* Computes rows of the convolution into a ring of three, and each row of the pool once its last row is
+ * there. */
 static void stem_run_pooled(const sn_op *op, const sn_call *call, const stem_layout *l) {
-    const uint32_t end = (op->spec.flags & SN_FLAG_POOL_END) !=
-                         0; /* windows begin one column and row later */
+    /* Windows begin one column and one row later. */
+    const uint32_t end = (op->spec.flags & SN_FLAG_POOL_END) != 0;
     const size_t row_bytes = op->spec.out_count * l->stride;
     int8_t *rows = (int8_t *)call->scratch + l->rows_at;
     memset(rows, -128, 3 * row_bytes);
@@ -113,7 +116,7 @@ static void stem_run_pooled(const sn_op *op, const sn_call *call, const stem_lay
             convolve_row(op, call, l, done, rows + done % 3 * row_bytes + LEFT);
         const int8_t *row[3];
         for (uint32_t r = 0; r < 3; r++) {
-            /* Outside the map the nearest row does as well: it is in the window too. */
+            /* Outside the map, use the nearest row: it is in the window as well. */
             const uint32_t wanted = 2 * y + r + end, at = wanted ? wanted - 1 : 0;
             row[r] = rows + (at < l->rows ? at : l->rows - 1) % 3 * row_bytes + LEFT + end;
         }

@@ -1,18 +1,19 @@
-/* The tile that matrix products are computed in: 16 pixels x up to TILE outputs.
+// SPDX-License-Identifier: Apache-2.0
+/* The tile of a matrix product: 16 pixels x up to TILE outputs.
  *
- * Inputs lie in quads, [inputs / 4][pixel][4 channels]: one load is LANES pixels of four channels, and a dot
+ * Inputs are quads, [inputs / 4][pixel][4 channels]. One load yields LANES pixels of four channels, and a dot
  * product adds all four to LANES sums. Results are planar: 16 bytes of one channel. */
 
-/* What all tiles of the same outputs have in common. */
+/* What all tiles of the same outputs share. */
 typedef struct strip {
     const int8_t *x; /* quads */
-    size_t step;     /* bytes from one quad of a pixel to its next */
+    size_t step;     /* bytes from a pixel's quad to its next quad */
     uint32_t quads;
     const int32_t *bias;
     const int8_t *weights;
     factors_t factors;
     int8_t *to[TILE]; /* planes */
-    int16_t residual; /* multiplier of what is there, 0: nothing is added */
+    int16_t residual; /* multiplier of the previous contents; 0: nothing is added */
 } strip;
 
 #define TILE_QUAD(lane) \
@@ -29,8 +30,8 @@ typedef struct strip {
         next += CHUNK * outputs; \
     } while (0)
 
-/* outputs and vectors (1 or all) are constants where this is called, and with all vectors `rest`, quads
- * modulo 4. */
+/* outputs and vectors (1 or all) are compile-time constants. So is `rest`, the number of quads modulo 4,
+ * unless vectors is 1. */
 SN_INLINE void tile(const strip *s, size_t at, const int outputs, const int vectors, const uint32_t rest) {
     sum_t sum[TILE][VECTORS];
     weights_t w[TILE];
@@ -51,19 +52,19 @@ SN_INLINE void tile(const strip *s, size_t at, const int outputs, const int vect
     }
     if (s->residual) {
         SN_UNROLL_FOR (int o = 0; o < outputs; o++) {
-            wide_t v = requantise(sum[o], s->factors, o, vectors);
+            wide_t v = requantize(sum[o], s->factors, o, vectors);
             v = add_residual(v, load_line(s->to[o] + at), s->residual, vectors);
             store_line(s->to[o] + at, narrow(v, vectors));
         }
     } else {
         SN_UNROLL_FOR (int o = 0; o < outputs; o++)
-            store_line(s->to[o] + at, narrow(requantise(sum[o], s->factors, o, vectors), vectors));
+            store_line(s->to[o] + at, narrow(requantize(sum[o], s->factors, o, vectors), vectors));
     }
 }
 
-/* All pixels for one tile of outputs; what is left of 16 by a single vector where that suffices. Whole lines
- * are stored all the same: behind them is the plane's slack, or what is computed later. Gives where the next
- * tile is packed. */
+/* Computes all pixels of one tile of outputs. If a single vector suffices for the last pixels, only one is
+ * computed. Whole lines are stored all the same: they run into the plane's slack, or into pixels that are
+ * computed later. Returns the next tile. */
 #define TILES(outputs, rest) \
     for (; at + LANES < pixels; at += LINE) tile(&s, at, outputs, VECTORS, rest)
 #ifdef SN_SMALL
@@ -80,8 +81,9 @@ SN_INLINE void tile(const strip *s, size_t at, const int outputs, const int vect
     } while (0)
 #endif
 #define DEFINE_STRIP(outputs) \
-    SN_APART const tile_head *strip_##outputs(const tile_head *head, const int8_t *x, size_t step, \
-                                              uint32_t quads, size_t pixels, int8_t *to, int16_t residual) { \
+    SN_NOINLINE const tile_head *strip_##outputs(const tile_head *head, const int8_t *x, size_t step, \
+                                                 uint32_t quads, size_t pixels, int8_t *to, \
+                                                 int16_t residual) { \
         strip s = {.x = x, \
                    .step = step, \
                    .quads = quads, \
@@ -110,8 +112,8 @@ DEFINE_STRIP(5)
 static strip_kernel *const strips[TILE + 1] = {NULL, strip_1, strip_2, strip_3, strip_4, strip_5};
 #endif
 
-/* One group's product. group: its first tile. x: its inputs in quads, for as many pixels as a step holds. to:
- * where the first pixel of the target's first plane goes. Gives the next group. */
+/* Computes one group's product. group: its first tile. x: its inputs in quads, for as many pixels as a step
+ * holds. to: the first pixel of the output map's first plane. Returns the next group. */
 static const tile_head *multiply(const matrix *m, const tile_head *group, const int8_t *x, size_t step,
                                  size_t pixels, int8_t *to, int16_t residual) {
     const uint32_t quads = (m->inputs + QUAD - 1) / QUAD, tiles = m->tiles;

@@ -1,11 +1,10 @@
-/* int8 for any CPU: vectors of GCC's and clang's own, which become whatever the CPU has. A sum is 4 pixels.
- */
-#define SN_SMALL /* code is small rather than fast: whoever has no better is better off with floating point \
-                  */
+// SPDX-License-Identifier: Apache-2.0
+/* int8 for any CPU, with the vector extensions of GCC and clang. A sum is 4 pixels. */
+#define SN_SMALL /* prefer small code: a CPU without better int8 kernels is faster in floating point */
 #define TILE 2
 #define LANES 4
 #define OFFSET 0
-#define HALF 8 /* of the 16 that a sum is divided by: the shift alone rounds down */
+#define HALF 8 /* of the 16 that a sum is divided by; the shift alone rounds down */
 
 typedef int32_t sum_t __attribute__((vector_size(16))); /* sums of LANES pixels for one output */
 typedef uint32_t quads_t
@@ -17,7 +16,7 @@ typedef struct {
 } line_t;
 typedef struct {
     int32_t at[16];
-} wide_t; /* a line, before it is cut to bytes */
+} wide_t; /* a line before it is narrowed to bytes */
 
 SN_INLINE weights_t load_weights(const int8_t *p) { return p; }
 SN_INLINE factors_t load_factors(const int16_t *p) { return p; }
@@ -57,7 +56,7 @@ SN_INLINE const int8_t *load_quads(quads_t x[VECTORS], const int8_t *p, size_t s
     return p + step;
 }
 
-/* Windows at p, p + 4, ... and at p + 2, p + 6, ...: half a tile's. */
+/* Windows at p, p + 4, ... and at p + 2, p + 6, ...: half of those that a tile needs. */
 SN_INLINE void load_windows(quads_t x[VECTORS / 2], const int8_t *p) {
     memcpy(x, p, 16);
     memcpy(x + 1, p + 2, 16);
@@ -65,11 +64,11 @@ SN_INLINE void load_windows(quads_t x[VECTORS / 2], const int8_t *p) {
 
 typedef int16_t shorts_t __attribute__((vector_size(16)));
 
-/* Bytes 0 and 2 of each quad, or 1 and 3, as 16-bit numbers. */
+/* Bytes 0 and 2 of each quad, or 1 and 3, as 16-bit integers. */
 SN_INLINE shorts_t even_bytes(quads_t x) { return (shorts_t)((shorts_t)x << 8) >> 8; }
 SN_INLINE shorts_t odd_bytes(quads_t x) { return (shorts_t)x >> 8; }
 
-/* Two products fit 16 bits, as weights are never -128. */
+/* The sum of two products fits in 16 bits, because weights are never -128. */
 SN_INLINE sum_t dot_bytes(sum_t sum, quads_t x, quads_t w) {
     const sum_t pairs = (sum_t)(even_bytes(x) * even_bytes(w) + odd_bytes(x) * odd_bytes(w));
     return sum + ((pairs << 16) >> 16) + (pairs >> 16);
@@ -81,13 +80,13 @@ SN_INLINE sum_t dot(sum_t sum, quads_t x, weights_t w, const int lane) {
     return dot_bytes(sum, x, (quads_t){quad, quad, quad, quad});
 }
 
-/* The same where the quads are weights and the lane is the input. */
+/* The same with the roles exchanged: quads are weights, and the lane is the input. */
 SN_INLINE sum_t dot_input(sum_t sum, quads_t w, weights_t x, const int lane) { return dot(sum, w, x, lane); }
 
 SN_INLINE int32_t clip(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }
 
-/* Sums to steps. With one vector alone only the first LANES of a line count, here and below. */
-SN_INLINE wide_t requantise(const sum_t sum[VECTORS], factors_t f, const int lane, const int vectors) {
+/* Converts sums to steps. If vectors is 1, only the first LANES of a line are valid, here and below. */
+SN_INLINE wide_t requantize(const sum_t sum[VECTORS], factors_t f, const int lane, const int vectors) {
     wide_t v;
     for (int i = 0; i < 16; i++)
         v.at[i] = (clip(sum[i / 4 % vectors][i % 4] >> 4, -32768, 32767) * f[lane] + 16384) >> 15;
@@ -125,7 +124,7 @@ SN_INLINE line_t odd_of(line_t a, line_t b) {
     return to;
 }
 
-/* v moved up by one byte, the last of `before` coming in. */
+/* Shifts v up by one byte; the last byte of `before` comes in. */
 SN_INLINE line_t shift_in(line_t before, line_t v) {
     line_t to;
     to.at[0] = before.at[15];
@@ -133,7 +132,7 @@ SN_INLINE line_t shift_in(line_t before, line_t v) {
     return to;
 }
 
-/* 16 pixels of four planes to quads. */
+/* Interleaves 16 pixels of four planes to quads. */
 SN_INLINE void interleave(int8_t *to, const int8_t *a, const int8_t *b, const int8_t *c, const int8_t *d) {
     for (int i = 0; i < 16; i++, to += 4) to[0] = a[i], to[1] = b[i], to[2] = c[i], to[3] = d[i];
 }
@@ -144,7 +143,7 @@ SN_INLINE int32_t plane_sum(const int8_t *p, uint32_t n) {
     return total;
 }
 
-/* Windows of the stem: see stem.h. */
+/* The windows of the stem; see stem.h. */
 SN_INLINE void stem_windows(const int8_t *const row[3], int8_t *to, size_t step, uint32_t pixels) {
     for (uint32_t x = 0; x < pixels; x++, to += QUAD) {
         int8_t window[28] = {0};

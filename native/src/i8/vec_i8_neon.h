@@ -1,11 +1,12 @@
-/* int8 on any aarch64, better with sdot (ARMv8.2) and sqrdmlah (ARMv8.1). A sum is 4 pixels; weights are
+// SPDX-License-Identifier: Apache-2.0
+/* int8 for any aarch64. Faster with sdot (ARMv8.2) and sqrdmlah (ARMv8.1). A sum is 4 pixels; weights are
  * lanes of a register. */
 #include <arm_neon.h>
 
 #define TILE 5 /* 5 outputs x 4 sums, 4 vectors of inputs and 5 of weights fill 29 of 32 registers */
 #define LANES 4
 #define OFFSET 0
-#define HALF 0 /* sqrshrn rounds by itself */
+#define HALF 0 /* sqrshrn rounds */
 
 typedef int32x4_t sum_t;     /* sums of LANES pixels for one output */
 typedef int8x16_t quads_t;   /* LANES pixels x 4 channels, or LANES windows of 4 columns */
@@ -27,8 +28,8 @@ SN_INLINE line_t max_line(line_t a, line_t b) { return vmaxq_s8(a, b); }
 SN_INLINE void store_sum(int32_t *p, sum_t v) { vst1q_s32(p, v); }
 SN_INLINE sum_t load_sum(const int32_t *p) { return vld1q_s32(p); }
 
-/* The sums' first value, 16 times the same. volatile: GCC would load it once and copy registers, or keep it
- * in some that the tile needs. */
+/* Loads the initial values of the sums. volatile, because GCC would load them once and copy registers, or
+ * keep them in registers that the tile needs. */
 SN_INLINE void load_bias(sum_t sum[VECTORS], const int32_t *bias, const int vectors) {
 #ifdef __clang__
     for (int i = 0; i < vectors; i++) sum[i] = vld1q_s32(bias + 4 * i);
@@ -46,7 +47,8 @@ SN_INLINE void load_bias(sum_t sum[VECTORS], const int32_t *bias, const int vect
 #endif
 }
 
-/* The next quad of a tile's pixels. One instruction, which neither compiler makes of the intrinsic. */
+/* Loads the next quad of a tile's pixels in one instruction, which neither compiler generates from the
+ * intrinsic. */
 SN_INLINE const int8_t *load_quads(quads_t x[VECTORS], const int8_t *p, size_t step, const int vectors) {
     if (vectors == VECTORS) {
         int8x16x4_t four;
@@ -65,7 +67,7 @@ SN_INLINE const int8_t *load_quads(quads_t x[VECTORS], const int8_t *p, size_t s
     return p + step;
 }
 
-/* Windows at p, p + 4, ... and at p + 2, p + 6, ...: half a tile's. */
+/* Windows at p, p + 4, ... and at p + 2, p + 6, ...: half of those that a tile needs. */
 SN_INLINE void load_windows(quads_t x[VECTORS / 2], const int8_t *p) {
     x[0] = vld1q_s8(p);
     x[1] = vld1q_s8(p + 2);
@@ -93,7 +95,7 @@ SN_INLINE int8x16_t splat_quad(weights_t w, const int lane) {
     }
 }
 
-/* Two products fit 16 bits, as weights are never -128. */
+/* The sum of two products fits in 16 bits, because weights are never -128. */
 SN_INLINE sum_t dot_bytes(sum_t sum, int8x16_t x, int8x16_t w) {
     const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(w)), high = vmull_high_s8(x, w);
     return vpadalq_s16(sum, vpaddq_s16(low, high));
@@ -104,7 +106,7 @@ SN_INLINE sum_t dot(sum_t sum, quads_t x, weights_t w, const int lane) {
 }
 #endif
 
-/* The same where the quads are weights and the lane is the input. */
+/* The same with the roles exchanged: quads are weights, and the lane is the input. */
 SN_INLINE sum_t dot_input(sum_t sum, quads_t w, weights_t x, const int lane) { return dot(sum, w, x, lane); }
 
 SN_INLINE int16x8_t scale(int16x8_t pre, factors_t f, const int lane) {
@@ -117,8 +119,8 @@ SN_INLINE int16x8_t scale(int16x8_t pre, factors_t f, const int lane) {
     }
 }
 
-/* Sums to steps. With one vector alone only the first LANES of a line count, here and below. */
-SN_INLINE wide_t requantise(const sum_t sum[VECTORS], factors_t f, const int lane, const int vectors) {
+/* Converts sums to steps. If vectors is 1, only the first LANES of a line are valid, here and below. */
+SN_INLINE wide_t requantize(const sum_t sum[VECTORS], factors_t f, const int lane, const int vectors) {
     wide_t v;
     if (vectors == 1) {
         v.low = v.high = scale(vcombine_s16(vqrshrn_n_s32(sum[0], 4), vcreate_s16(0)), f, lane);
@@ -155,15 +157,15 @@ SN_INLINE line_t permute(line_t v, line_t order) { return vqtbl1q_s8(v, vreinter
 SN_INLINE line_t even_of(line_t a, line_t b) { return vuzp1q_s8(a, b); }
 SN_INLINE line_t odd_of(line_t a, line_t b) { return vuzp2q_s8(a, b); }
 
-/* v moved up by one byte, the last of `before` coming in. */
+/* Shifts v up by one byte; the last byte of `before` comes in. */
 SN_INLINE line_t shift_in(line_t before, line_t v) { return vextq_s8(before, v, 15); }
 
-/* 16 pixels of four planes to quads. */
+/* Interleaves 16 pixels of four planes to quads. */
 SN_INLINE void interleave(int8_t *to, const int8_t *a, const int8_t *b, const int8_t *c, const int8_t *d) {
     vst4q_s8(to, (int8x16x4_t){{vld1q_s8(a), vld1q_s8(b), vld1q_s8(c), vld1q_s8(d)}});
 }
 
-/* Of n bytes; whole lines are read. */
+/* The sum of n bytes. Reads whole lines. */
 SN_INLINE int32_t plane_sum(const int8_t *p, uint32_t n) {
     static const int8_t ones[2 * LINE] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     const int8x16_t one = vld1q_s8(ones);
@@ -172,7 +174,7 @@ SN_INLINE int32_t plane_sum(const int8_t *p, uint32_t n) {
     return vaddvq_s32(dot_bytes(sum, vld1q_s8(p), vld1q_s8(ones + LINE - n)));
 }
 
-/* Windows of the stem for four pixels at a time: see stem.h. */
+/* The windows of the stem, four pixels at a time; see stem.h. */
 SN_INLINE void stem_windows(const int8_t *const row[3], int8_t *to, size_t step, uint32_t pixels) {
     static const int8_t tables[9][16] = {WINDOW_TABLES};
     uint8x16_t t[9];

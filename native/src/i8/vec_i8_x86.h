@@ -1,11 +1,12 @@
-/* int8 for AVX2, AVX-VNNI and AVX-512 VNNI: one source, and only `dpbusd` differs. A sum is 8 pixels in 256
- * bits. The instruction takes unsigned bytes times signed ones, so inputs are packed as q + 128. */
+// SPDX-License-Identifier: Apache-2.0
+/* int8 for AVX2, AVX-VNNI and AVX-512 VNNI: one source in which only `dpbusd` differs. A sum is 8 pixels in
+ * 256 bits. The instruction multiplies unsigned bytes by signed ones, so inputs are packed as q + 128. */
 #include <immintrin.h>
 
 #define TILE 5 /* 5 outputs x 2 sums leave 6 registers of AVX2's 16 */
 #define LANES 8
 #define OFFSET 128
-#define HALF 8 /* of the 16 that a sum is divided by: the shift alone rounds down */
+#define HALF 8 /* of the 16 that a sum is divided by; the shift alone rounds down */
 
 typedef __m256i sum_t;           /* sums of LANES pixels for one output */
 typedef __m256i quads_t;         /* LANES pixels x 4 channels, or LANES windows of 4 columns; unsigned */
@@ -23,7 +24,8 @@ SN_INLINE sum_t dpbusd(sum_t sum, __m256i bytes, __m256i signed_bytes) {
     return _mm256_dpbusd_avx_epi32(sum, bytes, signed_bytes);
 }
 #else
-/* Even and odd bytes in 16 bits each: vpmaddubsw would be shorter, but saturates the sum of two products. */
+/* Multiplies even and odd bytes in 16 bits. vpmaddubsw would be shorter, but it saturates the sum of two
+ * products. */
 SN_INLINE sum_t dpbusd(sum_t sum, __m256i bytes, __m256i signed_bytes) {
     const __m256i even = _mm256_and_si256(bytes, _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(bytes, 8);
     const __m256i even_w = _mm256_srai_epi16(_mm256_slli_epi16(signed_bytes, 8), 8);
@@ -62,7 +64,7 @@ SN_INLINE const int8_t *load_quads(quads_t x[VECTORS], const int8_t *p, size_t s
     return p + step;
 }
 
-/* Windows at p, p + 4, ... and at p + 2, p + 6, ...: half a tile's. */
+/* Windows at p, p + 4, ... and at p + 2, p + 6, ...: half of those that a tile needs. */
 SN_INLINE void load_windows(quads_t x[VECTORS / 2], const int8_t *p) {
     x[0] = _mm256_inserti128_si256(_mm256_castsi128_si256(load_line(p)), load_line(p + 2), 1);
 }
@@ -71,16 +73,15 @@ SN_INLINE sum_t dot(sum_t sum, quads_t x, weights_t w, const int lane) {
     return dpbusd(sum, x, broadcast_quad(w + QUAD * lane));
 }
 
-/* The same where the quads are weights and the lane is the input. */
+/* The same with the roles exchanged: quads are weights, and the lane is the input. */
 SN_INLINE sum_t dot_input(sum_t sum, quads_t w, weights_t x, const int lane) {
     return dpbusd(sum, broadcast_quad(x + QUAD * lane), w);
 }
 
-/* Sums to steps. With one vector alone only the first LANES of a line count, here and below. */
-SN_INLINE wide_t requantise(const sum_t sum[VECTORS], factors_t f, const int lane, const int vectors) {
+/* Converts sums to steps. If vectors is 1, only the first LANES of a line are valid, here and below. */
+SN_INLINE wide_t requantize(const sum_t sum[VECTORS], factors_t f, const int lane, const int vectors) {
     const __m256i a = _mm256_srai_epi32(sum[0], 4), b = vectors == 1 ? a : _mm256_srai_epi32(sum[1], 4);
-    const __m256i pre = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b),
-                                                 0xd8); /* in the order of the pixels */
+    const __m256i pre = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8); /* in pixel order */
     return _mm256_mulhrs_epi16(pre, _mm256_set1_epi16(f[lane]));
 }
 
@@ -106,10 +107,10 @@ SN_INLINE line_t odd_of(line_t a, line_t b) {
     return _mm_unpacklo_epi64(_mm_shuffle_epi8(a, order), _mm_shuffle_epi8(b, order));
 }
 
-/* v moved up by one byte, the last of `before` coming in. */
+/* Shifts v up by one byte; the last byte of `before` comes in. */
 SN_INLINE line_t shift_in(line_t before, line_t v) { return _mm_alignr_epi8(v, before, 15); }
 
-/* 16 pixels of four planes to quads. */
+/* Interleaves 16 pixels of four planes to quads. */
 SN_INLINE void interleave(int8_t *to, const int8_t *a, const int8_t *b, const int8_t *c, const int8_t *d) {
     const __m128i p = flip_line(load_line(a)), q = flip_line(load_line(b)), r = flip_line(load_line(c)),
                   s = flip_line(load_line(d));
@@ -124,7 +125,7 @@ SN_INLINE void interleave(int8_t *to, const int8_t *a, const int8_t *b, const in
 SN_INLINE int32_t plane_sum(const int8_t *p, uint32_t n) {
     __m128i sum = _mm_setzero_si128();
     uint32_t i = 0;
-    /* The sum of absolute differences to 0 is the sum of unsigned bytes. */
+    /* The sum of absolute differences from 0 is the sum of unsigned bytes. */
     for (; i + 16 <= n; i += 16)
         sum = _mm_add_epi64(sum, _mm_sad_epu8(flip_line(load_line(p + i)), _mm_setzero_si128()));
     int32_t total = _mm_cvtsi128_si32(sum) + _mm_extract_epi32(sum, 2) - 128 * (int32_t)i;
@@ -132,13 +133,13 @@ SN_INLINE int32_t plane_sum(const int8_t *p, uint32_t n) {
     return total;
 }
 
-/* One quad of four windows: two loads of a row hold two windows each. */
+/* One quad of four windows. Each of the two loads of a row holds two windows. */
 SN_INLINE line_t window_quad(const line_t pair[2], const int8_t *table) {
     const line_t t = load_line(table);
     return _mm_unpacklo_epi64(_mm_shuffle_epi8(pair[0], t), _mm_shuffle_epi8(pair[1], t));
 }
 
-/* Windows of the stem for four pixels at a time: see stem.h. */
+/* The windows of the stem, four pixels at a time; see stem.h. */
 SN_INLINE void stem_windows(const int8_t *const row[3], int8_t *to, size_t step, uint32_t pixels) {
     static const int8_t t[9][16] = {WINDOW_TABLES};
     for (uint32_t x = 0; x < pixels; x += 4, to += 16) {
