@@ -1,41 +1,44 @@
-"""What `models check` finds: whether a bundle and each of its variants load and answer on this machine."""
+# SPDX-License-Identifier: Apache-2.0
+"""Check whether a bundle and its variants load and run on this machine, for `models check` and `show`."""
 
 from typing import Any
 
 from shufflenet_ros.backends.load import LoadedModel, load
+from shufflenet_ros.backends.native_library import load_library
 from shufflenet_ros.backends.verify import distance, golden_error
+from shufflenet_ros.bundles.bundle import Bundle
 from shufflenet_ros.bundles.errors import ModelError
-from shufflenet_ros.bundles.variants import BACKENDS, VariantUnavailableError
+from shufflenet_ros.bundles.variants import BACKENDS, VariantUnavailableError, resolve
 from shufflenet_ros.core.card import Variant
 
 Finding = dict[str, Any]
 
 
 def finding(loaded: LoadedModel) -> Finding:
-    """What runs, why, and how far it is from the golden logits or, in another precision, from the graph.
+    """What runs, why, and its distance from the golden logits or, in another precision, from the graph.
 
-    `golden_error` is relative to the largest golden logit and None without any; `distance` is that of
-    backends.verify and None where the golden logits are the measure.
+    `golden_error` is relative to the largest golden logit, None if the card has none. `distance` is that of
+    backends.verify, None if the golden logits are the measure.
     """
     lower = loaded.precision not in ('', 'fp32')
     expected = None if lower else loaded.card.golden
-    golden = golden_error(loaded.backend, loaded.card, expected) if expected else None
     return {'backend': loaded.backend.name, 'provider': loaded.backend.provider,
-            'precision': loaded.precision, 'reason': loaded.reason, 'golden_error': golden,
+            'precision': loaded.precision, 'reason': loaded.reason,
+            'golden_error': golden_error(loaded.backend, loaded.card, expected) if expected else None,
             'distance': distance(loaded.backend, loaded.bundle) if lower else None}
 
 
-def agreement(found: Finding) -> str:
+def agreement(result: Finding) -> str:
     """The measure of a finding in words."""
-    if found['distance'] is not None:
-        return f'logits {found["distance"]:.2g} away from the graph\'s'
-    if found['golden_error'] is not None:
-        return f'golden logits within {found["golden_error"]:.2g}'
+    if result['distance'] is not None:
+        return f'logits {result["distance"]:.2g} away from the graph\'s'
+    if result['golden_error'] is not None:
+        return f'golden logits within {result["golden_error"]:.2g}'
     return 'the card has no golden sample'
 
 
 def check_variants(model: str, card_file: str, loaded: LoadedModel) -> list[Finding]:
-    """A finding for each variant of the card: `ok` is None where this machine cannot tell, with the cause."""
+    """A finding for each variant; `ok` is None, with the cause, if it can't run on this machine."""
     return [{'file': variant.file, 'backend': variant.backend, 'precision': variant.precision}
             | _check_variant(model, card_file, variant) for variant in loaded.card.variants]
 
@@ -52,8 +55,23 @@ def _check_variant(model: str, card_file: str, variant: Variant) -> Finding:
         return {'ok': False, 'cause': str(error)}
 
 
-def variant_line(found: Finding) -> str:
-    """A finding about a variant, for people."""
-    if found['ok']:
-        return f'{found["file"]}: yes: answers on {found["backend"]} {found["provider"]}; {agreement(found)}'
-    return f'{found["file"]}: {"no" if found["ok"] is False else "not here"}: {found["cause"]}'
+def describe_variant(result: Finding) -> str:
+    """A variant's finding in one line."""
+    if result['ok']:
+        return f'{result["file"]}: yes: runs on {result["backend"]} {result["provider"]}; {agreement(result)}'
+    return f'{result["file"]}: {"no" if result["ok"] is False else "not here"}: {result["cause"]}'
+
+
+def variant_states(bundle: Bundle) -> dict[str, str]:
+    """File -> 'here' if its bytes are the card's and its backend is installed, else the error."""
+    return {variant.file: _state(bundle, variant) for variant in bundle.card.variants}
+
+
+def _state(bundle: Bundle, variant: Variant) -> str:
+    try:
+        resolve(bundle, variant)
+        if variant.backend == 'native':
+            load_library()
+    except ModelError as error:
+        return str(error)
+    return 'here'

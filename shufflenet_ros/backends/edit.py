@@ -1,4 +1,5 @@
-"""Complete somebody else's ONNX classifier: a card inside, an embedding output. Needs extra `export`."""
+# SPDX-License-Identifier: Apache-2.0
+"""Add a card or an embedding output to somebody else's ONNX classifier. Needs the extra `export`."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,45 +33,45 @@ LINEAR = {
     'QGemm': Linear(weight=3, quantized=True), 'QLinearMatMul': Linear(weight=3, quantized=True),
 }
 
-# Between the last linear layer and the logits; each gives one class as one value.
+# May be between the last linear layer and the logits; each keeps one value a class.
 PASSED = frozenset({'Add', 'QLinearAdd', 'Cast', 'Identity', 'Dropout', 'Flatten', 'Reshape', 'Squeeze',
                     'QuantizeLinear', 'DequantizeLinear', 'Softmax', 'LogSoftmax', 'QLinearSoftmax'})
 
 
 def add_card(model: str, card_file: str, output: Path) -> Bundle:
-    """Write the model with the card of a file in its metadata; the result is verified before it is kept.
+    """Write the model with a card in its metadata. The result is verified before it is kept.
 
     Raises:
-        ModelError: the model or the card cannot be used, or they do not fit.
-        ModuleNotFoundError: the onnx package is absent.
+        ModelError: the model or the card cannot be used, or they don't fit.
+        ModuleNotFoundError: the onnx package is not installed.
     """
     bundle = open_bundle(model, card_file)
     return _save(bundle.data, bundle.card, output)
 
 
 def add_embedding(model: str, card_file: str, output: Path) -> Bundle:
-    """Write the model with one more output `embedding` (1, D): what its last linear layer takes, as float.
+    """Write the model with an output `embedding` (1, D): the input of its last linear layer, as float32.
 
     Raises:
-        ModelError: the model cannot be used, has an embedding already, or ends in no linear layer.
-        ModuleNotFoundError: the onnx package is absent.
+        ModelError: the model cannot be used, already has an embedding, or does not end in a linear layer.
+        ModuleNotFoundError: the onnx package is not installed.
     """
-    # Proved first, because onnx then parses it in this process.
+    # Verified first, because the onnx package then parses it in this process.
     bundle = load(model, card=card_file, backend='onnxruntime', precision='').bundle
     card = bundle.card
     if EMBEDDING in card.outputs:
         raise mismatch(str(bundle.path), 'a model without an embedding output', repr(card.outputs[EMBEDDING]),
-                       'use it as it is')
+                       'use it unchanged')
     proto = import_onnx().load_from_string(bundle.data)
     layer, dim = _expose(proto.graph, card, str(bundle.path))
     outputs = {**card.outputs, EMBEDDING: EMBEDDING}
-    # Variants are of the graph without the output, and have none.
+    # Variants were made from the graph without this output.
     card = replace(card, outputs=outputs, embedding={'dim': dim, 'layer': layer}, variants=())
     return _save(proto.SerializeToString(), card, output)
 
 
 def _save(graph: bytes, card: Card, output: Path) -> Bundle:
-    """Write beside the target, verify it there, then put it in its place."""
+    """Write beside the target and verify; only a good file replaces the target."""
     with replacing(output) as draft:
         save_bundle(graph, card, draft)
         load(str(draft.absolute()), backend='onnxruntime', precision='')
@@ -78,7 +79,7 @@ def _save(graph: bytes, card: Card, output: Path) -> Bundle:
 
 
 def _expose(graph: Any, card: Card, what: str) -> tuple[str, int]:
-    """Add the output to the graph; the name of the exposed tensor and its length."""
+    """Add the output to the graph. Returns the name of the exposed tensor and its length."""
     onnx = import_onnx()
     node = _last_linear(graph, card.outputs['logits'], what)
     linear = LINEAR[node.op_type]
@@ -100,25 +101,25 @@ def _expose(graph: Any, card: Card, what: str) -> tuple[str, int]:
 
 
 def _last_linear(graph: Any, logits: str, what: str) -> Any:
-    """The node that makes the logits, seen through bias, casts and quantization."""
+    """The linear layer before the logits, with only bias, casts and quantization between them."""
     producers = {name: node for node in graph.node for name in node.output}
     tensor = logits
     while (node := producers.get(tensor)) is not None and node.op_type in PASSED:
-        # Of a sum, the data is the operand that a node makes; the bias is a constant.
-        tensor = next((name for name in node.input if _made(producers.get(name))), '')
+        # The data of a sum is the operand that a node computes; the bias is a constant.
+        tensor = next((name for name in node.input if _computed(producers.get(name))), '')
     if node is None or node.op_type not in LINEAR:
         raise mismatch(what, f'logits that come from one of {sorted(LINEAR)}',
-                       node.op_type if node is not None else f'tensor {tensor!r} that no node makes',
-                       'add the embedding where the model is made, as a second output')
+                       node.op_type if node is not None else f'tensor {tensor!r} that no node computes',
+                       'add the embedding as a second output where the model is exported')
     return node
 
 
-def _made(node: Any) -> bool:
+def _computed(node: Any) -> bool:
     return node is not None and node.op_type != 'Constant'
 
 
 def _weight_size(graph: Any, name: str, what: str) -> int:
-    """Number of weights, seen through nodes that keep it (DequantizeLinear, Transpose...)."""
+    """Number of weights; nodes between keep it (DequantizeLinear, Transpose...)."""
     producers = {out: node for node in graph.node for out in node.output}
     for _ in range(len(graph.node)):
         for tensor in graph.initializer:

@@ -1,1 +1,2 @@
-"""The bundle format: find, read and trust model files. Importing this package loads no runtime."""
+# SPDX-License-Identifier: Apache-2.0
+"""Model files: find, read, check and fetch them. Importing this package loads no runtime."""

@@ -1,4 +1,5 @@
-"""Open a bundle: read the file once, hold it to its hash, find its card. No runtime sees it here."""
+# SPDX-License-Identifier: Apache-2.0
+"""Open a bundle: read the file once, compare its hash, find its card. No runtime reads it here."""
 
 import json
 from dataclasses import dataclass, field
@@ -19,13 +20,12 @@ class Bundle:
     """A model file with its card.
 
     Attributes:
-        path: of the file.
-        data: its bytes, the very ones that were hashed.
-        sha256: of data.
-        card: what the model expects and gives.
-        card_from: where the card was found.
+        data: the bytes of the file, which sha256 is of.
+        card: what the model expects and returns.
+        card_from: where the card was found, in words.
         facts: versions and metadata of the file.
-        trusted: whether an index of this machine lists the hash; others are first verified in a child.
+        trusted: whether an index on this machine lists the hash. Other files are verified in a subprocess
+            before anything else reads them.
     """
 
     path: Path
@@ -41,49 +41,44 @@ def open_bundle(name_or_path: str, card_file: str = '', sha256: str = '') -> Bun
     """Read a model by name or path.
 
     Args:
-        card_file: a card that goes before every other; '' for none.
+        card_file: a card that replaces every other; '' for none.
         sha256: the hash the file must have; '' for any.
 
     Raises:
         ModelError: not found, not readable, another hash, not an ONNX model in one file, no card, a bad one.
     """
-    found = find(name_or_path)
-    data = read_regular(found.path, MAX_MODEL_BYTES)
+    file = find(name_or_path)
+    path, data = file.path, read_regular(file.path, MAX_MODEL_BYTES)
     digest = sha256_of(data)
-    if found.entry:
-        _expect_hash(found.path, found.entry.sha256, digest, 'it differs from its index: get it again')
-    if sha256:
-        if not SHA256.fullmatch(sha256):
-            raise mismatch(str(found.path), 'a sha256 of 64 hexadecimal digits in lower case',
-                           repr(sha256[:80]), 'copy it from `sha256sum`')
-        _expect_hash(found.path, sha256, digest, 'check the parameter, or get the right file')
+    if file.entry and file.entry.sha256 != digest:
+        raise mismatch(str(path), f'sha256 {file.entry.sha256}', digest,
+                       'it differs from its index: get it again')
+    if sha256 and not SHA256.fullmatch(sha256):
+        raise mismatch(str(path), 'a sha256 of 64 hexadecimal digits in lower case', repr(sha256[:80]),
+                       f'copy it from `sha256sum {path}`')
+    if sha256 and sha256 != digest:
+        raise mismatch(str(path), f'sha256 {sha256}', digest, 'check the parameter, or get the right file')
     try:
         facts = read_facts(data)
-        origin, text = _find_card(found.path, digest, facts, card_file)
+        card_from, text = _find_card(path, digest, facts, card_file)
     except ModelError as error:
-        raise error if str(found.path) in str(error) else ModelError(f'{found.path}: {error}') from error
+        raise error if str(path) in str(error) else ModelError(f'{path}: {error}') from error
     try:
         card = parse_card(text)
     except CardError as error:
-        raise ModelError(f'{found.path}: its card ({origin}) cannot be used: {error}; correct it') from error
-    trusted = found.entry is not None or digest in trusted_hashes()
-    return Bundle(found.path, data, digest, card, origin, facts, trusted)
-
-
-def _expect_hash(path: Path, expected: str, got: str, remedy: str) -> None:
-    if expected != got:
-        raise mismatch(str(path), f'sha256 {expected}', got, remedy)
+        raise ModelError(f'{path}: its card ({card_from}) cannot be used: {error}; correct it') from error
+    trusted = file.entry is not None or digest in trusted_hashes()
+    return Bundle(path, data, digest, card, card_from, facts, trusted)
 
 
 def _find_card(path: Path, digest: str, facts: OnnxFacts, card_file: str) -> tuple[str, bytes | str]:
-    """Where the card is and its text: --card, sidecar, metadata, packaged, in this order."""
     if card_file:
         return card_file, read_regular(Path(card_file), MAX_CARD_BYTES)
-    if found := find_card(path, digest, facts):
-        return found
-    sidecar = _sidecar(path).name
-    raise mismatch(str(path), 'a card that tells its labels and preprocessing', 'none',
-                   f'write {sidecar} beside it (fields: docs/bundle.md), or give --card / model_card')
+    if card := find_card(path, digest, facts):
+        return card
+    raise mismatch(str(path), 'a card with its labels and preprocessing', 'none',
+                   f'write {_sidecar(path).name} beside it (fields: docs/bundle.md), '
+                   'or give --card / model_card')
 
 
 def _sidecar(path: Path) -> Path:
@@ -91,7 +86,7 @@ def _sidecar(path: Path) -> Path:
 
 
 def find_card(path: Path, digest: str, facts: OnnxFacts) -> tuple[str, bytes | str] | None:
-    """Where a file's own card is and its text: sidecar, metadata, packaged; None where it has none."""
+    """Where a file's own card is, and its text: sidecar, metadata, shipped with this package; or None."""
     if _sidecar(path).exists():
         return str(_sidecar(path)), read_regular(_sidecar(path), MAX_CARD_BYTES)
     if METADATA_KEY in facts.metadata:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The error of everything that can be wrong with a model."""
 
 from shufflenet_ros.core.errors import ShuffleNetError
@@ -6,10 +7,10 @@ MAX_GOT = 500
 
 
 class ModelError(ShuffleNetError):
-    """A model that cannot be used; the message names the file, what is expected, what it has, what to do."""
+    """A model that cannot be used. The message names the file, what is expected, what it has, what to do."""
 
 
 def mismatch(what: str, expected: str, got: str, remedy: str) -> ModelError:
-    """In the one form that all refusals have; of what was got, no more than a few lines."""
+    """An error in the one form that all have; `got` is cut to a few lines."""
     got = got if len(got) <= MAX_GOT else f'{got[:MAX_GOT]} ...'
     return ModelError(f'{what}: expected {expected}, got {got}; {remedy}')

@@ -1,11 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a file that somebody else wrote: once, regular files only, never more than a limit."""
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from shufflenet_ros.bundles.errors import ModelError, mismatch
-from shufflenet_ros.core.files import kind_of
+from shufflenet_ros.core.fields import FieldError
+from shufflenet_ros.core.files import open_regular
+
+MAX_TABLE_BYTES = 1 << 20
+TABLE_SCHEMA = 1
+
+Table = TypeVar('Table')
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -15,45 +24,50 @@ def read_regular(path: Path, limit: int) -> bytes:
         ModelError: not there, not readable, not a regular file, empty, or larger than limit bytes.
     """
     try:
-        # Without O_NONBLOCK, opening a FIFO waits for its writer for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            _check(path, os.fstat(descriptor), limit)
-            with open(descriptor, 'rb', closefd=False) as file:
-                data = file.read(limit + 1)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from error
-    except ModelError:
-        raise
-    except ValueError as error:  # Such as a NUL in the path.
-        raise _unreadable(path, str(error)) from error
-    if len(data) > limit:
-        raise _too_large(path, limit, 'more')
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(limit + 1) if size <= limit else b''
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        cause = getattr(error, 'strerror', None) or error
+        raise ModelError(f'{path}: cannot be read: {cause}; {_remedy(path)}') from error
+    if (size := max(size, len(data))) > limit:
+        raise mismatch(str(path), f'at most {limit} bytes', f'{size} bytes',
+                       'check that this is the right file')
     if not data:
         raise mismatch(str(path), 'a file with content', '0 bytes', 'copy or download it again')
     return data
 
 
-def _check(path: Path, status: os.stat_result, limit: int) -> None:
-    if kind := kind_of(status):
-        raise mismatch(str(path), 'a regular file', kind, _hint(path))
-    if status.st_size > limit:
-        raise _too_large(path, limit, f'{status.st_size} bytes')
-
-
-def _unreadable(path: Path, cause: str) -> ModelError:
-    return ModelError(f'{path}: cannot be read: {cause}; check the path and its permissions')
-
-
-def _too_large(path: Path, limit: int, got: str) -> ModelError:
-    return mismatch(str(path), f'at most {limit} bytes', got, 'check that this is the right file')
-
-
-def _hint(path: Path) -> str:
-    models = sorted(p.name for p in path.glob('*.onnx')) if path.is_dir() else []
+def _remedy(path: Path) -> str:
+    if not path.is_dir():
+        return 'check the path and its permissions'
+    models = sorted(model.name for model in path.glob('*.onnx'))
     return f'name one of its files: {", ".join(models[:5])}' if models else 'name the model file itself'
+
+
+def read_table(path: Path, parse: Callable[[bytes], Any], what: str, build: Callable[[Any], Table]) -> Table:
+    """A table of ours: `schema` is TABLE_SCHEMA, the rest is up to `build`.
+
+    Args:
+        parse: JSON or YAML, raising ValueError.
+        what: the table's name for errors.
+        build: makes the result from the parsed values; raises FieldError for a bad field.
+
+    Raises:
+        ModelError: a table that cannot be used; says where and why.
+    """
+    try:
+        values = parse(read_regular(path, MAX_TABLE_BYTES))
+        schema = values['schema']
+        if type(schema) is not int or schema != TABLE_SCHEMA:
+            raise mismatch(str(path), f'schema {TABLE_SCHEMA}', str(schema), 'use a newer shufflenet_ros')
+        return build(values)
+    except FieldError as error:
+        raise ModelError(f'{path}: {error}; restore the file') from error
+    except ModelError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise mismatch(str(path), what, f'something else ({error})', 'restore the file') from error
 
 
 def sha256_of(data: bytes) -> str:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The closed-formula image that verifies a session after loading."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """index.json of a models folder: which files belong there, with the hashes they must have."""
 
 import json
@@ -6,16 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from shufflenet_ros.bundles.errors import ModelError, mismatch
-from shufflenet_ros.bundles.files import read_regular, sha256_of
+from shufflenet_ros.bundles.errors import mismatch
+from shufflenet_ros.bundles.files import TABLE_SCHEMA, read_regular, read_table, sha256_of
 from shufflenet_ros.bundles.onnx_file import read_facts
 from shufflenet_ros.core.card import METADATA_KEY, parse_card
+from shufflenet_ros.core.fields import at, integer, invalid, section, text
 from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.core.strict_json import read_json
 
 INDEX_FILE = 'index.json'
-INDEX_SCHEMA = 1
-MAX_INDEX_BYTES = 1 << 20
 MAX_MODEL_BYTES = 256 << 20
 SHA256 = re.compile(r'[0-9a-f]{64}')
 NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,199}')
@@ -26,8 +26,8 @@ class IndexEntry:
     """A file of the folder: its plain name, its sha256 and its size in bytes.
 
     Attributes:
-        check: for a fetched file, what it was held to when it first came (a key of
-            `bundles.catalog.CHECKS`); hash and size are pinned since. '' for every other.
+        check: for a fetched file, how it was checked at its first fetch (a key of `bundles.catalog.CHECKS`);
+            hash and size are pinned since then. '' for every other file.
     """
 
     file: str
@@ -35,25 +35,34 @@ class IndexEntry:
     size: int
     check: str = ''
 
-    def values(self) -> dict[str, Any]:
-        """As in index.json, which names a check only where there was one."""
-        return {key: value for key, value in asdict(self).items() if key != 'check' or value}
+    @classmethod
+    def of(cls, file: str, data: bytes, check: str = '') -> 'IndexEntry':
+        """The entry of a file with these bytes."""
+        return cls(file, sha256_of(data), len(data), check)
 
 
-def _entry(where: str, value: Any) -> IndexEntry:
-    good = (isinstance(value, dict) and set(value) - {'check'} == {'file', 'sha256', 'size'}
-            and isinstance(value['file'], str) and NAME.fullmatch(value['file'])
-            and isinstance(value['sha256'], str) and SHA256.fullmatch(value['sha256'])
-            and type(value['size']) is int and value['size'] > 0
-            and isinstance(value.get('check', ''), str))
-    if not good:
-        raise mismatch(where, '{"file": plain name, "sha256": 64 hex digits, "size": bytes}',
-                       str(value)[:120], 'write the index again with the export command')
-    return IndexEntry(**value)
+def plain_name(value: Any, where: str) -> str:
+    """A name that is safe as a file name in every folder.
+
+    Raises:
+        FieldError: it is not.
+    """
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise invalid(where, value, 'a plain name')
+    return value
+
+
+def _entry(value: Any, where: str) -> IndexEntry:
+    v = section(value, where, ('file', 'sha256', 'size'), ('check',))
+    if not SHA256.fullmatch(text(v['sha256'], at(where, 'sha256'))):
+        raise invalid(at(where, 'sha256'), v['sha256'], '64 hexadecimal digits in lower case')
+    return IndexEntry(plain_name(v['file'], at(where, 'file')), v['sha256'],
+                      integer(v['size'], at(where, 'size'), 1),
+                      text(v['check'], at(where, 'check')) if 'check' in v else '')
 
 
 def read_index(folder: Path) -> dict[str, IndexEntry]:
-    """Model name -> entry; empty where the folder has no index.
+    """Model name -> entry; empty if the folder has no index.
 
     Raises:
         ModelError: an index that cannot be read.
@@ -61,17 +70,8 @@ def read_index(folder: Path) -> dict[str, IndexEntry]:
     path = folder / INDEX_FILE
     if not path.is_file():
         return {}
-    try:
-        values = read_json(read_regular(path, MAX_INDEX_BYTES))
-        if type(values['schema']) is not int or values['schema'] != INDEX_SCHEMA:
-            raise mismatch(str(path), f'schema {INDEX_SCHEMA}', str(values['schema']),
-                           'use a newer shufflenet_ros')
-        return {name: _entry(f'{path}: {name[:80]}', value) for name, value in values['models'].items()}
-    except ModelError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise mismatch(str(path), 'an index of models', f'something else ({error})',
-                       'restore the file') from error
+    return read_table(path, read_json, 'an index of models', lambda table: {
+        name: _entry(value, at('models', name)) for name, value in table['models'].items()})
 
 
 def write_index(folder: Path) -> dict[str, IndexEntry]:
@@ -84,27 +84,29 @@ def write_index(folder: Path) -> dict[str, IndexEntry]:
     entries: dict[str, IndexEntry] = {}
     for path in sorted(folder.glob('*.onnx')):
         data = read_regular(path, MAX_MODEL_BYTES)
-        text = read_facts(data).metadata.get(METADATA_KEY)
-        if text is None:
+        card = read_facts(data).metadata.get(METADATA_KEY)
+        if card is None:
             raise mismatch(str(path), 'a card in its metadata', 'none',
-                           'add one: shufflenet-ros models add-card')
-        name = parse_card(text).name
+                           f'add one: shufflenet-ros models add-card {path} --card FILE -o {path}')
+        name = parse_card(card).name
         if name in entries:
-            raise mismatch(str(path), 'one file a name', f'{name!r}, which {entries[name].file} has too',
+            raise mismatch(str(path), 'one file a name', f'{name!r}, the name of {entries[name].file} too',
                            'rename one of the cards')
-        entries[name] = IndexEntry(path.name, sha256_of(data), len(data))
+        entries[name] = IndexEntry.of(path.name, data)
     write_entries(folder, entries)
     return entries
 
 
 def write_entries(folder: Path, entries: dict[str, IndexEntry]) -> None:
     """Replace a folder's index.json in one step."""
-    values = {'schema': INDEX_SCHEMA, 'models': {name: entry.values() for name, entry in entries.items()}}
+    models = {name: {key: value for key, value in asdict(entry).items() if value != ''}
+              for name, entry in entries.items()}
+    values = {'schema': TABLE_SCHEMA, 'models': models}
     write_whole(folder / INDEX_FILE, (json.dumps(values, indent=2) + '\n').encode())
 
 
 def renew_entry(path: Path, name: str) -> None:
-    """Where the folder's index holds a file to the hash that it had, hold it to the one that it has now.
+    """Update a changed file's entry, if the folder's index has one.
 
     Args:
         name: the model's, as its card has it now.
@@ -112,5 +114,4 @@ def renew_entry(path: Path, name: str) -> None:
     entries = read_index(path.parent)
     kept = {key: entry for key, entry in entries.items() if entry.file != path.name}
     if len(kept) < len(entries):
-        data = path.read_bytes()
-        write_entries(path.parent, kept | {name: IndexEntry(path.name, sha256_of(data), len(data))})
+        write_entries(path.parent, kept | {name: IndexEntry.of(path.name, path.read_bytes())})

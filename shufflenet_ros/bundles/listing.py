@@ -1,122 +1,140 @@
-"""What `models list` and `models show` say: networks, bundles at hand and downloads, as rows of one shape."""
+# SPDX-License-Identifier: Apache-2.0
+"""Networks, bundles on this machine and downloads, as rows of one shape for `models list` and `show`."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from shufflenet_ros.bundles.bundle import Bundle, open_bundle
-from shufflenet_ros.bundles.catalog import Download, in_cache, read_downloads
+from shufflenet_ros.bundles.catalog import CHECKS, Download, in_cache, read_downloads
 from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.files import read_regular, sha256_of
 from shufflenet_ros.bundles.index import MAX_MODEL_BYTES
-from shufflenet_ros.bundles.locate import ModelFile, models_in, model_directories
+from shufflenet_ros.bundles.locate import ModelFile, all_models, find, is_path, model_directories, models_in
 from shufflenet_ros.bundles.networks import NetworkInfo, read_networks
 
 KINDS = ('network', 'bundle', 'download')
 
 KEYS = (
     'kind', 'name', 'network', 'family', 'params', 'macs', 'conv_macs', 'embedding_dim', 'published',
-    'measured', 'weights', 'terms', 'license', 'place', 'path', 'sha256', 'size', 'check', 'trusted',
+    'measured', 'weights', 'terms', 'license', 'location', 'path', 'sha256', 'size', 'check', 'trusted',
     'card_from', 'input', 'labels', 'metrics', 'ir_version', 'opsets', 'url', 'fetched', 'note', 'error',
 )
-"""Of every row; what a kind does not have, or nobody knows, is None."""
+"""Of every row; None if a kind doesn't have it, or nobody knows."""
 
-COST = ('family', 'params', 'macs', 'conv_macs', 'embedding_dim')
-"""What a network's row of the table says of its weights, too."""
+_NETWORK_KEYS = ('family', 'params', 'macs', 'conv_macs', 'embedding_dim')
 
 Row = dict[str, Any]
 
 
-def rows() -> list[Row]:
-    """Every network, then every bundle at hand, then every download; one that cannot be used says why.
+def list_rows() -> list[Row]:
+    """Every network, then every bundle on this machine, then every download. `error` says if one is unusable.
+
+    A name that several directories have comes once, as the file that it means; `note` says if another
+    directory has another file of that name.
 
     Raises:
         ModelError: one of the package's own tables cannot be read.
     """
-    others = weight_rows()
-    return [*(network_row(network, others) for network in read_networks().values()), *others]
+    downloads, networks = read_downloads(), read_networks()
+    weights = [*_bundle_rows(downloads)]
+    weights += [_download_row(download, networks) for download in downloads.values()]
+    return [*(_network_row(network, weights) for network in networks.values()), *weights]
 
 
-def weight_rows() -> list[Row]:
-    """Every bundle at hand, then every download. Raises as `rows`.
+def find_row(name_or_path: str, card_file: str = '') -> tuple[Row, Bundle | None]:
+    """The row of a network, bundle or download, with `check_means`; and the bundle, if it is one.
 
-    A name that several model_directories have comes once, as the file that it means; where another place's file differs,
-    `note` says so.
+    A name means a bundle on this machine first, then a network, then a download.
+
+    Raises:
+        ModelError: nothing has that name, or the bundle cannot be used.
     """
-    table, networks = read_downloads(), read_networks()
-    bundles = list(_bundle_rows(table))
-    downloads = [download_row(download, networks.get(download.network)) for download in table.values()]
-    return [*bundles, *downloads]
+    downloads = read_downloads()
+    if not is_path(name_or_path) and name_or_path not in dict(all_models()):
+        for row in list_rows():
+            if row['kind'] != 'bundle' and row['name'] == name_or_path:
+                return row | {'check_means': _check_means(row, downloads)}, None
+    try:
+        bundle = open_bundle(name_or_path, card_file)
+    except ModelError as error:
+        if is_path(name_or_path):
+            raise
+        raise ModelError(f'{error}. For networks and downloads see `shufflenet-ros models list`') from error
+    row = _bundle_row(bundle, find(name_or_path), downloads)
+    return row | {'check_means': _check_means(row, downloads)}, bundle
+
+
+def _check_means(row: Row, downloads: dict[str, Download]) -> str | None:
+    if row['check'] not in CHECKS:
+        return None
+    means = f'checked against {CHECKS[row["check"]]}'
+    if row['kind'] == 'download':
+        means = f'{"" if row["fetched"] else "will be "}{means}: {downloads[row["name"]].check}'
+    return means if row['fetched'] is False else f'{means}; sha256 and size are pinned since the first fetch'
 
 
 def _row(kind: str, **values: Any) -> Row:
     return dict.fromkeys(KEYS) | {'kind': kind} | values
 
 
-def network_row(network: NetworkInfo, others: list[Row]) -> Row:
-    """A network, with the bundles and downloads among the other rows that have its weights.
+def _network_row(network: NetworkInfo, weights: list[Row]) -> Row:
+    """A network, with the bundles and downloads of its weights.
 
     `measured` and `terms` are objects, one entry a bundle or download; `weights` is a list of names.
     """
-    mine: dict[str, Row] = {}
-    for row in others:
+    own: dict[str, Row] = {}
+    for row in weights:
         if row['network'] == network.name:
-            mine.setdefault(row['name'], row)
-    return _row(
-        'network', **asdict(network), network=network.name, weights=list(mine),
-        measured={name: row['measured'] for name, row in mine.items() if row['measured']},
-        terms={name: row['terms'] for name, row in mine.items() if row['terms']})
+            own.setdefault(row['name'], row)
+    return _row('network', **asdict(network), network=network.name, weights=list(own),
+                measured={name: row['measured'] for name, row in own.items() if row['measured']},
+                terms={name: row['terms'] for name, row in own.items() if row['terms']})
 
 
-def _bundle_rows(table: dict[str, Download]) -> Iterator[Row]:
+def _bundle_rows(downloads: dict[str, Download]) -> Iterator[Row]:
     by_name: dict[str, list[ModelFile]] = {}
-    for place in model_directories():
+    for directory in model_directories():
         try:
-            for name, found in models_in(place).items():
-                by_name.setdefault(name, []).append(found)
+            for name, file in models_in(directory).items():
+                by_name.setdefault(name, []).append(file)
         except ModelError as error:
-            yield _row('bundle', place=place.kind, path=str(place.folder), error=str(error))
+            yield _row('bundle', location=directory.kind, path=str(directory.path), error=str(error))
     for name, (first, *others) in by_name.items():
         notes = [note for other in others if (note := _difference(first, other))]
-        yield _bundle_row(name, first, table) | {'note': '; '.join(notes) or None}
-
-
-def _bundle_row(name: str, found: ModelFile, table: dict[str, Download]) -> Row:
-    try:
-        return bundle_row(open_bundle(str(found.path)), found, table)
-    except ModelError as error:
-        kind = found.place.kind if found.place else None
-        return _row('bundle', name=name, place=kind, path=str(found.path), error=str(error))
+        try:
+            row = _bundle_row(open_bundle(str(first.path)), first, downloads)
+        except ModelError as error:
+            row = _row('bundle', name=name, location=first.location, path=str(first.path), error=str(error))
+        yield row | {'note': '; '.join(notes) or None}
 
 
 def _difference(first: ModelFile, other: ModelFile) -> str:
-    """That another place has another file of the same name, '' where it has the same."""
-    digests = [_digest(found) for found in (first, other)]
-    if digests[0] == digests[1]:
-        return ''
-    where = f' ({other.place.kind})' if other.place else ''
-    return f'not used: {other.path}{where}, another file of this name (sha256 {digests[1][:12]})'
+    """A note if another directory has another file of the same name; '' if both are the same."""
+    own, its = (_sha256(file) for file in (first, other))
+    return '' if own == its else (
+        f'not used: {other.path} ({other.location}), another file of this name (sha256 {its[:12]})')
 
 
-def _digest(found: ModelFile) -> str:
-    """The sha256 of a file, '' where it cannot be read."""
+def _sha256(file: ModelFile) -> str:
+    """'' for a file that cannot be read."""
     try:
-        return sha256_of(read_regular(found.path, MAX_MODEL_BYTES))
+        return sha256_of(read_regular(file.path, MAX_MODEL_BYTES))
     except ModelError:
         return ''
 
 
-def bundle_row(bundle: Bundle, found: ModelFile, table: dict[str, Download]) -> Row:
-    """A bundle, and how it was checked where it was fetched.
+def _bundle_row(bundle: Bundle, file: ModelFile, downloads: dict[str, Download]) -> Row:
+    """A bundle, and how it was checked if it was fetched.
 
-    The metrics in the card of a publisher's own file are the publisher's, so that nothing was measured.
+    The metrics in the card of a publisher's own file are the publisher's, so nothing was measured.
     """
-    theirs = next((d for d in table.values() if d.check == bundle.sha256), None)
+    download = next((download for download in downloads.values() if download.check == bundle.sha256), None)
     metrics = dict(bundle.card.metrics)
-    return _row('bundle', **describe(bundle), place=found.place.kind if found.place else None,
-                check=found.entry.check or None if found.entry else None,
-                published=published(theirs) if theirs else None,
-                measured=None if theirs or not metrics else metrics, weights=str(bundle.path))
+    return _row('bundle', **describe(bundle), location=file.location,
+                check=file.entry.check or None if file.entry else None,
+                published=_published(download) if download else None,
+                measured=None if download or not metrics else metrics, weights=str(bundle.path))
 
 
 def describe(bundle: Bundle) -> Row:
@@ -134,17 +152,18 @@ def describe(bundle: Bundle) -> Row:
     }
 
 
-def published(download: Download) -> Row:
-    """Its errors in percent, ImageNet validation, and who says so."""
+def _published(download: Download) -> Row:
+    """Errors in percent, ImageNet validation, and who publishes them."""
     return {'top1_error': download.top1_error, 'top5_error': download.top5_error, 'source': download.source}
 
 
-def download_row(download: Download, network: NetworkInfo | None) -> Row:
-    """A download: where it lies in the cache or where it comes from, and what it is or was held to."""
-    cost = {key: getattr(network, key, None) for key in COST}
-    row = _row('download', name=download.name, network=download.network, published=published(download),
+def _download_row(download: Download, networks: dict[str, NetworkInfo]) -> Row:
+    """A download: its path in the cache, or its address; and how it is or was checked."""
+    network = networks.get(download.network)
+    row = _row('download', name=download.name, network=download.network, published=_published(download),
                weights=download.url, terms=download.terms, license=download.license, url=download.url,
-               size=download.size, check=download.check_kind, fetched=False, **cost)
+               size=download.size, check=download.check_kind, fetched=False,
+               **{key: getattr(network, key, None) for key in _NETWORK_KEYS})
     try:
         path, pin = in_cache(download)
     except ModelError as error:
@@ -152,5 +171,5 @@ def download_row(download: Download, network: NetworkInfo | None) -> Row:
     if pin:
         row |= {'sha256': pin.sha256, 'size': pin.size, 'check': pin.check or None}
     if path and pin:
-        row |= {'path': str(path), 'weights': str(path), 'place': 'cache', 'fetched': True}
+        row |= {'path': str(path), 'weights': str(path), 'location': 'cache', 'fetched': True}
     return row

@@ -1,57 +1,44 @@
-"""Give an ONNX file another metadata text, every other byte staying as it is. Needs no onnx package.
+# SPDX-License-Identifier: Apache-2.0
+"""Replace one metadata text of an ONNX file, such as its card. Every other byte stays; needs no onnx package.
 
 So the graph keeps its sha256, by which a variant knows what it was made from.
 """
 
 from collections.abc import Iterator
 
-from shufflenet_ros.bundles.onnx_file import MODEL_METADATA, Span, fields, text_of, varint
+from shufflenet_ros.bundles.onnx_file import LENGTH_DELIMITED, MODEL_METADATA, Span, fields, texts
 
-_TEXT = 2  # wire type of what has a length
 _KEY, _VALUE = 1, 2  # fields of a metadata entry
 
 
 def with_metadata(data: bytes, key: str, value: str) -> bytes:
-    """The file with a metadata text set: in the place of the old one, or at the end.
+    """The file with a metadata text, in place of the old one of that key, or at the end.
 
     Raises:
-        ModelError: bytes that are no ONNX model.
+        ModelError: the bytes are not an ONNX model.
     """
     entry = _field(_KEY, key.encode()) + _field(_VALUE, value.encode())
-    new = _field(MODEL_METADATA, entry)
-    parts = [data[start:stop] for start, stop in _without(data, key)]
-    return b''.join([parts[0], new, *parts[1:]])
+    kept = [data[start:stop] for start, stop in _without(data, key)]
+    return b''.join([kept[0], _field(MODEL_METADATA, entry), *kept[1:]])
 
 
 def _without(data: bytes, key: str) -> Iterator[Span]:
-    """What lies before, between and after the entries of a key; everything where there is none."""
+    """What is before, between and after the entries of a key."""
     begin = at = 0
-    while at < len(data):
-        number, value = next(fields(data, (at, len(data))))
-        stop = value[1] if isinstance(value, tuple) else _after_number(data, at)
-        if isinstance(value, tuple) and number == MODEL_METADATA and _key(data, value) == key:
+    for number, value, end in fields(data, (0, len(data))):
+        if number == MODEL_METADATA and isinstance(value, tuple) and texts(data, value, _KEY) == [key]:
             yield begin, at
-            begin = stop
-        at = stop
+            begin = end
+        at = end
     yield begin, len(data)
 
 
-def _after_number(data: bytes, at: int) -> int:
-    """The place behind a field that is a number."""
-    _, at = varint(data, at, len(data))
-    return varint(data, at, len(data))[1]
-
-
-def _key(data: bytes, span: Span) -> str:
-    return text_of(data, dict(fields(data, span)).get(_KEY))
-
-
 def _field(number: int, content: bytes) -> bytes:
-    return _number(number << 3 | _TEXT) + _number(len(content)) + content
+    return _varint(number << 3 | LENGTH_DELIMITED) + _varint(len(content)) + content
 
 
-def _number(value: int) -> bytes:
-    """As base-128 digits, the lowest first."""
+def _varint(value: int) -> bytes:
+    """Base-128 digits, the lowest first."""
     digits = bytearray()
     while value > 0x7F:
         digits.append(value & 0x7F | 0x80)

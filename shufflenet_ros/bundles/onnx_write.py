@@ -1,4 +1,5 @@
-"""Writing a bundle: the card goes into the ONNX file's metadata. Needs the onnx package (extra `export`)."""
+# SPDX-License-Identifier: Apache-2.0
+"""Write a bundle: an ONNX graph with its card in the metadata. Needs the onnx package (extra `export`)."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,14 @@ from shufflenet_ros.core.files import write_whole
 
 MAX_OPSET = 17
 MAX_IR = 8
-"""Newer ones are refused by onnxruntime 1.23.2, the newest for Python 3.10 and so for a Humble robot."""
+"""onnxruntime 1.23.2 rejects newer ones. It is the newest for Python 3.10, and so for a Humble robot."""
 
 
 def import_onnx() -> Any:
     """The onnx package.
 
     Raises:
-        ModuleNotFoundError: it is not installed; the message names the extra to install.
+        ModuleNotFoundError: not installed; the message names the extra to install.
     """
     try:
         import onnx
@@ -27,10 +28,10 @@ def import_onnx() -> Any:
 
 
 def save_bundle(graph: bytes, card: Card, path: Path) -> None:
-    """Write an ONNX graph with this card in its metadata, all or nothing.
+    """Write an ONNX graph with a card in its metadata, whole or not at all.
 
     Raises:
-        ModelError: the graph's opset is newer than robots can read.
+        ModelError: the graph's opset is newer than robots can run.
         WriteError: the file cannot be written.
     """
     onnx = import_onnx()
@@ -38,7 +39,7 @@ def save_bundle(graph: bytes, card: Card, path: Path) -> None:
     opset = max(entry.version for entry in model.opset_import if entry.domain in ('', 'ai.onnx'))
     if opset > MAX_OPSET:
         raise mismatch(path.name, f'opset <= {MAX_OPSET}', str(opset), 'export again with a lower one')
-    # The fields of IR versions above 8 do not occur at opset 17 and below, so the number alone is lowered.
+    # Fields of IR versions above 8 don't occur at opset 17 and below, so lowering the number is enough.
     model.ir_version = min(model.ir_version, MAX_IR)
     kept = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]
     del model.metadata_props[:]

@@ -1,4 +1,5 @@
-"""`python -m shufflenet_ros.cli`: the same as the command `shufflenet-ros`."""
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m shufflenet_ros.cli`: same as the command `shufflenet-ros`."""
 
 import sys
 

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `shufflenet-ros`: a table of verbs, each loaded only when called.
 
-A verb's module has `add_arguments(parser)` and `run(args) -> int`. What a machine reads goes to stdout
-alone, everything else to stderr. An error that the user can correct is one line: exit status 2 for wrong
-usage or input, 1 for a file or standard output that cannot be written. A verb of two words is looked up
-before the verb that is its first: `models import` needs torch, `models` does not.
+A verb's module has `add_arguments(parser)` and `run(args) -> int`. Machine-readable output goes to stdout,
+everything else to stderr. An error that the user can correct is one line; the exit status is 2 for wrong
+usage or input, 1 for a file or standard output that cannot be written. Verbs of two words are looked up
+first: `models import` needs torch, `models` does not.
 """
 
 import argparse
@@ -18,23 +19,22 @@ from shufflenet_ros.core.files import WriteError
 from shufflenet_ros.core.reasons import one_line
 
 VERBS = {
-    'classify': ('shufflenet_ros.cli.classify', 'name what images, folders, videos and bags show'),
+    'classify': ('shufflenet_ros.cli.classify', 'classify images, folders, videos and bags'),
     'models': ('shufflenet_ros.cli.models', 'list, show, check, fetch and complete model files'),
-    'models import': ('shufflenet_ros.cli.models_import', "turn somebody else's weights into a bundle"),
-    'models pack': ('shufflenet_ros.cli.models_pack',
-                    'write the variants of a bundle that our own kernels run'),
+    'models import': ('shufflenet_ros.cli.models_import', "make a bundle from somebody else's weights"),
+    'models pack': ('shufflenet_ros.cli.models_pack', "write a bundle's variants for our own kernels"),
     'evaluate': ('shufflenet_ros.cli.evaluate',
                  'score a bundle on labeled images: accuracy, calibration, retrieval'),
     'replay': ('shufflenet_ros.ros.replay', 'publish a bag over ROS 2 with its own timing'),
     'train': ('shufflenet_ros.cli.train', 'train a ShuffleNet on labeled images, on any devices'),
     'complexity': ('shufflenet_ros.cli.complexity', 'count parameters and multiply-adds of networks'),
-    'export': ('shufflenet_ros.cli.export', 'turn a trained checkpoint into a bundle'),
+    'export': ('shufflenet_ros.cli.export', 'make a bundle from a trained checkpoint'),
 }
 
 
 def _from_pip(package: str) -> str:
-    """Where Debian or Ubuntu guards its own Python (PEP 668), pip works in a virtual environment alone."""
-    return (f'pip install {package}; where pip says externally-managed-environment: python3 -m venv '
+    """Debian and Ubuntu protect their Python (PEP 668); there, pip works in a virtual environment only."""
+    return (f'pip install {package}; if pip reports externally-managed-environment: python3 -m venv '
             f'--system-site-packages ~/shufflenet && ~/shufflenet/bin/pip install {package}, then run '
             '~/shufflenet/bin/python -m shufflenet_ros.cli')
 
@@ -50,12 +50,12 @@ REMEDIES = {
 
 
 def usage() -> str:
-    """The help text: every verb with one line, no verb loaded."""
+    """The help text: one line a verb. Loads no verb."""
     lines = [f'  {verb:<13} {summary}' for verb, (_, summary) in VERBS.items()]
     return '\n'.join([
         'usage: shufflenet-ros VERB [options]', '', 'ShuffleNet on camera topics, bags and files.', '',
         'verbs:', *lines, '',
-        'shufflenet-ros VERB --help tells more; shufflenet-ros --version tells the version.', ''])
+        'shufflenet-ros VERB --help lists its options; shufflenet-ros --version prints the version.', ''])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -78,10 +78,11 @@ def _run(verb: str, arguments: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and give its exit status.
+    """Run one verb.
 
-    It is 0 where all is done, 1 where the verb says no or its output cannot be written, 2 for wrong usage or
-    input, and 130 after an interrupt.
+    Returns:
+        The exit status: 0 on success, 1 if a check failed or output cannot be written, 2 for wrong usage or
+        input, 130 after an interrupt.
     """
     prepare_streams()
     try:
@@ -107,7 +108,7 @@ def _main(argv: Sequence[str]) -> int:
     if arguments and f'{verb} {arguments[0]}' in VERBS:
         verb, arguments = f'{verb} {arguments[0]}', arguments[1:]
     if verb not in VERBS:
-        return _fail(f'there is no verb {verb!r}; expected one of {", ".join(VERBS)}')
+        return _fail(f'unknown verb {verb!r}; expected one of {", ".join(VERBS)}')
     try:
         return _run(verb, arguments)
     except (BrokenPipeError, OutputError):
@@ -125,4 +126,3 @@ def _main(argv: Sequence[str]) -> int:
         return _fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))
     except ShuffleNetError as error:
         return _fail(str(error))
-

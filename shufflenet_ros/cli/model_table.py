@@ -1,4 +1,5 @@
-"""The rows of `models list` as tables that a person reads."""
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of `models list` as tables for people."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,11 +11,10 @@ LEGEND = (
     'published: ImageNet validation; measured: on the data of each bundle (models show NAME says which)',
     "params and M MACs of a bundle: at its own classes and input size, else at ImageNet's",
 )
-RIGHT = frozenset({1, 2, 3, 4})
 
 
 def table(rows: list[Row]) -> Iterator[str]:
-    """Lines: a table a kind, columns under each other, weights last because they are long; what they mean."""
+    """The lines of one table for each kind, then what the columns mean."""
     for kind in KINDS:
         chosen = [row for row in rows if row['kind'] == kind]
         if chosen:
@@ -26,30 +26,25 @@ def table(rows: list[Row]) -> Iterator[str]:
 
 
 def _aligned(cells: list[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]) - 1)]
+    """Names to the left, numbers to the right; weights last, because they are long."""
+    name, *widths = (max(map(len, column)) for column in [*zip(*cells, strict=True)][:-1])
     for row in cells:
-        padded = [text.rjust(width) if i in RIGHT else text.ljust(width)
-                  for i, (text, width) in enumerate(zip(row[:-1], widths, strict=True))]
-        yield '  '.join([*padded, row[-1]]).rstrip()
+        numbers = [text.rjust(width) for text, width in zip(row[1:], widths)]
+        yield '  '.join([row[0].ljust(name), *numbers, row[-1]]).rstrip()
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     if row['error']:
         return (row['name'] or row['path'], '', '', '', '', f'cannot be used: {row["error"]}')
-    published = row['published'] or {}
-    weights = row['weights']
+    top1_error = (row['published'] or {}).get('top1_error')
+    weights, measured = row['weights'], row['measured'] or {}
     return (
         row['name'], '' if row['params'] is None else f'{row["params"]:,}',
         '' if row['macs'] is None else f'{row["macs"] / 1e6:.1f}',
-        f'{published["top1_error"]:.2f} %' if 'top1_error' in published else '',
-        ', '.join(_measured(row)), ', '.join(weights) if isinstance(weights, list) else weights or '',
+        '' if top1_error is None else f'{top1_error:.2f} %',
+        ', '.join(filter(None, map(_top1, measured.values() if row['kind'] == 'network' else [measured]))),
+        ', '.join(weights) if isinstance(weights, list) else weights or '',
     )
-
-
-def _measured(row: Row) -> list[str]:
-    measured = row['measured'] or {}
-    return [text for metrics in (measured.values() if row['kind'] == 'network' else [measured])
-            if (text := _top1(metrics))]
 
 
 def _top1(metrics: Any) -> str:

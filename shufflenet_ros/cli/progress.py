@@ -1,4 +1,5 @@
-"""A progress bar, where somebody looks and tqdm is there."""
+# SPDX-License-Identifier: Apache-2.0
+"""A progress bar, on a terminal and if tqdm is installed."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -6,25 +7,26 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(total: int | None, unit: str, asked: bool) -> Iterator[Callable[[], object]]:
-    """Give what to call after each step.
+def progress(total: int | None, unit: str, requested: bool) -> Iterator[Callable[[], object]]:
+    """Give a function to call after each step.
 
     Args:
-        total: steps, None where nobody knows.
-        asked: show the bar even where stderr is no terminal.
+        total: number of steps, None if unknown.
+        requested: show the bar even if stderr is not a terminal.
 
     Raises:
-        ModuleNotFoundError: the bar was asked for and tqdm is absent; on a terminal there is no bar then.
+        ModuleNotFoundError: the bar was requested and tqdm is not installed.
     """
-    if not asked and not sys.stderr.isatty():
+    bar = None
+    if requested or sys.stderr.isatty():
+        try:
+            from tqdm import tqdm
+            bar = tqdm(total=total, unit=unit, file=sys.stderr)
+        except ModuleNotFoundError:
+            if requested:
+                raise
+    if bar is None:
         yield lambda: None
         return
-    try:
-        from tqdm import tqdm
-    except ModuleNotFoundError:
-        if asked:
-            raise
-        yield lambda: None
-        return
-    with tqdm(total=total, unit=unit, file=sys.stderr) as bar:
+    with bar:
         yield bar.update

@@ -1,10 +1,11 @@
 """Files as a robot meets them: read without waiting for a FIFO, written whole or not at all."""
 
 import errno
+import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -97,6 +98,29 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     with replacing(path) as draft:
         draft.write_bytes(data)
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold the lock of a file. It ends with the process, however that ends.
+
+    The file stays: if it were removed while somebody waits for it, two processes could hold the lock.
+
+    Args:
+        waiting: called once if another process holds the lock.
+
+    Raises:
+        WriteError: the file cannot be made.
+    """
+    with writing(path):
+        file = path.open('w')
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
