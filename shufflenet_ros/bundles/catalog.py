@@ -87,11 +87,11 @@ class Download:
         """
         entry = IndexEntry.of(self.file, data, self.check_kind)
         if pin and (entry.sha256, entry.size) != (pin.sha256, pin.size):
-            raise mismatch(f'{self.name} from {self.url}',
-                           f'sha256 {pin.sha256} and {pin.size} bytes, as at its first fetch',
-                           f'{entry.sha256} and {entry.size}',
-                           'the publisher has changed it; nothing was kept. If the change is intended, '
-                           f'remove {self.name} from the index.json of the cache and fetch it again')
+            raise self.rejected(
+                f'sha256 {pin.sha256} and {pin.size} bytes, as at its first fetch',
+                f'{entry.sha256} and {entry.size}',
+                'the publisher has changed it; nothing was kept. If the change is intended, remove '
+                f'{self.name} from the index.json of the cache and fetch it again')
         digits = hashlib.sha1(data, usedforsecurity=False).hexdigest() if self.zipped else entry.sha256
         if not pin and not digits.startswith(self.check):
             kind = {'sha256': 'sha256', 'sha256_prefix': 'a sha256 that begins with',
@@ -99,10 +99,10 @@ class Download:
             raise self.rejected(f'{kind} {self.check}', digits[:len(self.check)])
         return entry
 
-    def rejected(self, expected: str, got: str) -> ModelError:
+    def rejected(self, expected: str, got: str, remedy: str = (
+            'nothing was kept; try again, and if it fails again, tell the publisher')) -> ModelError:
         """The error of a fetch that failed."""
-        return mismatch(f'{self.name} from {self.url}', expected, got,
-                        'nothing was kept; try again, and if it fails again, tell the publisher')
+        return mismatch(f'{self.name} from {self.url}', expected, got, remedy)
 
 
 def read_downloads(path: Path = _CATALOG) -> dict[str, Download]:

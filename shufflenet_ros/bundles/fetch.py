@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fetch a file of the catalog into this machine's cache: checked before it is kept, whole or absent.
 
-Certificates are checked against the authorities that Python's ssl knows, or those that the environment
-variables SSL_CERT_FILE and SSL_CERT_DIR name. Proxies come from https_proxy. The node never fetches.
+Python's ssl checks certificates (SSL_CERT_FILE, SSL_CERT_DIR). Proxies come from https_proxy.
 """
 
 import http.client
@@ -21,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
 from shufflenet_ros.bundles.catalog import Download, cache_directory
-from shufflenet_ros.bundles.errors import ModelError, mismatch
+from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.files import read_regular
 from shufflenet_ros.bundles.index import IndexEntry, read_index, write_entries
 from shufflenet_ros.core.files import locked, write_whole, writing
@@ -52,8 +51,7 @@ def fetch(download: Download, cache: Path | None = None, *, stall_s: float = 30.
         report: gets one line before anything that takes time.
 
     Raises:
-        ModelError: whatever goes wrong, in one line.
-        WriteError: the cache cannot be written.
+        ModelError, WriteError: in one line, whatever goes wrong.
     """
     folder = cache_directory(download, cache)
     path = folder / download.file
@@ -62,7 +60,7 @@ def fetch(download: Download, cache: Path | None = None, *, stall_s: float = 30.
         with locked(folder / f'.{path.name}.lock', lambda: report(f'waiting for another fetch of {path}')):
             pin = read_index(folder).get(download.name)
             entry = None
-            with suppress(ModelError):  # without a pin if a process was killed before it wrote the index
+            with suppress(ModelError):  # not there, or not right
                 entry = download.check_bytes(read_regular(path, download.max_size), pin)
             fresh = entry is None
             if entry is None:
@@ -88,7 +86,6 @@ def _unzip(download: Download, archive: bytes) -> bytes:
                 data = member.read(download.max_size + 1)
     except ModelError:
         raise
-    # RuntimeError: it is encrypted.
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         raise download.rejected('a zip with a .pth', f'a damaged one ({error})') from error
     if len(data) > download.max_size:
@@ -97,7 +94,7 @@ def _unzip(download: Download, archive: bytes) -> bytes:
 
 
 def _receive(download: Download, stall_s: float, total_s: float) -> bytes:
-    """What the server sends, never more than max_size."""
+    """What the server sends, at most max_size bytes."""
     end, limit = time.monotonic() + total_s, download.max_size
     try:
         with _open(download, stall_s, end) as response:
@@ -105,23 +102,23 @@ def _receive(download: Download, stall_s: float, total_s: float) -> bytes:
             if announced is not None and (announced > limit or download.size not in (None, announced)):
                 raise download.rejected(f'{download.size or f"at most {limit}"} bytes', str(announced))
             data = response.read(limit + 1)
+        if not (announced or 0) <= len(data) <= limit:
+            raise download.rejected(f'{announced or f"at most {limit}"} bytes', str(len(data)))
+        return data
     except ModelError:
         raise
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = error.reason if isinstance(error, URLError) else error
+        expected, got = 'a response', ' '.join(str(cause).split()) or repr(cause)
+        remedy = 'check the network and run the command again'
         if time.monotonic() >= end:
-            raise download.rejected(f'the whole file within {total_s:g} s', 'less') from error
-        if isinstance(cause, TimeoutError):
-            raise download.rejected(f'data within {stall_s:g} s', 'none') from error
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            raise mismatch(download.url, 'a certificate of a known authority', cause.verify_message,
-                           'if your network has its own authority, name its file in SSL_CERT_FILE') from error
-        raise download.rejected('a response', ' '.join(str(cause).split()) or repr(cause)) from error
-    if len(data) > limit:
-        raise download.rejected(f'at most {limit} bytes', 'more')
-    if announced is not None and len(data) < announced:
-        raise download.rejected(f'{announced} bytes', str(len(data)))
-    return data
+            expected, got = f'the whole file within {total_s:g} s', 'less'
+        elif isinstance(cause, TimeoutError):
+            expected, got = f'data within {stall_s:g} s', 'none'
+        elif isinstance(cause, ssl.SSLCertVerificationError):
+            expected, got = 'a certificate of a known authority', cause.verify_message
+            remedy = 'if your network has its own authority, name its file in SSL_CERT_FILE'
+        raise download.rejected(expected, got, remedy) from error
 
 
 def _open(download: Download, stall_s: float, end: float) -> http.client.HTTPResponse:
@@ -148,8 +145,8 @@ def _open(download: Download, stall_s: float, end: float) -> http.client.HTTPRes
         if response.status == 200:
             return response
         response.close()
-        location = response.headers.get('Location')
-        if response.status not in (301, 302, 303, 307, 308) or not location:
+        location = response.headers.get('Location') if 300 < response.status < 309 else None
+        if not location:
             raise download.rejected('status 200', f'{response.status} {response.reason}'.strip())
         url = urljoin(url, location)
     raise download.rejected(f'at most {MAX_REDIRECTS} redirects', 'more')

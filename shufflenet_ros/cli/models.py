@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 json_lines=True)
     check.add_argument('--sha256', default='', metavar='HEX', help='the hash the file must have')
     add_backend_options(check, default=None)
-    check.add_argument('--provider', default='cpu', help='onnxruntime provider to run it (default: %(default)s)')
+    check.add_argument('--provider', default='cpu', help='onnxruntime provider (default: %(default)s)')
     for verb, run_verb, summary in (
             ('add-card', _add_card, 'write a card into an ONNX file'),
             ('add-embedding', _add_embedding, 'add the tensor before the last linear layer as an output')):

@@ -1,4 +1,5 @@
-"""A local https site that answers as good, slow, broken and hostile servers do, and a proxy before it."""
+# SPDX-License-Identifier: Apache-2.0
+"""A local https site that responds as good, slow, broken and hostile servers do, and is its own proxy."""
 
 from __future__ import annotations
 
@@ -6,132 +7,109 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import trustme
 
-BLOCK = 16384
-
 
 @dataclass(frozen=True)
 class Page:
-    """How one address answers.
+    """The response of one address.
 
     Attributes:
-        etag: '' sends none.
-        ranges: whether Range is honoured.
+        announce: whether there is a Content-Length; int: a wrong one.
         cut: bytes after which the connection ends, although more were announced.
-        stall: bytes after which nothing comes any more.
+        stall: whether it stays open then, without data.
         pause_s: between two blocks of `block` bytes.
-        announce: whether there is a Content-Length; int: a false one.
         endless: the data again and again.
-        head_pause_s: between two bytes of a header that never ends.
+        header_pause_s: between two bytes of a header that never ends.
     """
 
     data: bytes = b''
     status: int = 200
-    etag: str = '"1"'
     location: str = ''
-    ranges: bool = True
-    cut: int | None = None
-    stall: int | None = None
-    pause_s: float = 0.0
-    block: int = BLOCK
     announce: bool | int = True
+    cut: int | None = None
+    stall: bool = False
+    pause_s: float = 0.0
+    block: int = 16384
     endless: bool = False
-    head_pause_s: float = 0.0
+    header_pause_s: float = 0.0
+
+    def blocks(self) -> Iterator[bytes]:
+        end = len(self.data) if self.cut is None else self.cut
+        while True:
+            yield from (self.data[at:min(at + self.block, end)] for at in range(0, end, self.block))
+            if not self.endless:
+                return
 
 
 @dataclass
 class Site:
-    """Pages by path, changeable at any time; counts what was asked and what was sent."""
+    """Pages by path, changeable at any time; counts requests and bytes."""
 
     ca: Path
     port: int = 0
     pages: dict[str, Page] = field(default_factory=dict)
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     sent: int = 0
     closing: threading.Event = field(default_factory=threading.Event)
 
     def url(self, path: str) -> str:
         return f'https://localhost:{self.port}{path}'
 
-    def ranges(self) -> list[str]:
-        """The Range header of each request, '' where there was none."""
-        return [asked for _, asked in self.asked]
-
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
     site: Site
+    tls: ssl.SSLContext
 
     def setup(self) -> None:
         self.request.settimeout(10)
-        self.request = self.server.tls.wrap_socket(self.request, server_side=True)  # type: ignore[attr-defined]
+        if self.request.recv(1, socket.MSG_PEEK) == b'C':  # CONNECT: as a proxy that leads every host here
+            head = b''
+            while not head.endswith(b'\r\n\r\n'):
+                head += self.request.recv(1)
+            self.request.sendall(b'HTTP/1.1 200 OK\r\n\r\n')
+        self.request = self.tls.wrap_socket(self.request, server_side=True)
         super().setup()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        pass
 
     def do_GET(self) -> None:
         self.close_connection = True
         site, page = self.site, self.site.pages.get(self.path, Page(status=404))
-        site.asked.append((self.path, self.headers.get('Range', '')))
-        first = self._first_byte(page)
-        self.send_response(206 if first else page.status)
+        site.requested.append(self.path)
+        self.send_response(page.status)
         if page.location:
             self.send_header('Location', page.location)
-        if page.etag:
-            self.send_header('ETag', page.etag)
-        if first:
-            self.send_header('Content-Range', f'bytes {first}-{len(page.data) - 1}/{len(page.data)}')
         if page.announce and not page.endless:
-            length = len(page.data) - first if page.announce is True else page.announce
+            length = len(page.data) if page.announce is True else page.announce
             self.send_header('Content-Length', str(length))
         self.send_header('Connection', 'close')
-        if page.head_pause_s:
+        if page.header_pause_s:
             self.flush_headers()
-            self._drip(b'X-Long: ' + b'x' * 60000, page.head_pause_s)
+            self._send((bytes([byte]) for byte in b'X-Long: ' + b'x' * 60000), page.header_pause_s)
             return
         self.end_headers()
-        self._body(page, first)
+        self._send(page.blocks(), page.pause_s)
+        if page.stall:
+            site.closing.wait(20)
 
-    def _first_byte(self, page: Page) -> int:
-        asked = self.headers.get('Range', '')
-        if not asked or not page.ranges or self.headers.get('If-Range') != page.etag:
-            return 0
-        return int(asked.removeprefix('bytes=').removesuffix('-'))
-
-    def _body(self, page: Page, first: int) -> None:
-        at = first
-        while at < len(page.data) or page.endless:
-            block = page.data[at % len(page.data):][:page.block]
-            for end in (page.cut, page.stall):
-                if end is not None:
-                    block = block[:max(0, end - at)]
-            if not block:
-                if page.stall is not None:
-                    self.site.closing.wait(20)
-                return
+    def _send(self, blocks: Iterator[bytes], pause_s: float) -> None:
+        for block in blocks:
             self.wfile.write(block)
-            at += len(block)
             self.site.sent += len(block)
-            if page.pause_s and self.site.closing.wait(page.pause_s):
-                return
-
-    def _drip(self, data: bytes, pause_s: float) -> None:
-        for byte in data:
-            self.wfile.write(bytes([byte]))
-            if self.site.closing.wait(pause_s):
+            if pause_s and self.site.closing.wait(pause_s):
                 return
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    tls: ssl.SSLContext
 
     def handle_error(self, *_: object) -> None:
         """A client that goes away, also by SIGKILL, is what the tests are about."""
@@ -139,58 +117,19 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def https_site(folder: Path, *names: str) -> Iterator[Site]:
-    """A running site for `localhost` and other names, its authority's certificate in `site.ca`."""
-    authority = trustme.CA()
+    """A running site for `localhost` and other names; `site.ca` is its authority's certificate."""
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert('localhost', *names).configure_cert(tls)
     site = Site(folder / 'ca.pem')
     authority.cert_pem.write_to_path(str(site.ca))
-    server = _Server(('127.0.0.1', 0), type('Handler', (_Handler,), {'site': site}))
-    server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert('localhost', *names).configure_cert(server.tls)
+    server = _Server(('127.0.0.1', 0), type('Handler', (_Handler,), {'site': site, 'tls': tls}))
     site.port = server.server_address[1]
-    with _serving(server):
-        yield site
-        site.closing.set()
-
-
-class _Proxy(BaseHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-    def do_CONNECT(self) -> None:
-        """Whoever is asked for, the site is who answers."""
-        with socket.create_connection(('127.0.0.1', self.server.to_port), 10) as there:  # type: ignore[attr-defined]
-            self.send_response(200)
-            self.end_headers()
-            back = threading.Thread(target=_pump, args=(there, self.connection), daemon=True)
-            back.start()
-            _pump(self.connection, there)
-            back.join(10)
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(BLOCK):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-
-
-@contextmanager
-def proxy_to(site: Site) -> Iterator[str]:
-    """The address of a proxy, as https_proxy takes it, that leads every host to the site."""
-    server = ThreadingHTTPServer(('127.0.0.1', 0), _Proxy)
-    server.daemon_threads = True
-    server.to_port = site.port  # type: ignore[attr-defined]
-    with _serving(server):
-        yield f'http://127.0.0.1:{server.server_address[1]}'
-
-
-@contextmanager
-def _serving(server: ThreadingHTTPServer) -> Iterator[None]:
     thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.05}, daemon=True)
     thread.start()
     try:
-        yield
+        yield site
     finally:
+        site.closing.set()
         server.shutdown()
         server.server_close()
         thread.join(10)
