@@ -39,7 +39,7 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 
 def _remedy(path: Path) -> str:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # Path.is_dir raises for a folder that may not be searched
         return 'check the path and its permissions'
     models = sorted(model.name for model in path.glob('*.onnx'))
     return f'name one of its files: {", ".join(models[:5])}' if models else 'name the model file itself'

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keeps these tests away from this machine's own models."""
 
 from pathlib import Path

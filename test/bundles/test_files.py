@@ -1,11 +1,12 @@
-"""Row C1: what is no readable model file is refused at once, with path, cause and remedy."""
+# SPDX-License-Identifier: Apache-2.0
+"""Row C1: what is not a readable model file is rejected at once, with path, cause and remedy."""
 
 from __future__ import annotations
 
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,105 +18,62 @@ from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.files import read_regular
 
 
-def missing(folder: Path) -> Path:
-    return folder / 'missing.onnx'
-
-
-def directory(folder: Path) -> Path:
-    (folder / 'models').mkdir()
-    good(folder / 'models', 'inside')
-    return folder / 'models'
-
-
-def fifo(folder: Path) -> Path:
-    os.mkfifo(folder / 'fifo.onnx')
-    return folder / 'fifo.onnx'
-
-
-def endless(folder: Path) -> Path:
-    return Path('/dev/zero')
-
-
-def link_to_endless(folder: Path) -> Path:
-    (folder / 'zero.onnx').symlink_to('/dev/zero')
-    return folder / 'zero.onnx'
-
-
-def dangling(folder: Path) -> Path:
-    (folder / 'dangling.onnx').symlink_to(folder / 'gone.onnx')
-    return folder / 'dangling.onnx'
-
-
-def loop(folder: Path) -> Path:
-    (folder / 'loop.onnx').symlink_to(folder / 'loop.onnx')
-    return folder / 'loop.onnx'
-
-
-def unix_socket(folder: Path) -> Path:
-    path = folder / 's.onnx'
-    with socket.socket(socket.AF_UNIX) as s:
-        os.chdir(folder)  # The address must be short; the path may not be.
-        s.bind('s.onnx')
+def make(kind: str, folder: Path) -> Path:
+    """Something at a path that is not a model file."""
+    path = folder / 'model.onnx'
+    if kind == 'directory':
+        path = folder / 'models'
+        path.mkdir()
+        good(path, 'inside')
+    elif kind == 'fifo':
+        os.mkfifo(path)
+    elif kind == 'endless':
+        return Path('/dev/zero')
+    elif kind in ('link to endless', 'dangling', 'loop'):
+        targets = {'link to endless': '/dev/zero', 'dangling': folder / 'gone.onnx', 'loop': path}
+        path.symlink_to(targets[kind])
+    elif kind == 'socket':
+        with socket.socket(socket.AF_UNIX) as unix_socket:
+            unix_socket.bind('model.onnx')  # relative to the working directory, because it must be short
+    elif kind == 'empty':
+        path.touch()
+    elif kind == 'sparse giant':
+        path.touch()
+        os.truncate(path, (256 << 20) + 1)
+    elif kind == 'below a file':
+        return good(folder) / 'model.onnx'
+    elif kind == 'nul':
+        return folder / 'a\0b.onnx'
+    elif kind == 'too long':
+        return folder / ('a' * 5000 + '.onnx')
     return path
 
 
-def empty(folder: Path) -> Path:
-    (folder / 'empty.onnx').touch()
-    return folder / 'empty.onnx'
+CASES = {
+    'missing': 'No such file', 'directory': 'got a directory; name one of its files: inside.onnx',
+    'fifo': 'got a FIFO', 'endless': 'got a character device', 'link to endless': 'got a character device',
+    'dangling': 'No such file', 'loop': 'symbolic link', 'socket': 'cannot be read', 'empty': 'got 0 bytes',
+    'sparse giant': 'expected at most 268435456 bytes, got 268435457 bytes',
+    'below a file': 'Not a directory', 'nul': 'null', 'too long': 'name too long',
+}
 
 
-def sparse_giant(folder: Path) -> Path:
-    with open(folder / 'giant.onnx', 'wb') as file:
-        file.truncate((256 << 20) + 1)
-    return folder / 'giant.onnx'
-
-
-def below_a_file(folder: Path) -> Path:
-    return good(folder) / 'model.onnx'
-
-
-def nul(folder: Path) -> Path:
-    return folder / 'a\0b.onnx'
-
-
-def too_long(folder: Path) -> Path:
-    return folder / ('a' * 5000 + '.onnx')
-
-
-CASES: list[tuple[Callable[[Path], Path], str]] = [
-    (missing, 'No such file'),
-    (directory, 'got a directory; name one of its files: inside.onnx'),
-    (fifo, 'got a FIFO'),
-    (endless, 'got a character device'),
-    (link_to_endless, 'got a character device'),
-    (dangling, 'No such file'),
-    (loop, 'symbolic link'),
-    (unix_socket, 'cannot be read'),
-    (empty, 'got 0 bytes'),
-    (sparse_giant, 'expected at most 268435456 bytes, got 268435457 bytes'),
-    (below_a_file, 'Not a directory'),
-    (nul, 'null'),
-    (too_long, 'name too long'),
-]
-
-
-@pytest.mark.parametrize(('make', 'cause'), CASES, ids=[case[0].__name__ for case in CASES])
-def test_c1_no_model_file(make: Callable[[Path], Path], cause: str, tmp_path: Path,
-                          monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(('kind', 'cause'), CASES.items(), ids=CASES)
+def test_c1_no_model_file(kind: str, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    path = make(tmp_path)
+    path = make(kind, tmp_path)
     start = time.perf_counter()
-    with pytest.raises(ModelError) as refused:
+    with pytest.raises(ModelError) as rejected:
         open_bundle(str(path))
-    print(f'refused after {time.perf_counter() - start:.4f} s: {refused.value}')
-    assert cause.lower() in str(refused.value).lower()
-    assert str(path) in str(refused.value)
-    assert '; ' in str(refused.value), 'a remedy follows the cause'
+    print(f'rejected after {time.perf_counter() - start:.4f} s: {rejected.value}')
+    assert cause.lower() in str(rejected.value).lower()
+    assert str(path) in str(rejected.value)
+    assert '; ' in str(rejected.value), 'a remedy follows the cause'
 
 
 @contextmanager
 def not_root() -> Iterator[None]:
-    """Root reads everything, so it gives its rights away for a moment."""
+    """Root can read everything, so give its rights away for a moment."""
     if os.geteuid() != 0:
         yield
         return
@@ -133,7 +91,7 @@ def test_c1_unreadable(tmp_path: Path) -> None:
         read_regular(path, 1 << 20)
 
 
-def test_c1_mended_it_opens(tmp_path: Path) -> None:
+def test_c1_once_fixed_it_opens(tmp_path: Path) -> None:
     path = tmp_path / 'late.onnx'
     with pytest.raises(ModelError):
         open_bundle(str(path))

@@ -1,4 +1,5 @@
-"""Cards, indexes and tables that somebody broke on purpose: each is read, or refused with our own error."""
+# SPDX-License-Identifier: Apache-2.0
+"""Cards, indexes and tables that somebody broke on purpose: each is read, or rejected with our own error."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ INDEX = {'schema': 1, 'models': {
     'b': {'file': 'b.onnx', 'sha256': 'f' * 64, 'size': 10 ** 6, 'check': 'sha256'}}}
 
 RAW = '@raw '
-"""A text that begins so stands for these very letters of JSON."""
+"""What follows in such a text goes into the JSON as it is written here."""
 VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 2 ** 31, 2 ** 63, -2 ** 63, 0.5, 1e300, 1e-300, '', 'a', 'é', 'a' * 5000,
     '\0', 'a\nb', '\x1b[2J', '\x85', '\u202e', '\ud800', '\udfff', [], {}, [[]], [1] * 3, {'a': 1},
@@ -42,15 +43,15 @@ VALUES: list[Any] = [
 ]
 
 
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """(container, key) of everything inside."""
+def containers(value: Any) -> list[tuple[Any, Any]]:
+    """(container, key) of everything inside a value."""
     keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    return [found for key in keys for found in ((value, key), *places(value[key]))]
+    return [found for key in keys for found in ((value, key), *containers(value[key]))]
 
 
 def change(values: Any, rng: random.Random) -> None:
-    """Replace, take out, add, rename, or change a little one part."""
-    container, key = rng.choice(places(values))
+    """Replace, remove, add, rename, or slightly change one part."""
+    container, key = rng.choice(containers(values))
     kind, value = rng.randrange(10), copy.deepcopy(rng.choice(VALUES))
     old = container[key]
     if kind >= 6 and isinstance(old, (int, float, str)):
@@ -67,7 +68,7 @@ def change(values: Any, rng: random.Random) -> None:
 
 
 def written(values: Any, rng: random.Random) -> bytes:
-    """As JSON, raw parts put in, perhaps a name twice, perhaps some bytes changed."""
+    """As JSON with the raw parts; perhaps a name twice, perhaps some bytes changed."""
     text = json.dumps(values, ensure_ascii=rng.random() < 0.5)
     for raw in (value for value in VALUES if isinstance(value, str) and value.startswith(RAW)):
         text = text.replace(json.dumps(raw), raw[len(RAW):])
@@ -87,49 +88,49 @@ def mutants(values: Any, count: int, seed: int = 0) -> list[bytes]:
     for _ in range(count):
         mutant = copy.deepcopy(values)
         for _ in range(rng.randint(1, 3)):
-            if places(mutant):
+            if containers(mutant):
                 change(mutant, rng)
         made.append(written(mutant, rng))
     return made
 
 
 def outcomes(read: Callable[[bytes], Any], expected: type[Exception], made: list[bytes]) -> Counter[str]:
-    """How many were read and how many refused; any other exception passes through."""
+    """How many were read and how many rejected; any other exception fails the test."""
     counts: Counter[str] = Counter()
     for data in made:
         try:
             read(data)
             counts['read'] += 1
-        except expected as refused:
-            assert len(str(refused)) < 1000
-            str(refused).encode()
-            counts['refused'] += 1
+        except expected as rejected:
+            assert len(str(rejected)) < 1000
+            str(rejected).encode()
+            counts['rejected'] += 1
     return counts
 
 
-def test_a_broken_card_is_refused_or_goes_round() -> None:
+def test_a_broken_card_is_rejected_or_survives_a_round_trip() -> None:
     def read(data: bytes) -> None:
         read_card = parse_card(data)
-        text = read_card.to_json()  # as the child process gets it
+        text = read_card.to_json()  # as the subprocess gets it
         assert parse_card(text.encode()) == read_card and text.isprintable()
 
     counts = outcomes(read, CardError, mutants(CARD, MUTANTS))
-    assert counts['refused'] > MUTANTS / 2 and counts['read'] > MUTANTS / 20, counts
+    assert counts['rejected'] > MUTANTS / 2 and counts['read'] > MUTANTS / 20, counts
 
 
-def test_a_broken_index_is_refused_or_read(tmp_path: Path) -> None:
+def test_a_broken_index_is_rejected_or_read(tmp_path: Path) -> None:
     def read(data: bytes) -> None:
         (tmp_path / 'index.json').write_bytes(data)
         for entry in read_index(tmp_path).values():
             assert entry.size > 0 and len(entry.sha256) == 64 and '/' not in entry.file
 
     counts = outcomes(read, ModelError, mutants(INDEX, MUTANTS // 2))
-    assert counts['refused'] > MUTANTS / 4 and counts['read'] > MUTANTS / 40, counts
+    assert counts['rejected'] > MUTANTS / 4 and counts['read'] > MUTANTS / 40, counts
 
 
-def test_a_broken_table_of_networks_is_refused_or_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-                                                       ) -> None:
-    monkeypatch.setattr(networks, 'model_directories', lambda: [SimpleNamespace(folder=tmp_path)])
+def test_a_broken_table_of_networks_is_rejected_or_read(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, 'model_directories', lambda: [SimpleNamespace(path=tmp_path)])
     table = json.loads((ROOT / 'models/networks.json').read_text())
     table['networks'] = table['networks'][:2]
 
@@ -138,23 +139,4 @@ def test_a_broken_table_of_networks_is_refused_or_read(tmp_path: Path, monkeypat
         networks.read_networks()
 
     counts = outcomes(read, ModelError, mutants(table, MUTANTS // 4))
-    assert counts['refused'] > MUTANTS / 8, counts
-
-
-@pytest.mark.parametrize(('change', 'cause'), [
-    ({'schema': True}, 'expected schema 1, got True'), ({'schema': 1.0}, 'expected schema 1, got 1.0'),
-    ({'models': {'a': INDEX['models']['a'] | {'size': 0}}}, 'expected {"file"'),  # type: ignore[index]
-    ({'models': {'a': INDEX['models']['a'] | {'size': True}}}, 'expected {"file"'),  # type: ignore[index]
-])
-def test_numbers_of_an_index_are_numbers(change: dict[str, Any], cause: str, tmp_path: Path) -> None:
-    (tmp_path / 'index.json').write_text(json.dumps(INDEX | change))
-    with pytest.raises(ModelError) as refused:
-        read_index(tmp_path)
-    assert cause in str(refused.value)
-
-
-def test_an_index_with_a_name_twice_is_refused(tmp_path: Path) -> None:
-    text = json.dumps(INDEX).replace('"b": {', '"a": {')
-    (tmp_path / 'index.json').write_text(text)
-    with pytest.raises(ModelError, match="'a' is in one object twice"):
-        read_index(tmp_path)
+    assert counts['rejected'] > MUTANTS / 8, counts

@@ -1,4 +1,5 @@
-"""Names and paths: the order of the places, and an error that tells where it looked."""
+# SPDX-License-Identifier: Apache-2.0
+"""Names and paths: the order of the directories, and an error that lists where it searched."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ SHARE = Path('share', 'shufflenet_ros', 'models')
 
 @pytest.fixture
 def machine(tmp_path: Path, no_cache: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """A machine with every kind of place, each empty."""
+    """A machine with every kind of model directory, each empty."""
     folders = {
         'source tree': tmp_path / 'clone' / 'models', 'ament': tmp_path / 'ws' / SHARE,
         'installed': tmp_path / 'prefix' / SHARE, 'cache': no_cache / 'shufflenet_ros' / 'models',
@@ -31,40 +32,40 @@ def machine(tmp_path: Path, no_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return folders
 
 
-def test_the_first_place_that_knows_the_name_wins(machine: dict[str, Path]) -> None:
+def test_the_first_directory_with_the_name_wins(machine: dict[str, Path]) -> None:
     for kind in reversed(machine):
         path = good(machine[kind])
         found = locate.find('small')
-        assert (found.path, found.place and found.place.kind) == (path, kind)
+        assert (found.path, found.location) == (path, kind)
 
 
-def test_a_name_is_the_indexes_or_the_files(machine: dict[str, Path]) -> None:
+def test_a_name_comes_from_the_index_or_the_file(machine: dict[str, Path]) -> None:
     good(machine['cache'], 'listed').rename(machine['cache'] / 'other-file.onnx')
     write_index(machine['cache'])
     assert locate.find('listed').path.name == 'other-file.onnx'
     assert locate.find('listed').entry
     good(machine['cache'], 'loose')
     assert locate.find('loose').entry is None
-    with pytest.raises(ModelError, match=r"there are .*'listed', 'loose'"):
+    with pytest.raises(ModelError, match=r"known are .*'listed', 'loose'"):
         locate.find('other-file')
 
 
-def test_an_unknown_name_tells_the_names_and_the_places(machine: dict[str, Path]) -> None:
+def test_an_unknown_name_lists_names_and_directories(machine: dict[str, Path]) -> None:
     good(machine['ament'], 'walker')
-    with pytest.raises(ModelError) as refused:
+    with pytest.raises(ModelError) as rejected:
         locate.find('runner')
-    text = str(refused.value)
+    text = str(rejected.value)
     assert "'runner'" in text and "'walker'" in text
     assert all(str(folder) in text for folder in machine.values())
 
 
 @pytest.mark.parametrize('name', ['', '..', '.hidden', 'a b', 'a\nb', 'x' * 300, '-x', '~', '%s'])
-def test_what_is_neither_name_nor_path_is_refused(name: str, machine: dict[str, Path]) -> None:
+def test_what_is_neither_name_nor_path_is_rejected(name: str, machine: dict[str, Path]) -> None:
     with pytest.raises(ModelError, match='expected a name or the path of an ONNX file'):
         locate.find(name)
 
 
-def test_a_path_into_a_place_is_held_to_its_index(machine: dict[str, Path], tmp_path: Path) -> None:
+def test_a_path_in_a_directory_has_its_index_entry(machine: dict[str, Path], tmp_path: Path) -> None:
     path = good(machine['cache'])
     write_index(machine['cache'])
     (tmp_path / 'link').symlink_to(machine['cache'])
@@ -79,16 +80,11 @@ def test_a_file_here_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert locate.find('small.onnx').path == Path('small.onnx')
 
 
-def test_outside_a_source_tree_there_is_no_such_place(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_outside_a_source_tree_and_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package = tmp_path / 'prefix' / 'lib' / 'python3.11' / 'site-packages' / 'shufflenet_ros'
     monkeypatch.setattr(locate, '_PACKAGE', package)
-    assert 'source tree' not in {place.kind for place in locate.places()}
-    assert tmp_path / 'prefix' / SHARE in {place.folder for place in locate.places()}
-
-
-def test_no_home_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 'source tree' not in {directory.kind for directory in locate.model_directories()}
+    assert tmp_path / 'prefix' / SHARE in {directory.path for directory in locate.model_directories()}
     monkeypatch.delenv('HOME', raising=False)
     monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
-    assert locate.places()
+    assert locate.model_directories()

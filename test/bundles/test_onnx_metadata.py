@@ -1,4 +1,5 @@
-"""Metadata set in an ONNX file: the onnx package reads it, and no other byte moves."""
+# SPDX-License-Identifier: Apache-2.0
+"""Metadata written into an ONNX file: the onnx package reads it, and no other byte changes."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ def entry(data: bytes, key: str) -> bytes:
 
 
 @given(TEXTS, TEXTS, TEXTS)
-def test_what_is_set_is_read_and_the_rest_stays_byte_by_byte(before: str, value: str, other: str) -> None:
+def test_the_new_text_is_read_and_every_other_byte_stays(before: str, value: str, other: str) -> None:
     proto = classifier()
     for key, text in (('first', before), (CARD_KEY, before), ('last', other)):
         proto.metadata_props.add(key=key, value=text)
@@ -36,7 +37,7 @@ def test_what_is_set_is_read_and_the_rest_stays_byte_by_byte(before: str, value:
     assert with_metadata(new, CARD_KEY, before) == old
 
 
-def test_a_first_entry_goes_to_the_end_and_of_two_one_stays() -> None:
+def test_a_first_entry_goes_to_the_end_and_one_of_two_stays() -> None:
     old = classifier().SerializeToString()
     new = with_metadata(old, CARD_KEY, 'größe' * 1000)
     assert new.startswith(old) and read_facts(new).metadata == {CARD_KEY: 'größe' * 1000}
@@ -48,7 +49,7 @@ def test_a_first_entry_goes_to_the_end_and_of_two_one_stays() -> None:
 
 
 @given(st.data())
-def test_damaged_files_are_refused_or_edited(data: st.DataObject) -> None:
+def test_damaged_files_are_rejected_or_edited(data: st.DataObject) -> None:
     damaged = bytearray(with_metadata(classifier().SerializeToString(), CARD_KEY, 'x'))
     for _ in range(data.draw(st.integers(1, 5))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
@@ -68,6 +69,6 @@ def test_damaged_files_are_refused_or_edited(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize('data', [b'\x3a\x7f', b'\x0b', b'\x08' + b'\xff' * 20])
-def test_what_is_no_onnx_is_refused(data: bytes) -> None:
+def test_what_is_not_onnx_is_rejected(data: bytes) -> None:
     with pytest.raises(ModelError, match='expected an ONNX model'):
         with_metadata(data, CARD_KEY, 'y')

@@ -1,8 +1,11 @@
-"""The command as a user runs it, and a model whose answers a person can foresee."""
+# SPDX-License-Identifier: Apache-2.0
+"""The command as a user runs it, and a model whose results are predictable."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,7 @@ from shufflenet_ros.cli import main as cli
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command left behind."""
+    """The exit status and output of a command."""
 
     status: int
     out: str
@@ -28,13 +31,22 @@ class Ran:
 
 
 @pytest.fixture
+def python(repo_root: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python with these arguments in a process of its own."""
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=repo_root,
+                              timeout=60)
+    return run
+
+
+@pytest.fixture
 def classify(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """Run `shufflenet-ros classify` with these arguments."""
     def run(*arguments: str | Path) -> Ran:
         capfd.readouterr()
         try:
             status = cli.main(['classify', *map(str, arguments)])
-        except SystemExit as end:  # argparse's own way out
+        except SystemExit as end:  # argparse exits
             status = int(end.code or 0)
         return Ran(status, *capfd.readouterr())
     return run
@@ -42,7 +54,7 @@ def classify(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
 
 @pytest.fixture(scope='session')
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle whose answers are plain: a red image is `red`. Made by the node's tests' own recipe."""
+    """A bundle with obvious results: a red image is `red`."""
     pytest.importorskip('onnx', reason='needs the extra export')
     from tiny_bundle import tiny_bundle
     return tiny_bundle(tmp_path_factory.mktemp('model') / 'tiny.onnx')

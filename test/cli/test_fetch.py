@@ -7,14 +7,13 @@ import hashlib
 import io
 import json
 import random
-import subprocess
-import sys
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -268,7 +267,8 @@ CRUEL = {
 
 @pytest.mark.parametrize('packed', [False, True], ids=['plain', 'zip'])
 def test_killed_at_any_moment_the_cache_is_absent_or_valid(
-        packed: bool, site: Site, wanted: Download, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        packed: bool, site: Site, wanted: Download, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Fifty rounds over all cases, with what earlier rounds left; SIGKILL at a random moment."""
     random_, rounds = random.Random(3), 50
     path, sent = '/f.pth', {DATA: DATA, OTHER: OTHER, b'': b''}
@@ -303,11 +303,6 @@ def test_killed_at_any_moment_the_cache_is_absent_or_valid(
     assert ended['absent'] + ended['valid'] == rounds and ended['killed'] and ended['valid']
 
 
-def shufflenet_ros(repo_root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, '-m', 'shufflenet_ros.cli', *arguments], cwd=repo_root,
-                          capture_output=True, text=True, timeout=60, check=False)
-
-
 @pytest.fixture
 def world(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every public host is the local site, through a proxy as companies have them; an empty cache."""
@@ -317,26 +312,26 @@ def world(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_command_fetches_the_public_int8_model(
-        site: Site, world: Path, shared_data: Path, repo_root: Path) -> None:
+        site: Site, world: Path, shared_data: Path, python: Callable[..., Any]) -> None:
     """The real command, catalog and bytes; only the hosts are ours."""
     data = (shared_data / 'shufflenet_v2_x1_0_int8.onnx').read_bytes()
     site.pages['/onnx/models/raw/main/validated/vision/classification/shufflenet/model/'
                'shufflenet-v2-12-int8.onnx'] = Page(status=302, location='https://download.pytorch.org/moved')
     site.pages['/moved'] = Page(data)
-    done = shufflenet_ros(repo_root, 'models', 'fetch', INT8)
+    done = python('-m', 'shufflenet_ros.cli', 'models', 'fetch', INT8)
     assert done.returncode == 0, done.stderr
     path = world / 'models' / f'{INT8}.onnx'
     assert str(path) in done.stdout and f'model:={INT8}' in done.stdout and 'non-commercial' in done.stdout
     assert absent_or_valid(find_download(INT8), world, data)
     assert open_bundle(INT8).trusted and open_bundle(INT8).path == path
-    again = shufflenet_ros(repo_root, 'models', 'fetch', INT8, '--json')
+    again = python('-m', 'shufflenet_ros.cli', 'models', 'fetch', INT8, '--json')
     assert not json.loads(again.stdout)['fresh'] and len(site.requested) == 2
 
 
 def test_the_command_reports_a_failure_in_one_line(
-        site: Site, world: Path, repo_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        site: Site, world: Path, python: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
     site.pages['/models/shufflenetv2_x1-5666bf0f80.pth'] = Page(DATA)
-    done = shufflenet_ros(repo_root, 'models', 'fetch', 'shufflenet_v2_x1_0-torchvision')
+    done = python('-m', 'shufflenet_ros.cli', 'models', 'fetch', 'shufflenet_v2_x1_0-torchvision')
     assert done.returncode == 2 and done.stdout == ''
     assert 'expected a sha256 that begins with 5666bf0f80' in done.stderr.splitlines()[-1]
     assert not [path for path in world.rglob('*') if path.is_file() and path.suffix != '.lock']

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command: verbs load only when called, errors are one line, pipes may break."""
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,19 +19,16 @@ from shufflenet_ros.core.card import CardError
 
 Verb = Callable[[argparse.Namespace], int]
 UseVerb = Callable[[Verb], None]
-
-
-def verb_that(run: Verb) -> types.ModuleType:
-    module = types.ModuleType('shufflenet_ros_test_verb', 'A verb for this test.')
-    module.add_arguments = lambda parser: parser.add_argument('--json', action='store_true')  # type: ignore[attr-defined]
-    module.run = run  # type: ignore[attr-defined]
-    return module
+Python = Callable[..., 'subprocess.CompletedProcess[str]']
 
 
 @pytest.fixture
 def use_verb(monkeypatch: pytest.MonkeyPatch) -> UseVerb:
+    """Make `probe` a verb that runs a function."""
     def install(run: Verb) -> None:
-        module = verb_that(run)
+        module: Any = types.ModuleType('shufflenet_ros_test_verb', 'A verb for this test.')
+        module.add_arguments = lambda parser: parser.add_argument('--json', action='store_true')
+        module.run = run
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setitem(cli.VERBS, 'probe', (module.__name__, 'for this test'))
     return install
@@ -49,25 +48,18 @@ def test_help_lists_every_verb_with_one_line(argv: list[str], capsys: pytest.Cap
         assert any(line.split() == [*verb.split(), *summary.split()] for line in out.splitlines())
 
 
-def test_help_loads_no_verb_and_no_library(repo_root: Path) -> None:
-    code = (
-        "import sys; from shufflenet_ros.cli import main as cli; cli.main(['--help']); "
-        "bad = {'numpy', 'cv2', 'onnxruntime', 'torch', 'onnx', 'shufflenet_ros.cli.classify'} & set(sys.modules); "
-        "sys.exit(f'loaded: {bad}' if bad else 0)"
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, cwd=repo_root, timeout=60
-    )
+def test_help_loads_no_verb_and_no_library(python: Python) -> None:
+    code = ("import sys; from shufflenet_ros.cli import main as cli; cli.main(['--help']); "
+            "bad = {'numpy', 'cv2', 'onnxruntime', 'torch', 'onnx', 'shufflenet_ros.cli.classify'}; "
+            "loaded = bad & set(sys.modules); sys.exit(f'loaded: {loaded}' if loaded else 0)")
+    done = python('-c', code)
     assert done.returncode == 0, done.stderr
 
 
-def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_and_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     from shufflenet_ros import __version__
     assert cli.main(['--version']) == 0
     assert capsys.readouterr().out == f'{__version__}\n'
-
-
-def test_an_unknown_verb_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(['clasify']) == 2
     seen = capsys.readouterr()
     assert seen.out == ''
@@ -80,11 +72,11 @@ def test_an_unknown_verb_names_the_known_ones(capsys: pytest.CaptureFixture[str]
     (FileNotFoundError(2, 'No such file or directory', 'a.png'), 'a.png: No such file or directory'),
     (ModuleNotFoundError("No module named 'onnx'", name='onnx'), "pip install 'shufflenet_ros[export]'"),
     (ModuleNotFoundError("No module named 'torch'", name='torch'), "pip install 'shufflenet_ros[train]'"),
-    (ModuleNotFoundError("No module named 'rosbags'", name='rosbags'), 'pip install rosbags; where pip says'),
+    (ModuleNotFoundError("No module named 'rosbags'", name='rosbags'), 'pip install rosbags; if pip reports'),
     (CardError('a\x1b[2J\u202e'), 'a\\x1b[2J\\u202e'),
 ])
-def test_what_the_user_can_correct_is_one_line(use_verb: UseVerb, capsys: pytest.CaptureFixture[str],
-                                            error: Exception, text: str) -> None:
+def test_an_error_that_the_user_can_correct_is_one_line(
+        use_verb: UseVerb, capsys: pytest.CaptureFixture[str], error: Exception, text: str) -> None:
     use_verb(raising(error))
     assert cli.main(['probe']) == 2
     seen = capsys.readouterr()
@@ -93,16 +85,15 @@ def test_what_the_user_can_correct_is_one_line(use_verb: UseVerb, capsys: pytest
     assert text in seen.err
 
 
-@pytest.mark.parametrize(
-    'error', [ValueError('a bug'), TypeError('a bug'), ModuleNotFoundError('x', name='x')]
-)
+@pytest.mark.parametrize('error', [
+    ValueError('a bug'), TypeError('a bug'), ModuleNotFoundError('x', name='x')])
 def test_a_bug_keeps_its_traceback(use_verb: UseVerb, error: Exception) -> None:
     use_verb(raising(error))
     with pytest.raises(type(error)):
         cli.main(['probe'])
 
 
-def test_the_verbs_status_is_the_commands(use_verb: UseVerb) -> None:
+def test_the_status_of_the_verb_is_the_status_of_the_command(use_verb: UseVerb) -> None:
     use_verb(lambda args: 1 if args.json else 0)
     assert cli.main(['probe', '--json']) == 1
     assert cli.main(['probe']) == 0
@@ -141,14 +132,14 @@ def test_lost_output_is_one_line_and_status_1(
 
 
 @pytest.mark.parametrize('redirection', ['2> /dev/full', '<&- 2>&-'])
-def test_without_a_standard_error_the_answer_is_the_same(repo_root: Path, redirection: str) -> None:
+def test_without_standard_error_the_output_is_the_same(repo_root: Path, redirection: str) -> None:
     whole, odd = shell(repo_root, ''), shell(repo_root, redirection)
     assert (odd.returncode, odd.stdout, odd.stderr) == (0, whole.stdout, '')
     wrong = shell(repo_root, redirection, 'models show no-such-model')
     assert (wrong.returncode, wrong.stdout) == (2, '')
 
 
-def test_a_locale_of_ascii_takes_every_name(repo_root: Path, tmp_path: Path) -> None:
+def test_an_ascii_locale_takes_every_name(repo_root: Path, tmp_path: Path) -> None:
     (tmp_path / 'gr\u00fcn.png').write_bytes(b'none')
     for settings in ({'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'},
                      {'PYTHONIOENCODING': 'ascii:strict'}):

@@ -1,10 +1,10 @@
-"""The verbs of `shufflenet-ros models`, as a person calls them."""
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs of `shufflenet-ros models`, as a user calls them."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +13,14 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnx_models import (
-    CLASSES,
-    DIM,
-    SIZE,
-    card,
-    classifier,
-    good,
-    model,
-    nodes,
-    value,
-    weights,
-    write,
-)
+from onnx_models import CLASSES, DIM, SIZE, card, classifier, good, model, nodes, value, weights, write
 
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.golden import golden_image
 from shufflenet_ros.bundles.index import write_index
-from shufflenet_ros.cli import main as cli
 from shufflenet_ros.bundles.variants import resolve
+from shufflenet_ros.cli import main as cli
 from shufflenet_ros.core.preprocess import preprocess
 
 BARE = card(outputs={'logits': 'logits'}, embedding=None)
@@ -57,21 +45,15 @@ def rows(out: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_list_tells_each_bundle_and_why_one_cannot_be_used(
-    cache: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_list_has_each_bundle_and_why_one_cannot_be_used(
+        cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good(cache, 'walker')
     write_index(cache)
     write(cache / 'cardless.onnx', classifier())
     models('list', '--json')
-    listed = {row['path']: row for row in rows(capsys.readouterr().out) if row['place'] == 'cache'}
+    listed = {row['path']: row for row in rows(capsys.readouterr().out) if row['location'] == 'cache'}
     walker = listed[str(cache / 'walker.onnx')]
-    assert (walker['name'], walker['labels'], walker['embedding_dim'], walker['trusted']) == (
-        'walker',
-        4,
-        6,
-        True,
-    )
+    assert [walker[key] for key in ('name', 'labels', 'embedding_dim', 'trusted')] == ['walker', 4, 6, True]
     assert walker['terms'] == 'none needed' and walker['input'] == 'NHWC uint8 8x8'
     assert 'expected a card' in listed[str(cache / 'cardless.onnx')]['error']
     models('list')
@@ -79,24 +61,18 @@ def test_list_tells_each_bundle_and_why_one_cannot_be_used(
     assert f'cannot be used: {cache / "cardless.onnx"}' in out
     line, = (line for line in out.splitlines() if line.startswith('walker '))
     assert line.endswith(str(cache / 'walker.onnx'))
-
-
-def test_list_goes_on_past_a_broken_index(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (cache / 'index.json').write_text('{')
     models('list', '--json')
-    broken = [row for row in rows(capsys.readouterr().out) if row['place'] == 'cache']
-    assert len(broken) == 1 and 'expected an index of models' in broken[0]['error']
+    broken = [row for row in rows(capsys.readouterr().out) if row['location'] == 'cache']
+    assert len(broken) == 1 and 'expected an index of models' in broken[0]['error'], 'the others are listed'
 
 
-def test_show_tells_the_whole_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_the_whole_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = good(tmp_path)
     models('show', path, '--json')
     shown, = rows(capsys.readouterr().out)
-    assert (
-        shown['card']['labels'] == card()['labels']
-        and shown['opsets'] == {'': 17}
-        and shown['ir_version'] == 8
-    )
+    assert shown['card']['labels'] == card()['labels'] and shown['opsets'] == {'': 17}
+    assert shown['ir_version'] == 8
     models('show', path)
     assert 'thing 3' in capsys.readouterr().out
 
@@ -104,23 +80,17 @@ def test_show_tells_the_whole_card(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_check_says_yes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = good(tmp_path)
     models('check', path)
-    assert 'yes: loads and answers on CPUExecutionProvider' in capsys.readouterr().out
+    assert 'yes: loads and runs on CPUExecutionProvider' in capsys.readouterr().out
     models('check', path, '--json')
     checked, = rows(capsys.readouterr().out)
     assert checked['ok'] and checked['provider'] == 'CPUExecutionProvider'
 
 
-@pytest.mark.parametrize(
-    ('options', 'cause'),
-    [
-        (['--sha256', 'a' * 64], 'expected sha256 a'),
-        (['--provider', 'qnn'], "got 'qnn'"),
-        (['--card', 'no.json'], 'no.json'),
-    ],
-)
+@pytest.mark.parametrize(('options', 'cause'), [
+    (['--sha256', 'a' * 64], 'expected sha256 a'), (['--provider', 'qnn'], "got 'qnn'"),
+    (['--card', 'no.json'], 'no.json')])
 def test_check_says_no_with_the_cause(
-    options: list[str], cause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+        options: list[str], cause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = good(tmp_path)
     models('check', path, *options, status=1)
     assert capsys.readouterr().out.startswith('no: ')
@@ -130,7 +100,7 @@ def test_check_says_no_with_the_cause(
 
 
 def written(path: Path) -> onnx.ModelProto:
-    """What every written file must hold to."""
+    """A written file, after what must hold for each."""
     proto = onnx.load(path)
     assert proto.ir_version <= 8
     assert max(entry.version for entry in proto.opset_import if entry.domain in ('', 'ai.onnx')) <= 17
@@ -146,10 +116,8 @@ def test_add_card_puts_the_card_inside(tmp_path: Path, capsys: pytest.CaptureFix
     text.write_text(json.dumps(card(name='ours')))
     models('add-card', path, '--card', text, '-o', tmp_path / 'ours.onnx')
     assert capsys.readouterr().out == ''
-    assert {entry.key for entry in written(tmp_path / 'ours.onnx').metadata_props} == {
-        'author',
-        'shufflenet_ros.card',
-    }
+    keys = {entry.key for entry in written(tmp_path / 'ours.onnx').metadata_props}
+    assert keys == {'author', 'shufflenet_ros.card'}
     opened = open_bundle(str(tmp_path / 'ours.onnx'))
     assert (opened.card.name, opened.card_from) == ('ours', 'in the file')
     text.write_text(json.dumps(card(name='newer')))
@@ -158,9 +126,8 @@ def test_add_card_puts_the_card_inside(tmp_path: Path, capsys: pytest.CaptureFix
     written(tmp_path / 'ours.onnx')
 
 
-def test_add_card_refuses_what_does_not_fit_and_writes_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_add_card_rejects_a_card_that_does_not_fit_and_writes_nothing(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / 'theirs.onnx', classifier())
     text = tmp_path / 'card.json'
     text.write_text(json.dumps(card(labels=['a', 'b'])))
@@ -169,9 +136,8 @@ def test_add_card_refuses_what_does_not_fit_and_writes_nothing(
     assert {p.name for p in tmp_path.iterdir()} == {'theirs.onnx', 'card.json'}
 
 
-def test_newer_opsets_than_robots_read_are_not_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_newer_opsets_than_robots_can_run_are_not_written(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     proto = classifier(opset=17)
     proto.opset_import[0].version = 18
     proto.graph.node[1].attribute.pop(0)  # ReduceMean's axes became an input in 18.
@@ -207,13 +173,9 @@ def quantized(operator: str) -> onnx.ModelProto:
 def with_weights_dequantized() -> onnx.ModelProto:
     """The QDQ form: float layers between pairs of quantize and dequantize."""
     made = [*nodes()[:3], helper.make_node('DequantizeLinear', ['w2q', 'ws', 'wz'], ['w2']), *nodes()[3:]]
-    constants = {
-        'w1': weights()['w1'],
-        'b2': weights()['b2'],
-        'ws': np.array(0.02, np.float32),
-        'wz': np.array(0, np.int8),
-        'w2q': np.round(weights()['w2'] / 0.02).clip(-127, 127).astype(np.int8),
-    }
+    constants = {'w1': weights()['w1'], 'b2': weights()['b2'], 'ws': np.array(0.02, np.float32),
+                 'wz': np.array(0, np.int8),
+                 'w2q': np.round(weights()['w2'] / 0.02).clip(-127, 127).astype(np.int8)}
     return model(made, IMAGE, LOGITS, constants)
 
 
@@ -243,8 +205,7 @@ CLASSIFIERS = {
 
 @pytest.mark.parametrize(('proto', 'layer'), CLASSIFIERS.values(), ids=CLASSIFIERS)
 def test_add_embedding_gives_the_tensor_before_the_last_layer(
-    proto: onnx.ModelProto, layer: str, tmp_path: Path
-) -> None:
+        proto: onnx.ModelProto, layer: str, tmp_path: Path) -> None:
     path = write(tmp_path / 'in.onnx', proto, BARE)
     out = tmp_path / 'out.onnx'
     models('add-embedding', path, '-o', out)
@@ -305,10 +266,10 @@ def named_embedding() -> onnx.ModelProto:
 
 @pytest.mark.parametrize(('proto', 'values', 'cause'), [
     (classifier(), card(), "expected a model without an embedding output, got 'features'"),
-    (convolution_last(), BARE, 'got Conv; add the embedding where the model is made'),
+    (convolution_last(), BARE, 'got Conv; add the embedding as a second output where the model is exported'),
     (named_embedding(), BARE, "expected no tensor named 'embedding'"),
 ], ids=['has one', 'convolution', 'name taken'])
-def test_add_embedding_says_what_it_cannot_do(proto: onnx.ModelProto, values: dict[str, Any], cause: str,
+def test_add_embedding_says_why_it_cannot(proto: onnx.ModelProto, values: dict[str, Any], cause: str,
                                               tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / 'in.onnx', proto, values)
     models('add-embedding', path, '-o', tmp_path / 'out.onnx', status=2)
@@ -316,17 +277,16 @@ def test_add_embedding_says_what_it_cannot_do(proto: onnx.ModelProto, values: di
     assert [p.name for p in tmp_path.iterdir()] == ['in.onnx']
 
 
-def test_without_onnx_the_extra_is_named_and_the_rest_works(repo_root: Path, tmp_path: Path) -> None:
+def test_without_onnx_the_extra_is_named_and_the_rest_works(
+        python: Callable[..., Any], tmp_path: Path) -> None:
     path = good(tmp_path)
-    (tmp_path / 'card.json').write_text(json.dumps(card()))
+    card_file, out = tmp_path / 'card.json', tmp_path / 'o.onnx'
     code = (
         'import sys; sys.modules["onnx"] = None; from shufflenet_ros.cli.main import main; '
         f'a = main(["models", "check", {str(path)!r}]); '
-        f'b = main(["models", "add-card", {str(path)!r}, "--card", '
-        f'{str(tmp_path / "card.json")!r}, "-o", {str(tmp_path / "o.onnx")!r}]); sys.exit(10 * a + b)'
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', code], cwd=repo_root, capture_output=True, text=True, timeout=60
-    )
+        f'b = main(["models", "add-card", {str(path)!r}, "--card", {str(card_file)!r}, "-o", {str(out)!r}]); '
+        'sys.exit(10 * a + b)')
+    card_file.write_text(json.dumps(card()))
+    done = python('-c', code)
     assert done.returncode == 2, done.stderr
     assert done.stderr.strip().splitlines()[-1].endswith("pip install 'shufflenet_ros[export]'")

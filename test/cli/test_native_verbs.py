@@ -1,4 +1,5 @@
-"""The verbs that run a model on native kernels: options, what they say of variants, what is no failure."""
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs that run a model on native kernels: options, output on variants, what is not a failure."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def built(native_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library as the sources are now."""
+    """The library, built from the current sources."""
     monkeypatch.setenv(VARIABLE, str(native_library))
 
 
@@ -36,12 +37,12 @@ def run(status: int, *words: object) -> None:
     assert cli.main([str(word) for word in words]) == status
 
 
-def test_check_proves_every_variant(bundle: Path, capsys: Capture) -> None:
+def test_check_verifies_every_variant(bundle: Path, capsys: Capture) -> None:
     run(0, 'models', 'check', bundle)
-    said = capsys.readouterr().out
-    assert 'yes: loads and answers on CPUExecutionProvider' in said
-    assert 'm-fp32.native: yes: answers on native fp32-' in said
-    assert 'm-fp16.native: yes: answers on native fp16-' in said and "away from the graph's" in said
+    out = capsys.readouterr().out
+    assert 'yes: loads and runs on CPUExecutionProvider' in out
+    assert 'm-fp32.native: yes: runs on native fp32-' in out
+    assert 'm-fp16.native: yes: runs on native fp16-' in out and "away from the graph's" in out
     run(0, 'models', 'check', bundle, '--json')
     checked = json.loads(capsys.readouterr().out)
     assert checked['ok'] and checked['backend'] == 'onnxruntime'
@@ -50,7 +51,7 @@ def test_check_proves_every_variant(bundle: Path, capsys: Capture) -> None:
     assert 0 < checked['variants'][1]['distance'] < 0.01
 
 
-def test_check_says_no_to_a_bad_variant_and_tells_what_it_cannot_try(bundle: Path, capsys: Capture) -> None:
+def test_check_fails_for_a_bad_variant_and_reports_what_it_cannot_run(bundle: Path, capsys: Capture) -> None:
     (bundle.parent / 'm-fp16.native').unlink()
     run(0, 'models', 'check', bundle)
     assert 'm-fp16.native: not here: ' in capsys.readouterr().out
@@ -71,10 +72,10 @@ def test_check_without_the_library_is_no_failure(bundle: Path, monkeypatch: pyte
     assert 'gone.so: no such file' in capsys.readouterr().out
 
 
-def test_check_of_what_is_asked_for(bundle: Path, capsys: Capture) -> None:
+def test_check_of_a_backend_or_precision(bundle: Path, capsys: Capture) -> None:
     run(0, 'models', 'check', bundle, '--backend', 'native')
-    said = capsys.readouterr().out
-    assert 'yes: loads and answers on fp32-' in said and 'native, because it was asked for' in said
+    out = capsys.readouterr().out
+    assert 'yes: loads and runs on fp32-' in out and 'native, because it was requested' in out
     run(0, 'models', 'check', bundle, '--precision', 'fp16', '--json')
     checked = json.loads(capsys.readouterr().out)
     assert (checked['backend'], checked['precision'], checked['variants']) == ('native', 'fp16', [])
@@ -82,7 +83,7 @@ def test_check_of_what_is_asked_for(bundle: Path, capsys: Capture) -> None:
     assert "fp32, fp16, got 'int8'" in capsys.readouterr().out
 
 
-def test_show_tells_what_would_run(bundle: Path, capsys: Capture) -> None:
+def test_show_prints_what_would_run(bundle: Path, capsys: Capture) -> None:
     run(0, 'models', 'show', bundle, '--json', '--backend', 'auto')
     shown = json.loads(capsys.readouterr().out)
     assert re.search(r': the fastest here of .*native fp32 [0-9.]+ ms', shown['runs_on'])
@@ -93,7 +94,7 @@ def test_show_tells_what_would_run(bundle: Path, capsys: Capture) -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Twelve images of noise in two folders; what they show is nobody's business here."""
+    """Twelve images of noise in two folders."""
     folder, rng = tmp_path / 'photos', np.random.default_rng(11)
     for label in LABELS[:2]:
         (folder / label).mkdir(parents=True)
@@ -102,17 +103,17 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_classify_says_what_runs(bundle: Path, photos: Path, capsys: Capture) -> None:
-    answers = {}
+def test_classify_prints_what_runs(bundle: Path, photos: Path, capsys: Capture) -> None:
+    results = {}
     for backend in ('native', 'onnxruntime', 'auto'):
         run(0, 'classify', photos / LABELS[0], '--model', bundle, '--backend', backend, '--json')
-        said = capsys.readouterr()
-        answers[backend] = [json.loads(line)['predictions'] for line in said.out.splitlines()]
-        runs = {'native': r'native fp32 \(fp32-.*it was asked for', 'auto': 'the fastest here of'}
-        assert re.search(f'\nruns on .*{runs.get(backend, "onnxruntime fp32")}', said.err)
-    assert answers['auto'] in (answers['native'], answers['onnxruntime']) and len(answers['native']) == 6
-    for ours, theirs in zip(answers['native'], answers['onnxruntime'], strict=True):
-        assert [label['name'] for label in ours] == [label['name'] for label in theirs]
+        out = capsys.readouterr()
+        results[backend] = [json.loads(line)['predictions'] for line in out.out.splitlines()]
+        runs = {'native': r'native fp32 \(fp32-.*it was requested', 'auto': 'the fastest here of'}
+        assert re.search(f'\nruns on .*{runs.get(backend, "onnxruntime fp32")}', out.err)
+    assert results['auto'] in (results['native'], results['onnxruntime']) and len(results['native']) == 6
+    for ours, theirs in zip(results['native'], results['onnxruntime'], strict=True):
+        assert [prediction['name'] for prediction in ours] == [prediction['name'] for prediction in theirs]
 
 
 def test_evaluate_compares_a_precision_with_the_bundle(bundle: Path, photos: Path, capsys: Capture) -> None:
@@ -126,7 +127,7 @@ def test_evaluate_compares_a_precision_with_the_bundle(bundle: Path, photos: Pat
     assert 'runs on' in capsys.readouterr().out
 
 
-def test_a_refused_order_ends_the_verb_in_one_line(tmp_path: Path, photos: Path, capsys: Capture) -> None:
+def test_a_bad_variant_ends_the_verb_in_one_line(tmp_path: Path, photos: Path, capsys: Capture) -> None:
     bad = native_bundle(tmp_path / 'bad.onnx', blob_of=weights(4))
     assert cli.main(['classify', str(photos), '--model', str(bad), '--backend', 'native']) != 0
     error = capsys.readouterr().err.strip().splitlines()

@@ -1,11 +1,10 @@
-"""What comes from outside: FIFOs, names that would steer a terminal, a machine without rosbags."""
+# SPDX-License-Identifier: Apache-2.0
+"""Untrusted input: FIFOs, names that would control a terminal; and a machine without rosbags."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from shufflenet_ros.core.frame import DecodedImage, Prediction, Result, StageTim
 from shufflenet_ros.datasets.sources import SourceFrame, open_sources
 
 Classify = Callable[..., Any]
-STEERING = '\x1b]0;title\x07\x9b31m\n\u202e\u2066\u061c'
+CONTROL = '\x1b]0;title\x07\x9b31m\n\u202e\u2066\u061c'
 
 
 def photo(path: Path) -> Path:
@@ -34,7 +33,7 @@ def photo(path: Path) -> Path:
 
 
 @pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'a.mp4', 'a.mcap', 'a.db3', 'a.bag', 'a'])
-def test_a_fifo_is_refused_at_once(classify: Classify, tiny: Path, tmp_path: Path, name: str) -> None:
+def test_a_fifo_is_rejected_at_once(classify: Classify, tiny: Path, tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     ran = classify(tmp_path / name, '--model', tiny)
     assert ran.status == 2
@@ -52,7 +51,7 @@ def test_a_folder_is_read_without_its_fifos(classify: Classify, tiny: Path, tmp_
         assert f'{tmp_path / name}.png is left out: expected a regular file, got {kind}\n' in ran.err
 
 
-def test_a_image_that_became_a_fifo_is_not_waited_for(tiny: Path, tmp_path: Path) -> None:
+def test_an_image_that_became_a_fifo_is_not_waited_for(tiny: Path, tmp_path: Path) -> None:
     source, = open_sources([photo(tmp_path / 'a.png')])
     (tmp_path / 'a.png').unlink()
     os.mkfifo(tmp_path / 'a.png')
@@ -61,14 +60,14 @@ def test_a_image_that_became_a_fifo_is_not_waited_for(tiny: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(('option', 'name'), [('--card', 'card.json'), ('--model', 'model.onnx')])
-def test_a_fifo_as_model_or_card_is_refused_at_once(
+def test_a_fifo_as_model_or_card_is_rejected_at_once(
         classify: Classify, tiny: Path, tmp_path: Path, option: str, name: str) -> None:
     os.mkfifo(tmp_path / name)
     ran = classify(photo(tmp_path / 'a.png'), '--model', tiny, option, tmp_path / name)
-    assert ran.status == 2 and f'{name}: expected a regular file, got a FIFO' in ran.err
+    assert ran.status == 2 and f'{name}: cannot be read: expected a regular file, got a FIFO' in ran.err
 
 
-def test_a_set_names_its_fifos_and_goes_on(
+def test_a_dataset_reports_its_fifos_and_goes_on(
         tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     photo(tmp_path / 'set' / 'red' / 'a.png')
     os.mkfifo(tmp_path / 'set' / 'red' / 'b.png')
@@ -81,17 +80,17 @@ def test_a_set_names_its_fifos_and_goes_on(
 
 
 def safe(text: str) -> bool:
-    """Whether every line of a text is one that a terminal only shows."""
+    """Whether a terminal only shows every line of a text."""
     return all(line.isprintable() for line in text.split('\n'))
 
 
-def test_names_of_files_and_topics_cannot_steer_the_terminal(
+def test_names_of_files_and_topics_cannot_control_the_terminal(
         classify: Classify, tiny: Path, tmp_path: Path) -> None:
     with BagWriter(tmp_path / 'bag') as bag:
-        bag.image(f'/cam{STEERING}', np.zeros((48, 64, 3), np.uint8), 'bgr8', 1)
-        bag.image(f'/cam{STEERING}', np.zeros((48, 64, 3), np.uint8), f'odd{STEERING}', 2)
-    file = photo(tmp_path / 'red.png').rename(tmp_path / f'red{STEERING}.png')
-    broken = tmp_path / f'broken{STEERING}.png'
+        bag.image(f'/cam{CONTROL}', np.zeros((48, 64, 3), np.uint8), 'bgr8', 1)
+        bag.image(f'/cam{CONTROL}', np.zeros((48, 64, 3), np.uint8), f'odd{CONTROL}', 2)
+    file = photo(tmp_path / 'red.png').rename(tmp_path / f'red{CONTROL}.png')
+    broken = tmp_path / f'broken{CONTROL}.png'
     broken.write_bytes(b'none')
     sources = (tmp_path / 'bag', file, broken)
     ran = classify(*sources, '--model', tiny)
@@ -99,18 +98,18 @@ def test_names_of_files_and_topics_cannot_steer_the_terminal(
     assert safe(ran.out) and safe(ran.err)
     ran = classify(*sources, '--model', tiny, '--json')
     assert ran.out.isascii() and safe(ran.out) and safe(ran.err)
-    assert ran.lines[0]['topic'] == f'/cam{STEERING}' and ran.lines[2]['source'] == str(file)
-    for arguments in ([tmp_path / f'none{STEERING}'], [tmp_path / 'bag', '--topic', STEERING],
-                      [file, '--top-k', STEERING], [file, f'-{STEERING}'], [file, '--model', STEERING]):
+    assert ran.lines[0]['topic'] == f'/cam{CONTROL}' and ran.lines[2]['source'] == str(file)
+    for arguments in ([tmp_path / f'none{CONTROL}'], [tmp_path / 'bag', '--topic', CONTROL],
+                      [file, '--top-k', CONTROL], [file, f'-{CONTROL}'], [file, '--model', CONTROL]):
         ran = classify('--model', tiny, *arguments)
         assert ran.status == 2 and safe(ran.err), ran.err
 
 
-def test_labels_and_names_of_cards_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_labels_and_names_of_cards_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     image = DecodedImage(np.zeros((48, 64, 3), np.uint8), 'bgr')
-    answer = Result(image, (Prediction(f'red{STEERING}', 0, 0.5),), None, StageTimes(0, 0, 0, 0))
-    say(text_line(SourceFrame('a.png', None, 0, None, None), answer))
-    row = dict.fromkeys(KEYS) | {'kind': 'bundle', 'name': STEERING, 'weights': STEERING, 'note': STEERING}
+    result = Result(image, (Prediction(f'red{CONTROL}', 0, 0.5),), None, StageTimes(0, 0, 0, 0))
+    say(text_line(SourceFrame('a.png', None, 0, None, None), result))
+    row = dict.fromkeys(KEYS) | {'kind': 'bundle', 'name': CONTROL, 'weights': CONTROL, 'note': CONTROL}
     say(*table([row]))
     out = capsys.readouterr().out
     assert safe(out) and out.count('\\x1b]0;title') == 5
@@ -129,19 +128,19 @@ for argv in json.loads(sys.argv[1]):
 """
 
 
-def test_photos_and_sets_need_neither_rosbags_nor_tqdm(repo_root: Path, tiny: Path, tmp_path: Path) -> None:
+def test_photos_and_datasets_need_neither_rosbags_nor_tqdm(
+        python: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
     data, bag, model = str(tmp_path / 'set'), str(tmp_path / 'bag.db3'), ['--model', str(tiny)]
     photo(tmp_path / 'set' / 'red' / 'a.png')
     Path(bag).touch()
     calls = [['classify', data, '--json', *model], ['evaluate', data, *model], ['classify', bag, *model],
              ['classify', data, '--progress', *model]]
-    done = subprocess.run([sys.executable, '-c', BLOCKED, json.dumps(calls)], capture_output=True, text=True,
-                          cwd=repo_root, timeout=60)
+    done = python('-c', BLOCKED, json.dumps(calls))
     assert done.returncode == 0, done.stderr
     photos, scores, from_bag, bar = map(json.loads, done.stdout.splitlines())
     assert photos[0] == 0 and json.loads(photos[1])['predictions'][0]['name'] == 'red'
     assert scores[0] == 0 and 'top-1' in scores[1]
     for (status, out, err), module in ((from_bag, 'rosbags'), (bar, 'tqdm')):
         assert (status, out) == (2, '')
-        assert f'classify needs the Python module {module}: pip install {module}; where pip says ' \
+        assert f'classify needs the Python module {module}: pip install {module}; if pip reports ' \
             'externally-managed-environment: python3 -m venv' in err.splitlines()[-1]

@@ -1,4 +1,5 @@
-"""Every file that a verb writes is whole or absent, and the status tells which."""
+# SPDX-License-Identifier: Apache-2.0
+"""Every file that a verb writes is whole or absent, and the exit status says which."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import pytest
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.cli import main as cli
 from shufflenet_ros.cli.annotated_video import AnnotatedVideo
+from shufflenet_ros.core.files import WriteError
 from shufflenet_ros.core.frame import DecodedImage
 
 Classify = Callable[..., Any]
@@ -64,7 +66,7 @@ def test_a_video_on_a_full_disk_is_absent_and_the_status_is_1(
     assert frames_in(out) == 12
 
 
-def test_an_error_on_the_way_leaves_no_video(tmp_path: Path) -> None:
+def test_an_error_in_between_leaves_no_video(tmp_path: Path) -> None:
     with pytest.raises(KeyError), AnnotatedVideo(tmp_path / 'out.mp4', 2.0) as video:
         video.add(DecodedImage(np.zeros((48, 64, 3), np.uint8), 'bgr'), ())
         raise KeyError
@@ -72,7 +74,7 @@ def test_an_error_on_the_way_leaves_no_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('name', ['out.avi', 'out', 'no/out.mp4'])
-def test_a_target_that_is_no_video_is_said_before_a_model_is_loaded(
+def test_a_target_that_is_not_a_video_is_rejected_before_a_model_is_loaded(
         classify: Classify, photos: Path, name: str) -> None:
     ran = classify(photos, '--model', 'none-such', '--annotate', photos.parent / name)
     assert ran.status == 2 and f'{name} cannot be written: expected a name that ends in .mp4' in ran.err
@@ -80,7 +82,7 @@ def test_a_target_that_is_no_video_is_said_before_a_model_is_loaded(
 
 def test_a_link_to_a_device_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / 'out.mp4').symlink_to('/dev/null')
-    with pytest.raises(RuntimeError, match='got a character device'), \
+    with pytest.raises(WriteError, match='got a character device'), \
             AnnotatedVideo(tmp_path / 'out.mp4', 2.0) as video:
         video.add(DecodedImage(np.zeros((48, 64, 3), np.uint8), 'bgr'), ())
     assert Path('/dev/null').is_char_device()
@@ -94,7 +96,7 @@ def labeled(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize('verb', ['add-card', 'confusion'])
-def test_other_verbs_on_a_full_disk_leave_nothing_and_say_1(
+def test_other_verbs_on_a_full_disk_leave_nothing_and_return_1(
         tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], verb: str) -> None:
     card, data, made = tmp_path / 'card.json', labeled(tmp_path / 'set'), tmp_path / 'made'
     card.write_text(open_bundle(str(tiny)).card.to_json())
