@@ -1,6 +1,7 @@
-"""A small real network twice, as an ONNX graph and as a native blob, made in the test that needs it.
+# SPDX-License-Identifier: Apache-2.0
+"""A small real network, as an ONNX graph and as a native blob, made by the test that needs it.
 
-Every kind of operation that a blob needs at least once is in it but COPY: stem, pointwise, depthwise, head.
+It has every kind of operation but COPY: stem, pointwise, depthwise, head.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CARD_KEY = 'shufflenet_ros.card'
 
 @dataclass(frozen=True)
 class Weights:
-    """Of one network: convolutions as ONNX has them, and their biases."""
+    """Of one network: convolutions in ONNX layout, and their biases."""
 
     stem: np.ndarray
     each: np.ndarray
@@ -72,7 +73,7 @@ def graph(size: tuple[int, int], w: Weights) -> onnx.GraphProto:
 
 
 def network(size: tuple[int, int], w: Weights, graph_sha256: str, precision: Precision = 'fp32') -> Network:
-    """The same network for our kernels; in int8 with the ranges of a few soft images."""
+    """The same network for our kernels; in int8 with the ranges of a few smooth images."""
     if precision == 'int8':
         frames = np.stack([image.pixels for image in seeded_images(size, 8)])
         return quantize(network(size, w, graph_sha256), frames)
@@ -100,7 +101,7 @@ def card(size: tuple[int, int], **changes: Any) -> dict[str, Any]:
 
 def entry(file: str, data: bytes, precision: str, graph_sha256: str, backend: str = 'native'
           ) -> dict[str, Any]:
-    """What a card says of a variant."""
+    """The entry of a variant in a card."""
     return {'file': file, 'sha256': sha256_of(data), 'precision': precision, 'backend': backend,
             'graph_sha256': graph_sha256}
 
@@ -108,9 +109,9 @@ def entry(file: str, data: bytes, precision: str, graph_sha256: str, backend: st
 def native_bundle(path: Path, *, size: tuple[int, int] = SIZE, precisions: tuple[Precision, ...] = ('fp32',),
                   blob_of: Weights | None = None, entry_changes: dict[str, Any] | None = None,
                   inside: bool = False, **changes: Any) -> Path:
-    """Write bundle, blobs and card, beside the bundle or inside; gives the ONNX file's path.
+    """Write bundle, blobs and card, beside the bundle or inside. Returns the ONNX file's path.
 
-    blob_of: other weights for the blobs alone. entry_changes: in the card's entries of the blobs.
+    blob_of: other weights, for the blobs only. entry_changes: in the card's entries of the blobs.
     """
     w = weights()
     made = graph(size, w)

@@ -1,4 +1,5 @@
-"""Small real ONNX classifiers, made in the test that needs them."""
+# SPDX-License-Identifier: Apache-2.0
+"""Small real ONNX classifiers, made by the test that needs them."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ CARD_KEY = 'shufflenet_ros.card'
 
 
 def card(**changes: Any) -> dict[str, Any]:
-    """The card of `classifier()`; a change of None takes the field away."""
+    """The card of `classifier()`; a change of None removes the field."""
     values = {
         'schema': 1, 'name': 'small', 'network': 'test network', 'labels': LABELS,
         'input': {'layout': 'NHWC', 'dtype': 'uint8', 'size': [SIZE, SIZE], 'color': 'rgb'},
@@ -57,27 +58,20 @@ def nodes(last: str = 'Gemm') -> list[onnx.NodeProto]:
             helper.make_node('MatMul', ['mean', 'w1'], ['features']), *head]
 
 
-def classifier(
-    *,
-    last: str = 'Gemm',
-    image: onnx.ValueInfoProto | None = None,
-    outputs: list[onnx.ValueInfoProto] | None = None,
-    more_inputs: tuple[onnx.ValueInfoProto, ...] = (),
-    opset: int = 17,
-    ir: int = 8,
-) -> onnx.ModelProto:
+def classifier(*, last: str = 'Gemm', image: onnx.ValueInfoProto | None = None,
+               outputs: list[onnx.ValueInfoProto] | None = None,
+               more_inputs: tuple[onnx.ValueInfoProto, ...] = (), opset: int = 17, ir: int = 8
+               ) -> onnx.ModelProto:
     """uint8 (1, 8, 8, 3) to logits (1, 4) and features (1, 6)."""
     image = image or value('image', TensorProto.UINT8, [1, SIZE, SIZE, 3])
     if outputs is None:
-        outputs = [
-            value('logits', TensorProto.FLOAT, [1, CLASSES]),
-            value('features', TensorProto.FLOAT, [1, DIM]),
-        ]
+        outputs = [value('logits', TensorProto.FLOAT, [1, CLASSES]),
+                   value('features', TensorProto.FLOAT, [1, DIM])]
     return model(nodes(last), [image, *more_inputs], outputs, weights(), opset, ir)
 
 
 def of_any_image(image: onnx.ValueInfoProto, dtype: int = TensorProto.FLOAT) -> onnx.ModelProto:
-    """Logits of a type, with no opinion on the image's shape."""
+    """Logits of a type, from an image of any shape."""
     made = [helper.make_node('Cast', ['image'], ['float'], to=TensorProto.FLOAT),
             helper.make_node('ReduceMean', ['float'], ['mean'], keepdims=0),
             helper.make_node('Mul', ['mean', 'gains'], ['scores']),
@@ -87,20 +81,17 @@ def of_any_image(image: onnx.ValueInfoProto, dtype: int = TensorProto.FLOAT) -> 
 
 
 def of_unknown_length() -> onnx.ModelProto:
-    """Four logits, as nobody can tell before it has run."""
-    made = [
-        *nodes(),
-        helper.make_node('IsNaN', ['logits'], ['nan']),
-        helper.make_node('Not', ['nan'], ['number']),
-        helper.make_node('Reshape', ['number', 'flat'], ['kept']),
-        helper.make_node('Compress', ['logits', 'kept'], ['some'], axis=1),
-    ]
+    """Four logits, but the length is known only after a run."""
+    made = [*nodes(), helper.make_node('IsNaN', ['logits'], ['nan']),
+            helper.make_node('Not', ['nan'], ['number']),
+            helper.make_node('Reshape', ['number', 'flat'], ['kept']),
+            helper.make_node('Compress', ['logits', 'kept'], ['some'], axis=1)]
     return model(made, [value('image', TensorProto.UINT8, [1, SIZE, SIZE, 3])],
                  [value('some', TensorProto.FLOAT, [1, 'n'])], weights() | {'flat': np.array([-1])})
 
 
 def write(path: Path, proto: onnx.ModelProto, card_values: dict[str, Any] | None = None) -> Path:
-    """The file, with the card in its metadata where one is given."""
+    """Write the file, with a card in its metadata if one is given."""
     if card_values is not None:
         entry = proto.metadata_props.add()
         entry.key, entry.value = CARD_KEY, json.dumps(card_values)
