@@ -172,8 +172,9 @@ def test_without_a_table_or_with_a_broken_index_the_rest_is_listed(
 
 
 def test_the_real_tables_name_the_same_networks_without_torch(python: Callable[..., Any]) -> None:
-    done = python('-c', 'import sys; from shufflenet_ros.cli.main import main; '
-                        'main(["models", "list", "--json"]); assert not {"torch", "onnxruntime"} & set(sys.modules)')
+    code = ('import sys; from shufflenet_ros.cli.main import main; main(["models", "list", "--json"]); '
+            'assert not {"torch", "onnxruntime"} & set(sys.modules)')
+    done = python('-c', code)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     networks = {row['name'] for row in rows if row['kind'] == 'network'}
