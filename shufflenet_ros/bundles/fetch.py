@@ -57,7 +57,8 @@ def fetch(download: Download, cache: Path | None = None, *, stall_s: float = 30.
     path = folder / download.file
     with writing(folder, 'free some space there, or choose another cache with XDG_CACHE_HOME'):
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / f'.{path.name}.lock', lambda: report(f'waiting for another fetch of {path}')):
+        waiting = f'waiting for another fetch of {path}'
+        with locked(folder / f'.{path.name}.lock', on_wait=lambda: report(waiting)):
             pin = read_index(folder).get(download.name)
             entry = None
             with suppress(ModelError):  # not there, or not right

@@ -29,6 +29,10 @@ class WriteError(ShuffleNetError):
     """A file that cannot be written; nothing of it was kept. The message names it, the cause and a remedy."""
 
 
+class LockedError(ShuffleNetError):
+    """Another process holds the lock."""
+
+
 def kind_of(status: os.stat_result) -> str:
     """What is no regular file, in words; '' for a regular file."""
     kind = stat.S_IFMT(status.st_mode)
@@ -101,29 +105,6 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold the lock of a file. It ends with the process, however that ends.
-
-    The file stays: if it were removed while somebody waits for it, two processes could hold the lock.
-
-    Args:
-        waiting: called once if another process holds the lock.
-
-    Raises:
-        WriteError: the file cannot be made.
-    """
-    with writing(path):
-        file = path.open('w')
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
 def writing(path: Path, remedy: str = '') -> Iterator[None]:
     """Say of a failed write which file it was, and what to do.
 
@@ -143,6 +124,35 @@ def writing(path: Path, remedy: str = '') -> Iterator[None]:
             raise
         advice = remedy or _REMEDIES.get(cause.errno or 0, 'choose another place, or change its permissions')
         raise WriteError(f'{path} cannot be written: {cause.strerror or cause}; {advice}') from cause
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold the lock file `path`, which is made if it is missing, against other processes.
+
+    The kernel releases the lock when the process ends, however it ends. The file stays: to unlink it would
+    be a race.
+
+    Args:
+        wait: until the other process releases it; otherwise raise.
+        on_wait: called once before waiting.
+
+    Raises:
+        LockedError: another process holds it, and wait is false.
+        WriteError: the file cannot be made.
+    """
+    with writing(path.parent):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    with open(descriptor, 'rb') as file:
+        with writing(path):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if not wait:
+                    raise LockedError(f'{path} is locked by another process: wait until it ends') from error
+                on_wait()
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _sync(path: Path) -> None:
