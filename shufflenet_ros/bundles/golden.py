@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The closed-formula image that verifies a session after loading."""
+"""The golden image, made by a formula, that verifies a backend after loading."""
 
 import numpy as np
 
 from shufflenet_ros.core.frame import DecodedImage
 
 GOLDEN_LOGITS = 8
-"""How many of the logits a card keeps for its golden sample."""
+"""How many logits a card keeps for the golden image."""
 
 
 def golden_image(size: tuple[int, int]) -> DecodedImage:
