@@ -57,8 +57,7 @@ def fetch(download: Download, cache: Path | None = None, *, stall_s: float = 30.
     path = folder / download.file
     with writing(folder, 'free some space there, or choose another cache with XDG_CACHE_HOME'):
         folder.mkdir(parents=True, exist_ok=True)
-        waiting = f'waiting for another fetch of {path}'
-        with locked(folder / f'.{path.name}.lock', on_wait=lambda: report(waiting)):
+        with locked(folder / f'.{path.name}.lock', on_wait=lambda: report('waiting for another process')):
             pin = read_index(folder).get(download.name)
             entry = None
             with suppress(ModelError):  # not there, or not right
@@ -83,8 +82,7 @@ def _unzip(download: Download, archive: bytes) -> bytes:
             members = [member for member in file.infolist() if member.filename.endswith('.pth')]
             if len(members) != 1:
                 raise download.rejected('exactly one .pth in the zip', str(len(members)))
-            with file.open(members[0]) as member:
-                data = member.read(download.max_size + 1)
+            data = file.open(members[0]).read(download.max_size + 1)
     except ModelError:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
@@ -126,8 +124,7 @@ def _open(download: Download, stall_s: float, end: float) -> http.client.HTTPRes
     """The response with status 200 that the address or its redirects lead to."""
     class DeadlineSocket(ssl.SSLSocket):
         def recv_into(self, *args: Any, **options: Any) -> int:
-            left_s = end - time.monotonic()
-            if left_s <= 0:
+            if (left_s := end - time.monotonic()) <= 0:
                 raise TimeoutError  # a socket's own timeout starts again with each byte
             self.settimeout(min(stall_s, left_s))
             return super().recv_into(*args, **options)
