@@ -1,4 +1,5 @@
-"""Images with their labels drawn on, as one mp4."""
+# SPDX-License-Identifier: Apache-2.0
+"""An mp4 of frames with their predictions drawn on."""
 
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ _WHITE, _GREEN, _SHADE = (255, 255, 255), (80, 220, 80), 0.35
 
 
 class AnnotateError(ShuffleNetError):
-    """The video cannot be written; the message says where and what to do."""
+    """The video cannot be written. The message says where and what to do."""
 
 
 def letterbox(image: DecodedImage, size: tuple[int, int]) -> U8:
@@ -50,35 +51,35 @@ def draw_labels(canvas: U8, labels: Sequence[Prediction], title: str = '') -> No
         cv2.putText(canvas, printable(text), (8, row * _LINE + 24), _FONT, _SCALE, _WHITE, 1, cv2.LINE_AA)
 
 
-def check_target(path: str | Path) -> None:
-    """See early, before a model is loaded, whether there can be such a video.
+def check_video_path(path: str | Path) -> None:
+    """Check before a model is loaded whether the video can be written.
 
     Raises:
-        AnnotateError: another suffix than .mp4, or no such folder.
+        AnnotateError: not an .mp4, or its folder does not exist.
     """
     path = Path(path)
     if path.suffix.lower() != '.mp4' or not path.parent.is_dir():
-        raise AnnotateError(f'video {path} cannot be written: expected a name that ends in .mp4 in a folder '
+        raise AnnotateError(f'video {path} cannot be written: expected a name that ends in .mp4, in a folder '
                             'that exists')
 
 
 class AnnotatedVideo:
-    """An mp4 in which every frame has one size: 480 pixels high, as wide as the first image asks.
+    """An mp4 with frames of one size: 480 pixels high, as wide as the first image needs.
 
-    Use it as a context manager. The file is there, whole, when the block has ended without an error; OpenCV
-    does not tell of a failed write, so its video is read back before it takes the target's place.
+    Use it as a context manager: the whole file is in place when the block ends without an error. OpenCV does
+    not report failed writes, so the video is read back before it replaces the target.
     """
 
     def __init__(self, path: str | Path, rate_hz: float):
-        """Prepare it.
+        """Prepare the draft.
 
         Args:
-            rate_hz: taken to the nearest in [1, 60], what players and the codec's time base can do.
+            rate_hz: clipped to [1, 60], which players and the codec's time base support.
 
         Raises:
-            AnnotateError: see `check_target`.
+            AnnotateError: see `check_video_path`.
         """
-        check_target(path)
+        check_video_path(path)
         self.path, self.rate_hz = Path(path), round(min(max(rate_hz, 1.0), 60.0), 2)
         self._size: tuple[int, int] | None = None
         self._writer: cv2.VideoWriter | None = None
@@ -87,18 +88,18 @@ class AnnotatedVideo:
             self._folder = tempfile.TemporaryDirectory(prefix='.draft-', dir=self.path.parent)
         self._draft = Path(self._folder.name, self.path.name)
 
-    def add(self, image: DecodedImage | None, labels: Sequence[Prediction], title: str = '') -> None:
-        """Append an image, or black where there is none, with its labels.
+    def add(self, image: DecodedImage | None, predictions: Sequence[Prediction], title: str = '') -> None:
+        """Append a frame; it is black without an image.
 
         Raises:
             AnnotateError: OpenCV cannot write mp4 here.
         """
         if self._size is None:
             aspect = image.pixels.shape[1] / image.pixels.shape[0] if image else 4 / 3
-            # Even, as the codec demands; within what a screen shows, however odd the image is.
+            # Even, as the codec needs it; narrow enough for a screen.
             self._size = (HEIGHT, 2 * round(min(max(HEIGHT * aspect, 240), 1280) / 2))
         canvas = letterbox(image, self._size) if image else np.zeros((*self._size, 3), np.uint8)
-        draw_labels(canvas, labels, title)
+        draw_labels(canvas, predictions, title)
         if self._writer is None:
             self._writer = self._open(self._size)
         self._writer.write(canvas)
@@ -108,22 +109,25 @@ class AnnotatedVideo:
         fourcc = cv2.VideoWriter.fourcc(*'mp4v')
         writer = cv2.VideoWriter(str(self._draft), fourcc, self.rate_hz, size[::-1])
         if not writer.isOpened():
-            raise AnnotateError(f'video {self.path} cannot be written: OpenCV opens no mp4 there; expected '
-                                'an OpenCV with ffmpeg, and a folder with room that can be written')
+            raise AnnotateError(f'video {self.path} cannot be written: OpenCV cannot open an mp4 there; '
+                                'expected an OpenCV with ffmpeg, and a writable folder with free space')
         return writer
 
     def _finish(self) -> None:
-        """Put the video in its place, if it is whole.
+        """Move the video to its path if it has all frames.
 
         Raises:
-            WriteError: it lacks frames, or the last step failed.
+            WriteError: frames are missing, or the move failed.
         """
-        written = _frames_in(self._draft)
+        capture, written = cv2.VideoCapture(str(self._draft)), 0
+        while capture.grab():
+            written += 1
+        capture.release()
         if written < self._frames:
-            room = shutil.disk_usage(self._draft.parent).free
-            raise WriteError(f'video {self.path} cannot be written: {written} of {self._frames} frames came '
-                             f'through, {room >> 20} MiB are free there (no space left, or a limit of file '
-                             'sizes); make room there, or choose another place')
+            free = shutil.disk_usage(self._draft.parent).free
+            raise WriteError(f'video {self.path} cannot be written: only {written} of {self._frames} frames '
+                             f'were written, {free >> 20} MiB are free there (no space left, or a limit of file '
+                             'sizes); free some space there, or choose another path')
         with replacing(self.path) as draft:
             self._draft.replace(draft)
 
@@ -136,12 +140,3 @@ class AnnotatedVideo:
                 self._writer.release()
                 if kind is None:
                     self._finish()
-
-
-def _frames_in(video: Path) -> int:
-    """How many frames can be read."""
-    capture, count = cv2.VideoCapture(str(video)), 0
-    while capture.grab():
-        count += 1
-    capture.release()
-    return count

@@ -11,7 +11,7 @@ from shufflenet_ros.core.console import say, say_json
 from shufflenet_ros.core.files import writing
 
 if TYPE_CHECKING:
-    from shufflenet_ros.datasets.sample import LabeledDataset
+    from shufflenet_ros.datasets.labeled_dataset import LabeledDataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,21 +56,21 @@ def _validation_set(data: Path | None, val: Path | None, learned: int) -> 'Label
     """
     from shufflenet_ros.datasets.errors import DatasetError
     from shufflenet_ros.datasets.holdout import holdout_split
-    from shufflenet_ros.datasets.open import open_set
+    from shufflenet_ros.datasets.open_dataset import open_dataset
 
-    dataset = open_set(val or data)
+    dataset = open_dataset(val or data)
     if not val and not dataset.split:
         rest, dataset = holdout_split(dataset)
         if learned > rest.count:
-            raise DatasetError(f'--data {data}: the run learned from {learned} images, and only {rest.count} of '
-                           'these are not held out: expected --val with the set that validated the run')
+            raise DatasetError(f'--data {data}: the run learned from {learned} images, and only {rest.count} '
+                           'of these are not held out: expected --val with the set that validated the run')
     return dataset
 
 
 def _metrics(path: Path, dataset: 'LabeledDataset') -> dict[str, Any]:
     """Accuracy of the exported file, and on which part of its set."""
     from shufflenet_ros.backends.load import load
-    from shufflenet_ros.datasets.accuracy import accuracy
+    from shufflenet_ros.datasets.score import accuracy
 
     found = accuracy(load(str(path), backend='onnxruntime', precision=''), dataset)
     return found | {'set': 'validation' if dataset.split == 'val' else dataset.split or 'another set'}

@@ -45,6 +45,7 @@ REMEDIES = {
     'lightning_fabric': "pip install 'shufflenet_ros[train]'",
     'rosbags': _from_pip('rosbags'),
     'tqdm': _from_pip('tqdm'),
+    'matplotlib': _from_pip('matplotlib'),
     'rclpy': 'source a ROS 2 distribution, or run make setup in the clone',
 }
 

@@ -1,1 +1,2 @@
-"""Labeled images behind one face: folders, tars and labeled bags; and a model's answers on them."""
+# SPDX-License-Identifier: Apache-2.0
+"""Labeled images from folders, tars and bags, a model's scores on them, and frames to classify."""

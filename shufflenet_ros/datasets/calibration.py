@@ -1,11 +1,12 @@
-"""What a quantizer looks at: a balanced, repeatable choice of images, as the tensors a bundle is fed.
+# SPDX-License-Identifier: Apache-2.0
+"""Choose images for calibrating a quantizer: balanced over the classes, and the same choice on every machine.
 
-Ranges of activations go into a card, images nowhere; the digest says what the ranges were taken from.
+The ranges of activations go into a card, the images do not; a digest says which images they were measured on.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from shufflenet_ros.core.preprocess import preprocess
 from shufflenet_ros.core.reasons import FrameError, printable
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.datasets.holdout import holdout_split
-from shufflenet_ros.datasets.open import open_set
-from shufflenet_ros.datasets.sample import LabeledDataset, Sample
+from shufflenet_ros.datasets.labeled_dataset import LabeledDataset, Sample
+from shufflenet_ros.datasets.open_dataset import open_dataset
 
 DEFAULT_COUNT = 256
 TRAIN = 'train'
@@ -35,12 +36,12 @@ class Calibration:
 
     Attributes:
         inputs: (N, *spec.shape[1:]), of the card's dtype.
-        names: where in the set each comes from.
-        targets: (N,) index of its class in the set's labels.
-        source: what they are of.
+        names: of the samples.
+        targets: (N,) index of each class in the dataset's labels.
+        source: the dataset's name and split, or synthetic.
         seed: of the choice.
-        asked: how many were wanted; N is smaller where the set has fewer.
-        bad: images that were met and could not be used.
+        requested: number of images; N is smaller where the dataset has fewer.
+        unusable: number of images that were tried and cannot be used.
         digest: sha256 of the inputs' bytes.
     """
 
@@ -49,117 +50,119 @@ class Calibration:
     targets: npt.NDArray[np.int64]
     source: str
     seed: int
-    asked: int
-    bad: int
+    requested: int
+    unusable: int
     digest: str
 
     @property
     def summary(self) -> str:
-        """What a card says of them, in one line."""
+        """One line about the images, for a card."""
         count, classes = len(self.names), len(np.unique(self.targets))
         of = f' of {classes} classes' if classes > 1 else ''
-        fewer = f' ({self.asked} were asked for)' if count < self.asked else ''
-        bad = f', {self.bad} bad ones left out' if self.bad else ''
-        return f'{self.source}: {count} images{of}{fewer}{bad}, seed {self.seed}, sha256 {self.digest}'
+        fewer = f' ({self.requested} requested)' if count < self.requested else ''
+        unusable = f', {self.unusable} unusable images left out' if self.unusable else ''
+        return f'{self.source}: {count} images{of}{fewer}{unusable}, seed {self.seed}, sha256 {self.digest}'
 
 
 def calibration_inputs(path: str | Path, spec: CardInput, count: int = DEFAULT_COUNT, seed: int = 0,
                        split: str = '', *, hold_out: bool = False) -> Calibration:
-    """Choose training images, the same number of each class as far as there are enough.
+    """Choose training images, the same number from each class where there are enough.
 
-    An image's chance hangs on seed and name alone: the choice is the same on every machine, and the same
-    for a folder and a tar of it. Fewer than `count` come back where the set has fewer.
+    The choice depends only on the seed and the names: it is the same on every machine, and the same for a
+    folder and a tar of it.
 
     Args:
         path: folder, tar or labeled bag.
-        split: such as train; '' takes `train` where the set has splits, everything where it has none.
-        hold_out: of a set without splits leave out what `holdout_split` holds out to judge by.
+        split: such as train; '' means `train` where the dataset has splits, everything where it has none.
+        hold_out: do not use the images that `holdout_split` holds out of a dataset without splits.
 
     Raises:
-        DatasetError: no set, no such split, a count below 1, no image that can be used, or none to hold out.
+        DatasetError: not a dataset, no such split, a count below 1, no usable image, or none to hold out.
         BagError: a damaged bag.
     """
-    _check(count)
-    dataset = _training_part(path, split, hold_out)
-    places, tensors, bad = _usable(dataset, spec, count, seed)
-    if not places:
-        raise DatasetError(f'{dataset.path}: none of its {dataset.count} images can be used for calibration')
-    inputs = np.concatenate([tensors[place] for place in places])
+    _check_count(count)
+    dataset = _training_subset(path, split, hold_out)
+    indices, tensors, unusable = _choose_usable(dataset, spec, count, seed)
+    if not indices:
+        raise DatasetError(f'{dataset.path}: none of its {dataset.count} images can be used for calibration; '
+                           'expected images that can be decoded')
+    inputs = np.concatenate([tensors[i] for i in indices])
     part = f' ({dataset.split})' if dataset.split else ''
     return Calibration(
-        inputs, tuple(dataset.names[place] for place in places),
-        np.array([dataset.targets[place] for place in places], np.int64),
-        f'{printable(dataset.path.name)}{part}', seed, count, bad, _digest(inputs))
+        inputs, tuple(dataset.names[i] for i in indices),
+        np.array([dataset.targets[i] for i in indices], np.int64),
+        f'{printable(dataset.path.name)}{part}', seed, count, unusable, _digest(inputs))
 
 
-def _check(count: int) -> None:
+def _check_count(count: int) -> None:
     if count < 1:
         raise DatasetError(f'{count} calibration images: expected at least 1, or better {DEFAULT_COUNT}')
 
 
-def _training_part(path: str | Path, split: str, hold_out: bool) -> LabeledDataset:
+def _training_subset(path: str | Path, split: str, hold_out: bool) -> LabeledDataset:
     try:
-        return open_set(path, split or TRAIN)
+        return open_dataset(path, split or TRAIN)
     except DatasetError:
-        if split or (whole := open_set(path)).split:
+        if split or (dataset := open_dataset(path)).split:
             raise
-        return holdout_split(whole)[0] if hold_out else whole
+        return holdout_split(dataset)[0] if hold_out else dataset
 
 
-def _usable(dataset: LabeledDataset, spec: CardInput, count: int, seed: int
-            ) -> tuple[list[int], dict[int, npt.NDArray[Any]], int]:
-    """The places of the first `count` usable images, tensors of these and perhaps more, and the bad ones.
+def _choose_usable(dataset: LabeledDataset, spec: CardInput, count: int, seed: int
+                   ) -> tuple[list[int], dict[int, npt.NDArray[Any]], int]:
+    """Indices of the first `count` usable images, tensors by index, and the number of unusable images.
 
-    Each pass decodes as many spare ones as bad ones were met, so that a set full of bad ones is gone
-    through in few passes, and a good one in one.
+    Each pass decodes as many spare images as unusable ones were found, so that few passes are needed even
+    where most images are unusable, and one where none is.
     """
-    lots = [_hash_rank(seed, name) for name in dataset.names]
+    ranks = [_hash_rank(seed, name) for name in dataset.names]
     tensors: dict[int, npt.NDArray[Any]] = {}
-    bad: set[int] = set()
+    unusable: set[int] = set()
     while True:
-        places = _round_robin(dataset.targets, lots, bad)
-        unseen = sorted(set(places[:count + len(bad)]) - set(tensors))
-        if not set(places[:count]) - set(tensors):
-            return places[:count], tensors, len(bad)
-        for place, sample in zip(unseen, dataset.at(set(unseen)), strict=True):
+        order = _round_robin(dataset.targets, ranks, unusable)
+        if tensors.keys() >= set(order[:count]):
+            return order[:count], tensors, len(unusable)
+        missing = sorted(set(order[:count + len(unusable)]) - tensors.keys())
+        for i, sample in zip(missing, dataset.at(set(missing)), strict=True):
             tensor = _tensor(sample, spec)
             if tensor is None:
-                bad.add(place)
+                unusable.add(i)
             else:
-                tensors[place] = tensor
+                tensors[i] = tensor
 
 
 def _hash_rank(seed: int, name: str) -> int:
-    """A number that decides who is chosen; the smallest are."""
+    """The number by which images are ordered; the smallest are chosen."""
     text = f'{seed} {name}'.encode('utf-8', 'surrogateescape')
     return int.from_bytes(hashlib.sha256(text).digest()[:8], 'big')
 
 
-def _round_robin(targets: tuple[int, ...], lots: list[int], without: Container[int]) -> list[int]:
-    """The best place of each class, then the second of each, ...; within a turn by lot, not by alphabet."""
-    turns: Counter[int] = Counter()
+def _round_robin(targets: Sequence[int], ranks: Sequence[int], excluded: Container[int]) -> list[int]:
+    """Indices: the first image of each class, then the second of each, ...; each round in order of rank."""
+    rounds: Counter[int] = Counter()
     order = []
-    for lot, place in sorted((lot, place) for place, lot in enumerate(lots) if place not in without):
-        order.append((turns[targets[place]], lot, place))
-        turns[targets[place]] += 1
-    return [place for _, _, place in sorted(order)]
+    for rank, i in sorted((rank, i) for i, rank in enumerate(ranks) if i not in excluded):
+        order.append((rounds[targets[i]], rank, i))
+        rounds[targets[i]] += 1
+    return [i for _, _, i in sorted(order)]
 
 
 def _tensor(sample: Sample, spec: CardInput) -> npt.NDArray[Any] | None:
+    if isinstance(sample.message, FrameError):
+        return None
     try:
-        return None if isinstance(sample.message, FrameError) else preprocess(
-            decode(sample.message, DEFAULT_MAX_PIXELS), spec)
+        return preprocess(decode(sample.message, DEFAULT_MAX_PIXELS), spec)
     except FrameError:
         return None
 
 
 def reference_inputs(spec: CardInput, count: int = DEFAULT_COUNT, seed: int = 0) -> Calibration:
-    """Seeded synthetic images, for a reference network that no set belongs to.
+    """Seeded synthetic images, for a reference network without a dataset.
 
     Raises:
         DatasetError: a count below 1.
     """
-    _check(count)
+    _check_count(count)
     images = seeded_images(spec.size, count, seed)
     inputs = np.concatenate([preprocess(image, spec) for image in images])
     names = tuple(f'synthetic {index} of seed {seed}' for index in range(count))
@@ -168,7 +171,7 @@ def reference_inputs(spec: CardInput, count: int = DEFAULT_COUNT, seed: int = 0)
 
 
 def seeded_images(size: tuple[int, int], samples: int, seed: int = 0) -> Iterator[DecodedImage]:
-    """(H, W, 3) uint8 RGB: soft blotches of random colors with a little noise, a bit like photos."""
+    """(H, W, 3) uint8 RGB images: smooth random colors with a little noise, a bit like photos."""
     rng = np.random.default_rng(seed)
     for index in range(samples):
         grid = rng.uniform(0, 255, (3 + index % 14, 3 + index % 14, 3)).astype(np.float32)

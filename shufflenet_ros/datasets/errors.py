@@ -1,7 +1,8 @@
-"""What goes wrong with labeled sets, as one error class."""
+# SPDX-License-Identifier: Apache-2.0
+"""The error of labeled datasets."""
 
 from shufflenet_ros.core.errors import ShuffleNetError
 
 
 class DatasetError(ShuffleNetError):
-    """A set that cannot be used; the message names what it is, what is expected and what to do."""
+    """A dataset that cannot be used. The message names it, what is expected and what to do."""

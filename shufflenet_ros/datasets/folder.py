@@ -1,60 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
 """A folder of labeled images."""
 
 import os
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from shufflenet_ros.core.files import open_regular
 from shufflenet_ros.core.reasons import FrameError, Reason
-from shufflenet_ros.datasets.image_files import MAX_FILE_BYTES, labeled_image, too_large
-from shufflenet_ros.datasets.sample import Sample, spread
-from shufflenet_ros.datasets.tree import arrange
+from shufflenet_ros.datasets.class_folders import sort_by_class
+from shufflenet_ros.datasets.image_files import image_message, read_image_file
+from shufflenet_ros.datasets.labeled_dataset import LabeledDataset, Sample
 
-_MAX_DEPTH = 4  # one below the deepest form, so that images too deep are noticed
+_MAX_DEPTH = 4  # one more than the deepest layout, so that images too deep are counted
 
 
-class FolderDataset:
+class FolderDataset(LabeledDataset):
     """`<class>/<image>` or `<split>/<class>/<image>` in a folder; links are followed."""
 
     def __init__(self, path: Path, split: str = ''):
-        """List it.
+        """List the files.
 
         Raises:
-            DatasetError: see `arrange`.
+            DatasetError: see `sort_by_class`.
         """
-        arranged = arrange(path, sorted(_files(path, '', _MAX_DEPTH)), split)
-        self.path, self.split, self.labels = path, arranged.split, arranged.labels
-        self.left_out, self.names = arranged.left_out, tuple(arranged.targets)
-        self.count, self.targets = len(self.names), tuple(arranged.targets.values())
+        classes = sort_by_class(path, sorted(_files(path, '', _MAX_DEPTH)), split)
+        self.path, self.split, self.labels = path, classes.split, classes.labels
+        self.names, self.targets = tuple(classes.targets), tuple(classes.targets.values())
+        self.left_out = classes.left_out
 
-    def samples(self, limit: int = 0) -> Iterator[Sample]:
+    def at(self, indices: Container[int]) -> Iterator[Sample]:
         """See LabeledDataset."""
-        return self.at(spread(self.count, limit))
-
-    def at(self, places: Container[int]) -> Iterator[Sample]:
-        """See LabeledDataset."""
-        for place, (file, target) in enumerate(zip(self.names, self.targets)):
-            if place in places:
-                yield Sample(file, target, _read(self.path / file))
+        for i, (name, target) in enumerate(zip(self.names, self.targets)):
+            if i in indices:
+                yield Sample(name, target, _message(self.path / name))
 
 
-def _files(folder: Path, inside: str, depth: int) -> Iterator[str]:
+def _files(folder: Path, prefix: str, depth: int) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            name = f'{inside}{entry.name}'
+            name = f'{prefix}{entry.name}'
             if not entry.is_dir():
                 yield name
             elif depth > 1:
                 yield from _files(folder / entry.name, f'{name}/', depth - 1)
 
 
-def _read(path: Path) -> object:
-    """An image's message; anything but a readable regular file is FrameError."""
+def _message(path: Path) -> object:
     try:
-        with open_regular(path) as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-            if len(data) > MAX_FILE_BYTES:
-                return too_large(os.fstat(file.fileno()).st_size)
-        return labeled_image(data, path.suffix[1:])
+        data = read_image_file(path)
     except OSError as error:
         return FrameError(Reason.BAD_FORMAT, f'cannot be read: {error.strerror}')
+    return data if isinstance(data, FrameError) else image_message(data, path.suffix[1:])

@@ -1,103 +1,69 @@
-"""A set without splits, holdout_split into a part to learn from and a part to be judged on.
+# SPDX-License-Identifier: Apache-2.0
+"""Split a dataset without splits of its own into a training and a validation subset.
 
-The judge is the last fifth of each class, in the order of names (2 before 10) or, in a bag, of time:
-neighboring frames of a video are nearly the same image, so a random fifth would be no test.
+Validation gets the last fifth of each class, in order of names (2 before 10) or, in a bag, of time.
+Neighboring frames of a video are nearly the same image, so a random fifth would test nothing.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Container, Iterator
 
 from shufflenet_ros.bags.kinds import is_bag
 from shufflenet_ros.core.reasons import printable
 from shufflenet_ros.datasets.errors import DatasetError
-from shufflenet_ros.datasets.sample import LabeledDataset, Sample, spread
+from shufflenet_ros.datasets.labeled_dataset import LabeledDataset, Sample
 
 ONE_IN = 5
 HELD_OUT = 'held out'
-_FEWEST = 2  # samples of a class that both parts can have some of
 
 
-@dataclass(frozen=True)
-class Subset:
-    """Some samples of a set; see LabeledDataset.
+class Subset(LabeledDataset):
+    """Some samples of a dataset.
 
     Attributes:
-        whole: the set they are of.
-        places: which of its samples.
-        split: what the part is.
+        dataset: the whole dataset.
+        indices: of the samples in the whole dataset.
     """
 
-    whole: LabeledDataset
-    places: tuple[int, ...]
-    split: str
+    def __init__(self, dataset: LabeledDataset, indices: tuple[int, ...], split: str):
+        self.dataset, self.indices, self.split = dataset, indices, split
+        self.path, self.labels, self.left_out = dataset.path, dataset.labels, dataset.left_out
+        self.targets = tuple(dataset.targets[i] for i in indices)
+        self.names = tuple(dataset.names[i] for i in indices)
 
-    @property
-    def path(self) -> Path:
-        """Of the whole."""
-        return self.whole.path
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Of the whole."""
-        return self.whole.labels
-
-    @property
-    def count(self) -> int:
-        """Of the part."""
-        return len(self.places)
-
-    @property
-    def targets(self) -> tuple[int, ...]:
-        """Of the part."""
-        return tuple(self.whole.targets[place] for place in self.places)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the part."""
-        return tuple(self.whole.names[place] for place in self.places)
-
-    @property
-    def left_out(self) -> Mapping[str, int]:
-        """Of the whole."""
-        return self.whole.left_out
-
-    def samples(self, limit: int = 0) -> Iterator[Sample]:
+    def at(self, indices: Container[int]) -> Iterator[Sample]:
         """See LabeledDataset."""
-        return self.at(spread(self.count, limit))
-
-    def at(self, places: Container[int]) -> Iterator[Sample]:
-        """See LabeledDataset."""
-        return self.whole.at({whole for place, whole in enumerate(self.places) if place in places})
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """A key that puts frame_2 before frame_10."""
-    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r'(\d+)', name)]
+        return self.dataset.at({whole for i, whole in enumerate(self.indices) if i in indices})
 
 
 def holdout_split(dataset: LabeledDataset) -> tuple[Subset, Subset]:
-    """The part to learn from, and the part that is held out.
+    """The training subset, and the subset that is held out for validation.
 
     Raises:
-        DatasetError: the set has splits of its own, or a class has less than two samples.
+        DatasetError: the dataset has splits of its own, or a class has fewer than two samples.
     """
     if dataset.split:
-        raise DatasetError(f'{dataset.path}: has splits of its own: expected a set without, or its split val')
-    by_class: dict[int, list[int]] = defaultdict(list)
-    # A tar has its files in whatever order they were packed; a bag's frames come in time.
+        raise DatasetError(f'{dataset.path}: has splits of its own: expected a dataset without; use its '
+                           'split val')
+    # A tar has its files in any order; a bag's frames are in order of time.
     order = range(dataset.count) if is_bag(dataset.path) else sorted(
-        range(dataset.count), key=lambda place: _natural(dataset.names[place]))
-    for place in order:
-        by_class[dataset.targets[place]].append(place)
-    held: set[int] = set()
-    for target, places in by_class.items():
-        if len(places) < _FEWEST:
-            raise DatasetError(f'{dataset.path}: class {printable(dataset.labels[target])!r} has {len(places)} '
-                           f'image: expected at least {_FEWEST}, as one is held out to validate on; add '
-                           'some, or give another set for validation')
-        held.update(places[len(places) - max(1, len(places) // ONE_IN):])
-    learned = tuple(place for place in range(dataset.count) if place not in held)
-    return Subset(dataset, learned, 'all but what is held out'), Subset(dataset, tuple(sorted(held)), HELD_OUT)
+        range(dataset.count), key=lambda i: _natural_order(dataset.names[i]))
+    by_class: dict[int, list[int]] = defaultdict(list)
+    for i in order:
+        by_class[dataset.targets[i]].append(i)
+    held_out: set[int] = set()
+    for target, indices in by_class.items():
+        if len(indices) < 2:
+            label = printable(dataset.labels[target])
+            raise DatasetError(f'{dataset.path}: class {label!r} has 1 image: expected at least 2, as one is '
+                               'held out for validation; add some, or use another dataset for validation')
+        held_out.update(indices[-max(1, len(indices) // ONE_IN):])
+    training = tuple(i for i in range(dataset.count) if i not in held_out)
+    return (Subset(dataset, training, 'all but what is held out'),
+            Subset(dataset, tuple(sorted(held_out)), HELD_OUT))
+
+
+def _natural_order(name: str) -> list[tuple[int, str]]:
+    """A sort key that puts frame_2 before frame_10."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r'(\d+)', name)]

@@ -1,10 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image files as the messages that core decodes."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from shufflenet_ros.core.compressed import CONTAINERS
+from shufflenet_ros.core.files import open_regular
 from shufflenet_ros.core.frame import U8
 from shufflenet_ros.core.opencv import cv2, opencv_errors_as
 from shufflenet_ros.core.reasons import FrameError, Reason
@@ -32,17 +38,34 @@ class PixelImage:
     encoding: str = 'bgr8'
     is_bigendian: int = 0
 
+    @classmethod
+    def from_pixels(cls, pixels: npt.NDArray[Any]) -> 'PixelImage':
+        """An image of (H, W, 3) uint8 BGR."""
+        height, width = pixels.shape[:2]
+        return cls(np.asarray(pixels, np.uint8).reshape(-1), height, width, 3 * width)
+
 
 def too_large(size: int) -> FrameError:
     """Why a file of this size is not read."""
     return FrameError(Reason.TOO_LARGE, f'file of {size} bytes: expected at most {MAX_FILE_BYTES}')
 
 
-def labeled_image(data: bytes, suffix: str) -> FileImage | PixelImage | FrameError:
-    """An image of a training set as a message.
+def read_image_file(path: Path) -> bytes | FrameError:
+    """The bytes of a file of at most MAX_FILE_BYTES.
 
-    JPEG and PNG go the CompressedImage's way, as they would from a camera. Cameras send nothing else but
-    sets hold it (WebP above all): such a file is decoded here and goes the Image's way.
+    Raises:
+        OSError: the file cannot be read, or is not a regular file.
+    """
+    with open_regular(path) as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+        return data if len(data) <= MAX_FILE_BYTES else too_large(os.fstat(file.fileno()).st_size)
+
+
+def image_message(data: bytes, suffix: str) -> FileImage | PixelImage | FrameError:
+    """A dataset's image file as a message.
+
+    JPEG and PNG become a CompressedImage, as from a camera. Cameras send no other format, but datasets have
+    some, above all WebP. Such a file is decoded here and becomes an Image.
     """
     if any(data.startswith(container.magic) for container in CONTAINERS):
         return FileImage(data, suffix)
@@ -50,10 +73,9 @@ def labeled_image(data: bytes, suffix: str) -> FileImage | PixelImage | FrameErr
         with opencv_errors_as(Reason.BAD_FORMAT, f'{suffix} file'):
             flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except FrameError as dropped:
-        return dropped
+    except FrameError as error:
+        return error
     if pixels is None:
-        detail = f'{len(data)} bytes that OpenCV cannot decode; damaged, or no image'
-        return FrameError(Reason.BAD_FORMAT, detail)
-    height, width = pixels.shape[:2]
-    return PixelImage(np.asarray(pixels, np.uint8).reshape(-1), height, width, 3 * width)
+        return FrameError(Reason.BAD_FORMAT, f'OpenCV cannot decode these {len(data)} bytes: damaged, or not '
+                                             'an image')
+    return PixelImage.from_pixels(pixels)

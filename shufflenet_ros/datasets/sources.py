@@ -1,42 +1,32 @@
-"""Images, folders, videos and bags as one stream of frames.
+# SPDX-License-Identifier: Apache-2.0
+"""Images, folders, videos and bags as one stream of frames to classify.
 
-An image file goes the very way of a CompressedImage and a video frame that of an Image, so that a file
-and a camera topic with the same image get the same answer.
+An image file becomes a CompressedImage and a video frame an Image, so that a file and a camera topic with
+the same image get the same result.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from shufflenet_ros.bags.errors import BagError
 from shufflenet_ros.bags.kinds import IMAGE_TYPES, is_bag
 from shufflenet_ros.core.console import say
 from shufflenet_ros.core.errors import ShuffleNetError
-from shufflenet_ros.core.files import kind_of, open_regular
+from shufflenet_ros.core.files import kind_of
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.reasons import FrameError, Reason
-from shufflenet_ros.datasets.image_files import (
-    IMAGE_SUFFIXES,
-    MAX_FILE_BYTES,
-    FileImage,
-    PixelImage,
-    too_large,
-)
-
-if TYPE_CHECKING:
-    from shufflenet_ros.bags.reader import BagMessage
+from shufflenet_ros.datasets.image_files import IMAGE_SUFFIXES, FileImage, PixelImage, read_image_file
 
 VIDEO_SUFFIXES = ('.avi', '.flv', '.m2ts', '.m4v', '.mjpeg', '.mjpg', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg',
                   '.ogv', '.ts', '.webm', '.wmv')
 
 
 class SourceError(ShuffleNetError):
-    """A source that does not exist or cannot be opened; the message says which, why and what to do."""
+    """A source that does not exist or cannot be opened. The message says which, why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +35,10 @@ class SourceFrame:
 
     Attributes:
         source: path of the file or bag.
-        topic: of a bag, else None.
-        frame: its place in the source, from 0; in a bag over all topics that are read.
-        stamp_ns: the header's stamp in a bag, else None: the same time that the node's results carry.
-        message: what `core.decode` takes, or why there is none.
+        topic: in a bag, else None.
+        frame: number in the source, from 0; in a bag counted over all topics that are read.
+        stamp_ns: in a bag the header's stamp, as in the node's results, else None.
+        message: what `core.decode` accepts, or the reason why there is none.
     """
 
     source: str
@@ -60,11 +50,11 @@ class SourceFrame:
 
 @dataclass(frozen=True)
 class Source:
-    """Something that was opened once and can be read.
+    """A source that was opened once and can be read.
 
     Attributes:
-        count: its frames where that is known beforehand.
-        rate_hz: frames a second where there is such a thing.
+        count: number of frames, None where it is unknown before reading.
+        rate_hz: frames per second, None for an image.
     """
 
     path: Path
@@ -74,15 +64,15 @@ class Source:
 
 
 def open_sources(paths: Sequence[str | Path], topics: Sequence[str] = ()) -> list[Source]:
-    """Open everything once, so that what is missing or unreadable shows before the first answer.
+    """Open every source once, so that missing or unreadable ones are reported before the first result.
 
     Args:
         paths: image files, folders of them (recursive, sorted), videos, bags.
-        topics: of bags; without any, all topics of images.
+        topics: of bags; all image topics where empty.
 
     Raises:
-        SourceError: a path that is missing or no regular file, a folder without images, a video that cannot
-            be opened.
+        SourceError: a path that does not exist or is not a regular file, a folder without images, a video
+            that cannot be opened.
         BagError: a bag that cannot be read or lacks the topics.
     """
     return [source for path in paths for source in _open(Path(path), topics)]
@@ -90,22 +80,23 @@ def open_sources(paths: Sequence[str | Path], topics: Sequence[str] = ()) -> lis
 
 def _open(path: Path, topics: Sequence[str]) -> list[Source]:
     if not path.exists():
-        raise SourceError(f'source {path} does not exist: give an image, a folder of them, a video or a bag')
+        raise SourceError(f'source {path} does not exist: expected an image, a folder of images, a video or '
+                          'a bag')
     if is_bag(path):
         return [_bag(path, topics)]
     if path.is_dir():
         return [_image(file) for file in _images_in(path)]
     if kind := kind_of(path.stat()):
-        raise SourceError(f'source {path}: expected a regular file or a folder, got {kind}; copy what comes '
-                          'out of it into a file, and give that')
+        raise SourceError(f'source {path}: expected a regular file or a folder, got {kind}; copy its data '
+                          'into a file first')
     return [_video(path) if path.suffix.lower() in VIDEO_SUFFIXES else _image(path)]
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """The image files of a folder, sorted; what is only named like one is said on stderr and left out."""
+    """The image files of a folder, sorted; what is not a regular file is reported and left out."""
     files = []
     for path in sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES):
-        kind = kind_of(path.stat()) if path.exists() else 'a link to nowhere'
+        kind = kind_of(path.stat()) if path.exists() else 'a broken link'
         if not kind:
             files.append(path)
         elif not path.is_dir():
@@ -118,72 +109,59 @@ def _images_in(folder: Path) -> list[Path]:
 
 def _image(path: Path) -> Source:
     def frames() -> Iterator[SourceFrame]:
-        with open_regular(path) as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-            size = os.fstat(file.fileno()).st_size
-        message = too_large(size) if len(data) > MAX_FILE_BYTES else FileImage(data, path.suffix[1:])
+        data = read_image_file(path)
+        message = data if isinstance(data, FrameError) else FileImage(data, path.suffix[1:])
         yield SourceFrame(str(path), None, 0, None, message)
     return Source(path, 1, None, frames)
 
 
-def _capture(path: Path) -> cv2.VideoCapture:
+@contextmanager
+def _capture(path: Path) -> Iterator[cv2.VideoCapture]:
     capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise SourceError(f'video {path} cannot be opened: expected a format that OpenCV reads, such as '
-                          'H.264 in mp4; try `ffmpeg -i FILE out.mp4`')
-    return capture
+    try:
+        if not capture.isOpened():
+            raise SourceError(f'video {path} cannot be opened: expected a format that OpenCV reads, such as '
+                              'H.264 in mp4; try `ffmpeg -i FILE out.mp4`')
+        yield capture
+    finally:
+        capture.release()
 
 
 def _video(path: Path) -> Source:
     def frames() -> Iterator[SourceFrame]:
-        capture = _capture(path)
-        try:
+        with _capture(path) as capture:
             number = 0
-            while True:
-                more, pixels = capture.read()
-                if not more:
-                    return
-                height, width = pixels.shape[:2]
-                image = PixelImage(np.asarray(pixels, np.uint8).reshape(-1), height, width, 3 * width)
-                yield SourceFrame(str(path), None, number, None, image)
+            while (read := capture.read())[0]:
+                yield SourceFrame(str(path), None, number, None, PixelImage.from_pixels(read[1]))
                 number += 1
-        finally:
-            capture.release()
 
-    capture = _capture(path)
-    count, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
+    with _capture(path) as capture:
+        count, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
     return Source(path, count if count > 0 else None, rate if rate > 0 else None, frames)
 
 
 def _bag(path: Path, topics: Sequence[str]) -> Source:
-    from shufflenet_ros.bags.reader import Bag  # here, as images and videos need no rosbags
+    from shufflenet_ros.bags.reader import Bag, stamp_ns  # here, as images and videos need no rosbags
 
     with Bag(path) as bag:
         types = {topic.name: topic.type for topic in bag.topics}
         images = [topic.name for topic in bag.topics if topic.type in IMAGE_TYPES]
-        others = [name for name in topics if name not in images]
-        if others or not images:
-            asked = f'image topic {others}' if others else 'image topic'
-            raise BagError(f'bag {path} has no {asked}: its topics are {types or "none"}')
+        missing = [name for name in topics if name not in images]
+        if missing or not images:
+            what = f'image topic {missing}' if missing else 'image topic'
+            raise BagError(f'bag {path} has no {what}: its topics are {types or "none"}')
         wanted = list(topics or images)
         count = sum(topic.count for topic in bag.topics if topic.name in wanted)
         seconds = (bag.end_ns - bag.start_ns) / 1e9
-    return Source(path, count, count / seconds if seconds > 0 else None, lambda: _bag_frames(path, wanted))
 
+    def frames() -> Iterator[SourceFrame]:
+        with Bag(path) as bag:
+            for item in bag.messages(wanted):
+                stamp, message = None, None
+                try:
+                    stamp, message = stamp_ns(item.message), item.message
+                except BagError as error:
+                    message = FrameError(Reason.BAD_FORMAT, str(error))
+                yield SourceFrame(str(path), item.topic, item.number, stamp, message)
 
-def _bag_frames(path: Path, topics: list[str]) -> Iterator[SourceFrame]:
-    from shufflenet_ros.bags.reader import Bag
-
-    with Bag(path) as bag:
-        for item in bag.messages(topics):
-            yield _bag_frame(str(path), item)
-
-
-def _bag_frame(source: str, item: 'BagMessage') -> SourceFrame:
-    from shufflenet_ros.bags.reader import stamp_ns
-
-    try:
-        return SourceFrame(source, item.topic, item.number, stamp_ns(item.message), item.message)
-    except BagError as error:
-        return SourceFrame(source, item.topic, item.number, None, FrameError(Reason.BAD_FORMAT, str(error)))
+    return Source(path, count, count / seconds if seconds > 0 else None, frames)

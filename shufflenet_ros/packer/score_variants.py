@@ -14,10 +14,10 @@ from shufflenet_ros.core.card import METADATA_KEY
 from shufflenet_ros.core.console import say
 from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.core.reasons import printable
-from shufflenet_ros.datasets.accuracy import accuracy
 from shufflenet_ros.datasets.holdout import HELD_OUT, holdout_split
-from shufflenet_ros.datasets.open import open_set
-from shufflenet_ros.datasets.sample import LabeledDataset
+from shufflenet_ros.datasets.labeled_dataset import LabeledDataset
+from shufflenet_ros.datasets.open_dataset import open_dataset
+from shufflenet_ros.datasets.score import accuracy
 
 
 def validation_subset(path: Path) -> LabeledDataset:
@@ -26,7 +26,7 @@ def validation_subset(path: Path) -> LabeledDataset:
     Raises:
         DatasetError: no set, or one with splits and none for validation.
     """
-    dataset = open_set(path)
+    dataset = open_dataset(path)
     return dataset if dataset.split else holdout_split(dataset)[1]
 
 

@@ -23,11 +23,11 @@ from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.files import writing
 from shufflenet_ros.core.preprocess import preprocess
 from shufflenet_ros.core.reasons import FrameError
-from shufflenet_ros.datasets.classes import match_labels
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.datasets.holdout import holdout_split
-from shufflenet_ros.datasets.open import open_set
-from shufflenet_ros.datasets.sample import LabeledDataset
+from shufflenet_ros.datasets.labeled_dataset import LabeledDataset
+from shufflenet_ros.datasets.match_labels import match_labels
+from shufflenet_ros.datasets.open_dataset import open_dataset
 from shufflenet_ros.datasets.tar import TarDataset
 from shufflenet_ros.zoo.saving import mapped_array
 
@@ -64,7 +64,7 @@ def load_sets(path: str | Path, val_path: str | Path | None, px: int, store_px: 
     Raises:
         DatasetError, BagError: no set, no such split, less than two classes, or a class without images.
     """
-    split = open_set(path).split
+    split = open_dataset(path).split
     if val_path is not None:
         if not split and Path(val_path).resolve() == Path(path).resolve():
             raise DatasetError(f'{val_path}: would validate what was learned from it: expected another set, or '
@@ -74,7 +74,7 @@ def load_sets(path: str | Path, val_path: str | Path | None, px: int, store_px: 
     elif split:
         train, val = load_set(path, 'train', store_px or px), load_set(path, 'val', px)
     else:
-        learned, held_out = holdout_split(open_set(path))
+        learned, held_out = holdout_split(open_dataset(path))
         train, val = _decoded(learned, store_px or px, np.empty), _decoded(held_out, px, np.empty)
     _check(train, path)
     return train, val
@@ -104,16 +104,16 @@ def load_set(path: str | Path, split: str, px: int) -> ImageSet:
     <tar>.<split>.<px>.npy, and taken from there while the tar keeps its size and time.
 
     Args:
-        split: see `open_set`.
+        split: see `open_dataset`.
 
     Raises:
-        DatasetError, BagError: see `open_set`; or no image can be decoded.
+        DatasetError, BagError: see `open_dataset`; or no image can be decoded.
     """
     path = Path(path)
     kept = path.with_name(f'{path.name}.{split}.{px}.npy')
     if kept.with_suffix('.npz').is_file() and (cached := _from_kept(kept, _key(path))):
         return cached
-    dataset = open_set(path, split)
+    dataset = open_dataset(path, split)
     if not isinstance(dataset, TarDataset):
         return _decoded(dataset, px, np.empty)
     try:

@@ -1,4 +1,5 @@
-"""`shufflenet-ros classify`: one line a frame, whatever the source."""
+# SPDX-License-Identifier: Apache-2.0
+"""`shufflenet-ros classify`: one line per frame, for every kind of source."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from labeled_datasets import BGR, encoded, plain
 from rosbags.convert.converter import convert
 from rosbags.typesys import Stores, get_typestore
 
@@ -20,19 +22,14 @@ from shufflenet_ros.bags.writer import BagWriter
 
 KEYS = ['source', 'topic', 'frame', 'stamp_ns', 'predictions', 'dropped']
 INT8 = 'shufflenet_v2_x1_0_int8.onnx'
-BGR = {'red': (0, 0, 255), 'green': (0, 255, 0), 'blue': (255, 0, 0)}
 Classify = Callable[..., Any]
-
-
-def plain(name: str) -> np.ndarray:
-    return np.full((48, 64, 3), BGR[name], np.uint8)
 
 
 def names(lines: list[dict[str, Any]]) -> list[str | None]:
     return [line['predictions'][0]['name'] if line['predictions'] else line['dropped'] for line in lines]
 
 
-def test_the_int8_imagenet_model_names_at_least_32_of_40_photos(repo_root: Path, shared_data: Path) -> None:
+def test_the_int8_imagenet_model_classifies_at_least_32_of_40_photos(repo_root: Path, shared_data: Path) -> None:
     photos = shared_data / 'photos'
     verb = ['-m', 'shufflenet_ros.cli', 'classify']
     command = [sys.executable, *verb, photos, '--model', shared_data / INT8, '--json']
@@ -41,28 +38,27 @@ def test_the_int8_imagenet_model_names_at_least_32_of_40_photos(repo_root: Path,
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     truth = json.loads((photos / 'labels.json').read_text())
     assert [Path(line['source']).name for line in lines] == sorted(truth)
-    right = 0
+    correct = 0
     for line in lines:
         assert list(line) == KEYS
         assert (line['topic'], line['frame'], line['stamp_ns'], line['dropped']) == (None, 0, None, None)
         assert len(line['predictions']) == 5
-        assert all(list(label) == ['name', 'index', 'score'] for label in line['predictions'])
-        scores = [label['score'] for label in line['predictions']]
+        assert all(list(prediction) == ['name', 'index', 'score'] for prediction in line['predictions'])
+        scores = [prediction['score'] for prediction in line['predictions']]
         assert scores == sorted(scores, reverse=True) and 0 <= scores[-1] <= scores[0] <= 1
         best, expected = line['predictions'][0], truth[Path(line['source']).name]
-        right += (best['index'], best['name']) == (expected['imagenet_index'], expected['name'])
-    print(f'{right} of {len(truth)}')
-    assert right >= 32
+        correct += (best['index'], best['name']) == (expected['imagenet_index'], expected['name'])
+    print(f'{correct} of {len(truth)}')
+    assert correct >= 32
 
 
-def test_image_files_take_the_compressed_images_way(classify: Classify, tiny: Path, tmp_path: Path) -> None:
+def test_image_files_are_decoded_as_compressed_images(classify: Classify, tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / 'images'
     (folder / 'b').mkdir(parents=True)
     cv2.imwrite(str(folder / 'a.JPG'), plain('red'))
     cv2.imwrite(str(folder / 'b' / 'b.png'), plain('green'))
     cv2.imwrite(str(folder / 'c.bmp'), plain('blue'))
-    whole = cv2.imencode('.jpg', plain('blue'))[1].tobytes()
-    (folder / 'd.jpeg').write_bytes(whole[:-40])
+    (folder / 'd.jpeg').write_bytes(encoded('blue', '.jpg')[:-40])
     (folder / 'e.png').write_bytes(b'')
     (folder / 'notes.txt').write_text('not an image')
     ran = classify(folder, '--model', tiny, '--json')
@@ -75,7 +71,7 @@ def test_image_files_take_the_compressed_images_way(classify: Classify, tiny: Pa
     assert classify(folder / 'notes.txt', '--model', tiny, '--json').lines[0]['dropped'] == 'bad_format'
 
 
-def test_damaged_images_are_answered_and_told(classify: Classify, tiny: Path, tmp_path: Path) -> None:
+def test_damaged_images_are_classified_and_reported(classify: Classify, tiny: Path, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     whole = cv2.imencode('.jpg', pixels)[1].tobytes()
     for name in 'abc':
@@ -88,13 +84,13 @@ def test_damaged_images_are_answered_and_told(classify: Classify, tiny: Path, tm
 
 
 def write_bag(path: Path, storage: str) -> Path:
-    """Raw and compressed red, green, blue; the raw green one has an encoding that nobody knows."""
+    """Raw and compressed red, green, blue; the raw green image has an unknown encoding."""
     with BagWriter(path, storage) as bag:
         for i, name in enumerate(BGR):
             encoding = 'bgr9' if name == 'green' else 'bgr8'
-            jpeg = cv2.imencode('.jpg', plain(name))[1].tobytes()
             bag.image('/cam/image_raw', plain(name), encoding, 10**18 + i, log_ns=10 * i + 1)
-            bag.compressed('/cam/image_raw/compressed', jpeg, 'jpeg', 2 * 10**18 + i, log_ns=10 * i + 2)
+            bag.compressed('/cam/image_raw/compressed', encoded(name, '.jpg'), 'jpeg', 2 * 10**18 + i,
+                           log_ns=10 * i + 2)
             bag.camera_info('/cam/camera_info', 64, 48, 10**18 + i, log_ns=10 * i + 3)
     return path
 
@@ -115,7 +111,7 @@ def test_bags_give_every_image_topic_with_the_headers_stamps(
     assert names(one.lines) == ['red', 'green', 'blue'] and [line['frame'] for line in one.lines] == [0, 1, 2]
 
 
-def test_a_ros_1_bag_gets_the_answers_of_its_ros_2_copy(
+def test_a_ros_1_bag_gets_the_results_of_its_ros_2_copy(
         classify: Classify, shared_data: Path, tmp_path: Path) -> None:
     for name, count in (('t265_office', 6), ('raspicam_compressed', 1)):
         source, types = shared_data / 'bags' / f'{name}.bag', get_typestore(Stores.LATEST)
@@ -137,10 +133,11 @@ def test_a_video_gives_its_frames_in_order(classify: Classify, tiny: Path, tmp_p
     ran = classify(video, '--model', tiny, '--json', '--top-k', '1')
     assert [line['frame'] for line in ran.lines] == list(range(12))
     assert names(ran.lines) == ['red'] * 4 + ['green'] * 4 + ['blue'] * 4
-    assert all(line['topic'] is line['stamp_ns'] is None and len(line['predictions']) == 1 for line in ran.lines)
+    assert all(line['topic'] is line['stamp_ns'] is None for line in ran.lines)
+    assert all(len(line['predictions']) == 1 for line in ran.lines)
 
 
-def test_the_embedding_comes_where_it_is_asked_for(classify: Classify, tiny: Path, tmp_path: Path) -> None:
+def test_the_embedding_is_there_when_requested(classify: Classify, tiny: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / 'red.png'), plain('red'))
     (with_it,) = classify(tmp_path / 'red.png', '--model', tiny, '--json', '--embedding').lines
     assert list(with_it) == [*KEYS, 'embedding']
@@ -150,7 +147,7 @@ def test_the_embedding_comes_where_it_is_asked_for(classify: Classify, tiny: Pat
     assert without['predictions'] == with_it['predictions']
 
 
-def test_people_read_plain_lines(classify: Classify, tiny: Path, tmp_path: Path) -> None:
+def test_the_text_has_one_line_per_frame(classify: Classify, tiny: Path, tmp_path: Path) -> None:
     bag = write_bag(tmp_path / 'bag', 'mcap')
     ran = classify(bag, '--model', tiny, '--top-k', '2', '--topic', '/cam/image_raw')
     first, second, _ = ran.out.splitlines()
@@ -159,7 +156,7 @@ def test_people_read_plain_lines(classify: Classify, tiny: Path, tmp_path: Path)
     assert 'trained on nothing; terms: none needed' in ran.err
 
 
-def test_progress_goes_to_stderr_and_only_where_asked_for(
+def test_progress_goes_to_stderr_and_only_when_requested(
         classify: Classify, tiny: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / 'red.png'), plain('red'))
     quiet = classify(tmp_path / 'red.png', '--model', tiny, '--json')
@@ -168,7 +165,7 @@ def test_progress_goes_to_stderr_and_only_where_asked_for(
     assert quiet.out == shown.out
 
 
-def test_the_annotated_video_shows_every_frame_with_its_label(
+def test_the_annotated_video_shows_every_frame_with_its_predictions(
         classify: Classify, tiny: Path, tmp_path: Path) -> None:
     bag = write_bag(tmp_path / 'bag', 'mcap')
     cv2.imwrite(str(tmp_path / 'wide.png'), np.hstack([plain('red')] * 3))
@@ -189,9 +186,9 @@ def test_the_annotated_video_shows_every_frame_with_its_label(
     assert frames[-1][440, 320].max() < 40, 'the wide image has no black below it'
 
 
-@pytest.mark.parametrize(('arguments', 'said'), [
-    (['nowhere.jpg'], 'source nowhere.jpg does not exist: give an image'),
-    (['nowhere.bag'], 'source nowhere.bag does not exist: give an image'),
+@pytest.mark.parametrize(('arguments', 'expected'), [
+    (['nowhere.jpg'], 'source nowhere.jpg does not exist: expected an image'),
+    (['nowhere.bag'], 'source nowhere.bag does not exist: expected an image'),
     (['{folder}'], 'has no image files: expected some of .bmp'),
     (['{folder}/broken.mp4'], 'broken.mp4 cannot be opened'),
     (['{folder}/broken.mcap'], 'broken.mcap cannot be read'),
@@ -201,8 +198,8 @@ def test_the_annotated_video_shows_every_frame_with_its_label(
     (['{bag}', '--annotate', '{folder}/no/out.mp4'], 'no/out.mp4 cannot be written'),
     ([], 'the following arguments are required: SOURCE'),
 ])
-def test_what_cannot_be_done_is_one_error_with_status_2(
-        classify: Classify, tiny: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_wrong_arguments_are_one_error_with_status_2(
+        classify: Classify, tiny: Path, tmp_path: Path, arguments: list[str], expected: str) -> None:
     bag = write_bag(tmp_path / 'bag', 'mcap')
     folder = tmp_path / 'folder'
     folder.mkdir()
@@ -210,11 +207,11 @@ def test_what_cannot_be_done_is_one_error_with_status_2(
     (folder / 'broken.mcap').write_bytes(b'no bag')
     ran = classify(*(text.format(folder=folder, bag=bag) for text in arguments), '--model', tiny)
     assert ran.status == 2
-    assert said in ran.err.splitlines()[-1]
+    assert expected in ran.err.splitlines()[-1]
     assert 'Traceback' not in ran.err
 
 
-def test_a_message_that_is_damaged_drops_its_own_frame_only(
+def test_a_damaged_message_drops_only_its_own_frame(
         classify: Classify, tiny: Path, tmp_path: Path) -> None:
     bag = write_bag(tmp_path / 'bag', 'db3')
     (file,) = bag.glob('*.db3')

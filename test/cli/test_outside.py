@@ -47,7 +47,7 @@ def test_a_folder_is_read_without_its_fifos(classify: Classify, tiny: Path, tmp_
     (tmp_path / 'd.png').symlink_to(tmp_path / 'nothing')
     ran = classify(tmp_path, '--model', tiny, '--json')
     assert ran.status == 0 and [line['source'] for line in ran.lines] == [str(tmp_path / 'a.png')]
-    for name, kind in (('b', 'a FIFO'), ('c', 'a character device'), ('d', 'a link to nowhere')):
+    for name, kind in (('b', 'a FIFO'), ('c', 'a character device'), ('d', 'a broken link')):
         assert f'{tmp_path / name}.png is left out: expected a regular file, got {kind}\n' in ran.err
 
 

@@ -1,4 +1,5 @@
-"""Figures against values worked out by hand, and against loops that are too slow to be wrong."""
+# SPDX-License-Identifier: Apache-2.0
+"""Figures compared with values worked out by hand, and with slow, simple loops."""
 
 from __future__ import annotations
 
@@ -17,49 +18,46 @@ from shufflenet_ros.datasets.metrics import (
     confusion_matrix,
     hits,
     mcnemar_exact,
-    per_class_accuracy,
     retrieval_map,
 )
 
 
-def test_hits_counts_the_right_class_among_the_first_k() -> None:
+def test_hits_counts_the_true_class_among_the_first_k() -> None:
     ranked = np.array([[2, 0, 1], [1, 2, 0], [0, 1, 2], [0, 2, 1]])
     targets = np.array([2, 2, 2, 2])
     shares = [hits(targets, ranked, k).mean() for k in (1, 2, 3, 5)]
     assert shares == [0.25, 0.75, 1.0, 1.0]
 
 
-def test_confusion_and_per_class_accuracy_by_hand() -> None:
+def test_confusion_matrix_by_hand() -> None:
     matrix = confusion_matrix(np.array([0, 0, 0, 2, 2]), np.array([0, 2, 0, 1, 2]), 4)
     assert matrix.tolist() == [[2, 0, 1, 0], [0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
-    share = per_class_accuracy(matrix)
-    assert share[[0, 2]].tolist() == pytest.approx([2 / 3, 1 / 2]) and np.isnan(share[[1, 3]]).all()
 
 
 def test_calibration_error_by_hand() -> None:
-    # Two images in the bin (8/15, 9/15], half of them right at 0.55; one wrong at 1.0; one right at 0.1.
+    # Two images in the bin (8/15, 9/15], half of them correct at 0.55; one wrong at 1.0; one correct at 0.1.
     confidence = np.array([0.55, 0.55, 1.0, 0.1], np.float32)
-    right = np.array([True, False, False, True])
-    assert calibration_error(confidence, right) == pytest.approx((2 * 0.05 + 1.0 + 0.9) / 4, abs=1e-7)
+    correct = np.array([True, False, False, True])
+    assert calibration_error(confidence, correct) == pytest.approx((2 * 0.05 + 1.0 + 0.9) / 4, abs=1e-7)
     assert calibration_error(np.ones(5, np.float32), np.ones(5, bool)) == 0
     # In the same bin errors cancel, in different bins they do not.
-    confidence, right = np.array([0.9, 0.1], np.float32), np.array([False, True])
-    assert calibration_error(confidence, right, bins=1) == pytest.approx(0, abs=1e-6)
-    assert calibration_error(confidence, right) == pytest.approx(0.9)
+    confidence, correct = np.array([0.9, 0.1], np.float32), np.array([False, True])
+    assert calibration_error(confidence, correct, bins=1) == pytest.approx(0, abs=1e-6)
+    assert calibration_error(confidence, correct) == pytest.approx(0.9)
 
 
 @given(st.integers(1, 200), st.integers(0, 2**32 - 1))
 def test_calibration_error_equals_the_papers_loop(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     confidence = rng.random(count).astype(np.float32) * 0.999 + np.float32(1e-3)
-    right = rng.random(count) < 0.6
+    correct = rng.random(count) < 0.6
     expected = 0.0
     for low, high in zip(np.arange(15) / 15, np.arange(1, 16) / 15):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
-            gap = right[inside].mean() - confidence[inside].astype(float).mean()
+            gap = correct[inside].mean() - confidence[inside].astype(float).mean()
             expected += inside.mean() * abs(gap)
-    assert calibration_error(confidence, right) == pytest.approx(expected, abs=1e-9)
+    assert calibration_error(confidence, correct) == pytest.approx(expected, abs=1e-9)
 
 
 def slow_map(embeddings: np.ndarray, targets: np.ndarray) -> float | None:
@@ -76,9 +74,9 @@ def slow_map(embeddings: np.ndarray, targets: np.ndarray) -> float | None:
         average = recall = 0.0
         for threshold in sorted(set(similar.values()), reverse=True):
             found = [i for i in others if similar[i] >= threshold]
-            right = sum(targets[i] == targets[query] for i in found)
-            average += (right / len(relevant) - recall) * right / len(found)
-            recall = right / len(relevant)
+            hits_found = sum(targets[i] == targets[query] for i in found)
+            average += (hits_found / len(relevant) - recall) * hits_found / len(found)
+            recall = hits_found / len(relevant)
         averages.append(average)
     return sum(averages) / len(averages) if averages else None
 
@@ -137,17 +135,17 @@ def test_mcnemar_of_thousands_stays_exact() -> None:
 
 
 def test_compare_paired_by_hand() -> None:
-    right_a = np.array([True] * 50 + [False] * 50)
-    right_b = np.array([True] * 40 + [False] * 10 + [True] * 2 + [False] * 48)
-    paired = compare_paired(right_a, right_b)
+    correct_a = np.array([True] * 50 + [False] * 50)
+    correct_b = np.array([True] * 40 + [False] * 10 + [True] * 2 + [False] * 48)
+    paired = compare_paired(correct_a, correct_b)
     assert (paired.both, paired.only_a, paired.only_b, paired.neither) == (40, 10, 2, 48)
     assert paired.difference == pytest.approx(0.08) and paired.p_value == mcnemar_exact(10, 2)
     # Agresti and Min: 10.5 and 2.5 of 102.
     error = math.sqrt(13 - 8 * 8 / 102) / 102
     assert paired.low == pytest.approx(8 / 102 - 1.96 * error, abs=1e-5)
     assert paired.high == pytest.approx(8 / 102 + 1.96 * error, abs=1e-5)
-    turned = compare_paired(right_b, right_a)
-    assert (turned.low, turned.high) == pytest.approx((-paired.high, -paired.low))
+    swapped = compare_paired(correct_b, correct_a)
+    assert (swapped.low, swapped.high) == pytest.approx((-paired.high, -paired.low))
 
 
 def test_the_paired_interval_covers_what_it_says() -> None:

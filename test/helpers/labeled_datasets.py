@@ -1,13 +1,18 @@
-"""Small labeled images of every kind; colors that a model can tell."""
+# SPDX-License-Identifier: Apache-2.0
+"""Small labeled datasets of every kind, in colors that the tiny bundle recognizes."""
 
 from __future__ import annotations
 
 import io
+import json
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from shufflenet_ros.bags.writer import BagWriter
 
 BGR = {'red': (0, 0, 255), 'green': (0, 255, 0), 'blue': (255, 0, 0)}
 
@@ -32,12 +37,23 @@ def write_folder(root: Path, files: dict[str, bytes]) -> Path:
 
 
 def write_tar(path: Path, files: dict[str, bytes], mode: str = 'w') -> Path:
-    """These files as a tar, in the order given."""
+    """These files as a tar, in this order."""
     with tarfile.open(path, mode) as tar:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def write_labeled_bag(path: Path, frames: Iterable[tuple[str, bytes]], storage: str = 'mcap') -> Path:
+    """A bag of (label, PNG) frames on /camera, 10 a second, and its label file with an entry per frame."""
+    entries = []
+    with BagWriter(path, storage) as bag:
+        for i, (label, data) in enumerate(frames):
+            bag.compressed('/camera', data, 'png', 10**18 + i * 10**8)
+            entries.append({'topic': '/camera', 'from_s': i / 10, 'to_s': (i + 1) / 10, 'label': label})
+    path.with_name(f'{path.name}.labels.yaml').write_text(json.dumps(entries))
     return path
 
 

@@ -20,7 +20,7 @@ from shufflenet_ros.cli.main import main
 from shufflenet_ros.cli.train import LEARNED_NOTHING
 from shufflenet_ros.datasets.calibration import calibration_inputs, reference_inputs
 from shufflenet_ros.datasets.holdout import holdout_split
-from shufflenet_ros.datasets.open import open_set
+from shufflenet_ros.datasets.open_dataset import open_dataset
 
 SMALL_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 
@@ -108,7 +108,7 @@ def test_of_a_set_without_splits_what_is_held_out_calibrates_nothing(tmp_path):
     spec = open_bundle(SMALL_MODEL).card.input
     folder = write_set(tmp_path / 'tiny.tar').parent
     shutil.unpack_archive(tmp_path / 'tiny.tar', folder)
-    held = set(holdout_split(open_set(folder / 'train'))[1].names)
+    held = set(holdout_split(open_dataset(folder / 'train'))[1].names)
     chosen = calibration_inputs(folder / 'train', spec, 1000, hold_out=True)
     assert held and not held & set(chosen.names)
     assert held <= set(calibration_inputs(folder / 'train', spec, 1000).names)

@@ -1,31 +1,32 @@
-"""From a path to its labeled images, whatever they lie in."""
+# SPDX-License-Identifier: Apache-2.0
+"""Open a labeled dataset of any kind."""
 
 from pathlib import Path
 
 from shufflenet_ros.bags.kinds import is_bag
 from shufflenet_ros.core.files import kind_of
+from shufflenet_ros.datasets.class_folders import LAYOUTS
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.datasets.folder import FolderDataset
 from shufflenet_ros.datasets.label_file import SUFFIX
-from shufflenet_ros.datasets.sample import LabeledDataset
+from shufflenet_ros.datasets.labeled_dataset import LabeledDataset
 from shufflenet_ros.datasets.tar import TAR_SUFFIXES, TarDataset
-from shufflenet_ros.datasets.tree import FORMS
 
 
-def open_set(path: str | Path, split: str = '') -> LabeledDataset:
+def open_dataset(path: str | Path, split: str = '') -> LabeledDataset:
     """Open a folder, a tar or a labeled bag.
 
     Args:
-        split: such as val; '' takes `val` where the set has splits, everything where it has none.
+        split: such as val; '' means `val` where the dataset has splits, everything where it has none.
 
     Raises:
-        DatasetError: no set, one without such a split, or a wrong label file.
+        DatasetError: not a dataset, no such split, or an invalid label file.
         BagError: a damaged bag.
     """
     path = Path(path)
     if not path.exists():
-        raise DatasetError(f'set {path} does not exist: give a folder or tar of {FORMS}, or a bag with '
-                       f'<bag>{SUFFIX} beside it')
+        raise DatasetError(f'dataset {path} does not exist: expected a folder or tar of {LAYOUTS}, or a bag '
+                           f'with <bag>{SUFFIX} beside it')
     if is_bag(path):
         from shufflenet_ros.datasets.bag import BagDataset  # here, as folders and tars need no rosbags
         return BagDataset(path, split)
@@ -34,5 +35,5 @@ def open_set(path: str | Path, split: str = '') -> LabeledDataset:
     if path.is_file() and path.name.lower().endswith(TAR_SUFFIXES):
         return TarDataset(path, split)
     kind = kind_of(path.stat()) or 'another file'
-    raise DatasetError(f'set {path}: expected a folder, a file that ends in {", ".join(TAR_SUFFIXES)}, or a bag '
-                   f'with <bag>{SUFFIX} beside it, got {kind}')
+    raise DatasetError(f'dataset {path}: expected a folder, a file that ends in {", ".join(TAR_SUFFIXES)}, '
+                       f'or a bag with <bag>{SUFFIX} beside it, got {kind}')
