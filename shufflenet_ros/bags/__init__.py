@@ -1,1 +1,2 @@
-"""Read ROS 1 and ROS 2 bags as messages with time stamps, write small ROS 2 bags. No ROS needed."""
+# SPDX-License-Identifier: Apache-2.0
+"""Read ROS 1 and ROS 2 bags, write small ROS 2 bags. Needs rosbags, but no ROS."""

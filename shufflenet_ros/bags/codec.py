@@ -1,4 +1,5 @@
-"""A bag's bytes to messages, and ROS 1 bytes to ROS 2 bytes."""
+# SPDX-License-Identifier: Apache-2.0
+"""Deserialize a bag's messages, and convert ROS 1 bytes to ROS 2 bytes."""
 
 from functools import lru_cache
 from typing import Any
@@ -17,7 +18,7 @@ def _known_types(ros1: bool) -> Typestore:
 
 
 class Codec:
-    """Bytes to messages by the types that ROS is known to have, then by what the bag says itself."""
+    """Deserializes by the types of ROS itself, then by the definitions in the bag."""
 
     def __init__(self, connections: list[Connection], ros1: bool):
         self._ros1 = ros1
@@ -30,7 +31,7 @@ class Codec:
         if msgtype not in self._stores:
             definition = self._definitions[msgtype]
             if definition.format == MessageDefinitionFormat.NONE:
-                raise BagError(f"the bag has no definition of {msgtype}, and it is none of ROS's own types")
+                raise BagError(f'the bag has no definition of {msgtype}, and it is not a type of ROS itself')
             store = get_typestore(Stores.EMPTY)
             if definition.format == MessageDefinitionFormat.MSG:
                 store.register(get_types_from_msg(definition.data, msgtype))
@@ -40,15 +41,15 @@ class Codec:
         return self._stores[msgtype]
 
     def deserialize(self, raw: bytes, msgtype: str) -> Any:
-        """An object with the message's fields; whatever rosbags raises where that fails."""
+        """An object with the message's fields. Raises whatever rosbags raises."""
         store = self._store(msgtype)
         return store.deserialize_ros1(raw, msgtype) if self._ros1 else store.deserialize_cdr(raw, msgtype)
 
     def to_cdr(self, raw: bytes, msgtype: str) -> bytes | memoryview:
-        """ROS 2 bytes; ROS 1 types must have the same fields in ROS 2, whatever their names."""
+        """ROS 2 bytes. A ROS 1 type must have the same fields in ROS 2; their names may differ."""
         if not self._ros1:
             return raw
         ros1, ros2 = self._store(msgtype), _known_types(ros1=False)
         if msgtype not in ros2.fielddefs or not is_same_wireformat(ros1, ros2, msgtype, msgtype):
-            raise BagError(f'{msgtype} of ROS 1 has no equal in ROS 2: leave the topic out')
+            raise BagError(f'{msgtype} of ROS 1 has no equivalent in ROS 2: leave the topic out')
         return ros2.ros1_to_cdr(raw, msgtype)

@@ -1,4 +1,5 @@
-"""What goes wrong with bags, as one error class."""
+# SPDX-License-Identifier: Apache-2.0
+"""The error of bags."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +8,15 @@ from shufflenet_ros.core.errors import ShuffleNetError
 
 
 class BagError(ShuffleNetError):
-    """A bag or a message in it that cannot be read or written; the message says which, why and what to do."""
+    """A bag or message that cannot be read or written. The text says which, why and what to do."""
 
 
 @contextmanager
 def bag_errors(what: str, remedy: str = '') -> Iterator[None]:
     """Turn whatever rosbags raises into a BagError.
 
-    Damaged bags make it raise some twenty classes (assertions, struct, KeyError, apsw, zstd, ...), so
-    everything but a request to stop is caught.
+    Damaged bags make it raise some twenty exception classes (AssertionError, struct.error, KeyError, apsw,
+    zstd, ...), so every Exception is caught.
     """
     try:
         yield

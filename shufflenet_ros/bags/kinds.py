@@ -1,4 +1,5 @@
-"""What looks like a bag, and what in it is an image: known without rosbags, which only reading needs."""
+# SPDX-License-Identifier: Apache-2.0
+"""Which paths are bags and which types are images. Needs no rosbags, unlike reading."""
 
 from pathlib import Path
 

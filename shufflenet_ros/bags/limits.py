@@ -1,7 +1,8 @@
-"""A bag may not claim more memory or disk than a bag of camera images needs.
+# SPDX-License-Identifier: Apache-2.0
+"""Limits on the memory and disk that a bag may take.
 
-rosbags unpacks whatever a compressed chunk, message or file holds, so 30 kB of zstd could become many
-gigabytes. Here unpacking stops at a limit.
+rosbags unpacks a compressed chunk, message or file of any size: 30 kB of zstd can become many gigabytes.
+Here unpacking stops at a limit.
 """
 
 import bz2
@@ -9,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ else:
 MAX_UNPACKED_BYTES = 128 << 20
 MAX_METADATA_BYTES = 2 << 20  # of metadata.yaml: some 2000 topics
 
-_ZSTD_MAGIC, _ZSTD_SKIPPED = b'\x28\xb5\x2f\xfd', b'\x50\x2a\x4d\x18'
+_ZSTD_MAGIC, _ZSTD_SKIPPABLE = b'\x28\xb5\x2f\xfd', b'\x50\x2a\x4d\x18'
 
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     'zstd': zstd.ZstdDecompressor, 'lz4': lz4.frame.LZ4FrameDecompressor, 'bz2': bz2.BZ2Decompressor,
@@ -39,10 +41,10 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 
 
 def unpack(data: bytes | memoryview, compression: str, limit: int = MAX_UNPACKED_BYTES) -> bytes:
-    """The bytes that one zstd, lz4 or bz2 frame holds.
+    """The bytes in one zstd, lz4 or bz2 frame.
 
     Raises:
-        BagError: more than limit bytes come out, or the frame ends early.
+        BagError: it unpacks to more than limit bytes, or ends early.
     """
     decompressor = _DECOMPRESSORS[compression]()
     unpacked: bytes = decompressor.decompress(data, max_length=limit + 1)
@@ -53,36 +55,28 @@ def unpack(data: bytes | memoryview, compression: str, limit: int = MAX_UNPACKED
     return unpacked
 
 
-def _rosbag1_unpacker(compression: str) -> Callable[[bytes], bytes]:
-    return lambda data: unpack(data, compression)
-
-
-def _mcap_unpacker(compression: str) -> Callable[[bytes, int], bytes]:
-    def unpacker(data: bytes, size: int) -> bytes:
-        if size > MAX_UNPACKED_BYTES:
-            raise BagError(f'mcap chunk of {size} bytes: expected at most {MAX_UNPACKED_BYTES}')
-        return unpack(data, compression, size)
-    return unpacker
-
-
-def _guarded(path: Path) -> GuardedSqlite3Reader:
-    return GuardedSqlite3Reader(path, MAX_UNPACKED_BYTES)
+def _unpack_mcap_chunk(data: bytes, size: int, compression: str) -> bytes:
+    if size > MAX_UNPACKED_BYTES:
+        raise BagError(f'mcap chunk of {size} bytes: expected at most {MAX_UNPACKED_BYTES}')
+    return unpack(data, compression, size)
 
 
 def bound_rosbags() -> None:
-    """Put the limits into rosbags' tables of chunk decompressors and storage readers, which have none."""
+    """Replace rosbags' decompressors and its sqlite3 reader, which have no limits."""
     for reader, name in ((rosbag2_reader.DirectoryReader, 'sqlite3'), (rosbag2_reader.Reader, '.db3')):
-        reader.STORAGE_PLUGINS = {**reader.STORAGE_PLUGINS, name: _guarded}  # type: ignore[dict-item]
-    storage_mcap.DECOMPRESSORS.update({name: _mcap_unpacker(name) for name in ('lz4', 'zstd')})
-    rosbag1_reader.decompressors.update({name: _rosbag1_unpacker(name) for name in ('lz4', 'bz2')})
+        guarded = partial(GuardedSqlite3Reader, max_message=MAX_UNPACKED_BYTES)
+        reader.STORAGE_PLUGINS = {**reader.STORAGE_PLUGINS, name: guarded}  # type: ignore[dict-item]
+    storage_mcap.DECOMPRESSORS.update({name: partial(_unpack_mcap_chunk, compression=name)
+                                       for name in ('lz4', 'zstd')})
+    rosbag1_reader.decompressors.update({name: partial(unpack, compression=name) for name in ('lz4', 'bz2')})
 
 
 def check_folder(path: Path) -> None:
-    """Look at what rosbags would open in a bag folder, before it does.
+    """Check the files of a bag folder before rosbags opens them.
 
     Raises:
-        BagError: something else than regular files, a metadata.yaml that is too large or has aliases, or a
-            compressed file that would fill the disk.
+        BagError: metadata.yaml is too large or has aliases, or a compressed file would fill the disk.
+        OSError: not a regular file.
     """
     try:
         read_yaml_text(path / 'metadata.yaml', MAX_METADATA_BYTES)
@@ -93,24 +87,24 @@ def check_folder(path: Path) -> None:
             continue
         with open_regular(file) as stream:
             head = stream.read(4)
-        if head == _ZSTD_MAGIC or head[1:] == _ZSTD_SKIPPED[1:]:  # metadata.yaml can give it any name
+        if head == _ZSTD_MAGIC or head[1:] == _ZSTD_SKIPPABLE[1:]:  # under any name: metadata.yaml decides
             check_unpacked_fits(file)
 
 
 def check_unpacked_fits(path: Path) -> None:
-    """Refuse a zstd-compressed bag file that would fill the disk of the temporary folder it is unpacked to.
+    """Check that a zstd-compressed bag file fits in the temporary folder, where rosbags unpacks it.
 
     Raises:
-        BagError: it unpacks to more than half of what is free there, or is no whole zstd frame.
+        BagError: it unpacks to more than half of the free space there, or is damaged.
     """
-    room = shutil.disk_usage(tempfile.gettempdir()).free // 2
+    limit = shutil.disk_usage(tempfile.gettempdir()).free // 2
     total = 0
     try:
         with zstd.open(path, 'rb') as stream:
             while block := stream.read(1 << 20):
                 total += len(block)
-                if total > room:
-                    raise BagError(f'{path} unpacks to more than {room} bytes, half of what is free in '
-                                   f'{tempfile.gettempdir()}: make room or set TMPDIR')
+                if total > limit:
+                    raise BagError(f'{path} unpacks to more than {limit} bytes, half of the free space in '
+                                   f'{tempfile.gettempdir()}: free some space there, or set TMPDIR')
     except (OSError, EOFError, zstd.ZstdError) as error:
         raise BagError(f'{path} cannot be unpacked: {error}') from error

@@ -1,7 +1,8 @@
-"""Any bag as messages with topic, type, log time and bytes: ROS 1 .bag, ROS 2 db3 and mcap.
+# SPDX-License-Identifier: Apache-2.0
+"""Read any bag (ROS 1 .bag, ROS 2 db3 and mcap) as messages with topic, type, log time and bytes.
 
-rosbags does the reading; this module gives it one face, one error class and limits. Nothing of a message
-is decoded before somebody asks for it, and one broken type definition harms its own topic only.
+rosbags reads; this module adds one interface, one error class and limits. A message is only deserialized on
+request, so a broken type definition affects only its own topic.
 """
 
 from collections.abc import Collection, Iterator
@@ -23,7 +24,7 @@ _REMEDIES = {
     '.bag': 'try `rosbag reindex` or record again',
     '.mcap': 'try `mcap recover` or record again',
     '.db3': 'try `sqlite3 FILE .recover` or record again',
-    '': 'a bag folder needs metadata.yaml; try `ros2 bag reindex` or name the storage file itself',
+    '': 'a bag folder needs metadata.yaml; try `ros2 bag reindex`, or give the storage file itself',
 }
 
 
@@ -32,9 +33,9 @@ class Topic:
     """A topic of a bag.
 
     Attributes:
-        type: ROS 2 spelling, such as sensor_msgs/msg/Image, for ROS 1 bags as well.
-        count: its messages by the bag's index.
-        latched: it was published for late joiners too (transient local; latching in ROS 1).
+        type: such as sensor_msgs/msg/Image, for ROS 1 bags too.
+        count: number of messages, from the bag's index.
+        latched: late subscribers get the last message too (transient local; latching in ROS 1).
     """
 
     name: str
@@ -45,13 +46,13 @@ class Topic:
 
 @dataclass(frozen=True)
 class BagMessage:
-    """One message as it lies in the bag.
+    """One message of a bag.
 
     Attributes:
-        type: ROS 2 spelling, such as sensor_msgs/msg/Image.
-        log_ns: time of recording in nanoseconds; the time of taking is in the message's own header.
+        type: such as sensor_msgs/msg/Image.
+        log_ns: time of recording, in nanoseconds; the header has the time at which the image was taken.
         raw: its bytes, CDR in a ROS 2 bag, ROS 1 serialization in a ROS 1 bag.
-        number: its place among the messages that were asked for, from 0.
+        number: its position among the messages that are read, from 0.
     """
 
     topic: str
@@ -66,7 +67,7 @@ class BagMessage:
         """An object with the message's fields; arrays are NumPy views of `raw`.
 
         Raises:
-            BagError: the bytes are no such message, or the bag does not say what the type looks like.
+            BagError: the bytes do not fit the type, or its definition is unknown or broken.
         """
         with bag_errors(f'message {self.number} on {self.topic} ({self.type})'):
             return self._codec.deserialize(self.raw, self.type)
@@ -75,14 +76,14 @@ class BagMessage:
         """Its bytes as ROS 2 sends them; ROS 1 bytes are converted.
 
         Raises:
-            BagError: a ROS 1 message whose type is different or unknown in ROS 2, or is damaged.
+            BagError: a ROS 1 message that is damaged, or whose type is different or unknown in ROS 2.
         """
         with bag_errors(f'message {self.number} on {self.topic} ({self.type})'):
             return self._codec.to_cdr(self.raw, self.type)
 
 
 def stamp_ns(message: Any) -> int:
-    """The time in a message's header, in nanoseconds: when the camera took the image."""
+    """The stamp in a message's header, in nanoseconds."""
     stamp = message.header.stamp
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
@@ -91,23 +92,23 @@ class Bag:
     """An open bag; use it as a context manager.
 
     Attributes:
-        topics: in order of name.
-        ros1: it is a ROS 1 bag.
-        start_ns, end_ns: log times of the first and last message by the bag's index; 0 where it is empty.
+        topics: sorted by name.
+        ros1: whether it is a ROS 1 bag.
+        start_ns, end_ns: log times of the first and last message, from the bag's index; 0 if it is empty.
     """
 
     def __init__(self, path: str | Path):
-        """Open it.
+        """Open it and read its index.
 
         Raises:
-            BagError: no bag, a damaged one, or one that needs too much room.
+            BagError: not a bag, damaged, or needs too much memory or disk.
         """
         self.path = Path(path)
         self.ros1 = self.path.suffix == '.bag' and not self.path.is_dir()
         self._remedy = _REMEDIES.get('' if self.path.is_dir() else self.path.suffix, '')
-        self._opened = self._packed = False
+        self._opened = self._unpack_messages = False
         if not self.path.exists():
-            raise BagError(f'bag {self.path} does not exist')
+            raise BagError(f'bag {self.path} does not exist: expected a bag folder or file')
         if not self.path.is_dir() and (kind := kind_of(self.path.stat())):
             raise BagError(f'bag {self.path}: expected a regular file or a folder, got {kind}')
         bound_rosbags()
@@ -134,16 +135,16 @@ class Bag:
         reader = Reader2(self.path)
         reader.open()
         if reader.compression_mode == 'message':
-            # Taken out of rosbags' hands, which would unpack without a limit.
+            # Because rosbags would unpack without a limit.
             reader.storage.metadata = reader.storage.metadata._replace(compression_mode=None)
-            self._packed = True
+            self._unpack_messages = True
         return reader
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """The messages of these topics (all where None) in order of log time.
+        """The messages of these topics (None: of all topics) in order of log time.
 
         Raises:
-            BagError: a topic that the bag does not have, or damage; the error says at which message.
+            BagError: an unknown topic, or damage; the error says at which message.
         """
         unknown = sorted(set(topics or ()) - {topic.name for topic in self.topics})
         if unknown:
@@ -167,10 +168,10 @@ class Bag:
 
     def _raw_messages(self, wanted: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
         source = self._reader.messages(wanted)
-        return ((c, t, unpack(data, 'zstd')) for c, t, data in source) if self._packed else source
+        return ((c, t, unpack(data, 'zstd')) for c, t, data in source) if self._unpack_messages else source
 
     def close(self) -> None:
-        """Let go of the files; more than once does no harm."""
+        """Close the files. May be called more than once."""
         if self._opened:
             self._opened = False
             self._reader.close()

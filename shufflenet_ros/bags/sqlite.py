@@ -1,8 +1,9 @@
-"""A db3 is a program as much as a file: this reader runs none of it, and stays within what the file can hold.
+# SPDX-License-Identifier: Apache-2.0
+"""Read a db3 file without running the SQL in it, within limits that depend on the file's size.
 
-rosbags asks its questions of whatever the file calls `topics` and `messages`. In a hostile one these are
-views that never end, or columns that are computed when they are read. So a file is first held to what
-recorders write: plain tables that hold no more bytes than the file has.
+rosbags queries whatever the file calls `topics` and `messages`. In a hostile file these are endless views,
+or columns that are computed on reading. So the schema is checked first: a file must have what recorders
+write, plain tables with no more content than the file has bytes.
 """
 
 import os
@@ -19,23 +20,21 @@ from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 from shufflenet_ros.bags.errors import BagError
 from shufflenet_ros.core.files import check_regular
 
-# Topic names, types and their definitions, all together; a large robot has some 2 MiB of them.
-MAX_TOPICS_BYTES = 32 << 20
-# A row of them; SQLite itself would allow 1 GB.
-_MAX_TEXT_BYTES = 4 << 20
-_MAX_OBJECTS = 100  # tables and indexes: recorders make up to 8
+MAX_TOPICS_BYTES = 32 << 20  # all names, types and definitions; a large robot has some 2 MiB
+_MAX_TEXT_BYTES = 4 << 20  # a row of them; SQLite itself allows 1 GB
+_MAX_OBJECTS = 100  # tables and indexes; recorders make up to 8
 _TABLES = ('schema', 'topics', 'message_definitions', 'messages')  # that rosbags reads
-# A number is counted by its digits, three times the bytes that it takes.
-_DIGITS = 4
+# octet_length counts a number by its digits, up to three times its bytes in the file.
+_CONTENT_PER_BYTE = 4
 _MAGIC = b'SQLite format 3\0'
 
-# Steps of SQLite's virtual machine that a file may take: counting and reading takes some 30 a message of at
-# least 20 bytes. A step takes 10 to 100 ns.
-_STEPS, _STEPS_A_BYTE, _STEPS_A_CHECK = 10_000_000, 16, 100_000
+# Steps of SQLite's virtual machine for one file. Counting and reading takes some 30 steps per message, which
+# has at least 20 bytes. A step takes 10 to 100 ns.
+_STEPS, _STEPS_PER_BYTE, _STEPS_PER_CHECK = 10_000_000, 16, 100_000
 
 
 class GuardedSqlite3Reader(Sqlite3Reader):
-    """rosbags' reader behind checks, with limits on what a query costs."""
+    """rosbags' reader with a check of the schema and a limit on the cost of queries."""
 
     def __init__(self, path: Path, max_message: int):
         super().__init__(path)
@@ -45,14 +44,15 @@ class GuardedSqlite3Reader(Sqlite3Reader):
         """Open it.
 
         Raises:
-            BagError: not a regular file, cut, or made of something else than plain tables.
+            BagError: truncated, or not made of plain tables.
+            OSError: not a regular file.
         """
         file = Path(str(self.path))
         check_regular(file)
-        check_not_cut(file)
+        check_not_truncated(file)
         size = file.stat().st_size
-        self._budget, self._limit = _Budget(size), _DIGITS * size
-        self.path = Path(quote(os.fsencode(file)))  # it becomes a URI, where ?, # and % mean something
+        self._budget, self._limit = _Budget(size), _CONTENT_PER_BYTE * size
+        self.path = Path(quote(os.fsencode(file)))  # it becomes part of a URI, where ?, # and % are special
         apsw.connection_hooks.append(self._budget.guard)
         try:
             flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
@@ -68,74 +68,74 @@ class GuardedSqlite3Reader(Sqlite3Reader):
                  stop: int | None = None) -> Generator[tuple[Connection, int, bytes], None, None]:
         """See rosbags."""
         self._budget.renew()
-        given = 0
+        total = 0
         for connection, time_ns, data in super().messages(connections, start, stop):
-            given += len(data)
-            if given > self._limit:  # an index can name a row any number of times
-                raise BagError(f'its messages hold more than {self._limit} bytes: expected less in a file of '
-                               'its size')
+            total += len(data)
+            if total > self._limit:  # an index can list a row any number of times
+                raise BagError(f'its messages have more than {self._limit} bytes: expected fewer in a file '
+                               'of its size')
             yield connection, time_ns, data
 
 
 class _Budget:
-    """The steps that the queries of one file may take."""
+    """Limits the steps that the queries on one file may take."""
 
     def __init__(self, size: int):
-        self._whole = _STEPS + _STEPS_A_BYTE * size
+        self._steps = _STEPS + _STEPS_PER_BYTE * size
         self.renew()
 
     def renew(self) -> None:
-        """Begin anew."""
-        self._left = self._whole
+        """Start again with all steps."""
+        self._left = self._steps
 
     def guard(self, connection: apsw.Connection) -> None:
-        """Put the limits into a connection."""
+        """Set the limits of a connection."""
         connection.limit(apsw.SQLITE_LIMIT_LENGTH, _MAX_TEXT_BYTES)
         for option, value in ((apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0), (apsw.SQLITE_DBCONFIG_DEFENSIVE, 1),
                               (apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0),
                               (apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)):
             connection.config(option, value)
-        # A file can ask for a cache, and so for memory to sort in, of any size.
+        # A file can set a cache of any size, and so the memory for sorting.
         connection.execute('PRAGMA cell_size_check=ON; PRAGMA cache_size=-8192; PRAGMA mmap_size=0')
-        connection.set_progress_handler(self._spend, _STEPS_A_CHECK)
+        connection.set_progress_handler(self._spend, _STEPS_PER_CHECK)
 
     def _spend(self) -> bool:
-        self._left -= _STEPS_A_CHECK
+        self._left -= _STEPS_PER_CHECK
         if self._left < 0:
-            raise BagError('its tables take more steps to read than a recording of that size needs')
+            raise BagError('its tables take more steps to read than a recording of this size needs')
         return False
 
 
-def check_not_cut(path: Path) -> None:
-    """Refuse a database file that is shorter than its header says.
+def check_not_truncated(path: Path) -> None:
+    """Check that a database file is as long as its header says.
 
-    SQLite fills what is missing of its last page with zeros, so an image would come out with a black end.
+    SQLite would fill the missing end of the last page with zeros, and so an image's end with black.
     Layout: https://www.sqlite.org/fileformat2.html#the_database_header
 
     Raises:
-        BagError: the file is cut.
+        BagError: the file is truncated.
     """
     with path.open('rb') as file:
         header = file.read(100)
     if len(header) < 100 or not header.startswith(_MAGIC):
-        return  # SQLite itself says what is wrong
+        return  # SQLite itself reports the error
     page_size, changes, pages, valid_for = struct.unpack('>16xH6xII60xI4x', header)
     expected = pages * (65536 if page_size == 1 else page_size)
     size = path.stat().st_size
     if changes == valid_for and size < expected:
-        raise BagError(f'{path.name} is cut: it has {size} bytes, expected {expected}')
+        raise BagError(f'{path.name} is truncated: it has {size} bytes, expected {expected}')
 
 
 def _check_schema(connection: apsw.Connection, size: int) -> None:
-    """Hold a file to plain tables whose content is no more than the file.
+    """Check that a file has only plain tables and indexes, with no more content than the file has bytes.
 
     Raises:
-        BagError: it has something else.
+        BagError: it has anything else.
     """
     names = []
     for number, (kind, name, root) in enumerate(
             connection.execute('SELECT type, name, rootpage FROM sqlite_master')):
-        # A virtual table has no root.
+        # A virtual table has no root page.
         if kind not in ('table', 'index') or not root or number >= _MAX_OBJECTS:
             raise BagError(f'its schema has {kind} {name}: expected plain tables and indexes, as recorders '
                            f'make them, {_MAX_OBJECTS} at most')
@@ -143,11 +143,11 @@ def _check_schema(connection: apsw.Connection, size: int) -> None:
     for name in names:
         columns = list(connection.execute(f'PRAGMA table_xinfo({_quoted(name)})'))
         if computed := [column[1] for column in columns if column[6]]:
-            raise BagError(f'column {computed[0]} of its table {name} is computed: expected a stored one')
+            raise BagError(f'column {computed[0]} of its table {name} is computed: expected stored columns')
         if name.lower() in _TABLES:
             totals = ', '.join(f'total(octet_length({_quoted(column[1])}))' for column in columns)
             held = sum(next(connection.execute(f'SELECT {totals} FROM {_quoted(name)}')))
-            limit = _DIGITS * size if name.lower() == 'messages' else MAX_TOPICS_BYTES
+            limit = _CONTENT_PER_BYTE * size if name.lower() == 'messages' else MAX_TOPICS_BYTES
             if held > limit:
                 raise BagError(f'its table {name} claims {held:.0f} bytes: expected at most {limit}')
 

@@ -1,4 +1,5 @@
-"""Write small ROS 2 bags of camera messages, for demonstrations and tests."""
+# SPDX-License-Identifier: Apache-2.0
+"""Write small ROS 2 bags of camera messages, for the demo and tests."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -14,27 +15,27 @@ from shufflenet_ros.bags.errors import BagError
 Storage = Literal['mcap', 'db3']
 
 _PLUGINS = {'mcap': StoragePlugin.MCAP, 'db3': StoragePlugin.SQLITE3}
-# Humble reads metadata up to version 8; later distributions read it too.
+# The newest version that Humble reads; later distributions read it too.
 _METADATA_VERSION: Literal[8] = 8
 
 
 class BagWriter:
-    """A new ROS 2 bag folder; use it as a context manager, or it has no index.
+    """A new ROS 2 bag folder. Use it as a context manager, which writes the index.
 
-    Every message is logged at its own stamp unless `log_ns` says otherwise.
+    Every message is logged at its own stamp unless `log_ns` is given.
     """
 
     def __init__(self, path: str | Path, storage: Storage = 'mcap'):
-        """Make the folder.
+        """Create the folder.
 
         Raises:
-            BagError: it exists, cannot be made, or the storage is neither mcap nor db3.
+            BagError: it exists or cannot be created, or the storage is neither mcap nor db3.
         """
         if storage not in _PLUGINS:
             raise BagError(f'storage {storage!r}: expected one of {sorted(_PLUGINS)}')
         if storage == 'db3' and (special := set('?#%') & set(str(path))):
-            raise BagError(f'bag {path} cannot be written: {special.pop()} in the name of a db3 means '
-                           'something to SQLite; choose another name, or storage mcap')
+            raise BagError(f'bag {path} cannot be written: {special.pop()} in the name of a db3 is '
+                           'special to SQLite; choose another name, or storage mcap')
         self._types = get_typestore(Stores.ROS2_HUMBLE)
         self._connections: dict[str, Connection] = {}
         try:
@@ -48,8 +49,8 @@ class BagWriter:
         """Add a sensor_msgs/Image.
 
         Args:
-            pixels: (H, W) or (H, W, C), of the type that the encoding says, in either byte order.
-            encoding: such as bgr8; only its name is written, nothing is converted.
+            pixels: (H, W) or (H, W, C), of the encoding's type, in either byte order.
+            encoding: such as bgr8; the pixels are not converted.
             stamp_ns: of the header, in nanoseconds.
         """
         data = np.ascontiguousarray(pixels)
@@ -61,13 +62,13 @@ class BagWriter:
 
     def compressed(self, topic: str, data: bytes, format_text: str, stamp_ns: int,
                    frame_id: str = 'camera', log_ns: int | None = None) -> None:
-        """Add a sensor_msgs/CompressedImage with these JPEG or PNG bytes and this format text."""
+        """Add a sensor_msgs/CompressedImage with these JPEG or PNG bytes and this format field."""
         fields = (format_text, np.frombuffer(data, np.uint8))
         self._write(topic, 'sensor_msgs/msg/CompressedImage', fields, stamp_ns, frame_id, log_ns)
 
     def camera_info(self, topic: str, width: int, height: int, stamp_ns: int,
                     frame_id: str = 'camera', log_ns: int | None = None) -> None:
-        """Add a sensor_msgs/CameraInfo of an ideal camera whose focal length is the image's width."""
+        """Add a sensor_msgs/CameraInfo of an ideal camera with the image's width as focal length."""
         focal, cx, cy = float(width), width / 2, height / 2
         k = np.array([focal, 0, cx, 0, focal, cy, 0, 0, 1], np.float64)
         p = np.array([focal, 0, cx, 0, 0, focal, cy, 0, 0, 0, 1, 0], np.float64)
@@ -84,17 +85,13 @@ class BagWriter:
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(topic, msgtype, typestore=self._types)
         if self._connections[topic].msgtype != msgtype:
-            raise BagError(f'topic {topic} holds {self._connections[topic].msgtype}: got {msgtype}, '
+            raise BagError(f'topic {topic} has type {self._connections[topic].msgtype}: got {msgtype}; '
                            'use another topic')
         raw = self._types.serialize_cdr(message, msgtype)
         self._writer.write(self._connections[topic], stamp_ns if log_ns is None else log_ns, raw)
-
-    def close(self) -> None:
-        """Write the index and metadata.yaml."""
-        self._writer.close()
 
     def __enter__(self) -> 'BagWriter':
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._writer.close()

@@ -126,8 +126,8 @@ class AnnotatedVideo:
         if written < self._frames:
             free = shutil.disk_usage(self._draft.parent).free
             raise WriteError(f'video {self.path} cannot be written: only {written} of {self._frames} frames '
-                             f'were written, {free >> 20} MiB are free there (no space left, or a limit of file '
-                             'sizes); free some space there, or choose another path')
+                             f'were written, {free >> 20} MiB are free there (no space left, or a limit of '
+                             'file sizes); free some space there, or choose another path')
         with replacing(self.path) as draft:
             self._draft.replace(draft)
 

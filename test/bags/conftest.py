@@ -1,4 +1,5 @@
-"""Small bags of every kind, made once; none is committed."""
+# SPDX-License-Identifier: Apache-2.0
+"""Small bags of every kind, written once per session."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ FRAMES = 6
 
 
 def image(number: int) -> np.ndarray:
-    """(24, 32, 3) uint8, another for every number."""
+    """(24, 32, 3) uint8, different for every number."""
     y, x, c = np.ogrid[:24, :32, :3]
     return ((7 * y + 13 * x + 29 * c + 31 * number) % 256).astype(np.uint8)
 
@@ -65,7 +66,7 @@ def write_packed_bag(path: Path, source: Path, storage: str, mode: str) -> Path:
 
 @pytest.fixture(scope='session')
 def bags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Kind -> path; all kinds hold the same messages."""
+    """Kind -> path; all kinds have the same messages."""
     root = tmp_path_factory.mktemp('bags')
     mcap, db3 = write_camera_bag(root / 'mcap', 'mcap'), write_camera_bag(root / 'db3', 'db3')
     return {

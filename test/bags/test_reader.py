@@ -1,4 +1,5 @@
-"""Every kind of bag gives the same messages; what is wrong with one is said in one error class."""
+# SPDX-License-Identifier: Apache-2.0
+"""Every kind of bag gives the same messages, and one error class."""
 
 from __future__ import annotations
 
@@ -55,13 +56,13 @@ def test_every_kind_of_bag_gives_the_same_messages(bags: dict[str, Path], kind: 
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_the_bytes_for_ros_2_are_the_written_ones(bags: dict[str, Path], kind: str) -> None:
+def test_the_bytes_for_ros_2_are_those_that_were_written(bags: dict[str, Path], kind: str) -> None:
     def sent(path: Path) -> list[tuple[int, str, bytes]]:
         return sorted((m.log_ns, m.topic, bytes(m.cdr())) for m in read(path))
     assert sent(bags[kind]) == sent(bags['mcap'])
 
 
-def test_camera_info_is_an_ideal_cameras(bags: dict[str, Path]) -> None:
+def test_camera_info_is_that_of_an_ideal_camera(bags: dict[str, Path]) -> None:
     info = read(bags['db3'], ['/camera/camera_info'])[0].message
     assert (info.width, info.height, info.distortion_model) == (32, 24, 'plumb_bob')
     assert info.k.tolist() == [32, 0, 16, 0, 32, 12, 0, 0, 1]
@@ -87,18 +88,18 @@ def test_both_byte_orders_of_16_bit_images_are_written(tmp_path: Path) -> None:
     assert np.array_equal(big.data.view('>u2'), values.reshape(-1))
 
 
-def test_the_writer_says_what_it_does_not_take(tmp_path: Path) -> None:
+def test_the_writer_rejects_what_it_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(BagError, match=r"storage 'rosbag': expected one of \['db3', 'mcap'\]"):
         BagWriter(tmp_path / 'a', 'rosbag')  # type: ignore[arg-type]
     with BagWriter(tmp_path / 'b') as bag:
         bag.compressed('/image', b'', 'jpeg', 1)
-        with pytest.raises(BagError, match='topic /image holds sensor_msgs/msg/CompressedImage'):
+        with pytest.raises(BagError, match='topic /image has type sensor_msgs/msg/CompressedImage'):
             bag.camera_info('/image', 1, 1, 1)
     with pytest.raises(BagError, match='exists already'):
         BagWriter(tmp_path / 'b')
 
 
-def test_latched_topics_are_known_in_both_ros_versions(tmp_path: Path) -> None:
+def test_latched_topics_are_recognized_in_both_ros_versions(tmp_path: Path) -> None:
     never = QosTime(0, 0)
     latched = Qos(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
                   never, never, QosLiveliness.AUTOMATIC, never, False)
@@ -118,7 +119,7 @@ def test_latched_topics_are_known_in_both_ros_versions(tmp_path: Path) -> None:
         assert (bag2.start_ns, bag2.end_ns, list(bag2.messages())) == (0, 0, [])
 
 
-def test_a_type_of_the_bags_own_is_read_by_the_bags_own_definition(tmp_path: Path) -> None:
+def test_a_custom_type_is_read_by_the_definition_in_the_bag(tmp_path: Path) -> None:
     types = get_typestore(Stores.LATEST)
     types.register(get_types_from_msg('int32 count\nstring name', 'my_msgs/msg/Own'))
     raw = types.serialize_cdr(types.types['my_msgs/msg/Own'](7, 'seven'), 'my_msgs/msg/Own')
@@ -130,7 +131,7 @@ def test_a_type_of_the_bags_own_is_read_by_the_bags_own_definition(tmp_path: Pat
         assert (item.message.count, item.message.name) == (7, 'seven')
 
 
-def test_a_broken_definition_harms_its_own_topic_only(tmp_path: Path) -> None:
+def test_a_broken_definition_affects_only_its_own_topic(tmp_path: Path) -> None:
     with Writer(tmp_path / 'bag', version=8, storage_plugin=StoragePlugin.MCAP) as writer:
         broken = writer.add_connection('/odd', 'my_msgs/msg/Odd', msgdef='no definition', rihs01='RIHS01_0')
         types = get_typestore(Stores.LATEST)
@@ -145,7 +146,7 @@ def test_a_broken_definition_harms_its_own_topic_only(tmp_path: Path) -> None:
     assert stamp_ns(fine.message) == 1_000_000_002
 
 
-def test_what_is_no_bag_or_lacks_the_topic_is_said(bags: dict[str, Path], tmp_path: Path) -> None:
+def test_what_is_not_a_bag_or_lacks_the_topic_is_an_error(bags: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / 'text.mcap').write_text('hello')
     (tmp_path / 'empty.bag').write_bytes(b'')
     for path, reason in ((tmp_path / 'text.mcap', 'mcap recover'), (tmp_path / 'empty.bag', 'be empty'),
@@ -157,13 +158,13 @@ def test_what_is_no_bag_or_lacks_the_topic_is_said(bags: dict[str, Path], tmp_pa
         list(bag.messages(['/nope']))
 
 
-def test_bags_are_known_by_their_names(bags: dict[str, Path], tmp_path: Path) -> None:
+def test_bags_are_recognized_by_their_names(bags: dict[str, Path], tmp_path: Path) -> None:
     assert all(is_bag(path) for path in bags.values())
     assert not is_bag(tmp_path)
     assert not is_bag(tmp_path / 'photo.jpg')
 
 
-def test_the_real_bags_hold_what_their_cameras_sent(shared_data: Path) -> None:
+def test_the_real_bags_have_the_images_of_their_cameras(shared_data: Path) -> None:
     with Bag(shared_data / 'bags' / 't265_office.bag') as bag:
         assert {t.name: t.count for t in bag.topics} == {
             '/camera/accel/sample': 6, '/camera/fisheye1/image_raw': 3, '/camera/fisheye2/image_raw': 3,

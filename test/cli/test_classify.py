@@ -29,7 +29,7 @@ def names(lines: list[dict[str, Any]]) -> list[str | None]:
     return [line['predictions'][0]['name'] if line['predictions'] else line['dropped'] for line in lines]
 
 
-def test_the_int8_imagenet_model_classifies_at_least_32_of_40_photos(repo_root: Path, shared_data: Path) -> None:
+def test_the_int8_model_gets_at_least_32_of_40_photos_right(repo_root: Path, shared_data: Path) -> None:
     photos = shared_data / 'photos'
     verb = ['-m', 'shufflenet_ros.cli', 'classify']
     command = [sys.executable, *verb, photos, '--model', shared_data / INT8, '--json']

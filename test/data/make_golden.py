@@ -1,9 +1,10 @@
-"""Write the golden answers that the replay tests hold node and offline path to, and their small bag.
+# SPDX-License-Identifier: Apache-2.0
+"""Write the golden results that the tests compare the node and `classify` with, and their small bag.
 
     PYTHONPATH=. .venv/bin/python test/data/make_golden.py
 
-Run it when the default model or the preprocessing changes, and read the difference before committing it:
-a golden file that is made anew without a reason tests nothing. The bag is only made where it is missing.
+Run it when the default model or the preprocessing changes, and check the difference before you commit it. The
+bag is only written if it is missing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ROOT = HERE.parents[1]
 SHARED = ROOT.parent / 'shared' / 'data'
 PAN = HERE / 'pan.mcap'
 INT8 = SHARED / 'shufflenet_v2_x1_0_int8.onnx'
-# golden file -> (bag, model); where the model has several precisions int8, which is the same on every CPU
+# golden file -> (bag, model); of the default model its int8 variant, which is the same on every CPU
 GOLDEN = {
     'golden_pan.json': (PAN, DEFAULT_MODEL),
     'golden_pan_int8.json': (PAN, str(INT8)),
@@ -39,7 +40,7 @@ SIZE, FRAMES, PERIOD_NS, START_NS = (72, 96), 6, 100_000_000, 1_700_000_000_000_
 
 
 def make_pan(path: Path) -> None:
-    """A pan over each of the demo's two photos that lie in the tree, raw and as JPEG, 10 frames a second."""
+    """A pan over each of two photos of the demo, raw and as JPEG, 10 frames a second."""
     stamp = START_NS
     folder = path.with_name('pan')
     with BagWriter(folder) as bag:
@@ -62,8 +63,8 @@ def make_pan(path: Path) -> None:
     folder.rmdir()
 
 
-def answers(bag: Path, model: str) -> list[dict[str, Any]]:
-    """What `shufflenet-ros classify --json` says of a bag, without the bag's path."""
+def results(bag: Path, model: str) -> list[dict[str, Any]]:
+    """The lines of `shufflenet-ros classify --json` for a bag, without the bag's path."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         precision = 'int8' if model == DEFAULT_MODEL else 'auto'
@@ -75,15 +76,15 @@ def answers(bag: Path, model: str) -> list[dict[str, Any]]:
 
 
 def write(path: Path, bag: Path, model: str) -> None:
-    """One golden file: a frame a line, so that a difference can be read."""
+    """One golden file, with one frame per line, so that a difference is readable."""
     head = {'model_sha256': sha256_of(find(model).path.read_bytes()), 'bag': bag.name}
-    frames = ',\n  '.join(json.dumps(frame) for frame in answers(bag, model))
+    frames = ',\n  '.join(json.dumps(frame) for frame in results(bag, model))
     path.write_text(json.dumps(head)[:-1] + f', "frames": [\n  {frames}\n]}}\n')
     print(f'wrote {path}')
 
 
 def main() -> None:
-    """The bag where it is missing, and every golden file whose bag and model are here."""
+    """Write the bag if it is missing, and every golden file whose bag and model are available."""
     if not PAN.exists():
         make_pan(PAN)
     for name, (bag, model) in GOLDEN.items():
@@ -94,7 +95,7 @@ def main() -> None:
         if present:
             write(HERE / name, bag, model)
         else:
-            print(f'left out {name}: {bag.name} or model {model} is not here')
+            print(f'left out {name}: {bag.name} or model {model} is missing')
 
 
 if __name__ == '__main__':
