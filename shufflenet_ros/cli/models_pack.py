@@ -1,7 +1,8 @@
-"""`shufflenet-ros models pack`: a bundle for our own kernels, in one or several precisions.
+# SPDX-License-Identifier: Apache-2.0
+"""`shufflenet-ros models pack`: write native variants of a bundle, in one or several precisions.
 
-Writes <bundle>-<precision>.native beside the bundle and lists them in its card; the graph stays as it is,
-byte by byte. A graph that our kernels cannot compute exactly is refused with the reason: onnxruntime runs it.
+Writes <bundle>-<precision>.native beside the bundle and lists them in its card; the graph's bytes stay. A
+graph that the native kernels cannot compute exactly is an error with the reason: onnxruntime runs it.
 """
 
 import argparse
@@ -21,61 +22,61 @@ PRECISIONS = ('fp32', 'fp16', 'int8')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument('model', metavar='NAME_OR_PATH',
-                        help='name of `models list`, or path of an ONNX file')
-    parser.add_argument('--precision', nargs='+', choices=PRECISIONS, metavar='P',
-                        help='fp32, fp16, int8 (default: all with images to calibrate on, else fp32)')
+    add = parser.add_argument
+    add('model', metavar='NAME_OR_PATH', help='name from `models list`, or path of an ONNX file')
+    add('--precision', nargs='+', choices=PRECISIONS, metavar='P',
+        help='fp32, fp16, int8 (default: all with calibration images, else fp32)')
     images = parser.add_mutually_exclusive_group()
     images.add_argument('--calibrate', type=Path, metavar='SET',
-                          help='set whose training images show fp16 and int8 their ranges; of a set '
-                               'without splits all but what `evaluate --held-out` judges by')
-    images.add_argument('--reference', action='store_true', help='take synthetic images for that')
-    parser.add_argument('--count', type=int, default=256, metavar='N',
-                        help='of these images (default: %(default)s)')
-    parser.add_argument('--score', type=Path, metavar='SET',
-                        help='measure each variant on the validation images of this set (of one without '
-                             'splits on what `evaluate --held-out` judges by), and keep it in the card')
-    parser.add_argument('-o', '--output', type=Path, metavar='FOLDER',
-                        help='where the bundle with its new card and the variants go (default: where it is)')
-    parser.add_argument('--json', action='store_true', help='one JSON object')
+                        help='calibrate fp16 and int8 on training images of this data set; without splits, '
+                             'on all but those of `evaluate --held-out`')
+    images.add_argument('--reference', action='store_true', help='calibrate on synthetic images')
+    add('--count', type=int, default=256, metavar='N', help='calibration images (default: %(default)s)')
+    add('--score', type=Path, metavar='SET',
+        help='measure each variant on the validation images of this data set (without splits, on those of '
+             '`evaluate --held-out`) and keep the accuracy in the card')
+    add('-o', '--output', type=Path, metavar='FOLDER',
+        help="where to write the bundle and its variants (default: the bundle's folder)")
+    add('--json', action='store_true', help='print one JSON object')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify the bundle, pack it, say what was written."""
+    """Verify the bundle, pack it, report what was written."""
     from shufflenet_ros.backends.load import load
     from shufflenet_ros.packer.pack import pack
 
     bundle = load(args.model, backend='onnxruntime', precision='').bundle
-    images = bool(args.calibrate or args.reference)
-    precisions = args.precision or (PRECISIONS if images else PRECISIONS[:1])
-    calibration = calibrate(args.calibrate, bundle.card.input, args.count) if images else None
-    made = pack(bundle, precisions, calibration, args.output)
+    calibration = None
+    if args.calibrate or args.reference:
+        calibration = calibrate(args.calibrate, bundle.card.input, args.count)
+    precisions = args.precision or (PRECISIONS if calibration else PRECISIONS[:1])
+    packed = pack(bundle, precisions, calibration, args.output)
     path = (args.output or bundle.path.parent) / bundle.path.name
     metrics = {}
     if args.score:
         from shufflenet_ros.packer.score_variants import score_variants, validation_subset
-        precisions = [packed.variant.precision for packed in made]
-        metrics = score_variants(path, validation_subset(args.score), precisions)
+        dataset = validation_subset(args.score)
+        metrics = score_variants(path, dataset, list(dict.fromkeys(precisions)))
     if args.json:
-        variants = [asdict(packed.variant) | {'size': packed.size, 'distance': packed.distance}
-                    | {'metrics': metrics.get(packed.variant.precision, {})} for packed in made]
+        variants = [asdict(one.variant) | {'size': len(one.blob), 'distance': one.distance}
+                    | {'metrics': metrics.get(one.variant.precision, {})} for one in packed]
         say_json({'bundle': str(path), 'variants': variants})
-    for packed in made:
-        say(f"wrote {packed.path}: {packed.size} bytes, logits for a soft image "
-            f"{packed.distance:.2g} away from the graph's", to=sys.stderr)
+    for one in packed:
+        say(f'wrote {one.path}: {len(one.blob)} bytes, logits for a smooth test image {one.distance:.2g} '
+            "away from the graph's", to=sys.stderr)
     say(f'wrote {path} with their entries in its card', to=sys.stderr)
     return 0
 
 
 def calibrate(data: Path | None, spec: 'CardInput', count: int = 256, *, hold_out: bool = True
               ) -> 'Calibration':
-    """Training images of a set, or synthetic ones where there is none.
+    """Training images of a data set, or synthetic ones without it.
 
     Args:
-        hold_out: of a set without splits leave out what it is judged by.
+        hold_out: leave out the images of `evaluate --held-out` if the data set has no splits.
 
     Raises:
-        DatasetError: no such set, or nothing in it that can be used.
+        DatasetError: no such data set, or nothing usable in it.
     """
     from shufflenet_ros.datasets.calibration import calibration_inputs, reference_inputs
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write a network as the blob that the C library reads; native/src/blob.h has the same layout."""
 
 import struct
@@ -15,7 +16,7 @@ _NO_MAP = 0xFFFFFFFF
 _HEADER = struct.Struct('<4sIIIQIIIIIIff32s40x')
 _MAP = struct.Struct('<IIII')
 _OP = struct.Struct('<IIIIIIIIIif3f8x8Q')
-_CRC_AT = 12
+_CRC_OFFSET = 12
 _KINDS = {'stem': 0, 'pointwise': 1, 'depthwise': 2, 'copy': 3, 'head': 4}
 _POOLS = {'': 0, 'both': 4, 'end': 8}
 _WEIGHTS: Mapping[str, type[np.generic]] = {'fp32': np.float32, 'fp16': np.float16, 'int8': np.int8}
@@ -27,35 +28,32 @@ def write_blob(network: Network) -> bytes:
     start = _HEADER.size + _MAP.size * len(network.maps) + _OP.size * len(network.ops)
     start += -start % ALIGNMENT
 
-    def place(values: Array | None) -> tuple[int, int]:
+    def append(values: Array | None) -> tuple[int, int]:
+        """Offset and size in bytes, 0 and 0 for no tensor."""
         if values is None or not values.size:
             return 0, 0
         data = np.ascontiguousarray(values).astype(values.dtype.newbyteorder('<'), copy=False).tobytes()
-        at = start + len(tensors)
+        offset = start + len(tensors)
         tensors.extend(data)
         tensors.extend(bytes(-len(data) % ALIGNMENT))
-        return at, len(data)
+        return offset, len(data)
 
-    ops = b''.join(_op(network, op, place) for op in network.ops)
+    ops = b''.join(_op(network, op, append) for op in network.ops)
     maps = b''.join(_MAP.pack(m.channels, m.height, m.width, 0) for m in network.maps)
     header = _HEADER.pack(
         MAGIC, VERSION, PRECISIONS.index(network.precision), 0, start + len(tensors), *network.size,
         network.classes, network.embedding, len(network.maps), len(network.ops), network.logit_scale,
         network.embedding_scale, bytes.fromhex(network.graph_sha256))
     blob = bytearray((header + maps + ops).ljust(start, b'\0') + tensors)
-    blob[_CRC_AT:_CRC_AT + 4] = struct.pack('<I', zlib.crc32(blob))
+    blob[_CRC_OFFSET:_CRC_OFFSET + 4] = struct.pack('<I', zlib.crc32(blob))
     return bytes(blob)
 
 
-def _op(network: Network, op: Op, place: Callable[[Array | None], tuple[int, int]]) -> bytes:
+def _op(network: Network, op: Op, append: Callable[[Array | None], tuple[int, int]]) -> bytes:
     weights = op.weights.astype(_WEIGHTS[network.precision], copy=False)
     flags = op.relu | op.residual << 1 | _POOLS[op.pool] | op.unsigned << 4
-    spans = [place(values) for values in (weights, op.bias, op.multiplier, op.table)]
+    spans = [append(values) for values in (weights, op.bias, op.multiplier, op.table)]
+    source, target = (_NO_MAP if index is None else index for index in (op.source, op.target))
     return _OP.pack(
-        _KINDS[op.kind], flags, _number(op.source), _number(op.target), op.first, op.count, op.outputs,
-        op.groups, op.stride, op.residual_multiplier, op.scale, *op.pad,
-        *(value for span in spans for value in span))
-
-
-def _number(index: int | None) -> int:
-    return _NO_MAP if index is None else index
+        _KINDS[op.kind], flags, source, target, op.first, op.count, op.outputs, op.groups, op.stride,
+        op.residual_multiplier, op.scale, *op.pad, *(value for span in spans for value in span))

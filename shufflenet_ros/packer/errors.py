@@ -1,4 +1,5 @@
-"""What goes wrong while a graph is packed for our own kernels."""
+# SPDX-License-Identifier: Apache-2.0
+"""Errors of packing a graph for the native kernels."""
 
 from shufflenet_ros.core.errors import ShuffleNetError
 
@@ -8,4 +9,4 @@ class PackError(ShuffleNetError):
 
 
 class UnsupportedGraphError(PackError):
-    """A graph that our own kernels cannot compute exactly, so ONNX Runtime has to run it."""
+    """A graph that the native kernels cannot compute exactly; ONNX Runtime has to run it."""

@@ -1,8 +1,9 @@
-"""The arithmetic of int8 networks: this module defines it, bit for bit, for every CPU.
+# SPDX-License-Identifier: Apache-2.0
+"""The arithmetic of int8 networks. This module defines it to the bit, for every CPU.
 
 A map holds steps q from -128 to 127. After a ReLU a step's value is (q + 128) * scale, elsewhere q * scale.
-The blob has no such scales: multipliers and biases have absorbed them. Sums are int32; the quantizer keeps
-biases below 2^29, so that no sum leaves it. Weights are from -127 to 127, so that two products fit 16 bits.
+Blobs have no such scales: multipliers and biases contain them. Sums are int32; quantize keeps biases below
+2^29, so that no sum overflows. Weights are from -127 to 127, so that the sum of two products fits 16 bits.
 """
 
 import numpy as np
@@ -11,13 +12,13 @@ from shufflenet_ros.packer.network import Array, Op
 
 HALF_OF_16 = 8
 HALF_OF_ONE = 1 << 15
-"""Multipliers have 15 bits and each product is doubled: NEON's sqrdmulh, x86's pmulhrsw."""
+"""Multipliers have 15 bits and each product is doubled, as NEON's sqrdmulh and x86's pmulhrsw do."""
 
 
 def requantize(sums: Array, op: Op, held: Array | None = None) -> Array:
-    """Sums of products with the bias, (channels, ...) int64, to steps of the target, int8.
+    """Steps of the target, int8, from sums of products and bias, (channels, ...) int64.
 
-    held: what the target held, for an operation that adds it.
+    held: what the target held, if the operation adds to it.
     """
     assert op.multiplier is not None
     factors = op.multiplier.astype(np.int64).reshape(-1, *[1] * (sums.ndim - 1))
@@ -28,12 +29,12 @@ def requantize(sums: Array, op: Op, held: Array | None = None) -> Array:
 
 
 def pooled(totals: Array, scale: float) -> Array:
-    """A plane's sum of (q + 128) as float32 (channels,) to the step of its mean, int8."""
+    """The step of a plane's mean, int8, from its sum of (q + 128), (channels,) float32."""
     return clip8(np.floor(totals * np.float32(scale) + np.float32(0.5)) - np.float32(128))
 
 
 def head(steps: Array, op: Op, embedding_scale: float) -> tuple[Array, Array]:
-    """The last map (channels, H, W) int8 to logits and embedding, float32. Each float step rounds once."""
+    """Logits and embedding, float32, from the last map (channels, H, W) int8. Each float step rounds once."""
     assert op.multiplier is not None
     totals = (steps.astype(np.int64) + 128).sum((1, 2)).astype(np.float32)
     area = np.float32(steps[0].size)
@@ -44,7 +45,7 @@ def head(steps: Array, op: Op, embedding_scale: float) -> tuple[Array, Array]:
 
 
 def padding(op: Op) -> tuple[int, ...]:
-    """What a stem (a step a channel of the frame) or depthwise operation sees outside its source."""
+    """The steps outside the source: one a color for a stem, one for a depthwise operation."""
     if op.kind == 'stem':
         return tuple(int(np.floor(np.float32(value) + np.float32(0.5))) for value in op.pad)
     return (-128 if op.unsigned else 0,)

@@ -1,6 +1,7 @@
-"""A ShuffleNet as our kernels see it: a list of operations on maps. native/src/blob.h has the same in C.
+# SPDX-License-Identifier: Apache-2.0
+"""A ShuffleNet as the native kernels run it: operations on maps. native/src/blob.h has the same in C.
 
-Channel shuffle, split and concatenation are no operations: they are the destinations in an operation's table.
+Channel shuffle, split and concatenation are not operations: an operation's table says where its outputs go.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ Kind = Literal['stem', 'pointwise', 'depthwise', 'copy', 'head']
 Array = npt.NDArray[Any]
 
 STEM_OFFSET = 128
-"""What is taken from every byte of the frame before the first convolution."""
+"""Subtracted from every byte of the frame before the first convolution."""
+NO_TABLE = np.zeros(0, np.uint32)
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,14 @@ class Op:
         target: index of the map that it writes, None for the outputs.
         first, count: the channels of the source that it reads (head: all).
         table: (out,) uint32, the target's channel of each output (head, stem: empty).
-        weights: stem (out, 3, 3, 3) as [out][row][column][channel of the frame]; pointwise (out, count /
-            groups); depthwise (count, 3, 3); head (classes, channels). float32, or int8 in an int8 network.
-        bias: (out,) float32; int8: int32, and float32 for the head.
-        relu: whether max(0, y) follows; int8: the saturation at -128 does it.
+        weights: stem (out, 3, 3, 3) as [out][row][column][color]; pointwise (out, count / groups);
+            depthwise (count, 3, 3); head (classes, channels). float32, or int8 in an int8 network.
+        bias: (out,) float32; int8: int32, but float32 for the head.
+        relu: max(0, y) follows; int8: never set, the saturation at -128 does it.
         residual: pointwise: what the target held is added before the ReLU.
-        pool: stem: no max-pool of 3x3 and stride 2 after it, one whose windows begin at 2 y - 1, or at 2 y.
-        pad: stem: values outside the frame, after STEM_OFFSET was taken.
+        pool: stem: the max-pool of 3x3 and stride 2 after it: none, or windows that begin at 2 y - 1
+            ('both') or at 2 y ('end').
+        pad: stem: values outside the frame, after STEM_OFFSET was subtracted.
         multiplier: int8: (out,) int16, head float32.
         residual_multiplier: int8: of what the target held, in 1/32768.
         scale: int8 head: a plane's sum of (step + 128) times this is the pooled value's step + 128.
@@ -70,7 +73,7 @@ class Op:
 
     @property
     def outputs(self) -> int:
-        """How many channels (head: classes) it gives."""
+        """How many channels (head: classes) it writes."""
         return self.count if self.kind in ('depthwise', 'copy') else len(self.weights)
 
 
@@ -80,9 +83,9 @@ class Network:
 
     Attributes:
         size: (height, width) of the frame.
-        logit_scale, embedding_scale: the outputs are these times what the operations give. fp16: a power of
+        logit_scale, embedding_scale: factors from the operations' results to the outputs. fp16: a power of
             two; int8: the embedding is a plane's mean of (step + 128) times embedding_scale.
-        graph_sha256: of the serialized ONNX graph that it was taken from.
+        graph_sha256: of the serialized ONNX graph that it was read from.
     """
 
     precision: Precision
@@ -102,6 +105,3 @@ class Network:
     def embedding(self) -> int:
         """Length of the embedding."""
         return int(self.ops[-1].weights.shape[1])
-
-
-NO_TABLE = np.zeros(0, np.uint32)

@@ -1,4 +1,5 @@
-"""Native variants of a bundle: blobs beside it, and its card rewritten without touching the graph's bytes."""
+# SPDX-License-Identifier: Apache-2.0
+"""Pack a bundle: write native variants beside it and list them in its card. The graph's bytes stay."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from shufflenet_ros.bundles.files import sha256_of
 from shufflenet_ros.bundles.index import NAME, renew_entry
 from shufflenet_ros.bundles.onnx_metadata import with_metadata
 from shufflenet_ros.bundles.variants import Runnable
-from shufflenet_ros.core.card import METADATA_KEY, Variant
+from shufflenet_ros.core.card import METADATA_KEY, Card, Variant
 from shufflenet_ros.core.files import write_whole, writing
 from shufflenet_ros.core.frame import Outputs
 from shufflenet_ros.datasets.calibration import Calibration
@@ -28,30 +29,31 @@ from shufflenet_ros.packer.reference import run
 
 SUFFIX = '.native'
 CONVERSIONS: Mapping[str, Callable[[Network, Array], Network]] = {'fp16': to_half, 'int8': quantize}
-"""What needs frames to know its ranges; fp32 needs none."""
+"""Precisions that need calibration frames; fp32 needs none."""
 
 GOLDEN_TOLERANCES: Mapping[str, float] = {'fp32': 1e-3, 'fp16': 0.05, 'int8': 1e-6}
-"""How far a variant's answer on a robot may be from the one that NumPy gives here, relative to its largest
-logit: int8 is the same to the bit on every CPU, half precision rounds as the CPU does."""
+"""How far a variant's logits on a robot may be from those that NumPy gives here, relative to the largest.
+int8 is the same to the bit on every CPU; half precision depends on how the CPU rounds."""
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A variant that was written.
+class PackedVariant:
+    """A packed variant.
 
     Attributes:
-        size: bytes of the file.
-        distance: of its logits for the soft image from the graph's; see `backends.verify.distance`.
+        variant: its entry in the card.
+        distance: how far its logits for the smooth test image are from the graph's; see
+            `backends.verify.distance`.
     """
 
     variant: Variant
     path: Path
-    size: int
+    blob: bytes
     distance: float
 
 
-class _InNumpy:
-    """A network as a backend, to verify it as it will be verified on a robot."""
+class _NumpyBackend:
+    """A network as a backend, to verify it as a robot will."""
 
     name, provider = 'native', 'NumPy'
 
@@ -64,82 +66,75 @@ class _InNumpy:
 
 
 def pack(bundle: Bundle, precisions: Sequence[str], calibration: Calibration | None = None,
-         folder: Path | None = None) -> list[Packed]:
-    """Write native variants and list them in the card, in place of those of the same precision.
+         folder: Path | None = None) -> list[PackedVariant]:
+    """Write native variants and list them in the card; they replace those of the same precision.
 
-    Every one is computed in NumPy and verified before anything is written.
+    All are computed in NumPy and verified before anything is written.
 
     Args:
         precisions: fp32, fp16 or int8, each once.
         calibration: frames for fp16 and int8.
-        folder: where variants and bundle go; None for where the bundle is.
+        folder: for variants and bundle; None for the bundle's own.
 
     Raises:
-        UnsupportedGraphError: our kernels cannot compute the graph; names the node.
-        PackError: no frames for a precision that needs them, or frames after which its answers are too far
-            from the graph's; a card that is not in the file, or a name that cards do not take.
-        ModelError: the answers of fp32 are too far from the graph's.
+        UnsupportedGraphError: the native kernels cannot compute the graph; names the node.
+        PackError: no frames for a precision that needs them, or frames with which its logits are too far from
+            the graph's; a card that is not in the file, or a file name that cards do not allow.
+        ModelError: the logits of fp32 are too far from the graph's.
     """
     _check(bundle, precisions, calibration)
     try:
         network = read_network(bundle.data, bundle.card.input, bundle.card.outputs)
     except UnsupportedGraphError as error:
-        raise UnsupportedGraphError(f'{bundle.path}: {error}; it runs on onnxruntime as it is') from error
+        raise UnsupportedGraphError(f'{bundle.path}: {error}; onnxruntime runs this bundle') from error
     folder = folder or bundle.path.parent
-    # What earlier variants answered says nothing of the new ones.
-    graph_alone = replace(bundle, card=replace(bundle.card, variants=()))
-    blobs: dict[Path, bytes] = {}
-    made = []
-    for precision in dict.fromkeys(precisions):
-        path = folder / f'{bundle.path.stem}-{precision}{SUFFIX}'
-        packed, blobs[path] = _make(graph_alone, network, precision, calibration, path)
-        made.append(packed)
+    packed = [_pack_one(bundle, network, precision, calibration, folder)
+              for precision in dict.fromkeys(precisions)]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    for path, blob in blobs.items():
-        write_whole(path, blob)
-    _rewrite(bundle, made, folder / bundle.path.name)
-    return made
+    for one in packed:
+        write_whole(one.path, one.blob)
+    replaced = {('native', '', one.variant.precision) for one in packed}
+    kept = [v for v in bundle.card.variants if (v.backend, v.target, v.precision) not in replaced]
+    card = replace(bundle.card, variants=(*kept, *(one.variant for one in packed)))
+    write_with_card(bundle, card, folder / bundle.path.name)
+    return packed
+
+
+def write_with_card(bundle: Bundle, card: Card, path: Path) -> None:
+    """Write the bundle with another card, and renew its entry in the folder's index."""
+    write_whole(path, with_metadata(bundle.data, METADATA_KEY, card.to_json()))
+    renew_entry(path, card.name)
 
 
 def _check(bundle: Bundle, precisions: Sequence[str], calibration: Calibration | None) -> None:
     if bundle.card_from != 'in the file':
-        raise PackError(f'{bundle.path}: its card is {bundle.card_from}: expected it in the file, as the '
-                       'variants are written into it; put it there: shufflenet-ros models add-card')
+        raise PackError(f'{bundle.path}: its card is {bundle.card_from}: expected it in the file, where the '
+                        'variants are listed; write it there: shufflenet-ros models add-card')
     if not NAME.fullmatch(f'{bundle.path.stem}-fp32{SUFFIX}'):
         raise PackError(f'{bundle.path}: expected a name of at most 180 letters, digits, dots, dashes and '
-                       'underscores, as cards name files; rename it')
+                        'underscores, as cards list files; rename it')
     if calibration is None and (needing := [p for p in precisions if p in CONVERSIONS]):
-        raise PackError(f'{" and ".join(needing)} of {bundle.path.name}: expected images to take ranges '
-                       'from; give training images (--calibrate), or --reference for synthetic ones')
+        raise PackError(f'{" and ".join(needing)} of {bundle.path.name}: expected calibration images; give '
+                        'training images (--calibrate), or --reference for synthetic ones')
 
 
-def _make(bundle: Bundle, network: Network, precision: str, calibration: Calibration | None, path: Path
-          ) -> tuple[Packed, bytes]:
+def _pack_one(bundle: Bundle, network: Network, precision: str, calibration: Calibration | None, folder: Path
+              ) -> PackedVariant:
     source = ''
     if calibration is not None and precision in CONVERSIONS:
         network = CONVERSIONS[precision](network, calibration.inputs)
         source = calibration.summary
-    backend = _InNumpy(network)
-    blob = write_blob(network)
+    path, blob = folder / f'{bundle.path.stem}-{precision}{SUFFIX}', write_blob(network)
     variant = Variant(path.name, sha256_of(blob), precision, backend='native',
                       graph_sha256=network.graph_sha256, calibration=source)
+    backend = _NumpyBackend(network)
     try:
         verify(backend, Runnable(bundle, variant, path, blob, variant.sha256, trusted=True))
     except ModelError as error:
-        if source:
-            raise PackError(f'{error}, with more images to take ranges from, or with such as the camera '
-                           f'sees; these were {source}') from error
-        raise
+        if not source:
+            raise
+        raise PackError(f'{error}, with more calibration images, or with images like those of the camera; '
+                        f'these were {source}') from error
     variant = replace(variant, golden=golden_of(backend, bundle.card, GOLDEN_TOLERANCES[precision]))
-    return Packed(variant, path, len(blob), distance(backend, bundle)), blob
-
-
-def _rewrite(bundle: Bundle, made: Sequence[Packed], path: Path) -> None:
-    """The bundle with its new card, and its folder's index."""
-    new = {('native', '', packed.variant.precision) for packed in made}
-    kept = [v for v in bundle.card.variants if (v.backend, v.target, v.precision) not in new]
-    card = replace(bundle.card, variants=(*kept, *(packed.variant for packed in made)))
-    text = card.to_json()
-    write_whole(path, with_metadata(bundle.data, METADATA_KEY, text))
-    renew_entry(path, card.name)
+    return PackedVariant(variant, path, blob, distance(backend, bundle))

@@ -1,8 +1,9 @@
-"""What a network computes, in NumPy: for int8 the definition, for fp32 and fp16 what the kernels approach.
+# SPDX-License-Identifier: Apache-2.0
+"""What a network computes, frame by frame. It defines int8; fp32 and fp16 kernels approach it.
 
-Slow and plain. int8.py has the arithmetic of int8. Products and their sums are float64 in every precision:
-floating point gets the weights that its blob keeps, and the integers of int8 stay far below 2^53, where
-float64 is exact.
+Slow and plain; batch.py computes the same faster, and int8.py has the arithmetic of int8. Products and sums
+are float64 in every precision. Floating point uses the weights as the blob stores them. The integers of int8
+stay far below 2^53, where float64 is exact.
 """
 
 from collections.abc import Iterator
@@ -30,9 +31,9 @@ def run(network: Network, frame: Array) -> tuple[Array, Array]:
 
 
 def trace(network: Network, frame: Array) -> Iterator[tuple[Op, tuple[Array, ...]]]:
-    """Each operation and what it leaves: a whole map (channels, H, W), or logits and embedding."""
-    number = np.int8 if network.precision == 'int8' else np.float64
-    maps = [np.zeros((size.channels, size.height, size.width), number) for size in network.maps]
+    """Each operation and its target afterwards, a map (channels, H, W); at last logits and embedding."""
+    dtype = np.int8 if network.precision == 'int8' else np.float64
+    maps = [np.zeros((size.channels, size.height, size.width), dtype) for size in network.maps]
     for op in network.ops:
         if op.kind == 'head':
             yield op, _head(network, op, maps[op.source or 0])
@@ -48,10 +49,10 @@ def _apply(op: Op, source: Array, held: Array, network: Network) -> Array:
     """What an operation writes; held is what the target's channels hold before."""
     if op.kind == 'copy':
         return source
-    whole = network.precision == 'int8'
-    outside = int8.padding(op) if whole else op.pad if op.kind == 'stem' else (0.0,)
+    is_int8 = network.precision == 'int8'
+    outside = int8.padding(op) if is_int8 else op.pad if op.kind == 'stem' else (0.0,)
     sums = _products(op, source, _weights(op, network), outside) + op.bias.astype(np.float64)[:, None, None]
-    if whole:
+    if is_int8:
         values = int8.requantize(sums.astype(np.int64), op, held if op.residual else None)
     else:
         values = sums + held if op.residual else sums
@@ -60,41 +61,42 @@ def _apply(op: Op, source: Array, held: Array, network: Network) -> Array:
 
 
 def _weights(op: Op, network: Network) -> Array:
-    kept = op.weights.astype(np.float16) if network.precision == 'fp16' else op.weights
-    return kept.astype(np.float64)
+    stored = op.weights.astype(np.float16) if network.precision == 'fp16' else op.weights
+    return stored.astype(np.float64)
 
 
 def _products(op: Op, source: Array, weights: Array, outside: tuple[float, ...]) -> Array:
     """Sums of an operation's products, (out, H, W). outside: the padding, of each input or of all."""
     if op.kind == 'pointwise':
         x = source.reshape(op.groups, op.count // op.groups, -1).astype(np.float64)
-        return (weights.reshape(op.groups, -1, x.shape[1]) @ x).reshape(-1, *source.shape[1:])
+        return np.asarray(weights.reshape(op.groups, -1, x.shape[1]) @ x).reshape(-1, *source.shape[1:])
     stem = op.kind == 'stem'
     x = source.transpose(2, 0, 1).astype(np.float64) - STEM_OFFSET if stem else source.astype(np.float64)
     stride = 2 if stem else op.stride
     padded = np.empty((len(x), x.shape[1] + 2, x.shape[2] + 2))
     padded[:] = np.array(outside)[:, None, None]
     padded[:, 1:-1, 1:-1] = x
-    sums = 0
+    height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
+    sums = np.zeros((len(weights), height, width))
     for row, column in np.ndindex(3, 3):
-        taps = _every(padded, row, column, stride, -(-x.shape[1] // stride), -(-x.shape[2] // stride))
+        taps = _strided(padded, row, column, stride, height, width)
         weight = weights[:, row, column]
-        sums = sums + (np.einsum('oc,chw->ohw', weight, taps) if stem else weight[:, None, None] * taps)
+        sums += np.einsum('oc,chw->ohw', weight, taps) if stem else weight[:, None, None] * taps
     return sums
 
 
-def _every(padded: Array, row: int, column: int, stride: int, height: int, width: int) -> Array:
-    """height x width values of each plane, `stride` apart from (row, column) on."""
+def _strided(padded: Array, row: int, column: int, stride: int, height: int, width: int) -> Array:
+    """height x width values of each plane, `stride` apart, from (row, column) on."""
     return padded[:, row::stride, column::stride][:, :height, :width]
 
 
 def _max_pool(values: Array, pool: str, size: tuple[int, ...]) -> Array:
-    """3x3 of stride 2 to (channels, *size); outside is less than anything."""
-    least = np.iinfo(np.int8).min if values.dtype == np.int8 else -np.inf
+    """3x3 and stride 2, to (channels, *size); values outside never win."""
+    lowest = np.iinfo(np.int8).min if values.dtype == np.int8 else -np.inf
     start = 1 + _POOL_STARTS[pool]
-    padded = np.pad(values, ((0, 0), (1, 2), (1, 2)), constant_values=least)
-    return np.max([_every(padded, start + row, start + column, 2, *size)
-                   for row, column in np.ndindex(3, 3)], axis=0)
+    padded = np.pad(values, ((0, 0), (1, 2), (1, 2)), constant_values=lowest)
+    return np.asarray(np.max([_strided(padded, start + row, start + column, 2, size[0], size[1])
+                              for row, column in np.ndindex(3, 3)], axis=0))
 
 
 def _head(network: Network, op: Op, values: Array) -> tuple[Array, Array]:

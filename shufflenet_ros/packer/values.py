@@ -1,4 +1,5 @@
-"""What a name of the graph stands for while it is walked."""
+# SPDX-License-Identifier: Apache-2.0
+"""What a tensor of the graph holds while the graph is walked."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -10,17 +11,17 @@ from shufflenet_ros.packer.layers import Floats, Ids
 
 @dataclass(frozen=True)
 class Pixels:
-    """The frame: each channel is pixel * scale + shift.
+    """The frame; each channel is pixel * scale + shift.
 
     Attributes:
-        axes: of what the graph has made of it, batch 1.
-        cast: it is float.
+        axes: the tensor's layout, with a batch of 1.
+        is_float: it was cast to float.
         scale, shift: (3,) float64.
         size: (height, width).
     """
 
     axes: Literal['NHWC', 'NCHW']
-    cast: bool
+    is_float: bool
     scale: Floats
     shift: Floats
     size: tuple[int, int]
@@ -28,12 +29,12 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Planes:
-    """Planes of numbers.
+    """Planes of activations.
 
     Attributes:
-        ids: their channels as an array of the tensor's leading axes.
+        ids: ids of their channels, shaped as the tensor's leading axes.
         size: (height, width) of a plane.
-        flat: the tensor has one last axis for the two of a plane.
+        flat: one last axis for all pixels of a plane instead of two.
     """
 
     ids: Ids
@@ -42,30 +43,30 @@ class Planes:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the tensor."""
+        """The tensor's shape."""
         return (*self.ids.shape, *((int(np.prod(self.size)),) if self.flat else self.size))
 
     @property
     def plain(self) -> bool:
-        """Whether it is (1, C, H, W)."""
+        """Whether the shape is (1, C, H, W)."""
         return not self.flat and self.ids.ndim == 2 and len(self.ids) == 1
 
     @property
     def channels(self) -> Ids:
-        """(C,) all ids, in the tensor's order."""
+        """(C,) all ids in the tensor's order."""
         return self.ids.reshape(-1)
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """The means of planes, (1, C) or with more axes of 1."""
+    """The means of planes, (1, C), perhaps with more axes of 1."""
 
     ids: Ids
 
 
 @dataclass(frozen=True)
 class Logits:
-    """What the linear layer gives, (1, classes)."""
+    """The output of the linear layer, (1, classes)."""
 
     ids: Ids
 

@@ -1,4 +1,5 @@
-"""Graphs with random weights, a way to change them, and what onnxruntime says of them."""
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX graphs with random weights, a way to change them, and how far a network is from onnxruntime."""
 
 import numpy as np
 import onnx
@@ -8,6 +9,7 @@ from foreign_weights import randomize_batch_norms
 from onnx import helper, numpy_helper
 
 from shufflenet_ros.core.card import CardInput
+from shufflenet_ros.datasets.calibration import seeded_images
 from shufflenet_ros.packer.batch import evaluate
 from shufflenet_ros.packer.graph import read_network
 from shufflenet_ros.packer.network import Network
@@ -21,27 +23,41 @@ V1 = {'groups': 3, 'width': 0.25, 'repeats': (2, 2, 1)}
 V2 = {'family': 'shufflenet_v2', 'width': 0.5}
 
 
-def exported(network, size=SIZE) -> bytes:
+def exported(network, size=SIZE, classes=7, seed=1) -> bytes:
     """A graph with random weights and random statistics."""
-    torch.manual_seed(1)
-    return to_onnx(randomize_batch_norms(build(config_of(network, 7))), size)
+    torch.manual_seed(seed)
+    return to_onnx(randomize_batch_norms(build(config_of(network, classes))), size)
 
 
-def taken(data: bytes, size=SIZE) -> Network:
+def read(data: bytes, size=SIZE) -> Network:
     return read_network(data, CardInput('NHWC', 'uint8', size, 'rgb'), OUTPUTS)
 
 
-def off(data: bytes, network: Network) -> float:
-    """Largest difference of logits and embedding from onnxruntime's, relative to the largest value."""
-    frames = np.random.default_rng(0).integers(0, 256, (2, *network.size, 3), np.uint8)
+def frames_for(network: Network, count=16, seed=0) -> np.ndarray:
+    """(count, H, W, 3) uint8, somewhat like photos."""
+    return np.stack([image.pixels for image in seeded_images(network.size, count, seed)])
+
+
+def expected_outputs(data: bytes, frames) -> list[list[np.ndarray]]:
+    """Logits and embedding in onnxruntime for each frame."""
     session = onnxruntime.InferenceSession(data, providers=['CPUExecutionProvider'])
-    expected = [np.concatenate(values) for values in
-                zip(*(session.run(['logits', 'embedding'], {'frame': frame[None]}) for frame in frames))]
-    return max(float(np.abs(got - wanted).max() / np.abs(wanted).max())
-               for got, wanted in zip(evaluate(network, frames), expected, strict=True))
+    return [[value[0] for value in session.run([*OUTPUTS], {'frame': frame[None]})] for frame in frames]
 
 
-class Draft:
+def relative_error(got: np.ndarray, wanted: np.ndarray) -> float:
+    """Largest difference, relative to the largest value."""
+    return float(np.abs(got - wanted).max() / np.abs(wanted).max())
+
+
+def error_of(data: bytes, network: Network) -> float:
+    """Relative error of logits and embedding against onnxruntime."""
+    frames = np.random.default_rng(0).integers(0, 256, (2, *network.size, 3), np.uint8)
+    wanted = zip(*expected_outputs(data, frames))
+    return max(relative_error(got, np.stack(values))
+               for got, values in zip(evaluate(network, frames), wanted, strict=True))
+
+
+class GraphDraft:
     """A graph to change."""
 
     def __init__(self, data: bytes):
@@ -49,29 +65,30 @@ class Draft:
         self.graph = self.proto.graph
 
     def find(self, kind: str, index: int = 0):
-        return [node for node in self.graph.node if node.op_type == kind][index]
+        return self.all(kind)[index]
+
+    def all(self, kind: str):
+        return [node for node in self.graph.node if node.op_type == kind]
 
     def values(self, name: str) -> np.ndarray:
         """Of an initializer or a Constant node."""
-        found = {tensor.name: tensor for tensor in self.graph.initializer}
-        for node in self.graph.node:
-            if node.op_type == 'Constant':
-                found[node.output[0]] = node.attribute[0].t
-        return numpy_helper.to_array(found[name])
+        tensors = {tensor.name: tensor for tensor in self.graph.initializer}
+        tensors |= {node.output[0]: node.attribute[0].t for node in self.all('Constant')}
+        return numpy_helper.to_array(tensors[name])
 
-    def constant(self, values, name='') -> str:
-        name = name or f'new{len(self.graph.initializer)}'
+    def constant(self, values) -> str:
+        name = f'new{len(self.graph.initializer)}'
         self.graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
     def after(self, node, kind: str, *inputs: str, **attributes) -> None:
-        """Put a node behind another one's first output; whoever read that reads the new one's."""
-        made = f'{node.output[0]}_{kind}'
+        """Insert a node after another one's first output; its readers read the new node's output."""
+        output = f'{node.output[0]}_{kind}'
         for other in self.graph.node:
             for index, name in enumerate(other.input):
                 if name == node.output[0]:
-                    other.input[index] = made
-        new = helper.make_node(kind, [node.output[0], *inputs], [made], name=f'{kind} behind {node.name}',
+                    other.input[index] = output
+        new = helper.make_node(kind, [node.output[0], *inputs], [output], name=f'{kind} after {node.name}',
                                **attributes)
         self.graph.node.insert(list(self.graph.node).index(node) + 1, new)
 
@@ -84,13 +101,15 @@ class Draft:
     def set(self, node, name: str, value) -> None:
         kept = [a for a in node.attribute if a.name != name]
         del node.attribute[:]
-        node.attribute.extend([*kept, *([] if value is None else [helper.make_attribute(name, value)])])
+        node.attribute.extend([*kept, helper.make_attribute(name, value)])
 
-    def order(self, places: list[int]) -> None:
-        """Put the nodes into another order."""
-        copies = [onnx.NodeProto.FromString(self.graph.node[place].SerializeToString()) for place in places]
+    def swap(self, one, other) -> None:
+        """Exchange two nodes' positions."""
+        nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in self.graph.node]
+        first, second = (list(self.graph.node).index(node) for node in (one, other))
+        nodes[first], nodes[second] = nodes[second], nodes[first]
         del self.graph.node[:]
-        self.graph.node.extend(copies)
+        self.graph.node.extend(nodes)
 
     def bytes(self) -> bytes:
         return self.proto.SerializeToString()

@@ -1,4 +1,5 @@
-"""`models pack` and `export --precision`: blobs beside a bundle, entries in its card, nothing else moved."""
+# SPDX-License-Identifier: Apache-2.0
+"""`models pack` and `export --precision`: blobs beside a bundle, entries in its card, no other change."""
 
 import json
 import re
@@ -6,14 +7,18 @@ import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from training_set import write_set
 
 pytest.importorskip('onnx')
 
+from shufflenet_ros.backends.load import load
 from shufflenet_ros.bundles.bundle import open_bundle
+from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.files import sha256_of
 from shufflenet_ros.bundles.index import read_index, write_index
 from shufflenet_ros.cli.main import main
@@ -21,15 +26,15 @@ from shufflenet_ros.cli.train import LEARNED_NOTHING
 from shufflenet_ros.datasets.calibration import calibration_inputs, reference_inputs
 from shufflenet_ros.datasets.holdout import holdout_split
 from shufflenet_ros.datasets.open_dataset import open_dataset
+from shufflenet_ros.packer.pack import write_with_card
 
 SMALL_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
-
 ALL = ['fp32', 'fp16', 'int8']
 
 
 @pytest.fixture
 def shipped(tmp_path):
-    """A copy of a shipped bundle as it was before it was packed, in a folder with an index."""
+    """A copy of a shipped bundle without its variants' files, in a folder with an index."""
     bundle = open_bundle(SMALL_MODEL)
     path = tmp_path / 'models' / bundle.path.name
     path.parent.mkdir()
@@ -42,19 +47,30 @@ def pack(*arguments, status=0):
     assert main(['models', 'pack', *map(str, arguments)]) == status
 
 
-def test_every_precision_is_written_listed_and_proved_without_onnx(shipped, capsys):
+def variants_of(path):
+    """Precision -> entry of the native variants."""
+    return {v.precision: v for v in open_bundle(str(path)).card.variants if v.backend == 'native'}
+
+
+def run_python(code, path):
+    done = subprocess.run([sys.executable, '-c', code, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_every_precision_is_written_listed_and_verified_without_onnx(shipped, capsys):
     before = open_bundle(str(shipped))
     pack(shipped, '--reference', '--count', 64, '--json')
     report = json.loads(capsys.readouterr().out)
-    after = open_bundle(str(shipped))
-    assert report['bundle'] == str(shipped) and [v['precision'] for v in report['variants']] == ALL
+    after, entries = open_bundle(str(shipped)), variants_of(shipped)
+    assert report['bundle'] == str(shipped)
+    assert [v['precision'] for v in report['variants']] == [*entries] == ALL
     assert after.facts.graph_sha256 == before.facts.graph_sha256
-    entries = [v for v in after.card.variants if v.backend == 'native']
-    for variant, told in zip(entries, report['variants'], strict=True):
+    for variant, reported in zip(entries.values(), report['variants'], strict=True):
         blob = shipped.with_name(variant.file).read_bytes()
-        assert blob[:4] == b'SNNB' and len(blob) == told['size']
+        assert blob[:4] == b'SNNB' and len(blob) == reported['size']
         assert (sha256_of(blob), after.facts.graph_sha256) == (variant.sha256, variant.graph_sha256)
-        assert told['distance'] < {'fp32': 1e-5, 'fp16': 0.05, 'int8': 0.3}[variant.precision]
+        assert reported['distance'] < {'fp32': 1e-5, 'fp16': 0.05, 'int8': 0.3}[variant.precision]
         assert ('synthetic: 64 images' in variant.calibration) == (variant.precision != 'fp32')
     for field in ('labels', 'training', 'metrics', 'golden', 'license', 'source', 'network_config', 'cost'):
         assert getattr(after.card, field) == getattr(before.card, field)
@@ -62,27 +78,22 @@ def test_every_precision_is_written_listed_and_proved_without_onnx(shipped, caps
     assert (entry.sha256, entry.size) == (after.sha256, len(after.data))
     code = ("import sys; sys.modules['onnx'] = None; from shufflenet_ros.backends.load import load; "
             'print(load(sys.argv[1], backend="onnxruntime").bundle.card.variants[0].file)')
-    done = subprocess.run([sys.executable, '-c', code, shipped], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == entries[0].file
+    assert run_python(code, shipped) == entries['fp32'].file
 
 
 def test_packing_needs_no_torch(shipped):
-    code = ("import sys; sys.modules['torch'] = None; from shufflenet_ros.cli.main import main; "
-            "sys.exit(main(['models', 'pack', sys.argv[1], '--reference', '--count', '64']))")
-    done = subprocess.run([sys.executable, '-c', code, shipped], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_python("import sys; sys.modules['torch'] = None; from shufflenet_ros.cli.main import main; "
+               "sys.exit(main(['models', 'pack', sys.argv[1], '--reference', '--count', '64']))", shipped)
     assert len(list(shipped.parent.glob('*.native'))) == 3
 
 
-def test_packed_again_an_entry_is_replaced_and_others_stay(shipped):
+def test_packing_again_replaces_the_entry_of_that_precision(shipped):
     pack(shipped, '--reference', '--count', 64, '--precision', 'fp32', 'int8')
-    first = {v.precision: v for v in open_bundle(str(shipped)).card.variants if v.backend == 'native'}
+    first = variants_of(shipped)
     pack(shipped, '--reference', '--count', 80, '--precision', 'int8')
-    again = [v for v in open_bundle(str(shipped)).card.variants if v.backend == 'native'
-             and v.precision in ('fp32', 'int8')]
-    assert sorted(v.precision for v in again) == ['fp32', 'int8'] and first['fp32'] in again
-    assert first['int8'] not in again
-    once = shipped.read_bytes()
+    again, once = variants_of(shipped), shipped.read_bytes()
+    assert again['fp32'] == first['fp32'] and again['int8'] != first['int8']
+    assert sum(v.precision == 'int8' for v in open_bundle(str(shipped)).card.variants) == 1
     pack(shipped, '--reference', '--count', 80, '--precision', 'int8')
     assert shipped.read_bytes() == once
 
@@ -95,16 +106,15 @@ def test_another_folder_gets_bundle_and_variants(shipped, tmp_path):
     assert open_bundle(str(tmp_path / 'new' / shipped.name)).sha256 != sha256_of(old)
 
 
-def test_calibration_images_are_those_that_train_and_the_card_names_them(shipped, tmp_path):
+def test_training_images_calibrate_and_the_card_describes_them(shipped, tmp_path):
     tar = write_set(tmp_path / 'tiny.tar')
     pack(shipped, '--calibrate', tar, '--count', 12, '--precision', 'fp16')
-    card = open_bundle(str(shipped)).card
-    expected = calibration_inputs(tar, card.input, 12).summary
+    expected = calibration_inputs(tar, open_bundle(str(shipped)).card.input, 12).summary
     assert 'tiny.tar (train): 12 images of 3 classes' in expected
-    assert [v.calibration for v in card.variants if v.precision == 'fp16'] == [expected]
+    assert variants_of(shipped)['fp16'].calibration == expected
 
 
-def test_of_a_set_without_splits_what_is_held_out_calibrates_nothing(tmp_path):
+def test_held_out_images_of_a_set_without_splits_calibrate_nothing(tmp_path):
     spec = open_bundle(SMALL_MODEL).card.input
     folder = write_set(tmp_path / 'tiny.tar').parent
     shutil.unpack_archive(tmp_path / 'tiny.tar', folder)
@@ -115,44 +125,39 @@ def test_of_a_set_without_splits_what_is_held_out_calibrates_nothing(tmp_path):
     assert 'all but what is held out' in chosen.summary
 
 
-def test_ranges_of_images_unlike_any_other_are_refused_and_nothing_is_written(shipped, capsys, tmp_path):
-    old = shipped.read_bytes()
-    colors = write_set(tmp_path / 'tiny.tar')  # one color an image
-    pack(shipped, '--calibrate', colors, '--precision', 'fp32', 'int8', status=2)
-    error = capsys.readouterr().err
-    assert "expected logits within 0.3 of the graph's" in error and 'these were tiny.tar (train): ' in error
-    assert shipped.read_bytes() == old and not list(shipped.parent.glob('*.native'))
-
-
-@pytest.mark.parametrize(('arguments', 'words'), [
-    (['--precision', 'fp16', 'int8'], 'fp16 and int8 of .*: expected images to take ranges from'),
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['--precision', 'fp16', 'int8'], 'fp16 and int8 of .*: expected calibration images'),
     (['--calibrate', 'nowhere'], 'set nowhere does not exist'),
     (['--reference', '--count', '0'], '0 calibration images: expected at least 1'),
+    # images of one color give ranges unlike those of any other image
+    (['--calibrate', 'tiny.tar', '--precision', 'fp32', 'int8'],
+     r"expected logits within 0.3 of the graph's.*these were tiny.tar \(train\): "),
 ])
-def test_wrong_arguments_write_nothing(arguments, words, shipped, capsys):
+def test_an_error_writes_nothing(arguments, message, shipped, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_set(tmp_path / 'tiny.tar')
     old = shipped.read_bytes()
     pack(shipped, *arguments, status=2)
     error = capsys.readouterr().err
-    assert re.search(words, error), error
+    assert re.search(message, error), error
     assert shipped.read_bytes() == old and not list(shipped.parent.glob('*.native'))
 
 
-def test_a_graph_that_kernels_do_not_have_is_refused_with_the_reason(shared_data, tmp_path, capsys):
-    theirs = tmp_path / 'theirs.onnx'
+def test_a_graph_that_the_kernels_cannot_compute(shared_data, tmp_path, capsys):
+    theirs, ours = tmp_path / 'theirs.onnx', tmp_path / 'ours.onnx'
     shutil.copy(shared_data / 'shufflenet_v2_x1_0_int8.onnx', theirs)
     pack(theirs, status=2)
     assert 'its card is packaged' in capsys.readouterr().err
     card = tmp_path / 'card.json'
     card.write_text(open_bundle(str(theirs)).card.to_json())
-    assert main(['models', 'add-card', str(theirs), '--card', str(card), '-o',
-                 str(tmp_path / 'ours.onnx')]) == 0
+    assert main(['models', 'add-card', str(theirs), '--card', str(card), '-o', str(ours)]) == 0
     capsys.readouterr()
-    pack(tmp_path / 'ours.onnx', status=2)
+    pack(ours, status=2)
     error = capsys.readouterr().err
     assert 'ours.onnx: an input of NCHW float32: expected NHWC uint8' in error and 'onnxruntime' in error
 
 
-def test_export_packs_what_it_is_asked_for(tmp_path, capsys):
+def test_export_packs_the_requested_precisions(tmp_path, capsys):
     pytest.importorskip('torch')
     tar = write_set(tmp_path / 'tiny.tar')
     (tmp_path / 'tiny.yaml').write_text('name: tiny\nnetwork: {groups: 3, width: 0.25}\npx: 64\nepochs: 1\n'
@@ -181,32 +186,20 @@ def test_reference_images_are_the_frames_that_the_network_takes():
     assert frames.shape == (2, *spec.shape[1:]) and frames.dtype == np.uint8
 
 
-def test_a_variant_is_held_to_its_own_golden_logits(shipped, native_library):
-    from dataclasses import replace
-
-    from shufflenet_ros.backends.load import load
-    from shufflenet_ros.bundles.errors import ModelError
-    from shufflenet_ros.bundles.onnx_metadata import with_metadata
-    from shufflenet_ros.core.card import METADATA_KEY
-
+def test_a_variant_must_give_its_own_golden_logits(shipped, native_library):
     pack(shipped, '--reference', '--count', 64, '--precision', 'int8')
-    bundle = open_bundle(str(shipped))
-    variant = next(v for v in bundle.card.variants if v.precision == 'int8')
+    bundle, variant = open_bundle(str(shipped)), variants_of(shipped)['int8']
     assert variant.golden.tolerance <= 1e-6
     assert load(str(shipped), backend='native', precision='int8').choice.startswith('native')
     first, *others = variant.golden.logits
     largest = max(map(abs, variant.golden.logits))
-    off = replace(variant, golden=replace(variant.golden, logits=(first + 1e-4 * largest, *others)))
-    card = replace(bundle.card, variants=(off,))
-    shipped.write_bytes(with_metadata(bundle.data, METADATA_KEY, card.to_json()))
-    write_index(shipped.parent)
+    wrong = replace(variant, golden=replace(variant.golden, logits=(first + 1e-4 * largest, *others)))
+    write_with_card(bundle, replace(bundle.card, variants=(wrong,)), shipped)
     with pytest.raises(ModelError, match='golden logits within 1e-06'):
         load(str(shipped), backend='native', precision='int8')
 
 
 def test_scores_of_variants_are_kept_with_the_command(shipped, native_library, tmp_path, capsys):
-    import cv2
-
     labels = open_bundle(str(shipped)).card.labels
     for split, count in (('train', 3), ('val', 2)):
         for label in labels[:2]:
@@ -216,8 +209,7 @@ def test_scores_of_variants_are_kept_with_the_command(shipped, native_library, t
                 image = np.random.default_rng(index).integers(0, 256, (80, 80, 3), np.uint8)
                 assert cv2.imwrite(str(folder / f'{index}.png'), image)
     pack(shipped, '--reference', '--count', 64, '--precision', 'fp32', '--score', tmp_path / 'set', '--json')
-    told = json.loads(capsys.readouterr().out)['variants'][0]['metrics']
-    kept = next(v.metrics for v in open_bundle(str(shipped)).card.variants if v.precision == 'fp32')
-    name = open_bundle(str(shipped)).card.name
-    assert kept == told and kept['images'] == 4 and 0 <= kept['top1'] <= kept['top5'] <= 1
+    reported = json.loads(capsys.readouterr().out)['variants'][0]['metrics']
+    kept, name = variants_of(shipped)['fp32'].metrics, open_bundle(str(shipped)).card.name
+    assert kept == reported and kept['images'] == 4 and 0 <= kept['top1'] <= kept['top5'] <= 1
     assert kept['command'] == f'shufflenet-ros evaluate set --model {name} --precision fp32'

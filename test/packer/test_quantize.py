@@ -1,4 +1,5 @@
-"""int8 networks: numbers that the kernels can hold, answers close to the float ones, and what is refused."""
+# SPDX-License-Identifier: Apache-2.0
+"""int8 networks: numbers that the kernels can hold, outputs close to the float ones, and errors."""
 
 from dataclasses import replace
 
@@ -9,21 +10,20 @@ pytest.importorskip('onnx')
 pytest.importorskip('torch')
 
 import torch
-from graph_drafts import SIZE, V1, V2, taken
+from graph_drafts import SIZE, V1, V2, frames_for, read
 
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.datasets.calibration import seeded_images
 from shufflenet_ros.packer import quantize as module
 from shufflenet_ros.packer import reference
-from shufflenet_ros.packer.batch import _steps, evaluate, new_maps, run_op, source_of, sums
+from shufflenet_ros.packer.batch import evaluate, new_maps, requantized, run_op, source_of, sums
 from shufflenet_ros.packer.blob import write_blob
-from shufflenet_ros.packer.contents import FRAME, HEAD, find_contents
 from shufflenet_ros.packer.equalize import equalize
-from shufflenet_ros.packer.errors import PackError
 from shufflenet_ros.packer.graph import read_network
-from shufflenet_ros.packer.network import NO_TABLE, Map, Network, Op
-from shufflenet_ros.packer.quantize import LEAST, MOST, quantize
+from shufflenet_ros.packer.network import NO_TABLE, Op
+from shufflenet_ros.packer.quantize import MAX_MULTIPLIER, MIN_MULTIPLIER, quantize
 from shufflenet_ros.packer.ranges import CLIPPING, Histogram, find_peaks, find_ranges
+from shufflenet_ros.packer.scale_groups import FRAME, HEAD, find_scale_groups
 from shufflenet_ros.zoo.export import to_onnx
 from shufflenet_ros.zoo.normalization import IMAGENET, normalize
 from shufflenet_ros.zoo.registry import build, config_of
@@ -48,18 +48,14 @@ def fitted(network):
         norm.momentum = None
     images = np.stack([image.pixels for image in seeded_images(SIZE, 16, 5)])
     model.train()(normalize(torch.from_numpy(images), IMAGENET))
-    return taken(to_onnx(model.eval(), SIZE))
-
-
-def frames(network, count=16, seed=0):
-    return np.stack([image.pixels for image in seeded_images(network.size, count, seed)])
+    return read(to_onnx(model.eval(), SIZE))
 
 
 @pytest.fixture(scope='module', params=NETWORKS)
 def pair(request):
     """A float network and its int8 one."""
     network = fitted(NETWORKS[request.param])
-    return network, quantize(network, frames(network))
+    return network, quantize(network, frames_for(network))
 
 
 @pytest.fixture(scope='module')
@@ -67,10 +63,10 @@ def v1():
     return fitted(V1)
 
 
-def error(network, whole):
-    """Of the logits on other frames."""
-    others = frames(network, 16, 7)
-    (wanted, _), (got, _) = evaluate(network, others), evaluate(whole, others)
+def error(network, quantized):
+    """Error of the logits on other frames."""
+    frames = frames_for(network, 16, 7)
+    (wanted, _), (got, _) = evaluate(network, frames), evaluate(quantized, frames)
     return spread(got - wanted, wanted)
 
 
@@ -80,20 +76,20 @@ def spread(differences, wanted):
 
 
 def test_every_number_fits_the_kernels(pair):
-    _, whole = pair
-    for op in whole.ops[:-1]:
+    _, quantized = pair
+    for op in quantized.ops[:-1]:
         if op.kind == 'copy':
             continue
         assert op.weights.dtype == np.int8 and op.weights.min() >= -127
         assert op.multiplier.dtype == np.int16 and op.bias.dtype == np.int32
-        assert op.multiplier.min() >= LEAST and op.multiplier.max() <= MOST
+        assert op.multiplier.min() >= MIN_MULTIPLIER and op.multiplier.max() <= MAX_MULTIPLIER
         largest = 128 * np.abs(op.weights.astype(np.int64)).reshape(len(op.weights), -1).sum(1)
         assert (largest + np.abs(op.bias.astype(np.int64))).max() < 2**31
-        assert 0 < op.residual_multiplier <= MOST if op.residual else op.residual_multiplier == 0
+        assert 0 < op.residual_multiplier <= MAX_MULTIPLIER if op.residual else op.residual_multiplier == 0
         assert not op.relu and all(value == round(value) for value in op.pad)
-    head = whole.ops[-1]
+    head = quantized.ops[-1]
     assert head.weights.dtype == np.int8 and head.multiplier.dtype == head.bias.dtype == np.float32
-    assert head.scale > 0 and whole.embedding_scale > 0
+    assert head.scale > 0 and quantized.embedding_scale > 0
 
 
 def test_every_bit_of_weights_is_used(pair):
@@ -101,90 +97,93 @@ def test_every_bit_of_weights_is_used(pair):
     for op in pair[1].ops[:-1]:
         if op.kind != 'copy':
             largest = np.abs(op.weights.astype(int)).reshape(len(op.weights), -1).max(1)
-            assert ((largest >= 126) | (op.multiplier <= LEAST * 1.2) | (largest == 0)).all()
+            assert ((largest >= 126) | (op.multiplier <= MIN_MULTIPLIER * 1.2) | (largest == 0)).all()
 
 
 def test_errors_are_those_of_a_little_noise_in_the_image(pair):
     """Random networks magnify any change: int8 counts as much as two gray levels do."""
-    network, whole = pair
-    others = frames(network, 16, 7)
-    noise = np.random.default_rng(0).integers(-2, 3, others.shape)
-    wanted, _ = evaluate(network, others)
-    noisy, _ = evaluate(network, np.clip(others + noise, 0, 255).astype(np.uint8))
-    assert error(network, whole) < 1.5 * spread(noisy - wanted, wanted)
+    network, quantized = pair
+    frames = frames_for(network, 16, 7)
+    noise = np.random.default_rng(0).integers(-2, 3, frames.shape)
+    wanted, _ = evaluate(network, frames)
+    noisy, _ = evaluate(network, np.clip(frames + noise, 0, 255).astype(np.uint8))
+    assert error(network, quantized) < 1.5 * spread(noisy - wanted, wanted)
 
 
-def test_shipped_network_answers_the_same():
+def test_a_shipped_network_stays_close():
     bundle = open_bundle(SMALL_MODEL)
     network = read_network(bundle.data, bundle.card.input, bundle.card.outputs)
-    whole = quantize(network, frames(network, 64))
-    others = frames(network, 64, 7)
-    for wanted, got in zip(evaluate(network, others), evaluate(whole, others), strict=True):
+    quantized = quantize(network, frames_for(network, 64))
+    frames = frames_for(network, 64, 7)
+    for wanted, got in zip(evaluate(network, frames), evaluate(quantized, frames), strict=True):
         assert spread(got - wanted, wanted) < 0.1
 
 
-def test_frames_of_a_batch_are_the_definition_s(pair):
-    _, whole = pair
-    others = frames(whole, 3, 3)
-    logits, embedding = evaluate(whole, others)
-    for index, frame in enumerate(others):
-        wanted = reference.run(whole, frame)
+def test_a_batch_gives_the_bits_of_the_reference(pair):
+    _, quantized = pair
+    frames = frames_for(quantized, 3, 3)
+    logits, embedding = evaluate(quantized, frames)
+    for index, frame in enumerate(frames):
+        wanted = reference.run(quantized, frame)
         assert np.array_equal(logits[index], wanted[0]) and np.array_equal(embedding[index], wanted[1])
 
 
 def test_same_frames_same_bytes(v1):
-    assert write_blob(quantize(v1, frames(v1))) == write_blob(quantize(v1, frames(v1)))
-    assert write_blob(quantize(v1, frames(v1))) != write_blob(quantize(v1, frames(v1, seed=1)))
+    once = write_blob(quantize(v1, frames_for(v1)))
+    assert once == write_blob(quantize(v1, frames_for(v1)))
+    assert once != write_blob(quantize(v1, frames_for(v1, seed=1)))
 
 
 def test_mean_errors_are_corrected(pair, monkeypatch):
-    network, images = pair[0], frames(pair[0])
+    network, frames = pair[0], frames_for(pair[0])
 
-    def mean_error(whole):
-        return np.abs(evaluate(whole, images)[1].mean(0) - evaluate(network, images)[1].mean(0)).mean()
+    def mean_error(quantized):
+        difference = evaluate(quantized, frames)[1].mean(0) - evaluate(network, frames)[1].mean(0)
+        return np.abs(difference).mean()
 
-    monkeypatch.setattr(module, '_corrected', lambda network, whole, *_: whole)
-    assert mean_error(pair[1]) < 0.75 * mean_error(quantize(network, images))
+    monkeypatch.setattr(module, '_corrected', lambda network, quantized, *_: quantized)
+    assert mean_error(pair[1]) < 0.75 * mean_error(quantize(network, frames))
 
 
-def test_each_operation_gives_the_float_one_s_values_in_steps(pair, monkeypatch):
+def test_each_operation_gives_the_float_values_in_steps(pair, monkeypatch):
     """From the same steps, on scales that are the same for all that an operation reads."""
-    monkeypatch.setattr(module, '_corrected', lambda network, whole, *_: whole)
-    network, contents, images = pair[0], find_contents(pair[0]), frames(pair[0])
-    whole = quantize(network, images)
-    network = equalize(network, contents, find_peaks(network, images))
-    stored = module._stored(network, contents, find_ranges(network, contents, images))
-    steps = new_maps(whole, len(images))
-    for index, (op, quantized) in enumerate(zip(network.ops[:-1], whole.ops[:-1], strict=True)):
+    monkeypatch.setattr(module, '_corrected', lambda network, quantized, *_: quantized)
+    network, groups, frames = pair[0], find_scale_groups(pair[0]), frames_for(pair[0])
+    quantized = quantize(network, frames)
+    network = equalize(network, groups, find_peaks(network, frames))
+    scales = module._scales(network, groups, find_ranges(network, groups, frames))
+    steps = new_maps(quantized, len(frames))
+    for index, (op, int8_op) in enumerate(zip(network.ops[:-1], quantized.ops[:-1], strict=True)):
         if op.kind != 'copy':
-            source, target, held = module._around(contents, stored, index)
-            read = source_of(quantized, steps, images)
-            values = sums(op, (read + source.zero) * np.float32(source.scale)) + op.bias[:, None, None, None]
+            source, target, held = module._scales_of(groups, scales, index)
+            read_steps = source_of(int8_op, steps, frames)
+            held_steps = steps[op.target][op.table] if op.residual else None
+            values = sums(op, (read_steps + source.zero) * np.float32(source.step))
+            values += op.bias[:, None, None, None]
             if op.residual:
-                values += (steps[op.target][op.table] + held.zero) * np.float32(held.scale)
+                values += (held_steps + held.zero) * np.float32(held.step)
             # A pool takes the largest of the same steps.
-            unpooled = replace(quantized, pool='')
-            got = _steps(unpooled, sums(unpooled, read, exact=True),
-                         steps[op.target][op.table] if op.residual else None)
-            wanted = np.clip(values / target.scale - target.zero, -128, 127)
+            unpooled = replace(int8_op, pool='')
+            got = requantized(unpooled, sums(unpooled, read_steps, exact=True), held_steps)
+            wanted = np.clip(values / target.step - target.zero, -128, 127)
             assert np.abs(got - wanted).mean() < 0.6 and np.abs(got - wanted).max() < 8
-        run_op(whole, quantized, steps, images)
+        run_op(quantized, int8_op, steps, frames)
 
 
-def test_mean_over_a_window_keeps_its_weight(pair):
-    """The shortcut's nine weights of 1/9 are rounded alike, so their error would change a whole map."""
+def test_a_mean_over_a_window_keeps_its_weight(pair):
+    """The shortcut's nine weights of 1/9 are rounded alike, so an error would change a whole map."""
     shortcuts = [(a, b) for a, b in zip(*(network.ops for network in pair), strict=True)
                  if a.kind == 'depthwise' and np.ptp(a.weights) == 0]
     assert len(shortcuts) == (3 if any(op.residual for op in pair[0].ops) else 0)
     for _, op in shortcuts:
         assert op.unsigned and np.ptp(op.weights) == 0
-        # 9 steps of weight times the multiplier is the two scales' ratio, the same for each channel.
+        # 9 steps of weight times the multiplier is the ratio of the two scales, the same for each channel.
         gain = op.multiplier.astype(float) * op.weights[:, 0, 0]
         assert np.ptp(gain) < 0.005 * gain.mean()
 
 
 def with_dead_channel(network):
-    """A channel that is 0 everywhere, and the weights of some hundred that a BN gives it."""
+    """A channel that is 0 everywhere, with weights of some hundred, as its batch normalization gives."""
     ops = list(network.ops)
     index = next(i for i, op in enumerate(ops) if op.kind == 'pointwise' and op.relu and not op.residual
                  and ops[i + 1].kind == 'depthwise' and ops[i + 1].source == op.target)
@@ -197,48 +196,47 @@ def with_dead_channel(network):
 
 
 def test_dead_channels_cost_the_others_nothing(v1, monkeypatch):
-    network = with_dead_channel(v1)
-    assert error(network, quantize(network, frames(v1))) < 1.5 * error(v1, quantize(v1, frames(v1)))
+    network, frames = with_dead_channel(v1), frames_for(v1)
+    usual = error(v1, quantize(v1, frames))
+    assert error(network, quantize(network, frames)) < 1.5 * usual
     monkeypatch.setattr(module, 'equalize', lambda network, *_: network)
-    assert error(network, quantize(network, frames(v1))) > 4 * error(v1, quantize(v1, frames(v1)))
+    assert error(network, quantize(network, frames)) > 4 * error(v1, quantize(v1, frames))
 
 
-def test_equalized_network_computes_the_same(pair):
+def test_an_equalized_network_computes_the_same(pair):
     network, _ = pair
-    peaks = find_peaks(network, frames(network))
-    equal = equalize(network, find_contents(network), peaks)
-    others = frames(network, 4, 7)
-    for a, b in zip(evaluate(network, others), evaluate(equal, others), strict=True):
+    before = find_peaks(network, frames_for(network))
+    equalized = equalize(network, find_scale_groups(network), before)
+    frames = frames_for(network, 4, 7)
+    for a, b in zip(evaluate(network, frames), evaluate(equalized, frames), strict=True):
         assert np.abs(a - b).max() < 1e-5 * np.abs(a).max()
-    before, after = peaks, find_peaks(equal, frames(network))
-    for index, op in enumerate(network.ops):
-        behind = network.ops[min(index + 1, len(network.ops) - 1)]
-        if op.kind == 'pointwise' and behind.kind == 'depthwise' and behind.source == op.target:
+    after = find_peaks(equalized, frames_for(network))
+    for index, (op, reader) in enumerate(zip(network.ops, network.ops[1:])):
+        if op.kind == 'pointwise' and reader.kind == 'depthwise' and reader.source == op.target:
             alive = before.written[index] > before.written[index].max() / 64
             assert np.allclose(after.written[index][alive], before.written[index].max(), rtol=1e-3)
 
 
 def test_a_stage_of_v2_has_one_scale():
     network = fitted(V2)
-    contents = find_contents(network)
+    groups = find_scale_groups(network)
     copies = [index for index, op in enumerate(network.ops) if op.kind == 'copy']
     for index in copies:
-        assert contents.read[index] == contents.written[index]
-    assert len(copies) == 13 and len({contents.written[index] for index in copies}) == 3
-    assert contents.read[0] == FRAME and contents.written[-1] == HEAD
+        assert groups.read[index] == groups.written[index]
+    assert len(copies) == 13 and len({groups.written[index] for index in copies}) == 3
+    assert groups.read[0] == FRAME and groups.written[-1] == HEAD
 
 
 def test_units_of_v1_have_scales_of_their_own(v1):
-    contents = find_contents(v1)
+    groups = find_scale_groups(v1)
     residuals = [index for index, op in enumerate(v1.ops) if op.residual]
     assert residuals
     for index in residuals:
-        assert contents.held[index] not in (FRAME, contents.written[index])
+        assert groups.held[index] not in (FRAME, groups.written[index])
     for index, op in enumerate(v1.ops):
         if op.kind == 'depthwise' and np.ptp(op.weights) == 0:  # a shortcut beside its branch
-            beside = [v1.ops[place].target == op.target and contents.written[place] == contents.written[index]
-                      for place in (index - 1, index + 1)]
-            assert any(beside)
+            assert any(v1.ops[other].target == op.target and groups.written[other] == groups.written[index]
+                       for other in (index - 1, index + 1))
 
 
 def test_sums_beyond_float32_are_exact():
@@ -246,11 +244,11 @@ def test_sums_beyond_float32_are_exact():
     op = Op('pointwise', 0, 0, count, np.full((1, count), 127, np.int8), np.zeros(1, np.int32), NO_TABLE)
     x = np.full((count, 1, 1, 1), -127, np.float32)
     x[0] = -126
-    assert int(sums(op, x, exact=True)[0, 0, 0, 0]) == -127 * (127 * (count - 1) + 126)
-    assert int(sums(op, x, exact=True)[0, 0, 0, 0]) % 2 == 1  # float32 has no odd numbers there
+    total = int(sums(op, x, exact=True)[0, 0, 0, 0])
+    assert total == -127 * (127 * (count - 1) + 126) and total % 2 == 1  # float32 has no odd numbers there
 
 
-def test_histogram_finds_the_limit_of_least_error():
+def test_a_histogram_finds_the_limit_of_least_error():
     rng = np.random.default_rng(0)
     values = np.abs(rng.normal(0, 1, 200_000)).astype(np.float32)
     histogram = Histogram()
@@ -268,50 +266,3 @@ def test_histogram_finds_the_limit_of_least_error():
     limit = histogram.best_limit(15)
     assert cost(limit) < 1.02 * min(cost(other) for other in np.linspace(1, values.max(), 60))
     assert limit < 0.9 * values.max()
-
-
-@pytest.mark.parametrize('bad, text', [
-    (np.zeros((0, 64, 96, 3), np.uint8), r'shape \[0, 64, 96, 3\], uint8: expected \[N, 64, 96, 3\] uint8'),
-    (np.zeros((2, 96, 64, 3), np.uint8), r'shape \[2, 96, 64, 3\]'),
-    (np.zeros((2, 64, 96, 3), np.float32), 'float32: expected .* uint8'),
-    (np.zeros((64, 96, 3), np.uint8), r'shape \[64, 96, 3\]'),
-])
-def test_refuses_frames_that_do_not_fit(v1, bad, text):
-    with pytest.raises(PackError, match=text):
-        quantize(v1, bad)
-
-
-def test_refuses_values_that_are_not_finite(v1):
-    bias = v1.ops[1].bias.copy()
-    bias[0] = np.inf
-    broken = replace(v1, ops=(v1.ops[0], replace(v1.ops[1], bias=bias), *v1.ops[2:]))
-    with pytest.raises(PackError, match='a pointwise operation gives inf on a calibration frame: expected'):
-        quantize(broken, frames(v1))
-
-
-def test_refuses_a_last_map_with_values_below_0(v1):
-    signed = tuple(replace(op, relu=False) if op.target == v1.ops[-1].source else op for op in v1.ops)
-    with pytest.raises(PackError, match='before the linear layer has values below 0'):
-        quantize(replace(v1, ops=signed), frames(v1))
-
-
-def test_refuses_scales_that_chase_each_other():
-    """Two layers whose outputs stay small while their weights are huge, on maps that share a scale."""
-    sizes = (Map(4, 4, 4), Map(2, 4, 4))
-    table = np.arange(2, dtype=np.uint32)
-    weights = np.array([[1e4, -1e4], [-1e4, 1e4]], np.float32)
-
-    def layer(source, target, first, to):
-        return Op('pointwise', source, target, 2, weights, np.ones(2, np.float32), to, first, relu=True)
-
-    ops = (
-        Op('stem', None, 1, 3, np.zeros((2, 3, 3, 3), np.float32), np.ones(2, np.float32), NO_TABLE, stride=2,
-           relu=True),
-        layer(1, 0, 0, table),
-        layer(0, 1, 0, table),
-        Op('copy', 1, 0, 2, np.zeros(0, np.float32), np.zeros(0, np.float32), table + 2),
-        Op('pointwise', 0, 1, 4, np.zeros((2, 4), np.float32), np.ones(2, np.float32), table, relu=True),
-        Op('head', 1, None, 2, np.ones((3, 2), np.float32), np.zeros(3, np.float32), NO_TABLE))
-    network = Network('fp32', (8, 8), sizes, ops, '00' * 32)
-    with pytest.raises(PackError, match='scales of maps still grow after 32 passes: expected weights'):
-        quantize(network, np.zeros((2, 8, 8, 3), np.uint8))

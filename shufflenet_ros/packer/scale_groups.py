@@ -1,7 +1,9 @@
-"""Which outputs of a network have to share one scale.
+# SPDX-License-Identifier: Apache-2.0
+"""Find out which operations' outputs must share one scale.
 
-A quantized operation takes one scale for all it reads, and one for what its residual adds to. So outputs
-that are read together, or copied next to each other, share a scale; what a map holds later is free of it.
+A quantized operation has one scale for everything it reads, and one for what its residual adds to. So outputs
+that are read together, or copied next to each other, form a group with one scale. What the same map holds
+later may be in another group.
 """
 
 from dataclasses import dataclass
@@ -10,15 +12,18 @@ import numpy as np
 
 from shufflenet_ros.packer.network import Network
 
+FRAME = -1
+HEAD = -2
+
 
 @dataclass(frozen=True)
-class Contents:
-    """A number for each content, the same where the scale has to be; one entry per operation.
+class ScaleGroups:
+    """Numbers of groups; one entry for each operation.
 
     Attributes:
-        read: what it reads, FRAME for the frame.
-        written: what it writes, HEAD for the outputs.
-        held: what its residual adds to, FRAME where it has none.
+        read: group of what it reads, FRAME for the frame.
+        written: group of what it writes, HEAD for the outputs.
+        held: group of what its residual adds to, FRAME without a residual.
     """
 
     read: tuple[int, ...]
@@ -26,13 +31,9 @@ class Contents:
     held: tuple[int, ...]
 
 
-FRAME = -1
-HEAD = -2
-
-
-def find_contents(network: Network) -> Contents:
+def find_scale_groups(network: Network) -> ScaleGroups:
     """Follow every channel from its writer to its readers."""
-    parent = list(range(len(network.ops)))
+    parent = list(range(len(network.ops)))  # union-find over the operations
 
     def root(node: int) -> int:
         while parent[node] != node:
@@ -63,4 +64,4 @@ def find_contents(network: Network) -> Contents:
     def roots(nodes: list[int]) -> tuple[int, ...]:
         return tuple(root(node) if node >= 0 else node for node in nodes)
 
-    return Contents(roots(read), roots(written), roots(held))
+    return ScaleGroups(roots(read), roots(written), roots(held))
