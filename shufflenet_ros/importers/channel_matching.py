@@ -1,8 +1,10 @@
-"""Channels are known by their fate: who made them and who takes them.
+# SPDX-License-Identifier: Apache-2.0
+"""Match the channels of two networks by their producers and consumers.
 
-Two networks that differ in their shuffles compute the same when every channel is made and taken by the
-same convolutions in both. So label the channels, push the labels through both networks' shuffles, and give
-each of our channels one of theirs with the same fate. Where the counts of a fate differ, there is none.
+Two networks that differ in their shuffles compute the same if in both each channel comes from the same
+convolution and goes to the same one. So label the channels with their producer and consumer in both networks,
+and give each of our channels one of theirs with the same label. If the counts of a label differ, no order of
+channels makes the networks equal.
 """
 
 from collections import defaultdict, deque
@@ -14,29 +16,26 @@ from shufflenet_ros.zoo.channel_shuffle import channel_shuffle
 
 
 def match(theirs: Sequence[Hashable], ours: Sequence[Hashable]) -> list[int] | None:
-    """For each of our channels the number of theirs with the same fate; None where the counts differ.
+    """For each of our channels the index of one of theirs with the same label, None if the counts differ.
 
-    Channels of one fate keep their order, so that equal networks give the identity.
+    Channels with one label keep their order, so equal networks give the identity.
     """
     waiting: dict[Hashable, deque[int]] = defaultdict(deque)
-    for channel, fate in enumerate(theirs):
-        waiting[fate].append(channel)
+    for channel, label in enumerate(theirs):
+        waiting[label].append(channel)
     chosen = []
-    for fate in ours:
-        if not waiting[fate]:
+    for label in ours:
+        if not waiting[label]:
             return None
-        chosen.append(waiting[fate].popleft())
+        chosen.append(waiting[label].popleft())
     return chosen if len(theirs) == len(ours) else None
 
 
 def shuffled(channels: int, groups: int) -> list[int]:
-    """Which channel lies at each place after our channel shuffle."""
+    """Which channel is at each position after our channel shuffle."""
     return channel_shuffle(torch.arange(channels).view(1, -1, 1, 1), groups).flatten().tolist()
 
 
-def places(order: Sequence[int]) -> list[int]:
-    """The inverse: at which place each channel lies."""
-    where = [0] * len(order)
-    for place, channel in enumerate(order):
-        where[channel] = place
-    return where
+def positions(order: Sequence[int]) -> list[int]:
+    """The inverse: the position of each channel."""
+    return sorted(range(len(order)), key=order.__getitem__)

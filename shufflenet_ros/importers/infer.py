@@ -1,24 +1,25 @@
-"""Which network a set of tensors belongs to, read from their shapes."""
+# SPDX-License-Identifier: Apache-2.0
+"""Infer from the shapes of tensors which network they belong to."""
 
 from dataclasses import replace
 
 from shufflenet_ros.importers.weights import Tensors, shape_of
+from shufflenet_ros.zoo.backbone import STAGES
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.registry import NETWORKS, Config
 from shufflenet_ros.zoo.shufflenet_v1 import STAGE2_CHANNELS, ShuffleNetV1Config
 from shufflenet_ros.zoo.shufflenet_v2 import CHANNELS, ShuffleNetV2Config
 
-_STAGES = ('stage2', 'stage3', 'stage4')
 _HEADLESS_LAST = 1024
 
 
 def infer(family: str, tensors: Tensors) -> Config:
-    """The configuration whose network has tensors of these shapes, by a name of the registry where it can.
+    """The configuration of a network with tensors of these shapes, one of the registry if possible.
 
-    A file without the linear layer gets 1000 classes, one without v2's last convolution the paper's width.
+    Without the linear layer it gets 1000 classes, without v2's last convolution the paper's width.
 
     Raises:
-        ZooError: a tensor that tells a width is missing, or tells one that no network of ours has.
+        ZooError: a tensor that shows a width is missing, or no network of ours has such a width.
     """
     classes = shape_of(tensors, 'fc.weight', 2)[0] if 'fc.weight' in tensors else 1000
     return replace(_v1(tensors) if family == 'shufflenet_v1' else _v2(tensors), classes=classes)
@@ -30,19 +31,20 @@ def _v1(tensors: Tensors) -> ShuffleNetV1Config:
     per_group = shape_of(tensors, 'stage2.0.expand.weight', 4)[1]
     groups = mid // per_group
     if mid % per_group or groups not in STAGE2_CHANNELS:
-        raise ZooError(f'stage2.0.expand takes {per_group} of {mid} channels a group: expected one of '
+        raise ZooError(f'stage2.0.expand reads {per_group} of {mid} channels a group: expected one of '
                        f'{sorted(STAGE2_CHANNELS)} groups')
-    stages = tuple(shape_of(tensors, f'{stage}.1.expand.weight', 4)[0] for stage in _STAGES)
-    for stage, channels in zip(_STAGES, stages):
+    stages = tuple(shape_of(tensors, f'{stage}.1.expand.weight', 4)[0] for stage in STAGES)
+    for stage, channels in zip(STAGES, stages):
         if channels % (4 * groups):
             raise ZooError(
-                f'{stage} has {channels} channels: expected a multiple of {4 * groups}, as the bottleneck of '
-                f"a quarter is cut into {groups} groups; jaxony's g = 1 has 567 where the paper has 576, "
-                'which no network of ours can represent: use weights of another group count or code')
-    repeats = tuple(len({key.split('.')[1] for key in tensors if key.startswith(f'{stage}.')})
-                    for stage in _STAGES)
-    for variant in NETWORKS.values():
-        config = variant.config
+                f'{stage} has {channels} channels: expected a multiple of {4 * groups}, as its bottleneck, a '
+                f"quarter of them, is divided into {groups} groups; jaxony's g = 1 has 567 where the paper "
+                'has 576, which no network of ours can represent: use other weights')
+    first, second, third = (len({key.split('.')[1] for key in tensors if key.startswith(f'{stage}.')})
+                            for stage in STAGES)
+    repeats = (first, second, third)
+    for entry in NETWORKS.values():
+        config = entry.config
         if isinstance(config, ShuffleNetV1Config) and _is_plain(config) and (
                 config.groups, config.stem_channels, config.stage_channels, config.repeats
         ) == (groups, stem, stages, repeats):
@@ -51,14 +53,14 @@ def _v1(tensors: Tensors) -> ShuffleNetV1Config:
 
 
 def _is_plain(config: ShuffleNetV1Config) -> bool:
-    """Whether sizes alone set a configuration apart, no option."""
+    """Whether it differs from the default in sizes only, not in options."""
     return config == ShuffleNetV1Config(config.groups, config.width, config.classes, config.stem,
                                         config.stages, config.repeats)
 
 
 def _v2(tensors: Tensors) -> ShuffleNetV2Config:
     stages = tuple(sum(shape_of(tensors, f'{stage}.0.{conv}.weight', 4)[0]
-                       for conv in ('branch1.2', 'branch2.5')) for stage in _STAGES)
+                       for conv in ('branch1.2', 'branch2.5')) for stage in STAGES)
     if 'last.0.weight' in tensors:
         channels = (*stages, shape_of(tensors, 'last.0.weight', 4)[0])
     else:

@@ -1,4 +1,5 @@
-"""The layouts of state dicts that we read: one entry a code, everything that differs from ours in it."""
+# SPDX-License-Identifier: Apache-2.0
+"""The layouts of state dicts that we read: a row for each project, with all that differs from ours."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,9 +11,9 @@ from shufflenet_ros.importers.weights import Weights
 from shufflenet_ros.zoo.normalization import IMAGENET, Normalization
 
 BYTES = Normalization((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
-"""The network takes 0 to 255 as they are."""
+"""The network takes pixels of 0 to 255."""
 UNIT = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-"""The network takes 0 to 1."""
+"""The network takes pixels of 0 to 1."""
 
 Rule = tuple[str, str]
 _LEAF = r'\.(?P<leaf>\w+)'
@@ -20,21 +21,21 @@ _LEAF = r'\.(?P<leaf>\w+)'
 
 @dataclass(frozen=True)
 class Layout:
-    """How a code names, orders and feeds its tensors.
+    """How a project names, orders and feeds its tensors.
 
     Attributes:
-        name: what `--layout` takes.
+        name: value of `--layout`.
         family: of the network.
-        marker: a key that this layout alone has, in the network's first unit or before.
+        marker: a key that only this layout has, in the network's first unit or before.
         rules: (regular expression of a whole key, our key); {name} in ours is the group of that name.
-            Groups `stage` and `unit` are numbers counted from `first_stage` and `first_unit`; `flat` is
-            a unit's number through all stages.
-        options: of our configuration, as the source network is; steps may take them back.
+            Groups `stage` and `unit` are numbers counted from `first_stage` and `first_unit`; `flat` is a
+            unit's number through all stages.
+        options: of our configuration, to match the source network; steps may remove them.
         conv_bias: convolutions before BN have a bias.
         fc_bias: the linear layer has one.
-        steps: what turns their tensors into ours, in this order.
-        by: what the weights were trained to see.
-        bgr: they take blue first; the first convolution's input channels are turned round.
+        steps: turn their tensors into ours, in this order.
+        by: the normalization of the training.
+        bgr: they take blue first; the first convolution's input channels are reversed.
         crop: fraction of the short side that its authors evaluate on.
     """
 
@@ -54,7 +55,7 @@ class Layout:
 
 
 def _rules(modules: Mapping[str, str], unit: str, unit_modules: Mapping[str, str]) -> tuple[Rule, ...]:
-    """Rules from theirs -> ours, of modules and of a unit's modules; `unit` is the pattern of its prefix."""
+    """Rules for modules and for a unit's modules, theirs -> ours; `unit` is the pattern of its prefix."""
     plain = [(theirs.replace('.', r'\.') + _LEAF, f'{ours}.{{leaf}}') for theirs, ours in modules.items()]
     units = [(unit + r'\.' + theirs.replace('.', r'\.') + _LEAF, f'stage{{stage}}.{{unit}}.{ours}.{{leaf}}')
              for theirs, ours in unit_modules.items()]
@@ -107,7 +108,7 @@ _ENTRIES = (
         'megvii_v2', 'shufflenet_v2', 'features.0.branch_proj.0.weight',
         _rules({**_MEGVII_STEM, **_MEGVII_HEAD}, _FLAT, _MEGVII_V2_UNIT),
         options={'megvii': True}, fc_bias=False, steps=(zero_fc_bias, split_even_odd), by=BYTES, bgr=True),
-    # The same network with its units in stages, as published backbones for other tasks have it.
+    # The same network with its units in stages, as in published backbones for other tasks.
     Layout(
         'megvii_v2_staged', 'shufflenet_v2', 'stage2.0.branch_proj.0.weight',
         _rules({**_MEGVII_STEM, **_MEGVII_HEAD}, _STAGED, _MEGVII_V2_UNIT),

@@ -1,8 +1,8 @@
-"""Weights out of an ONNX graph into one of our networks, verified by running both.
+# SPDX-License-Identifier: Apache-2.0
+"""Load the weights of an ONNX graph into one of our networks, and verify it by running both.
 
-The convolutions of the graph, in its order, are those of our network in the order of its execution; shape,
-stride and groups must agree one by one. That alone doesn't verify the wiring between them, so the original
-file and the network are then run on the same images.
+The graph's convolutions, in its order, must have the shapes, strides and groups of our network's convolutions
+in order of execution. That does not verify the wiring between them, so both are run on the same images.
 """
 
 from dataclasses import dataclass, replace
@@ -30,18 +30,18 @@ from shufflenet_ros.zoo.registry import FAMILIES, NETWORKS, Config, build, confi
 FLOAT_LIMIT = 1e-4
 SAMPLES = 32
 # An int8 graph rounds every activation, so its logits only resemble the float network's. Measured with the
-# ONNX zoo's: 0.993 when right, 0.95 with red and blue exchanged, at most 0.85 with a bias lost.
+# ONNX zoo's: 0.993 if right, 0.95 with red and blue exchanged, at most 0.85 without one of the biases.
 INT8_CORRELATION = 0.97
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What running both on the same seeded images showed.
+    """How two networks agree on the same seeded images.
 
     Attributes:
         relative: largest difference of the logits, relative to the largest logit.
         correlation: of all logits of all images.
-        top1: share of the images to which both give the same first class.
+        top1: share of the images with the same first class.
     """
 
     relative: float
@@ -51,36 +51,38 @@ class Agreement:
 
 
 def import_onnx_weights(bundle: Bundle) -> tuple[ImportedNetwork, Agreement]:
-    """Fill the network that the bundle's card or shapes tell, and verify it against the file.
+    """The network that the bundle's card or shapes describe, with the file's weights, verified.
 
     Raises:
         ModelError: the file cannot be run.
-        ZooError: no network of ours has these convolutions, or it doesn't compute what the file computes.
+        ZooError: no network of ours has these convolutions, or it does not compute what the file computes.
     """
     what = str(bundle.path)
     source = resolve(bundle)
     if not bundle.trusted:
         verify_in_subprocess(source)
     layers = read_layers(bundle.data, what)
-    model = build(_config(bundle.card, layers, what))
+    config = _config(bundle.card, layers, what)
+    model = build(config)
     by = _fill(model, layers, bundle.card, what)
-    backend = OnnxRuntimeBackend(source)
-    agreement = compare(model.eval(), by, backend, bundle.card)
-    _judge(agreement, layers.quantized, what)
-    return ImportedNetwork(model, 'onnx', by, bundle.card.input.crop), agreement
+    agreement = compare(model.eval(), by, OnnxRuntimeBackend(source), bundle.card)
+    wrong = ''
+    if layers.quantized and not agreement.correlation >= INT8_CORRELATION:
+        wrong = (f"the float network's logits correlate with the file's by {agreement.correlation:.3f}: "
+                 f'expected at least {INT8_CORRELATION}')
+    elif not layers.quantized and not agreement.relative <= FLOAT_LIMIT:
+        wrong = (f"the network's logits differ from the file's by {agreement.relative:.1e} of the largest: "
+                 f'expected at most {FLOAT_LIMIT:.0e}')
+    if wrong:
+        raise ZooError(f'{what}: {wrong}; the graph is wired differently from any network of ours')
+    return ImportedNetwork(model, config, 'onnx', by, bundle.card.input.crop), agreement
 
 
 def _config(card: Card, layers: OnnxLayers, what: str) -> Config:
+    """The card's configuration, or that of the ShuffleNet with as many convolutions of these shapes."""
     classes = len(layers.fc_weight)
-    if card.network_config:
-        return config_of(dict(card.network_config), classes)
-    if card.network in NETWORKS:
-        return config_of(card.network, classes)
-    return replace(_config_by_shapes(layers, what), classes=classes)
-
-
-def _config_by_shapes(layers: OnnxLayers, what: str) -> Config:
-    """The configuration of the ShuffleNet with as many convolutions, read from their shapes."""
+    if card.network_config or card.network in NETWORKS:
+        return config_of(dict(card.network_config) or card.network, classes)
     counts = {}
     for family in ('shufflenet_v1', 'shufflenet_v2'):
         config_type, _ = FAMILIES[family]
@@ -98,7 +100,7 @@ def _config_by_shapes(layers: OnnxLayers, what: str) -> Config:
 
 @torch.no_grad()
 def _execution(model: Backbone) -> list[tuple[str, nn.Conv2d, nn.BatchNorm2d | None]]:
-    """Name and module of each convolution in the order of execution, with the BN that runs after it."""
+    """The convolutions by name in order of execution, each with the BN that runs after it."""
     order: list[tuple[str, nn.Conv2d, nn.BatchNorm2d | None]] = []
     names = {module: name for name, module in model.named_modules()}
 
@@ -108,8 +110,7 @@ def _execution(model: Backbone) -> list[tuple[str, nn.Conv2d, nn.BatchNorm2d | N
         elif isinstance(module, nn.BatchNorm2d):
             order[-1] = (*order[-1][:2], module)
 
-    kinds = (nn.Conv2d, nn.BatchNorm2d)
-    hooks = [module.register_forward_hook(note) for module in model.modules() if isinstance(module, kinds)]
+    hooks = [module.register_forward_hook(note) for module in names]
     try:
         model.eval()(torch.zeros(1, 3, 64, 64, device=model.first_conv.weight.device))
     finally:
@@ -120,7 +121,7 @@ def _execution(model: Backbone) -> list[tuple[str, nn.Conv2d, nn.BatchNorm2d | N
 
 @torch.no_grad()
 def _fill(model: Backbone, layers: OnnxLayers, card: Card, what: str) -> Normalization:
-    """Copy all weights; what the network then takes."""
+    """Copy all weights; returns the normalization that the network then expects."""
     order = _execution(model)
     if len(order) != len(layers.convs):
         raise ZooError(f'{what}: has {len(layers.convs)} convolutions: expected {len(order)}, as '
@@ -147,11 +148,13 @@ def _fill_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, source: Conv, what:
     bias = torch.from_numpy(source.bias)
     if norm is None:
         if conv.bias is None or source.norm is not None:
-            raise ZooError(f'{what} has a BN in one of the two networks alone: expected the same in both; '
+            raise ZooError(f'{what} has a BN in only one of the two networks: expected the same in both; '
                            'the graph is of another network')
         conv.bias.copy_(bias)
-    elif source.norm is None:
-        # BN that does nothing but add the bias: (x - 0) / sqrt(1 + eps) * sqrt(1 + eps) + bias
+        return
+    assert norm.running_mean is not None and norm.running_var is not None
+    if source.norm is None:
+        # BN that only adds the bias: (x - 0) / sqrt(1 + eps) * sqrt(1 + eps) + bias
         norm.running_mean.zero_()
         norm.running_var.fill_(1)
         norm.weight.fill_((1 + norm.eps) ** 0.5)
@@ -164,10 +167,10 @@ def _fill_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, source: Conv, what:
 
 
 def _unfold_input(stem: nn.Conv2d, layers: OnnxLayers, card: Card) -> Normalization:
-    """Turn the first convolution's input into normalized RGB, and say what normalizes it.
+    """Make the first convolution take normalized RGB; returns the normalization.
 
-    A graph that takes bytes has 1 / (255 std) in its first weights. Which std is not to be seen any more,
-    and any will do as long as weights and normalization agree; ImageNet's is what training here uses.
+    A graph that takes bytes has 1 / (255 std) in its first weights. The std cannot be seen any more. Any will
+    do, as long as weights and normalization agree; ImageNet's is what training here uses.
     """
     spec = card.input
     if spec.dtype == 'uint8':
@@ -181,7 +184,7 @@ def _unfold_input(stem: nn.Conv2d, layers: OnnxLayers, card: Card) -> Normalizat
     if spec.color == 'bgr':
         stem.weight.copy_(stem.weight.flip(1))
         mean, std = mean[::-1], std[::-1]
-    # a mean out of a graph is a float32: 0.485 comes back as 0.485000014
+    # The mean from a graph is a float32: 0.485 comes back as 0.485000014.
     r, g, b = (float(f'{value:.7g}') for value in mean)
     sr, sg, sb = (float(value) for value in std)
     return Normalization((r, g, b), (sr, sg, sb))
@@ -190,26 +193,13 @@ def _unfold_input(stem: nn.Conv2d, layers: OnnxLayers, card: Card) -> Normalizat
 @torch.no_grad()
 def compare(model: Backbone, by: Normalization, backend: OnnxRuntimeBackend, card: Card) -> Agreement:
     """Run the file with its own preprocessing, and the network with ours, on seeded images."""
-    whole = replace(card.input, crop=1.0)
+    uncropped = replace(card.input, crop=1.0)
     theirs, ours = [], []
     for image in seeded_images(card.input.size, SAMPLES):
-        theirs.append(backend.run(preprocess(image, whole)).logits)
+        theirs.append(backend.run(preprocess(image, uncropped)).logits)
         ours.append(model(normalize(torch.from_numpy(image.pixels)[None], by))[0].numpy())
     a, b = np.stack(theirs).astype(np.float64), np.stack(ours).astype(np.float64)
     return Agreement(
         relative=float(np.abs(a - b).max() / max(1e-12, np.abs(a).max())),
         correlation=float(np.corrcoef(a.ravel(), b.ravel())[0, 1]),
         top1=float(np.mean(a.argmax(1) == b.argmax(1))), samples=SAMPLES)
-
-
-def _judge(agreement: Agreement, quantized: bool, what: str) -> None:
-    if quantized and not agreement.correlation >= INT8_CORRELATION:
-        raise ZooError(f"{what}: the float network's logits correlate with the file's by "
-                       f'{agreement.correlation:.3f}: expected at least {INT8_CORRELATION}; the graph is '
-                       'wired in another way than any network of ours')
-    if not quantized and not agreement.relative <= FLOAT_LIMIT:
-        raise ZooError(f"{what}: the network's logits differ from the file's by {agreement.relative:.1e} of "
-                       f'the largest: expected at most {FLOAT_LIMIT:.0e}; the graph is wired in another way '
-                       'than any network of ours')
-
-

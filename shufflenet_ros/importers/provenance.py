@@ -1,4 +1,5 @@
-"""What a bundle made of somebody's file says of it: where it comes from, labels, data, terms."""
+# SPDX-License-Identifier: Apache-2.0
+"""What a bundle says about an imported file: its source, terms and labels."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ _IMAGENET_CLASSES = 1000
 
 
 def download_of(content: bytes) -> Download | None:
-    """The published file with these bytes (of the .pth, for a zip around one), if it is one of our list."""
+    """The download of our catalog with these bytes (of the .pth, for a zip around one)."""
     sha256, sha1 = sha256_of(content), hashlib.sha1(content, usedforsecurity=False).hexdigest()
     for download in read_downloads().values():
         if (sha1 if download.zipped else sha256[:len(download.check)]) == download.check:
@@ -25,35 +26,35 @@ def download_of(content: bytes) -> Download | None:
 
 
 def labels_for(classes: int, file: Path | None, own: Sequence[str] = ()) -> list[str]:
-    """One name a class: from a file, else those that the model itself has, else ImageNet's for 1000.
+    """One label a class: from a file, else the model's own, else ImageNet's for 1000 classes.
 
     Raises:
         ModelError: the file cannot be read.
-        ZooError: another number of names, or none to be had.
+        ZooError: another number of labels, or none.
     """
     if file is not None:
-        names = _read_names(file)
-        if len(names) != classes:
-            raise ZooError(f'{file}: has {len(names)} names: expected {classes}, one a class of the network')
-        return names
+        labels = _read_labels(file)
+        if len(labels) != classes:
+            raise ZooError(f'{file}: has {len(labels)} labels: expected {classes}, one a class')
+        return labels
     if own:
         return list(own)
     if classes == _IMAGENET_CLASSES:
         return list(parse_card(_IMAGENET_CARD.read_bytes()).labels)
-    raise ZooError(f'the network has {classes} classes and no names for them: expected --labels FILE, a name '
-                   'a line or a JSON list')
+    raise ZooError(f'the network has {classes} classes without labels: expected --labels FILE, one a line '
+                   'or a JSON list')
 
 
-def _read_names(file: Path) -> list[str]:
+def _read_labels(file: Path) -> list[str]:
     data = read_regular(file, MAX_CARD_BYTES)
     try:
         text = data.decode('utf-8')
         if file.suffix != '.json':
             return [line.strip() for line in text.splitlines() if line.strip()]
-        names = read_json(text)
+        labels = read_json(text)
     except ValueError as error:
-        raise ZooError(f'{file}: no text that can be read ({error}): expected a name a line, or a JSON list '
-                       'in a file that ends in .json') from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ZooError(f'{file}: holds {type(names).__name__}: expected a JSON list of names')
-    return names
+        raise ZooError(f'{file}: cannot be read ({error}): expected a label a line, or a JSON list in a file '
+                       'that ends in .json') from error
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ZooError(f'{file}: holds {type(labels).__name__}: expected a JSON list of labels')
+    return labels

@@ -1,17 +1,18 @@
-"""What other codes of ShuffleNet v1 do differently, undone without approximation."""
+# SPDX-License-Identifier: Apache-2.0
+"""Undo what other implementations of ShuffleNet v1 do differently, without approximation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
-from shufflenet_ros.importers.channel_matching import match, places, shuffled
-from shufflenet_ros.importers.weights import Tensors, Weights, reorder_rows
+from shufflenet_ros.importers.channel_matching import match, positions, shuffled
+from shufflenet_ros.importers.weights import Tensors, Weights, reorder_outputs
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config
 
 
 def fold_conv_biases(weights: Weights) -> Weights:
-    """A bias before BN only moves the mean that BN subtracts: mean' = mean - bias."""
+    """Fold a bias before BN into the mean that BN subtracts: mean' = mean - bias."""
     tensors = dict(weights.tensors)
     for key in weights.tensors:
         conv, _, leaf = key.rpartition('.')
@@ -22,7 +23,7 @@ def fold_conv_biases(weights: Weights) -> Weights:
 
 
 def zero_fc_bias(weights: Weights) -> Weights:
-    """A linear layer without bias is one with a bias of zeros."""
+    """Give a linear layer without bias one of zeros."""
     if 'fc.weight' not in weights.tensors:
         return weights
     return replace(weights, tensors=weights.tensors | {'fc.bias': torch.zeros(weights.config.classes)})
@@ -30,20 +31,16 @@ def zero_fc_bias(weights: Weights) -> Weights:
 
 @dataclass(frozen=True)
 class _UnitOrders:
-    """Where our unit's channels come from in theirs: rows of compress, of depthwise, columns of expand."""
+    """For each of our channels the index of theirs: outputs of compress and depthwise, inputs of expand."""
 
     compress: list[int]
     depthwise: list[int]
     expand: list[int]
 
 
-def _order(mid: int, groups: int, inverse: bool) -> list[int]:
-    return shuffled(mid, mid // groups if inverse else groups)
-
-
 def _unit_orders(mid: int, groups: int, grouped_first: bool, inverse: bool,
                  ours_inverse: bool) -> _UnitOrders | None:
-    """None where no order of our unit's channels gives theirs.
+    """None if no order of our unit's channels gives theirs.
 
     Args:
         mid: channels of the bottleneck.
@@ -51,53 +48,54 @@ def _unit_orders(mid: int, groups: int, grouped_first: bool, inverse: bool,
         ours_inverse: so do we.
     """
     per_group, per_first = mid // groups, mid // (groups if grouped_first else 1)
-    theirs, ours = _order(mid, groups, inverse), _order(mid, groups, ours_inverse)
+    theirs, ours = (shuffled(mid, mid // groups if inv else groups) for inv in (inverse, ours_inverse))
 
-    def fates(order: list[int]) -> list[tuple[int, int]]:
-        return [(channel // per_first, place // per_group) for channel, place in enumerate(places(order))]
+    def groups_around(order: list[int]) -> list[tuple[int, int]]:
+        """Each channel's group in compress, which produces it, and in expand, which consumes it."""
+        return [(channel // per_first, position // per_group)
+                for channel, position in enumerate(positions(order))]
 
-    compress = match(fates(theirs), fates(ours))
+    compress = match(groups_around(theirs), groups_around(ours))
     if compress is None:
         return None
-    # What lies at our depthwise convolution's place is their channel `after`, which their expand sees at:
-    after = [compress[channel] for channel in ours]
-    where = places(theirs)
-    return _UnitOrders(compress, after, [where[channel] for channel in after])
+    depthwise = [compress[channel] for channel in ours]
+    position = positions(theirs)
+    return _UnitOrders(compress, depthwise, [position[channel] for channel in depthwise])
 
 
 def _reorder(tensors: Tensors, unit: str, groups: int, orders: _UnitOrders) -> None:
-    reorder_rows(tensors, f'{unit}.compress', f'{unit}.compress_bn', orders.compress)
-    reorder_rows(tensors, f'{unit}.depthwise', f'{unit}.depthwise_bn', orders.depthwise)
+    reorder_outputs(tensors, f'{unit}.compress', f'{unit}.compress_bn', orders.compress)
+    reorder_outputs(tensors, f'{unit}.depthwise', f'{unit}.depthwise_bn', orders.depthwise)
     expand = tensors[f'{unit}.expand.weight']
-    # Equal fates keep every column in its group, so only the place within the group is taken.
+    # Matched channels have the same consumer, so each stays in its group: only the index there is used.
     columns = (torch.tensor(orders.expand) % (len(orders.expand) // groups)).view(groups, -1)
     blocks = [block[:, order] for block, order in zip(expand.chunk(groups), columns)]
     tensors[f'{unit}.expand.weight'] = torch.cat(blocks)
 
 
 def shuffle_after_depthwise(*, inverse: bool) -> Callable[[Weights], Weights]:
-    """The step for a code that shuffles after the depthwise convolution; we do so before it.
+    """The step for code that shuffles after the depthwise convolution; ours shuffles before it.
 
-    Moving the shuffle permutes the depthwise convolution and its BN. An inverse shuffle is ours with
-    permuted channels where as many channels go from compress group a to expand group b in both, for every
-    a and b; else the network keeps the option `shuffle_inverse`.
+    Moving the shuffle permutes the depthwise convolution and its BN. An inverse shuffle equals ours with
+    permuted channels if, in both, as many channels go from compress group a to expand group b, for every a
+    and b. Otherwise the network keeps the option `shuffle_inverse`.
     """
     def step(weights: Weights) -> Weights:
         config = weights.config
         assert isinstance(config, ShuffleNetV1Config)
-        if config.groups == 1:  # nobody shuffles then
+        if config.groups == 1:  # no shuffle then
             return weights
-        mids = {f'stage{stage + 2}.{unit}': (config.stage_channels[stage] // 4, stage > 0 or unit > 0)
-                for stage in range(3) for unit in range(config.repeats[stage])}
 
-        def orders(ours_inverse: bool) -> dict[str, _UnitOrders | None]:
-            return {name: _unit_orders(mid, config.groups, grouped, inverse, ours_inverse)
-                    for name, (mid, grouped) in mids.items()}
+        def all_orders(ours_inverse: bool) -> dict[str, _UnitOrders | None]:
+            return {f'stage{stage + 2}.{unit}': _unit_orders(
+                        channels // 4, config.groups, stage > 0 or unit > 0, inverse, ours_inverse)
+                    for stage, channels in enumerate(config.stage_channels)
+                    for unit in range(config.repeats[stage])}
 
-        ours_inverse = inverse and None in orders(False).values()
+        ours_inverse = inverse and None in all_orders(False).values()
         tensors = dict(weights.tensors)
-        for name, unit_orders in orders(ours_inverse).items():
-            assert unit_orders is not None
-            _reorder(tensors, name, config.groups, unit_orders)
+        for name, orders in all_orders(ours_inverse).items():
+            assert orders is not None
+            _reorder(tensors, name, config.groups, orders)
         return replace(weights, tensors=tensors, config=replace(config, shuffle_inverse=ours_inverse))
     return step

@@ -1,4 +1,5 @@
-"""What travels from somebody's state dict to our network."""
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors under our names on their way from another project's state dict into our network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,11 +15,10 @@ BN_LEAVES = ('weight', 'bias', 'running_mean', 'running_var')
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors under our names, and the network they belong to; each step of a layout gives a new one.
+    """Tensors under our names, and the network they belong to. Each step of a layout returns a new one.
 
     Attributes:
-        orders: stage -> what became of its output's channels: ours number i is theirs number orders[i];
-            no entry where the order is the same.
+        orders: stage -> channel i of its output is channel orders[i] of theirs; no entry if they agree.
     """
 
     tensors: Tensors
@@ -27,24 +27,25 @@ class Weights:
 
 
 def shape_of(tensors: Tensors, key: str, dims: int) -> tuple[int, ...]:
-    """Of a tensor from which the network's widths are read.
+    """Shape of a tensor from which the network's widths are read.
 
     Raises:
-        ZooError: it is not there, or has another number of dimensions.
+        ZooError: it is missing, or has another number of dimensions.
     """
-    if key not in tensors:
-        raise ZooError(f'no tensor for {key} (our name): expected a whole network; check that the file is '
-                       'complete and that --layout is right')
-    shape = tuple(tensors[key].shape)
+    shape = tuple(tensors[key].shape) if key in tensors else ()
     if len(shape) != dims or 0 in shape:
-        raise ZooError(f'the tensor for {key} (our name) has shape {list(shape)}: expected {dims} '
-                       'dimensions, none of them 0; check that --layout is right')
+        got = f'has shape {list(shape)}' if key in tensors else 'is missing'
+        raise ZooError(f'the tensor for {key} (our name) {got}: expected {dims} dimensions, none of them 0; '
+                       'check that the file is complete and --layout right')
     return shape
 
 
-def reorder_rows(tensors: Tensors, conv: str, bn: str, order: list[int]) -> None:
-    """Give a convolution's output channels, and the BN after it, another order, in place."""
-    index = torch.tensor(order)
-    tensors[f'{conv}.weight'] = tensors[f'{conv}.weight'][index]
-    for leaf in BN_LEAVES:
-        tensors[f'{bn}.{leaf}'] = tensors[f'{bn}.{leaf}'][index]
+def reorder_outputs(tensors: Tensors, conv: str, bn: str, order: list[int]) -> None:
+    """Reorder the output channels of a convolution and its BN, in place."""
+    for key in (f'{conv}.weight', *(f'{bn}.{leaf}' for leaf in BN_LEAVES)):
+        tensors[key] = tensors[key][torch.tensor(order)]
+
+
+def reorder_inputs(tensors: Tensors, key: str, order: list[int]) -> None:
+    """Reorder the input channels of a convolution's weight, in place."""
+    tensors[key] = tensors[key][:, torch.tensor(order)]

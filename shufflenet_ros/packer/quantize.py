@@ -14,7 +14,7 @@ from shufflenet_ros.packer.batch import new_maps, run_op, source_of, sums
 from shufflenet_ros.packer.equalize import equalize
 from shufflenet_ros.packer.errors import PackError
 from shufflenet_ros.packer.network import Array, Network, Op
-from shufflenet_ros.packer.ranges import Ranges, find_peaks, find_ranges
+from shufflenet_ros.packer.ranges import Histogram, find_peaks, find_ranges
 from shufflenet_ros.packer.scale_groups import FRAME, ScaleGroups, find_scale_groups
 
 ONE = 2**19
@@ -57,14 +57,14 @@ def quantize(network: Network, frames: Array) -> Network:
     """
     groups = find_scale_groups(network)
     network = equalize(network, groups, find_peaks(network, frames))
-    ranges = find_ranges(network, groups, frames)
-    scales = _scales(network, groups, ranges)
+    histograms, pooled = find_ranges(network, groups, frames)
+    scales = _scales(network, groups, histograms)
     ops = [_quantized(op, *_scales_of(groups, scales, index)) for index, op in enumerate(network.ops[:-1])]
     last = scales[groups.read[-1]]
     if not last.zero:
         raise PackError('the map before the linear layer has negative values: expected the output of a ReLU, '
                         'as the int8 head averages nothing else; use fp32')
-    ops.append(_quantized_head(network, last.step, ranges.pooled))
+    ops.append(_quantized_head(network, last.step, pooled))
     step = float(np.float32(last.step))
     quantized = replace(network, precision='int8', ops=tuple(ops), embedding_scale=step)
     return _corrected(network, quantized, groups, scales, frames)
@@ -75,11 +75,11 @@ def _scales_of(groups: ScaleGroups, scales: Mapping[int, Scale], index: int) -> 
     return scales[groups.read[index]], scales[groups.written[index]], scales[groups.held[index]]
 
 
-def _scales(network: Network, groups: ScaleGroups, ranges: Ranges) -> dict[int, Scale]:
-    """Scales from ranges, raised if multipliers or residuals need it."""
+def _scales(network: Network, groups: ScaleGroups, histograms: Mapping[int, Histogram]) -> dict[int, Scale]:
+    """Scales from histograms, raised if multipliers or residuals need it."""
     rectified = {group for group, op in zip(groups.written, network.ops, strict=True) if op.relu}
     scales = {FRAME: Scale(1.0, 0)}
-    for group, histogram in ranges.histograms.items():
+    for group, histogram in histograms.items():
         levels, zero = (255, 128) if group in rectified else (127, 0)
         scales[group] = Scale(max(histogram.best_limit(levels) / levels, MIN_STEP), zero)
     for _ in range(_PASSES):

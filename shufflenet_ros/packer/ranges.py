@@ -53,21 +53,12 @@ class Histogram:
         return min(float(values[np.argmin(clipping + rounding)]), self.largest)
 
 
-@dataclass(frozen=True)
-class Ranges:
-    """The values of a network.
+def find_ranges(network: Network, groups: ScaleGroups, frames: Array) -> tuple[dict[int, Histogram], float]:
+    """Run a float network on frames (N, H, W, 3) uint8.
 
-    Attributes:
-        histograms: by scale group.
-        pooled: the largest mean of a plane before the linear layer.
+    Returns:
+        Scale group -> histogram, and the largest mean of a plane before the linear layer.
     """
-
-    histograms: dict[int, Histogram]
-    pooled: float
-
-
-def find_ranges(network: Network, groups: ScaleGroups, frames: Array) -> Ranges:
-    """Run a float network on frames (N, H, W, 3) uint8."""
     histograms = {group: Histogram() for group in groups.written if group != HEAD}
 
     def visit(index: int, values: Array) -> None:
@@ -75,7 +66,7 @@ def find_ranges(network: Network, groups: ScaleGroups, frames: Array) -> Ranges:
             histograms[groups.written[index]].add(values)
 
     _, pooled = evaluate(network, frames, visit)
-    return Ranges(histograms, float(pooled.max()))
+    return histograms, float(pooled.max())
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Random int8 networks, made so that values spread over the steps and seldom saturate."""
+# SPDX-License-Identifier: Apache-2.0
+"""Random int8 networks whose values vary over the steps and seldom saturate."""
 
 from dataclasses import dataclass, field
 
@@ -7,13 +8,13 @@ import numpy as np
 from shufflenet_ros.packer.network import NO_TABLE, Array, Map, Network, Op
 
 ZERO = -60
-"""About where the steps of every map lie; their deviation is SPREAD."""
+"""The steps of every map are around this; their deviation is SPREAD."""
 SPREAD = 50
 
 
 @dataclass
-class Draft:
-    """A network that grows: each method adds an operation; maps are numbers."""
+class NetworkDraft:
+    """A growing network: each method adds an operation; maps are numbers."""
 
     rng: np.random.Generator
     size: tuple[int, int]
@@ -46,18 +47,18 @@ class Draft:
                            residual_multiplier=int(self.rng.integers(9000, 32768)) if residual else 0))
 
     def depthwise(self, source: int, target: int, table: Array, stride: int, signed: bool = True) -> None:
-        """A 3x3 convolution of each of the source's channels, its source after a ReLU."""
+        """A 3x3 convolution of each of the source's channels, which are ReLU outputs."""
         weights, bias, multiplier = self._parts((len(table), 3, 3), ZERO, SPREAD, 0 if signed else ZERO)
         self.ops.append(Op('depthwise', source, target, len(table), weights, bias, _table(table),
                            stride=stride, multiplier=multiplier, unsigned=bool(self.rng.integers(4))))
 
     def copy(self, source: int, target: int, table: Array, first: int) -> None:
-        """Channels as they are."""
+        """Unchanged channels."""
         self.ops.append(Op('copy', source, target, len(table), np.zeros(0, np.int8), np.zeros(0, np.int32),
                            _table(table), first=first))
 
     def finish(self, source: int, classes: int) -> Network:
-        """Add the head, and give the network."""
+        """Add the head; returns the network."""
         last = self.maps[source]
         weights = self.rng.integers(-127, 128, (classes, last.channels)).astype(np.int8)
         bias = self.rng.normal(0, 1, classes).astype(np.float32)
@@ -94,7 +95,7 @@ Stages = tuple[tuple[int, int], ...]
 def shuffle_v1(size: tuple[int, int], *, groups: int, stages: Stages, classes: int, stem: int = 12,
                pool: str = 'both', seed: int = 0) -> Network:
     """Like ShuffleNet v1. stages: (channels, units) of each."""
-    draft = Draft(np.random.default_rng(seed), size)
+    draft = NetworkDraft(np.random.default_rng(seed), size)
     now = draft.stem(stem, pool)
     for stage, (channels, units) in enumerate(stages):
         for unit in range(units):
@@ -116,7 +117,7 @@ def shuffle_v1(size: tuple[int, int], *, groups: int, stages: Stages, classes: i
 def shuffle_v2(size: tuple[int, int], *, stages: Stages, last: int, classes: int, stem: int = 24,
                pool: str = 'both', seed: int = 0) -> Network:
     """Like ShuffleNet v2. stages: (channels of a half, units) of each."""
-    draft = Draft(np.random.default_rng(seed), size)
+    draft = NetworkDraft(np.random.default_rng(seed), size)
     now = draft.stem(stem, pool)
     for half, units in stages:
         for unit in range(units):

@@ -1,7 +1,11 @@
-"""Random state dicts of other codes, and their layers in plain functions: no network of ours is used."""
+# SPDX-License-Identifier: Apache-2.0
+"""Random state dicts of other projects, and their layers in plain functions; no network of ours is used."""
 
+import pytest
 import torch
 import torch.nn.functional as F
+
+from shufflenet_ros.importers.state_file import read_content, state_of
 
 LIMIT, SAMPLES, PX, CLASSES = 1e-4, 64, 64, 7
 REPEATS = (4, 8, 4)
@@ -30,13 +34,13 @@ class State(dict):
 
 
 def conv(state, name, x, stride=1, groups=1):
-    """A convolution with or without bias that keeps the size, up to its stride."""
+    """A convolution with or without bias that keeps the size, except for its stride."""
     weight = state[f'{name}.weight']
     return F.conv2d(x, weight, state.get(f'{name}.bias'), stride, weight.shape[-1] // 2, 1, groups)
 
 
 def bn(state, name, x):
-    """BN as it is evaluated."""
+    """BN in evaluation mode."""
     return F.batch_norm(x, state[f'{name}.running_mean'], state[f'{name}.running_var'],
                         state[f'{name}.weight'], state[f'{name}.bias'])
 
@@ -58,7 +62,7 @@ def relative(got, expected):
 
 
 def randomize_batch_norms(model):
-    """Untrained statistics are 0 and 1, which would hide a BN that is left out or swapped."""
+    """Change the statistics from 0 and 1, which would hide a BN that is left out or swapped."""
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.2)
@@ -66,3 +70,17 @@ def randomize_batch_norms(model):
             module.weight.data.uniform_(0.5, 1.5)
             module.bias.data.normal_(0, 0.2)
     return model.eval()
+
+
+def pytorchcv_model(family, name, classes=CLASSES):
+    """pytorchcv's own network with random weights and BN statistics."""
+    torch.manual_seed(1)
+    model = getattr(pytest.importorskip(f'pytorchcv.models.{family}'), name)(num_classes=classes)
+    # it pools 7x7; images of 64 px are pooled as a whole
+    model.features.final_pool = torch.nn.AdaptiveAvgPool2d(1)
+    return randomize_batch_norms(model)
+
+
+def read_state(path):
+    """A file's tensors."""
+    return state_of(read_content(path)[1], str(path))

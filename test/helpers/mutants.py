@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Malformed models: a valid network with a few parts changed, and single models that attack a limit."""
 
 from __future__ import annotations
@@ -11,33 +12,13 @@ from onnx import TensorProto, helper
 from onnx_models import CLASSES, SIZE, model, value, weights
 
 OPERATORS = [
-    'Conv',
-    'Relu',
-    'Reshape',
-    'Transpose',
-    'Split',
-    'Concat',
-    'MatMul',
-    'Gemm',
-    'MaxPool',
-    'ReduceMean',
-    'Gather',
-    'Slice',
-    'Pad',
-    'Squeeze',
-    'Flatten',
-    'Tile',
-    'Loop',
-    'If',
-    'Resize',
-    'QLinearConv',
-    'NoSuchOp',
-]
+    'Conv', 'Relu', 'Reshape', 'Transpose', 'Split', 'Concat', 'MatMul', 'Gemm', 'MaxPool', 'ReduceMean',
+    'Gather', 'Slice', 'Pad', 'Squeeze', 'Flatten', 'Tile', 'Loop', 'If', 'Resize', 'QLinearConv', 'NoSuchOp']
 NUMBERS = [-(2 ** 63), -2, -1, 0, 1, 2, 7, 8, 255, 2 ** 31, 2 ** 62]
 
 
 def unit() -> onnx.ModelProto:
-    """A shuffle unit in small: convolution, split, shuffle, concatenation, pooling, classifier."""
+    """A small shuffle unit: convolution, split, shuffle, concatenation, pooling, classifier."""
     rng = np.random.default_rng(11)
     make = helper.make_node
     nodes = [
@@ -124,22 +105,8 @@ def _opset(proto: onnx.ModelProto, rng: random.Random) -> None:
 
 
 MUTATIONS: list[Callable[[onnx.ModelProto, random.Random], None]] = [
-    _attribute,
-    _attribute,
-    _attribute,
-    _dims,
-    _dims,
-    _dtype,
-    _content,
-    _operator,
-    _operator,
-    _wire,
-    _wire,
-    _count,
-    _count,
-    _nodes,
-    _opset,
-]
+    *[_attribute] * 3, *[_dims] * 2, _dtype, _content, *[_operator] * 2, *[_wire] * 2, *[_count] * 2,
+    _nodes, _opset]
 
 
 def structural(seed: int) -> bytes:
@@ -174,7 +141,7 @@ def split_that_aborts() -> bytes:
 
 
 def _after_logits(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> bytes:
-    """The unit, its logits made by `nodes` from `logits` as `answer`."""
+    """The unit with `nodes` after its `logits`; the output is `answer`."""
     proto = unit()
     extra = model(nodes, [], [], constants)
     proto.graph.node.extend(extra.graph.node)
@@ -193,14 +160,14 @@ def allocates_64_gb() -> bytes:
 
 
 def runs_for_hours() -> bytes:
-    """10,000 products of matrices of 4096 x 4096, and no loop, which the walk over the file would refuse."""
-    make, turns = helper.make_node, 10_000
-    products = [make('MatMul', [f'x{i}', 'x0'], [f'x{i + 1}']) for i in range(turns)]
+    """10,000 products of matrices of 4096 x 4096, and no loop, which reading the file would reject."""
+    make, rounds = helper.make_node, 10_000
+    products = [make('MatMul', [f'x{i}', 'x0'], [f'x{i + 1}']) for i in range(rounds)]
     return _after_logits([
         make('ReduceSum', ['logits'], ['one'], keepdims=0),
         make('Expand', ['one', 'size'], ['x0']),
         *products,
-        make('ReduceSum', [f'x{turns}'], ['sum'], keepdims=0),
+        make('ReduceSum', [f'x{rounds}'], ['sum'], keepdims=0),
         make('Add', ['logits', 'sum'], ['answer']),
     ], {'size': np.array([4096, 4096])})
 

@@ -1,4 +1,5 @@
-"""One context of the C library, without a bundle around it."""
+# SPDX-License-Identifier: Apache-2.0
+"""One context of the C library for a blob without a bundle."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import numpy as np
 from shufflenet_ros.backends.native_library import ANY_FEATURES, NativeInfo, load_library
 
 
-class RefusedError(Exception):
+class BlobError(Exception):
     """sn_create's status and reason."""
 
 
@@ -24,7 +25,7 @@ class Context:
         status = self._library.sn_create(ctypes.addressof(data), len(blob), features,
                                          ctypes.byref(self._handle), reason, len(reason))
         if status:
-            raise RefusedError(f'{status}: {reason.value.decode()}')
+            raise BlobError(f'{status}: {reason.value.decode()}')
         self.info = NativeInfo()
         self._library.sn_describe(self._handle, ctypes.byref(self.info))
 

@@ -1,4 +1,5 @@
-"""Verify many models, each in a fork of one process that has the runtime loaded: 50 a second.
+# SPDX-License-Identifier: Apache-2.0
+"""Verify many models, each in a fork of a process with the runtime loaded: 50 a second.
 
 Reads pickled bytes from the test on stdin; prints a line a model: `ok`, `refused`, or `died <signal>`.
 """

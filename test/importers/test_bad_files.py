@@ -1,4 +1,5 @@
-"""Files that are none, not whole, or not harmless: one error that names the key and the remedy."""
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are not checkpoints, not whole, or hostile: one error that names the key and the remedy."""
 
 import io
 import zipfile
@@ -8,10 +9,12 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+import foreign_weights as foreign  # noqa: E402
+
 from shufflenet_ros.bundles.errors import ModelError  # noqa: E402
-from shufflenet_ros.importers.convert import convert, recognize  # noqa: E402
+from shufflenet_ros.importers.convert import convert  # noqa: E402
 from shufflenet_ros.importers.layouts import LAYOUTS  # noqa: E402
-from shufflenet_ros.importers.state_file import plain, read_state  # noqa: E402
+from shufflenet_ros.importers.state_file import plain  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.registry import build, config_of  # noqa: E402
 
@@ -25,7 +28,7 @@ class RunsCode:
 
 
 def torchvision_state():
-    """Our v2 has torchvision's names in the stages; the others are given back here."""
+    """Our v2 with torchvision's names of stem and last convolution; the stages have the same names."""
     names = {'stem.0': 'conv1.0', 'stem.1': 'conv1.1', 'last.0': 'conv5.0', 'last.1': 'conv5.1'}
     state = build(config_of('shufflenet_v2_x0_5', classes=3)).state_dict()
     return {names.get(key[:6], key[:6]) + key[6:]: value for key, value in state.items()}
@@ -37,103 +40,76 @@ def save(folder, content):
     return path
 
 
-def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
+def test_code_in_a_pickle_is_not_run(tmp_path):
     marker = tmp_path / 'ran'
-    with pytest.raises(ZooError, match='no checkpoint of plain tensors.*never loaded'):
-        read_state(save(tmp_path, {'conv1.0.weight': RunsCode(marker)}))
+    with pytest.raises(ZooError, match='not a checkpoint of plain tensors.*never loaded'):
+        foreign.read_state(save(tmp_path, {'conv1.0.weight': RunsCode(marker)}))
     assert not marker.exists()
 
 
-def test_a_saved_module_is_refused(tmp_path):
+def test_a_saved_module(tmp_path):
     with pytest.raises(ZooError, match=r'expected a state dict saved with torch.save\(model.state_dict'):
-        read_state(save(tmp_path, torch.nn.Linear(2, 2)))
+        foreign.read_state(save(tmp_path, torch.nn.Linear(2, 2)))
 
 
-@pytest.mark.parametrize('content', [b'\x00' * 64, b'PK\x03\x04' + b'\x00' * 100, b'not a pickle'])
-def test_bytes_that_are_no_checkpoint_are_refused(content, tmp_path):
+@pytest.mark.parametrize('content', [
+    b'\x00' * 64, b'PK\x03\x04' + b'\x00' * 100, b'not a pickle', 'truncated'])
+def test_bytes_that_are_not_a_checkpoint(content, tmp_path):
+    if content == 'truncated':
+        content = save(tmp_path, torchvision_state()).read_bytes()[:-1000]
     (tmp_path / 'file.pth').write_bytes(content)
-    with pytest.raises(ZooError, match='no checkpoint of plain tensors'):
-        read_state(tmp_path / 'file.pth')
+    with pytest.raises(ZooError, match='not a checkpoint of plain tensors'):
+        foreign.read_state(tmp_path / 'file.pth')
 
 
-def test_a_cut_file_is_refused(tmp_path):
-    path = save(tmp_path, torchvision_state())
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ZooError, match='no checkpoint of plain tensors'):
-        read_state(path)
-
-
-def test_what_is_no_file_is_refused(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(ModelError, match='cannot be read'):
-        read_state(tmp_path / 'nowhere.pth')
+        foreign.read_state(tmp_path / 'nowhere.pth')
 
 
 @pytest.mark.parametrize('content, message', [
     (3, 'holds int: expected a dict of tensors'), ({}, 'expected a dict of tensors'),
-    ({'optimizer': {'lr': 3}}, "'optimizer' is dict: expected tensors by name alone"),
+    ({'optimizer': {'lr': 3}}, "'optimizer' is dict: expected only tensors by name"),
     ({'a': torch.ones(1), 'module.a': torch.ones(1)}, 'two tensors are named a'),
     ({'a': torch.tensor([float('nan')])}, 'a holds values that are not finite'),
-    ({'a': torch.ones(1), 'b': 'text'}, "'b' is str: expected tensors by name alone"),
+    ({'a': torch.ones(1), 'b': 'text'}, "'b' is str: expected only tensors by name"),
 ])
-def test_what_is_no_state_dict_is_refused(content, message):
+def test_something_else_than_a_state_dict(content, message):
     with pytest.raises(ZooError, match=message):
         plain(content, 'file')
 
 
-def test_unknown_tensors_name_the_layouts():
-    with pytest.raises(ZooError, match=r'encoder.weight are of no layout.*features.0.branch_proj.0.weight'):
-        convert({'encoder.weight': torch.ones(1)})
-    with pytest.raises(ZooError, match="no layout 'caffe': expected one of pytorchcv_v1"):
-        recognize({}, 'caffe')
-
-
-@pytest.mark.parametrize('key', [
-    'stage3.4.branch2.5.weight', 'conv1.1.running_var', 'stage2.0.branch1.2.weight'])
-def test_a_missing_tensor_is_named(key):
-    state = torchvision_state()
-    del state[key]
-    with pytest.raises(ZooError, match=r'stage3.4.branch2.5|stem.1.running_var|stage2.0.branch1.2'):
-        convert(state)
-
-
-def test_a_lost_bias_is_no_backbone_without_head():
-    state = torchvision_state()
-    del state['fc.bias']
-    with pytest.raises(ZooError, match='nothing for fc.bias'):
-        convert(state)
-
-
-def test_a_tensor_left_over_is_named():
-    with pytest.raises(ZooError, match='no place for aux.weight'):
-        convert(torchvision_state() | {'aux.weight': torch.ones(1)})
-    with pytest.raises(ZooError, match=r'stage2.4.branch2.0.weight: the network .* has no such part'):
-        convert(torchvision_state() | {'stage2.4.branch2.0.weight': torch.ones(24, 24, 1, 1)})
-
-
-@pytest.mark.parametrize('key, shape', [
-    ('stage3.4.branch2.3.weight', (48, 1, 5, 5)), ('fc.weight', (3,)), ('fc.bias', (4,)),
-    ('stage2.0.branch1.2.weight', (24, 24)), ('conv1.1.weight', (23,)),
+@pytest.mark.parametrize('removed, added, layout, message', [
+    (..., {'encoder.weight': (1,)}, '', r'encoder.weight have an unknown.*features.0.branch_proj.0.weight'),
+    ((), {}, 'caffe', "no layout 'caffe': expected one of pytorchcv_v1"),
+    *((key, {}, '', r'stage3.4.branch2.5|stem.1.running_var|stage2.0.branch1.2')
+      for key in ('stage3.4.branch2.5.weight', 'conv1.1.running_var', 'stage2.0.branch1.2.weight')),
+    # without its bias alone, the linear layer is not a missing head
+    ('fc.bias', {}, '', 'nothing for fc.bias'),
+    ((), {'aux.weight': (1,)}, '', 'does not know aux.weight'),
+    ((), {'stage2.4.branch2.0.weight': (24, 24, 1, 1)}, '', 'stage2.4.branch2.0.weight: no such part in the'),
+    *(((), {key: shape}, '', r'shape \[.*\]: expected') for key, shape in (
+        ('stage3.4.branch2.3.weight', (48, 1, 5, 5)), ('fc.weight', (3,)), ('fc.bias', (4,)),
+        ('stage2.0.branch1.2.weight', (24, 24)), ('conv1.1.weight', (23,)))),
+    *(((), {}, layout, 'expected') for layout in sorted(set(LAYOUTS) - {'torchvision_v2'})),
 ])
-def test_a_wrong_shape_is_named_with_the_expected_one(key, shape):
-    with pytest.raises(ZooError, match=r'shape \[.*\]: expected'):
-        convert(torchvision_state() | {key: torch.ones(shape)})
+def test_a_state_dict_of_another_network_or_layout(removed, added, layout, message):
+    state = {} if removed is ... else torchvision_state()
+    if isinstance(removed, str):
+        del state[removed]
+    with pytest.raises(ZooError, match=message):
+        convert(state | {key: torch.ones(shape) for key, shape in added.items()}, layout)
 
 
-@pytest.mark.parametrize('layout', sorted(set(LAYOUTS) - {'torchvision_v2'}))
-def test_the_wrong_layout_is_refused(layout):
-    with pytest.raises(ZooError, match='expected'):
-        convert(torchvision_state(), layout)
-
-
-def test_the_one_pth_in_a_zip_is_read_and_two_are_refused(tmp_path):
+def test_the_only_pth_in_a_zip_is_read_and_two_are_an_error(tmp_path):
     buffer = io.BytesIO()
-    # the form before 2020, which pytorchcv's files have
+    # the format before 2020, which pytorchcv's files have
     torch.save(torchvision_state(), buffer, _use_new_zipfile_serialization=False)
     path = tmp_path / 'net.pth.zip'
     with zipfile.ZipFile(path, 'w') as archive:
         archive.writestr('net.pth', buffer.getvalue())
-    assert convert(read_state(path)).layout == 'torchvision_v2'
+    assert convert(foreign.read_state(path)).layout == 'torchvision_v2'
     with zipfile.ZipFile(path, 'a') as archive:
         archive.writestr('other.pth', b'')
     with pytest.raises(ZooError, match='holds 2 checkpoints'):
-        read_state(path)
+        foreign.read_state(path)

@@ -1,5 +1,5 @@
-"""Other codes' ShuffleNet v2: each layout computed twice, by its own semantics written here and by us."""
-
+# SPDX-License-Identifier: Apache-2.0
+"""Other projects' ShuffleNet v2: each layout computed twice, by its own semantics written here and by us."""
 
 import pytest
 
@@ -9,10 +9,9 @@ import foreign_weights as foreign  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from shufflenet_ros.importers.convert import convert  # noqa: E402
-from shufflenet_ros.importers.state_file import plain, read_state  # noqa: E402
+from shufflenet_ros.importers.state_file import plain  # noqa: E402
+from shufflenet_ros.zoo.backbone import STAGES  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v2 import CHANNELS  # noqa: E402
-
-STAGES = ('stage2', 'stage3', 'stage4')
 
 
 def main_branch(state, name, x, stride):
@@ -63,38 +62,29 @@ def megvii_unit(stage, unit):
     return f'features.{(0, 4, 12)[stage] + unit}'
 
 
-def torchvision_features(state, x):
-    """Halves by chunk, shuffle of two groups after each concatenation."""
-    x = F.relu(foreign.bn(state, 'conv1.1', foreign.conv(state, 'conv1.0', x, 2)))
-    x, outputs = F.max_pool2d(x, 3, 2, 1), []
-    for stage, count in enumerate(foreign.REPEATS):
-        for unit in range(count):
-            name = torchvision_unit(stage, unit)
-            if unit == 0:
-                left, right = side_branch(state, f'{name}.branch1', x), x
-            else:
-                left, right = x.chunk(2, 1)
-            x = torch.cat((left, main_branch(state, f'{name}.branch2', right, 1 if unit else 2)), 1)
-            n, c, h, w = x.shape
-            x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
-        outputs.append(x)
-    return outputs
-
-
-def megvii_features(state, x, unit_name=megvii_unit):
-    """Even channels pass, odd ones are transformed, nothing is shuffled."""
-    x = F.relu(foreign.bn(state, 'first_conv.1', foreign.conv(state, 'first_conv.0', x, 2)))
+def features(state, x, unit_name, main, side, stem, mix):
+    """The stages' outputs. mix: 'shuffle' (torchvision) splits into halves, else (Megvii) even and odd."""
+    x = F.relu(foreign.bn(state, f'{stem}.1', foreign.conv(state, f'{stem}.0', x, 2)))
     x, outputs = F.max_pool2d(x, 3, 2, 1), []
     for stage, count in enumerate(foreign.REPEATS):
         for unit in range(count):
             name = unit_name(stage, unit)
             if unit == 0:
-                left, right = side_branch(state, f'{name}.branch_proj', x), x
+                left, right = side_branch(state, f'{name}.{side}', x), x
+            elif mix == 'shuffle':
+                left, right = x.chunk(2, 1)
             else:
                 left, right = x[:, 0::2], x[:, 1::2]
-            x = torch.cat((left, main_branch(state, f'{name}.branch_main', right, 1 if unit else 2)), 1)
+            x = torch.cat((left, main_branch(state, f'{name}.{main}', right, 1 if unit else 2)), 1)
+            if mix == 'shuffle':
+                n, c, h, w = x.shape
+                x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
         outputs.append(x)
     return outputs
+
+
+def megvii_features(state, x, unit_name=megvii_unit):
+    return features(state, x, unit_name, 'branch_main', 'branch_proj', 'first_conv', 'even and odd')
 
 
 def logits(state, x, last, fc):
@@ -111,10 +101,11 @@ def test_torchvisions_logits(width):
     # as DataParallel and a trainer would have saved it
     saved = {'epoch': 3, 'state_dict': {f'module.{key}': value for key, value in state.items()}}
     imported = convert(plain(saved, 'test'))
-    config = imported.model.config
+    config = imported.config
     assert imported.layout == 'torchvision_v2' and (config.width, config.megvii) == (width, False)
     x = foreign.images()
-    expected = logits(state, torchvision_features(state, x)[-1], 'conv5', 'fc')
+    *_, last = features(state, x, torchvision_unit, 'branch2', 'branch1', 'conv1', 'shuffle')
+    expected = logits(state, last, 'conv5', 'fc')
     assert foreign.relative(imported.model(x), expected) <= foreign.LIMIT
 
 
@@ -128,7 +119,7 @@ def test_megviis_logits(channels, megvii):
     state = random_state(channels, megvii_unit, 'branch_main', 'branch_proj', 'first_conv', 'conv_last',
                          'classifier.0', narrow_side=True, fc_bias=False)
     imported = convert(plain(dict(state), 'test'))
-    assert imported.layout == 'megvii_v2' and imported.model.config.megvii is megvii
+    assert imported.layout == 'megvii_v2' and imported.config.megvii is megvii
     expected = megvii_features(state, foreign.images(channels_of_bgr=True))
     expected_logits = logits(state, expected[-1], 'conv_last', 'classifier.0')
     assert foreign.relative(imported.model(foreign.images()), expected_logits) <= foreign.LIMIT
@@ -148,11 +139,11 @@ def magnitude(state):
 
 @torch.no_grad()
 def test_the_real_backbone_is_loaded_whole(shared_data):
-    state = read_state(shared_data / 'shufflenet_v2_x0_5_backbone.pth')
+    state = foreign.read_state(shared_data / 'shufflenet_v2_x0_5_backbone.pth')
     imported = convert(state)
-    assert imported.layout == 'megvii_v2_staged' and imported.model.config.width == 0.5
-    assert not imported.model.config.megvii
-    # every tensor is used: as many values as the file has lie in the network, and the head alone is missing
+    assert imported.layout == 'megvii_v2_staged' and imported.config.width == 0.5
+    assert not imported.config.megvii
+    # every tensor is used: the network has as many values as the file, and only the head is missing
     assert {key.split('.')[0] for key in imported.missing} == {'last', 'fc'}
     ours = {key: value for key, value in imported.model.state_dict().items()
             if key not in imported.missing and not key.startswith(('last.', 'fc.'))}
@@ -167,12 +158,8 @@ def test_the_real_backbone_is_loaded_whole(shared_data):
 ])
 @torch.no_grad()
 def test_logits_equal_pytorchcv_itself(name, channels):
-    theirs = pytest.importorskip('pytorchcv.models.shufflenetv2')
-    torch.manual_seed(1)
-    model = foreign.randomize_batch_norms(getattr(theirs, name)(num_classes=foreign.CLASSES))
-    # it pools 7x7, so that at 64 px its pooling alone has to be widened to the whole 2x2
-    model.features.final_pool = torch.nn.AdaptiveAvgPool2d(1)
+    model = foreign.pytorchcv_model('shufflenetv2', name)
     imported = convert(model.state_dict())
-    assert imported.layout == 'pytorchcv_v2' and imported.model.config.ceil_pool
-    assert (imported.model.config.channels or CHANNELS[imported.model.config.width]) == channels
+    assert imported.layout == 'pytorchcv_v2' and imported.config.ceil_pool
+    assert (imported.config.channels or CHANNELS[imported.config.width]) == channels
     assert foreign.relative(imported.model(foreign.images()), model(foreign.images())) <= foreign.LIMIT

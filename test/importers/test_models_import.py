@@ -1,7 +1,7 @@
-"""`models import` as a user runs it on state dicts: bundles, checkpoints to train on, and refusals."""
+# SPDX-License-Identifier: Apache-2.0
+"""`models import` as a user runs it on state dicts: bundles, checkpoints to train from, and errors."""
 
 import hashlib
-import importlib.util
 import io
 import json
 import zipfile
@@ -15,6 +15,7 @@ torch = pytest.importorskip('torch')
 pytest.importorskip('onnx')
 
 import foreign_weights as foreign  # noqa: E402
+from foreign_v1 import HALF_G8, MEGVII  # noqa: E402
 
 from shufflenet_ros.backends.load import load  # noqa: E402
 from shufflenet_ros.bundles.catalog import read_downloads  # noqa: E402
@@ -24,16 +25,6 @@ from shufflenet_ros.importers import provenance  # noqa: E402
 from shufflenet_ros.zoo.registry import build, config_of  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
-
-
-def beside(name):
-    spec = importlib.util.spec_from_file_location(f'zoo_{name}', Path(__file__).with_name(f'{name}.py'))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-v1 = beside('test_layouts_v1')
 LABELS = [f'thing_{i}' for i in range(foreign.CLASSES)]
 
 
@@ -52,7 +43,7 @@ def run(capsys):
 def megvii(tmp_path):
     """A random Megvii v1 of 8 groups as its trainer would save it, and the state dict itself."""
     torch.manual_seed(0)
-    state = v1.MEGVII.state(8, 16, v1.HALF_G8)
+    state = MEGVII.state(8, 16, HALF_G8)
     path = tmp_path / 'megvii.pth'
     torch.save({'state_dict': {f'module.{key}': value for key, value in state.items()}}, path)
     (tmp_path / 'labels.json').write_text(json.dumps(LABELS))
@@ -60,12 +51,12 @@ def megvii(tmp_path):
 
 
 @torch.no_grad()
-def test_a_bundle_takes_rgb_bytes_where_the_source_took_bgr_floats(run, megvii, tmp_path):
+def test_a_bundle_takes_rgb_bytes_although_the_source_took_bgr_floats(run, megvii, tmp_path):
     path, state = megvii
     out = tmp_path / 'ours.onnx'
     status, report, err = run(path, '-o', out, '--labels', tmp_path / 'labels.json', '--px', 64,
                               '--source', 'somebody', '--terms', 'none are known', '--data', 'toys')
-    assert status == 0 and report['layout'] == 'megvii_v1' and 'nothing is known' not in err
+    assert status == 0 and report['layout'] == 'megvii_v1' and 'are unknown' not in err
     loaded = load(str(out))
     card = loaded.card
     assert dict(card.network_config) == {'family': 'shufflenet_v1', 'groups': 8, 'width': 0.5,
@@ -78,13 +69,13 @@ def test_a_bundle_takes_rgb_bytes_where_the_source_took_bgr_floats(run, megvii, 
     for _ in range(8):
         frame = rng.integers(0, 256, (1, 64, 64, 3), np.uint8)
         bgr = torch.from_numpy(frame[..., ::-1].copy()).float().permute(0, 3, 1, 2)
-        expected = v1.MEGVII.forward(state, bgr, 8)[0]
+        expected = MEGVII.forward(state, bgr, 8)[0]
         got = torch.from_numpy(loaded.backend.run(frame).logits)
         assert foreign.relative(got, expected) <= foreign.LIMIT
 
 
 @torch.no_grad()
-def test_the_users_normalization_goes_before_the_layouts(run, megvii, tmp_path):
+def test_the_users_normalization_overrides_the_layouts(run, megvii, tmp_path):
     path, state = megvii
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.4, 0.3)
     status, *_ = run(path, '-o', tmp_path / 'm.onnx', '--labels', tmp_path / 'labels.json', '--px', 64,
@@ -93,45 +84,42 @@ def test_the_users_normalization_goes_before_the_layouts(run, megvii, tmp_path):
     assert status == 0 and loaded.card.input.crop == 0.5
     frame = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
     rgb = (torch.from_numpy(frame).float() / 255 - torch.tensor(mean)) / torch.tensor(std)
-    expected = v1.MEGVII.forward(state, rgb.permute(0, 3, 1, 2), 8)[0]
+    expected = MEGVII.forward(state, rgb.permute(0, 3, 1, 2), 8)[0]
     assert foreign.relative(torch.from_numpy(loaded.backend.run(frame).logits), expected) <= foreign.LIMIT
 
 
-def test_a_published_file_brings_its_source_terms_and_crop(run, tmp_path, monkeypatch):
-    theirs = pytest.importorskip('pytorchcv.models.shufflenet')
-    torch.manual_seed(0)
+def test_a_published_file_provides_source_terms_and_crop(run, tmp_path, monkeypatch):
     buffer = io.BytesIO()
-    model = foreign.randomize_batch_norms(theirs.shufflenet_g3_wd4())
-    torch.save(model.state_dict(), buffer)
+    torch.save(foreign.pytorchcv_model('shufflenet', 'shufflenet_g3_wd4', 1000).state_dict(), buffer)
     path = tmp_path / 'net.pth.zip'
     with zipfile.ZipFile(path, 'w') as archive:
         archive.writestr('net.pth', buffer.getvalue())
-    # The published files are not at hand, so a row of the real table is given this file's hash.
+    # The published files are not available here, so a row of the real table gets this file's hash.
     row = replace(read_downloads()['shufflenet_v1_x0_25_g3_stem6-pytorchcv'],
                   check=hashlib.sha1(buffer.getvalue()).hexdigest(), resize=232)
     monkeypatch.setattr(provenance, 'read_downloads', lambda: {row.name: row})
     status, report, err = run(path, '-o', tmp_path / 'm.onnx', '--px', 64)
     card = load(str(tmp_path / 'm.onnx')).card
-    assert status == 0 and report['network'] == row.network == card.network and 'nothing is known' not in err
+    assert status == 0 and report['network'] == row.network == card.network and 'are unknown' not in err
     assert card.labels[0] == 'tench' and len(card.labels) == 1000
     assert card.license == row.license and card.training == {'data': 'ImageNet', 'terms': row.terms}
     assert card.metrics['published_top1_error'] == row.top1_error and row.url in card.source
     assert card.input.crop == pytest.approx(224 / 232) and card.cost['params'] == 305_902
 
 
-def test_unknown_bytes_are_no_published_file(shared_data):
+def test_unknown_bytes_are_not_a_published_file(shared_data):
     assert provenance.download_of(b'something') is None
     data = (shared_data / 'shufflenet_v2_x1_0_int8.onnx').read_bytes()
     assert provenance.download_of(data).name == 'shufflenet_v2_x1_0-imagenet-224-int8'
 
 
-def test_a_backbone_becomes_a_checkpoint_and_no_bundle(run, shared_data, tmp_path):
+def test_a_backbone_becomes_a_checkpoint_but_not_a_bundle(run, shared_data, tmp_path):
     source = shared_data / 'shufflenet_v2_x0_5_backbone.pth'
     status, _, err = run(source, '-o', tmp_path / 'm.onnx')
     assert status == 2 and 'has no fc, last: expected a whole classifier' in err and '-o m.pt' in err
     assert not (tmp_path / 'm.onnx').exists()
     status, report, err = run(source, '-o', tmp_path / 'm.pt')
-    assert status == 0 and report['network'] == 'shufflenet_v2_x0_5' and 'nothing is known' in err
+    assert status == 0 and report['network'] == 'shufflenet_v2_x0_5' and 'are unknown' in err
     saved = torch.load(tmp_path / 'm.pt', weights_only=True)
     assert saved['labels'] == [] and saved['normalization']['std'] == (1.0, 1.0, 1.0)
     model = build(config_of(saved['network'], classes=5))
@@ -148,7 +136,7 @@ def test_a_checkpoint_of_a_whole_network_loads_strictly(run, megvii, tmp_path):
     build(config_of(saved['network'], foreign.CLASSES)).load_state_dict(saved['model'])
 
 
-def test_an_index_that_held_the_file_holds_the_new_one(run, megvii, tmp_path):
+def test_an_index_with_the_file_gets_the_new_one(run, megvii, tmp_path):
     path, _ = megvii
     out = tmp_path / 'models' / 'm.onnx'
     out.parent.mkdir()
@@ -167,12 +155,12 @@ def test_an_index_that_held_the_file_holds_the_new_one(run, megvii, tmp_path):
     (['-o', 'm.onnx', '--std', '0', '1', '1'], '--std [0.0, 1.0, 1.0]: expected'),
     (['-o', 'm.onnx', '--mean', '0', 'nan', '0'], '--mean'),
     (['-o', 'm.onnx', '--layout', 'caffe'], "no layout 'caffe'"),
-    (['-o', 'm.onnx'], '7 classes and no names for them: expected --labels'),
-    (['-o', 'm.onnx', '--labels', 'two.txt'], 'has 2 names: expected 7'),
-    (['-o', 'm.onnx', '--labels', 'bad.json'], 'no text that can be read'),
+    (['-o', 'm.onnx'], '7 classes without labels: expected --labels'),
+    (['-o', 'm.onnx', '--labels', 'two.txt'], 'has 2 labels: expected 7'),
+    (['-o', 'm.onnx', '--labels', 'bad.json'], 'bad.json: cannot be read'),
     (['-o', 'megvii.pth'], 'expected a name that ends in .onnx'),
 ])
-def test_a_refusal_is_one_line_and_writes_nothing(arguments, message, run, megvii, tmp_path, monkeypatch):
+def test_an_error_is_one_line_and_writes_nothing(arguments, message, run, megvii, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('two.txt').write_text('a\nb\n')
     Path('bad.json').write_text('[')

@@ -1,15 +1,15 @@
-"""Weights out of ONNX graphs: our bundles, float exports of other shapes, the ONNX zoo's int8 file."""
+# SPDX-License-Identifier: Apache-2.0
+"""Weights of ONNX graphs: our bundles, other float exports, the ONNX zoo's int8 file."""
 
-import importlib.util
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import pytest
 
 torch = pytest.importorskip('torch')
 import foreign_weights as foreign  # noqa: E402
+
 onnx = pytest.importorskip('onnx')
 
 from shufflenet_ros.backends.load import load  # noqa: E402
@@ -27,7 +27,7 @@ from shufflenet_ros.zoo.export import make_card, to_onnx  # noqa: E402
 from shufflenet_ros.zoo.normalization import IMAGENET, normalize  # noqa: E402
 from shufflenet_ros.zoo.registry import build  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config  # noqa: E402
-from shufflenet_ros.zoo.shufflenet_v2 import DownsamplingUnit, ShuffleNetV2Config, BasicUnit  # noqa: E402
+from shufflenet_ros.zoo.shufflenet_v2 import BasicUnit, DownsamplingUnit, ShuffleNetV2Config  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
 LABELS = [f'thing_{i}' for i in range(foreign.CLASSES)]
@@ -50,7 +50,7 @@ def network(config):
     (ShuffleNetV2Config(0.5, megvii=True, ceil_pool=True), IMAGENET),
 ])
 @torch.no_grad()
-def test_a_bundle_of_ours_gives_its_network_back(config, by, tmp_path):
+def test_our_bundle_gives_its_network_back(config, by, tmp_path):
     model, path = network(config), tmp_path / 'm.onnx'
     save_bundle(to_onnx(model, 64, by), make_card(model, 'm', LABELS, 64), path)
     imported, agreement = import_onnx_weights(bundles.open_bundle(str(path)))
@@ -59,12 +59,12 @@ def test_a_bundle_of_ours_gives_its_network_back(config, by, tmp_path):
         frame = torch.from_numpy(image.pixels)[None]
         expected = model(normalize(frame, by))
         assert foreign.relative(imported.model(normalize(frame, imported.by)), expected) <= 1e-4
-    if by is IMAGENET:  # what a trainer feeds is then what the network takes
+    if by is IMAGENET:  # the network then takes what a trainer feeds
         assert imported.by == IMAGENET
 
 
 def chunked(module, x):
-    """A unit's forward pass as torchvision writes it: chunk, and shapes asked at run time."""
+    """A unit's forward pass as torchvision writes it: chunk, and shapes read at run time."""
     if isinstance(module, DownsamplingUnit):
         left, right = module.branch1(x), module.branch2(x)
     else:
@@ -100,7 +100,7 @@ def test_a_float_export_is_read_with_and_without_batch_norms(folded, style, opse
     (tmp_path / 'theirs.onnx.card.json').write_text(card.to_json())
     imported, agreement = import_onnx_weights(bundles.open_bundle(str(path)))
     assert agreement.relative <= 1e-4 and imported.model.config == model.config
-    # their blue comes first, ours last
+    # their blue is first, ours last
     assert imported.by.mean == pytest.approx((0.3, 0.2, 0.1))
     assert imported.by.std == pytest.approx((0.4, 0.3, 0.2))
     x = torch.randn(2, 3, 64, 64)
@@ -119,7 +119,7 @@ def test_a_float_export_without_card_becomes_a_bundle(tmp_path, capsys):
     assert card.labels == tuple(LABELS) and card.input.size == (64, 64) and card.input.crop == 0.875
 
 
-def test_v1_is_recognized_by_shapes_and_another_wiring_is_refused(tmp_path, capsys):
+def test_v1_is_recognized_by_shapes_and_another_wiring_is_an_error(tmp_path, capsys):
     labels = tmp_path / 'labels.txt'
     labels.write_text('\n'.join(LABELS))
     for shortcut_first, status in ((False, 0), (True, 2)):
@@ -127,7 +127,7 @@ def test_v1_is_recognized_by_shapes_and_another_wiring_is_refused(tmp_path, caps
         export_float(network(ShuffleNetV1Config(3, 0.25, shortcut_first=shortcut_first)), source)
         out = tmp_path / 'out.pt'
         assert main(['models', 'import', str(source), '-o', str(out), '--labels', str(labels)]) == status
-    assert 'wired in another way' in capsys.readouterr().err
+    assert 'wired differently' in capsys.readouterr().err
 
 
 @pytest.fixture(scope='module')
@@ -138,15 +138,17 @@ def int8_as_float(shared_data, tmp_path_factory):
 
 
 def first_classes(model, shared_data):
-    loaded = load(str(model))
+    """Photo -> predicted class, and how many are right."""
+    loaded, photos = load(str(model)), shared_data / 'photos'
     classifier = Classifier(loaded.card, loaded.backend)
-    labels = json.loads((shared_data / 'photos' / 'labels.json').read_text())
-    given = {name: classifier.classify_image(DecodedImage(cv2.imread(str(shared_data / 'photos' / name)), 'bgr'),
-                                               Options(top_k=1)).labels[0].index for name in labels}
+    labels = json.loads((photos / 'labels.json').read_text())
+    images = {name: DecodedImage(cv2.imread(str(photos / name)), 'bgr') for name in labels}
+    given = {name: classifier.classify_image(image, Options(top_k=1)).labels[0].index
+             for name, image in images.items()}
     return given, sum(given[name] == label['imagenet_index'] for name, label in labels.items())
 
 
-def test_the_int8_model_as_float_names_as_many_photos(int8_as_float, shared_data):
+def test_the_int8_model_as_float_classifies_as_many_photos(int8_as_float, shared_data):
     out, status = int8_as_float
     assert status == 0
     original, original_right = first_classes(shared_data / INT8, shared_data)
@@ -165,21 +167,21 @@ def test_the_int8_models_card_is_carried_on(int8_as_float, shared_data):
     assert 'bf5eefde67941aa7eaa7787316c9c52c4b04e07fc9587a6ea7028883be9a8d4e' in card.source
 
 
-def test_an_int8_graph_that_no_network_computes_is_refused(shared_data, tmp_path):
+def test_an_int8_graph_that_no_network_computes(shared_data, tmp_path):
     card = bundles.open_bundle(str(shared_data / INT8)).card
     proto = onnx.load(shared_data / INT8)
-    # the first stride-1 unit transforms the half that it should keep
+    # the first stride-1 unit then transforms the half that it should keep
     split = next(node for node in proto.graph.node if node.op_type == 'Split')
     first, second = split.output
     split.output[:] = [second, first]
     path = tmp_path / 'm.onnx'
     onnx.save(proto, path)
     (tmp_path / 'm.onnx.card.json').write_text(replace(card, golden=None).to_json())
-    with pytest.raises(ZooError, match='logits correlate.*wired in another way'):
+    with pytest.raises(ZooError, match='logits correlate.*wired differently'):
         import_onnx_weights(bundles.open_bundle(str(path)))
 
 
-def test_another_network_than_the_cards_is_refused(tmp_path):
+def test_another_network_than_the_cards(tmp_path):
     model, path = network(ShuffleNetV2Config(0.5)), tmp_path / 'm.onnx'
     card, graph = make_card(model, 'm', LABELS, 64), to_onnx(model, 64)
     save_bundle(graph, replace(card, network_config={'family': 'shufflenet_v2', 'width': 1.0}), path)
@@ -190,7 +192,7 @@ def test_another_network_than_the_cards_is_refused(tmp_path):
         import_onnx_weights(bundles.open_bundle(str(path)))
 
 
-def test_what_is_no_onnx_is_refused(tmp_path, capsys):
+def test_bytes_that_are_not_onnx(tmp_path, capsys):
     path = tmp_path / 'm.onnx'
     for content in (b'not a model', b'\x08\x07' * 40):
         path.write_bytes(content)

@@ -1,4 +1,5 @@
-"""The library for aarch64 answers on emulated Cortex-A76 and A72 cores as the one for this machine does."""
+# SPDX-License-Identifier: Apache-2.0
+"""The library for aarch64 on emulated Cortex-A76 and A72 cores gives this machine's outputs."""
 
 from __future__ import annotations
 
@@ -19,15 +20,15 @@ MODELS = Path(__file__).parents[2] / 'models'
 PX = 64
 NETWORKS = (*(f'shufflenet_v1_x0_25_g{groups}' for groups in (1, 2, 3, 4, 8)), 'shufflenet_v2_x0_5')
 ERROR = {'fp32': 1e-5, 'fp16': 0.2, 'int8': 0.0}
-"""How far the logits may be from this machine's, in parts of the largest.
+"""How far the logits may be from this machine's, relative to the largest.
 
 fp16 is computed in fp32 here. With random weights the logits nearly cancel, so that rounding no more than the
-maps to halves, in NumPy, already costs up to 0.03; a plane in a wrong place costs about 1. Trained networks
-are held to SHIPPED_FP16.
+maps to halves, in NumPy, already costs up to 0.03; a misplaced plane costs about 1. Trained networks are
+checked against SHIPPED_FP16.
 """
 SHIPPED_FP16 = 0.02
-"""The default model is up to 0.015 off, on photos too, and names the same class for 40 of 40 of them."""
-# What has to run: the best that the CPU can.
+"""The default model is up to 0.015 off, on photos too, and predicts the same class for all 40 of them."""
+# The best kernels that each CPU can run.
 KERNELS = {('cortex-a76', 'fp32'): 'fp32-neon', ('cortex-a76', 'fp16'): 'fp16-half',
            ('cortex-a76', 'int8'): 'int8-dot', ('cortex-a72', 'fp32'): 'fp32-neon',
            ('cortex-a72', 'fp16'): 'fp16-as-fp32-neon', ('cortex-a72', 'int8'): 'int8-neon'}
@@ -85,7 +86,7 @@ def run_here(library: Path, blob: bytes, frames: np.ndarray, features: int = 0xF
 
 @pytest.mark.parametrize('precision', ERROR)
 @pytest.mark.parametrize('network', NETWORKS)
-def test_arm_answers_as_this_machine_does(network, precision, blobs, driver, frames, native_library):
+def test_arm_gives_this_machines_logits(network, precision, blobs, driver, frames, native_library):
     from benchmarks.arm.native_count import run_driver
     blob = blobs(network, precision)
     here = run_here(native_library, blob, frames)
@@ -96,7 +97,7 @@ def test_arm_answers_as_this_machine_does(network, precision, blobs, driver, fra
         assert np.abs(there - here).max() <= ERROR[precision] * np.abs(here).max(), (cpu, kernels)
 
 
-def test_plain_c_answers_alike_on_arm(blobs, driver, frames, native_library):
+def test_plain_c_gives_the_same_on_arm(blobs, driver, frames, native_library):
     from benchmarks.arm.native_count import run_driver
     for precision in ('fp32', 'int8'):
         blob = blobs(NETWORKS[2], precision)
@@ -107,7 +108,7 @@ def test_plain_c_answers_alike_on_arm(blobs, driver, frames, native_library):
 
 
 @pytest.mark.parametrize('bundle', sorted(MODELS.glob('*.onnx')), ids=lambda path: path.stem)
-def test_shipped_variants_answer_on_arm_as_onnxruntime_does(bundle, driver):
+def test_shipped_variants_on_arm_agree_with_onnxruntime(bundle, driver):
     from benchmarks.arm import subject
     from benchmarks.arm.native_count import count_native
     shipped = subject.bundle(str(bundle))
@@ -117,7 +118,7 @@ def test_shipped_variants_answer_on_arm_as_onnxruntime_does(bundle, driver):
     assert found['int8'].instructions < found['fp16'].instructions
 
 
-def test_the_shared_library_runs_and_exports_our_functions_alone(blobs, frames, native_library, tmp_path):
+def test_the_shared_library_runs_and_exports_only_our_functions(blobs, frames, native_library, tmp_path):
     from benchmarks.arm.native_count import DRIVER, NATIVE
     from native.build import build
     library = build(tmp_path, [prepare.CROSS_COMPILER])
@@ -138,7 +139,7 @@ def test_the_shared_library_runs_and_exports_our_functions_alone(blobs, frames, 
     np.testing.assert_array_equal(there, run_here(native_library, blob.read_bytes(), frames))
 
 
-def test_a_blob_that_is_damaged_is_refused_with_the_librarys_words(blobs, driver, frames):
+def test_a_damaged_blob_is_an_error(blobs, driver, frames):
     from benchmarks.arm.native_count import run_driver
     blob = bytearray(blobs(NETWORKS[2], 'fp32'))
     blob[-1] ^= 1

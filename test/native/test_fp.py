@@ -1,128 +1,79 @@
-"""The floating-point kernels against onnxruntime, on every network of the zoo that they take."""
+# SPDX-License-Identifier: Apache-2.0
+"""The floating-point kernels against onnxruntime, on every network of the zoo that they can run."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
-import onnxruntime
 import pytest
-import torch
-from foreign_weights import randomize_batch_norms
+from graph_drafts import WITHIN, expected_outputs, exported, frames_for, read, relative_error
 from native_context import Context
 
-from shufflenet_ros.core.card import CardInput
-from shufflenet_ros.datasets.calibration import seeded_images
 from shufflenet_ros.packer.blob import write_blob
-from shufflenet_ros.packer.graph import read_network
 from shufflenet_ros.packer.half import to_half
-from shufflenet_ros.zoo.export import to_onnx
-from shufflenet_ros.zoo.registry import build, config_of
+from shufflenet_ros.packer.network import Network
 
-WITHIN = 1e-5
-OUTPUTS = {'logits': 'logits', 'embedding': 'embedding'}
 V1 = [f'shufflenet_v1_x{width}_g{groups}' for groups in (1, 2, 3, 4, 8)
       for width in ('0_25', '0_5', '1_0', '1_5', '2_0')]
 V2 = [f'shufflenet_v2_x{width}' for width in ('0_5', '1_0', '1_5', '2_0')]
+SIZES = [(64, 96), (96, 64), (160, 128), (128, 224), (224, 224), (256, 288), (512, 64)]
 ANY, PLAIN = 0xFFFFFFFF, 0
 
 
-def network_of(network: object, classes: int, size: tuple[int, int], seed: int = 0):
-    """A deployed graph with random weights and norms, and its operations."""
-    torch.manual_seed(seed)
-    model = randomize_batch_norms(build(config_of(network, classes)))
-    graph = to_onnx(model, size)
-    return graph, read_network(graph, CardInput('NHWC', 'uint8', size, 'rgb'), OUTPUTS)
-
-
-def frames_of(size: tuple[int, int], count: int = 2) -> list[np.ndarray]:
-    return [image.pixels for image in seeded_images(size, count, seed=5)]
-
-
-def answers_of(graph: bytes, frames: list[np.ndarray]) -> list[list[np.ndarray]]:
-    session = onnxruntime.InferenceSession(graph)
-    return [[value[0] for value in session.run(['logits', 'embedding'], {'frame': frame[None]})]
-            for frame in frames]
-
-
-def off(got: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.abs(got - expected).max() / np.abs(expected).max())
-
-
-def assert_agrees(graph: bytes, context: Context, size: tuple[int, int]) -> None:
-    frames = frames_of(size)
-    for frame, expected in zip(frames, answers_of(graph, frames), strict=True):
-        for got, wanted in zip(context(frame), expected, strict=True):
-            assert off(got, wanted) < WITHIN
-
-
-@pytest.mark.parametrize('name', V1 + V2)
-def test_every_network_agrees_with_onnxruntime(name):
-    graph, network = network_of(name, 10, (64, 64))
-    blob = write_blob(network)
+def check_kernels(graph: bytes, network: Network, within: float = WITHIN, kernels: str = '') -> None:
+    """Compare the CPU's best kernels and the plain ones with onnxruntime."""
+    frames = frames_for(network, 2, 5)
+    expected = expected_outputs(graph, frames)
     for features in (ANY, PLAIN):
-        assert_agrees(graph, Context(blob, features), (64, 64))
+        context = Context(write_blob(network), features)
+        assert context.kernels.startswith(kernels)
+        for frame, outputs in zip(frames, expected, strict=True):
+            for got, wanted in zip(context(frame), outputs, strict=True):
+                assert relative_error(got, wanted) < within
 
 
-@pytest.mark.parametrize('size', [(64, 96), (96, 64), (160, 128), (128, 224), (224, 224), (256, 288),
-                                  (512, 64)])
-@pytest.mark.parametrize('name', ['shufflenet_v1_x0_5_g3', 'shufflenet_v2_x0_5'])
-def test_every_size_agrees_with_onnxruntime(name, size):
-    graph, network = network_of(name, 10, size)
-    for features in (ANY, PLAIN):
-        assert_agrees(graph, Context(write_blob(network), features), size)
-
-
-@pytest.mark.parametrize('classes', [1, 2, 7, 8, 9, 200, 1000, 1001])
-def test_any_number_of_classes(classes):
+@pytest.mark.parametrize(('network', 'size', 'classes', 'seed'), [
+    *((name, (64, 64), 10, 0) for name in V1 + V2),
+    *((name, size, 10, 0) for name in ('shufflenet_v1_x0_5_g3', 'shufflenet_v2_x0_5') for size in SIZES),
     # A single logit can nearly cancel, and no bound relative to it holds then; with this seed it does not.
-    graph, network = network_of('shufflenet_v1_x0_25_g4', classes, (64, 64), seed=1)
-    for features in (ANY, PLAIN):
-        assert_agrees(graph, Context(write_blob(network), features), (64, 64))
-
-
-@pytest.mark.parametrize('options', [
-    {'family': 'shufflenet_v1', 'stem_pool': False},
-    {'family': 'shufflenet_v2', 'ceil_pool': True},
-])
-def test_stems_without_a_pool_and_with_one_at_the_end(options):
-    graph, network = network_of(options, 10, (96, 64))
-    for features in (ANY, PLAIN):
-        assert_agrees(graph, Context(write_blob(network), features), (96, 64))
-
-
-@lru_cache(maxsize=1)
-def small() -> bytes:
-    return write_blob(network_of('shufflenet_v1_x0_25_g3', 10, (64, 64))[1])
+    *(('shufflenet_v1_x0_25_g4', (64, 64), classes, 1) for classes in (1, 2, 7, 8, 9, 200, 1000, 1001)),
+    ({'family': 'shufflenet_v1', 'stem_pool': False}, (96, 64), 10, 0),
+    ({'family': 'shufflenet_v2', 'ceil_pool': True}, (96, 64), 10, 0),
+], ids=str)
+def test_every_network_agrees_with_onnxruntime(network, size, classes, seed):
+    graph = exported(network, size, classes, seed)
+    check_kernels(graph, read(graph, size))
 
 
 def test_half_precision_files_run_on_any_cpu_within_their_rounding():
-    graph, network = network_of('shufflenet_v1_x0_5_g3', 100, (64, 64))
-    blob = write_blob(to_half(network, np.stack(frames_of((64, 64), 8))))
-    frames = frames_of((64, 64))
-    for features in (ANY, PLAIN):
-        context = Context(blob, features)
-        assert context.kernels.startswith('fp16')
-        for frame, expected in zip(frames, answers_of(graph, frames), strict=True):
-            for got, wanted in zip(context(frame), expected, strict=True):
-                assert off(got, wanted) < 1e-2
+    graph = exported('shufflenet_v1_x0_5_g3', (64, 64), 100, 0)
+    network = read(graph, (64, 64))
+    check_kernels(graph, to_half(network, frames_for(network, 8, 5)), 1e-2, 'fp16')
 
 
-def test_rows_of_the_frame_may_lie_apart_or_upside_down():
-    context = Context(small())
-    frame = frames_of((64, 64))[0]
+@pytest.fixture(scope='module')
+def context() -> Context:
+    return Context(write_blob(read(exported('shufflenet_v1_x0_25_g3', (64, 64), 10, 0), (64, 64))))
+
+
+@pytest.fixture(scope='module')
+def frames() -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (2, 64, 64, 3), np.uint8)
+
+
+def assert_equal(outputs, others) -> None:
+    assert all(np.array_equal(a, b) for a, b in zip(outputs, others, strict=True))
+
+
+def test_rows_of_the_frame_may_have_gaps_or_be_upside_down(context, frames):
     wide = np.zeros((64, 80, 3), np.uint8)
-    wide[:, 8:72] = frame
-    apart = wide[:, 8:72]
-    flipped = np.ascontiguousarray(frame[::-1])[::-1]
+    wide[:, 8:72] = frames[0]
+    flipped = np.ascontiguousarray(frames[0][::-1])[::-1]
     assert flipped.strides[0] < 0
-    for other in (apart, flipped):
-        assert all(np.array_equal(a, b) for a, b in zip(context(frame), context(other), strict=True))
+    for other in (wide[:, 8:72], flipped):
+        assert_equal(context(frames[0]), context(other))
 
 
-def test_a_frame_leaves_nothing_behind():
-    context = Context(small())
-    first, second = frames_of((64, 64))
-    before = context(first)
-    context(second)
-    assert all(np.array_equal(a, b) for a, b in zip(before, context(first), strict=True))
+def test_a_frame_leaves_nothing_behind(context, frames):
+    before = context(frames[0])
+    context(frames[1])
+    assert_equal(before, context(frames[0]))

@@ -1,4 +1,5 @@
-"""int8 kernels give the bits that the NumPy definition gives, on whatever they run."""
+# SPDX-License-Identifier: Apache-2.0
+"""int8 kernels give the bits of the definition in NumPy, on every CPU."""
 
 from __future__ import annotations
 
@@ -18,9 +19,9 @@ from shufflenet_ros.packer.network import Network, Op
 AVX2, AVX512, AVX512_VNNI, AVX_VNNI = (1 << bit for bit in (8, 9, 10, 11))
 SETS = {'int8-c': 0, 'int8-avx2': AVX2, 'int8-avxvnni': AVX2 | AVX_VNNI,
         'int8-vnni': AVX2 | AVX512 | AVX512_VNNI}
-"""Kernels, and the features to allow for them."""
+"""Kernels, and the features that they need."""
 
-# Odd channel counts, every group count and pool, maps from 32x48 down to 2x2, frames that are no squares.
+# Odd channel counts, every group count and pool, maps from 32x48 down to 2x2, frames that are not square.
 NETWORKS = {
     'v1 g1': shuffle_v1((64, 96), groups=1, stages=((27, 2), (54, 2), (109, 2)), classes=7),
     'v1 g2': shuffle_v1((96, 64), groups=2, stages=((46, 2), (92, 2), (184, 2)), classes=1, pool='end'),
@@ -35,7 +36,7 @@ NETWORKS = {
 
 @dataclass(frozen=True)
 class Sample:
-    """A network, frames, and what the definition says of them."""
+    """A network, frames, and their outputs by the definition."""
 
     network: Network
     frames: np.ndarray
@@ -70,7 +71,7 @@ def same_bits(got: np.ndarray, wanted: np.ndarray) -> None:
 
 
 def test_the_networks_use_the_range(sample):
-    """Otherwise equality would say little: steps spread, and frames differ."""
+    """Otherwise equality would mean little: steps vary, and frames differ."""
     for op, left in reference.trace(sample.network, sample.frames[0]):
         if op.kind != 'head':
             steps = left[0].astype(float)
@@ -90,7 +91,7 @@ def test_kernels_of_this_machine(kernels, sample, library):
         same_bits(got[1], embedding)
 
 
-def test_rows_that_lie_apart(sample, library):
+def test_rows_with_gaps(sample, library):
     """A frame may be a part of a larger image."""
     height, width = sample.network.size
     image = np.full((height, width + 5, 3), 77, np.uint8)
@@ -113,7 +114,7 @@ def test_kernels_of_arm(cpu, kernels, sample, arm_driver):
 
 
 def test_the_definition_rounds_as_the_instructions_do():
-    """By hand: (sum + 8) >> 4, then the doubled product's upper half, then the residual, each saturated."""
+    """(sum + 8) >> 4, then the doubled product's upper half, then the residual, each saturated."""
     op = Op('pointwise', 0, 1, 1, np.zeros((4, 1), np.int8), np.zeros(4, np.int32), np.zeros(4, np.uint32),
             multiplier=np.array([16384, 16384, 32767, 256], np.int16), residual_multiplier=16384)
     sums = np.array([[7, 8, -8, -9], [24, 40, -24, -40], [1 << 22, -(1 << 22), 2032, -2064],

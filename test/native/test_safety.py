@@ -1,4 +1,5 @@
-"""Damaged blobs are refused, or run within their own memory: under AddressSanitizer and UBSan.
+# SPDX-License-Identifier: Apache-2.0
+"""Damaged blobs are rejected, or run within their own memory, under AddressSanitizer and UBSan.
 
 What runs gives a frame the same result whatever the memory held before.
 The library's memory is one block; in a build with the sanitizer its parts have poisoned guards between them.
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blob_networks import shuffle_v1, shuffle_v2
-from native_context import Context, RefusedError
+from native_context import BlobError, Context
 
 from native.build import HERE, SANITIZERS, compile_objects, find_compiler
 from shufflenet_ros.packer.blob import write_blob
@@ -22,7 +23,7 @@ from shufflenet_ros.packer.network import Network, Precision
 
 MUTANTS = 10_000
 MODELS = Path(__file__).parents[2] / 'models'
-ALL, NONE = '0xffffffff', '0'  # features: the CPU's best kernels, the plain ones
+ALL, NONE = '0xffffffff', '0'  # features: for the CPU's best kernels, and for the plain ones
 
 
 def as_float(network: Network, precision: Precision) -> Network:
@@ -71,16 +72,16 @@ def test_ten_thousand_damaged_blobs_cause_no_finding(mutants, tmp_path):
         done = list(pool.map(run, jobs))
     for job, (status, finding, ran, unwritten) in zip(jobs, done, strict=True):
         assert status == 0, f'{job}: {finding}'
-        # Enough come past the checks to be run, and most do not.
+        # Enough pass the checks and run, but most do not.
         assert MUTANTS // len(jobs) // 20 < ran < MUTANTS // len(jobs) // 2, job
         assert unwritten > MUTANTS // len(jobs) // 50, job
     print(f'{MUTANTS} mutants, {sum(ran for _, _, ran, _ in done)} of them ran, '
-          f'{sum(unwritten for *_, unwritten in done)} would have read what nobody wrote')
+          f'{sum(unwritten for *_, unwritten in done)} would have read unwritten values')
 
 
 @pytest.mark.parametrize('name', BLOBS)
 @pytest.mark.parametrize('features', [ALL, NONE])
-def test_a_good_blob_runs_on_memory_of_just_its_sizes(name, features, mutants, tmp_path):
+def test_a_good_blob_runs_in_memory_of_exactly_its_sizes(name, features, mutants, tmp_path):
     blob = tmp_path / 'good.native'
     blob.write_bytes(BLOBS[name])
     done = subprocess.run([mutants, blob, '0', '1', features], capture_output=True, text=True, check=False)
@@ -90,23 +91,23 @@ def test_a_good_blob_runs_on_memory_of_just_its_sizes(name, features, mutants, t
 @pytest.mark.parametrize(('kind', 'change'), [
     ('depthwise', {'relu': True}), ('stem', {'relu': False}), ('pointwise', {'unsigned': True}),
 ])
-def test_flags_that_a_kind_does_not_know_are_refused(kind, change):
+def test_flags_that_a_kind_does_not_have_are_rejected(kind, change):
     network = as_float(V1, 'fp32')
     Context(write_blob(network))
     ops = [replace(op, **change) if op.kind == kind else op for op in network.ops]
-    with pytest.raises(RefusedError, match='flags|without a ReLU'):
+    with pytest.raises(BlobError, match='flags|without a ReLU'):
         Context(write_blob(replace(network, ops=tuple(ops))))
 
 
 def without(network: Network, kind: str) -> Network:
-    """The network without its last operation of a kind that writes a part of a map."""
+    """The network without the last operation of this kind that writes only a part of a map."""
     partial = [i for i, op in enumerate(network.ops)
                if op.kind == kind and op.outputs < network.maps[op.target].channels]
     return replace(network, ops=network.ops[:partial[-1]] + network.ops[partial[-1] + 1:])
 
 
 def swapped(network: Network) -> Network:
-    """The first operation after the stem and the one that reads what it writes, in the wrong order."""
+    """The network with the first operation after the stem and its reader in the wrong order."""
     stem, first, second, *rest = network.ops
     return replace(network, ops=(stem, second, first, *rest))
 
@@ -117,7 +118,7 @@ def changed(network: Network, index: int, **changes: object) -> Network:
     return replace(network, ops=tuple(ops))
 
 
-HALF_MADE = {
+UNWRITTEN = {
     'order': (swapped(V1), r'operation 1 reads channel 0 of map 1,'),
     'a sum with nothing': (changed(V1, 1, residual=True), r'operation 1 reads channel \d+ of map 1,'),
     'a part of v1': (without(V1, 'depthwise'), r'operation \d+ reads channel 24 of map \d+,'),
@@ -126,16 +127,16 @@ HALF_MADE = {
 }
 
 
-@pytest.mark.parametrize(('network', 'cause'), HALF_MADE.values(), ids=HALF_MADE)
-def test_what_no_operation_has_written_is_not_read(network, cause):
-    with pytest.raises(RefusedError, match=f'{cause} which no earlier one has written'):
+@pytest.mark.parametrize(('network', 'cause'), UNWRITTEN.values(), ids=UNWRITTEN)
+def test_channels_that_nothing_has_written_are_not_read(network, cause):
+    with pytest.raises(BlobError, match=f'{cause} which no earlier one has written'):
         Context(write_blob(network))
 
 
-def test_a_table_names_each_channel_once():
+def test_a_table_has_each_channel_once():
     table = V2.ops[-2].table.copy()
     table[0] = table[1]
-    with pytest.raises(RefusedError, match=f'writes channel {table[1]} of map {V2.ops[-2].target} twice'):
+    with pytest.raises(BlobError, match=f'writes channel {table[1]} of map {V2.ops[-2].target} twice'):
         Context(write_blob(changed(V2, -2, table=table)))
 
 
@@ -144,7 +145,7 @@ def test_shipped_variants_load_and_repeat_themselves(path):
     model = Context(path.read_bytes())
     size = (model.info.height, model.info.width, 3)
     first, other = np.random.default_rng(0).integers(0, 256, (2, *size), np.uint8)
-    answer = model(first)
+    outputs = model(first)
     model(other)
-    for got, expected in zip(model(first), answer, strict=True):
+    for got, expected in zip(model(first), outputs, strict=True):
         np.testing.assert_array_equal(got, expected)

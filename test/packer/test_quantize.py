@@ -151,7 +151,7 @@ def test_each_operation_gives_the_float_values_in_steps(pair, monkeypatch):
     network, groups, frames = pair[0], find_scale_groups(pair[0]), frames_for(pair[0])
     quantized = quantize(network, frames)
     network = equalize(network, groups, find_peaks(network, frames))
-    scales = module._scales(network, groups, find_ranges(network, groups, frames))
+    scales = module._scales(network, groups, find_ranges(network, groups, frames)[0])
     steps = new_maps(quantized, len(frames))
     for index, (op, int8_op) in enumerate(zip(network.ops[:-1], quantized.ops[:-1], strict=True)):
         if op.kind != 'copy':
