@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
         raise ZooError(f'-o {args.output}: expected a name that ends in .onnx (a bundle) or .pt (a '
                        'checkpoint to train from)')
     given: dict[str, Any] = {field.name: getattr(args, field.name) for field in fields(ImportOptions)}
-    options = ImportOptions(**{key: tuple(value) if isinstance(value, list) else value
-                               for key, value in given.items()})
+    given |= {name: tuple(given[name]) for name in ('mean', 'std') if given[name]}
+    options = ImportOptions(**given)
     if args.output.exists() and args.file.exists() and args.output.samefile(args.file):
         raise ZooError(f'-o {args.output}: is the file to import; choose another name')
     imported = read_file(args.file, options)
