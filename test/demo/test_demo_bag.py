@@ -1,4 +1,5 @@
-"""The demo's bag holds what it says, and what it calls right can be answered at all."""
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's bag has the images and labels that it should have."""
 
 from itertools import pairwise
 
@@ -8,20 +9,20 @@ import yaml
 
 from demo.make_bag import FRAME_ID, TOPIC, bag_path, make_bag
 from demo.photos import PAN_SIZE, load_photos, pan
-from demo.plan import RATE_HZ, START_NS, plan
+from demo.segments import RATE_HZ, START_NS, segments_of
 from demo.wheels import SHA256, DemoError, read_member
 from shufflenet_ros.bags.reader import Bag, stamp_ns
 
 
 @pytest.fixture(scope='module')
 def bag():
-    """The whole bag, as `make demo` makes it."""
+    """The full bag of `make demo`."""
     path = bag_path()
     make_bag(path)
     return path
 
 
-def test_whole_bag_has_at_least_300_images_with_rising_stamps(bag):
+def test_the_full_bag_has_at_least_300_images_with_rising_stamps(bag):
     with Bag(bag) as opened:
         assert [(t.name, t.type) for t in opened.topics] == [(TOPIC, 'sensor_msgs/msg/Image')]
         log_times, stamps, shapes, means = [], [], set(), []
@@ -44,14 +45,13 @@ def test_labels_beside_the_bag_are_those_of_photos_yaml(bag, repo_root):
     photos = yaml.safe_load((repo_root / 'demo' / 'photos.yaml').read_text())['photos']
     assert all(set(entry) == {'topic', 'from_s', 'to_s', 'label'} for entry in entries)
     assert {entry['topic'] for entry in entries} == {TOPIC}
-    pans = [segment for segment in plan(load_photos()) if segment.right]
+    pans = [segment for segment in segments_of(load_photos()) if segment.right]
     assert [list(pan.right) for pan in pans] == [photo['right'] for photo in photos]
-    certain = [pan for pan in pans if len(pan.right) == 1]
-    assert len(certain) >= 3
-    for entry, segment in zip(entries, certain, strict=True):
-        expected = (segment.from_s, segment.to_s, segment.right[0])
-        assert (entry['from_s'], entry['to_s'], entry['label']) == expected
-        assert segment.to_s - segment.from_s >= 4.0
+    unambiguous = [pan for pan in pans if len(pan.right) == 1]
+    assert len(unambiguous) >= 3
+    assert [(e['from_s'], e['to_s'], e['label']) for e in entries] == [
+        (pan.from_s, pan.to_s, pan.right[0]) for pan in unambiguous]
+    assert all(pan.to_s - pan.from_s >= 4.0 for pan in unambiguous)
     with Bag(bag) as opened:
         assert pans[-1].to_s == pytest.approx((opened.end_ns - START_NS) / 1e9 + 1 / RATE_HZ)
 
@@ -67,14 +67,14 @@ def test_every_pan_begins_and_ends_with_the_photos_middle_in_view():
             assert window[120:360, 200:440].any(), photo.name
 
 
-def test_a_short_bag_has_every_part():
-    whole, short = plan(load_photos()), plan(load_photos(), 6.0)
-    assert [s.name for s in short] == [s.name for s in whole]
+def test_a_short_bag_has_every_segment():
+    full, short = segments_of(load_photos()), segments_of(load_photos(), 6.0)
+    assert [s.name for s in short] == [s.name for s in full]
     assert short[-1].to_s == pytest.approx(6.0, abs=0.5)
     assert all(a.end == b.begin for a, b in pairwise(short))
 
 
-def test_another_file_in_the_wheel_is_refused(monkeypatch):
+def test_a_different_file_in_the_wheel_is_an_error(monkeypatch):
     member = 'skimage/data/coffee.png'
     monkeypatch.setitem(SHA256, member, '0' * 64)
     with pytest.raises(DemoError, match=r'sha256 cc02f8ca.*expected 0000.*delete the wheel'):

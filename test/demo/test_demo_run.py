@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo as a user runs it, only shorter: real node, real replay, real DDS."""
 
 import os
@@ -21,7 +22,7 @@ LAST_LINE = re.compile(r'demo: frames=(\d+) results=(\d+) dropped=(\d+) supersed
 
 
 class Demo:
-    """A running demo whose processes, children included, carry a mark in their environment."""
+    """A running demo; a variable in the environment marks its processes, children included."""
 
     def __init__(self, repo_root, *arguments):
         self.mark = f'DEMO_TEST={uuid.uuid4()}'
@@ -37,22 +38,22 @@ class Demo:
             try:
                 if self.mark.encode() in (folder / 'environ').read_bytes():
                     found.append((folder / 'cmdline').read_bytes().replace(b'\0', b' ').decode())
-            except OSError:  # ended meanwhile, or another user's
+            except OSError:  # it has ended, or belongs to another user
                 continue
         return found
 
     def end(self):
-        """Wait for it; its output and what it left running."""
+        """Wait for it; return its output and the processes that are still running."""
         output, _ = self.process.communicate(timeout=120)
         return output, self.processes()
 
 
-def test_every_right_label_is_one_of_the_default_models():
+def test_the_default_model_has_every_right_label():
     labels = {label.lower().replace(' ', '_') for label in open_bundle(DEFAULT_MODEL).card.labels}
     assert {label for photo in load_photos() for label in photo.right} <= labels
 
 
-def test_a_short_run_keeps_every_law(repo_root, tmp_path):
+def test_a_short_run_holds_every_invariant(repo_root, tmp_path):
     for _ in range(2):  # an overloaded machine supersedes frames: it gets a second try, not a lower bar
         demo = Demo(repo_root, '--seconds', 6, '--out', tmp_path)
         output, left = demo.end()
@@ -75,13 +76,13 @@ def test_a_short_run_keeps_every_law(repo_root, tmp_path):
     right, pans = (sum(int(share[i]) for share in counted) for i in (1, 2))
     assert known_right == pytest.approx(right / pans, abs=5e-4)
     assert known_right >= 0.95
-    assert len(re.findall(r'^ +\d+\.\d\d s .* ms$', output, re.M)) >= 14, 'labels with ages scroll by'
+    assert len(re.findall(r'^ +\d+\.\d\d s .* ms$', output, re.M)) >= 14, 'results with ages are printed'
     video = cv2.VideoCapture(str(tmp_path / 'annotated.mp4'))
     assert sum(1 for _ in iter(video.grab, False)) == frames
     assert cv2.imread(str(tmp_path / 'timeline.png')).std() > 10
 
 
-def test_sigint_ends_everything(repo_root, tmp_path):
+def test_sigint_stops_every_process(repo_root, tmp_path):
     demo = Demo(repo_root, '--seconds', 6, '--out', tmp_path)
     for text in iter(demo.process.stdout.readline, ''):
         if text.startswith('-- coffee'):
@@ -97,7 +98,7 @@ def test_sigint_ends_everything(repo_root, tmp_path):
     assert 'Traceback' not in output and output.endswith('demo: stopped\n')
 
 
-def test_a_node_that_cannot_configure_is_reported_in_its_own_words(repo_root, tmp_path):
+def test_a_node_that_cannot_configure_reports_its_own_error(repo_root, tmp_path):
     demo = Demo(repo_root, '--seconds', 6, '--out', tmp_path, '--model', 'nonsense')
     output, left = demo.end()
     assert (demo.process.returncode, left) == (2, [])

@@ -1,4 +1,5 @@
-"""The demo's other processes: the real node and the real replay, each as a user would start it."""
+# SPDX-License-Identifier: Apache-2.0
+"""Start the node and the replay as a user would, each in a process of its own. Imports no ROS."""
 
 from __future__ import annotations
 
@@ -10,15 +11,19 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
-from demo.wheels import ROOT
+from shufflenet_ros.core.errors import ShuffleNetError
 
+ROOT = Path(__file__).resolve().parents[2]
 STOP_S = 5.0
 
 
+class ProcessError(ShuffleNetError):
+    """A process did not start, died or did not end. The message has the end of its log."""
+
+
 def dds_environment() -> dict[str, str]:
-    """What every process of the demo needs: this machine only, a domain of its own, room for large images."""
+    """Variables of every process of a run: this machine only, its own domain, space for large images."""
     return {
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
         'ROS_DOMAIN_ID': os.environ.get('ROS_DOMAIN_ID') or str(_free_domain()),
@@ -27,7 +32,7 @@ def dds_environment() -> dict[str, str]:
 
 
 def _free_domain() -> int:
-    """A DDS domain whose first participant's port nobody holds (101 is the last that is safe on Linux)."""
+    """Find a DDS domain whose first participant's port is free (101 is the last safe domain on Linux)."""
     for domain in random.sample(range(1, 102), 101):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
@@ -35,39 +40,37 @@ def _free_domain() -> int:
             except OSError:
                 continue
             return domain
-    raise RuntimeError('all DDS domains from 1 to 101 are taken on this machine: set ROS_DOMAIN_ID')
+    raise ProcessError('all DDS domains from 1 to 101 are in use on this machine: set ROS_DOMAIN_ID')
 
 
-def node_command(parameters: Mapping[str, str], image_topic: str = 'image_raw') -> list[str]:
-    """The node with these parameters (YAML texts), listening on this topic."""
-    settings = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
+def node_command(parameters: Mapping[str, str], image_topic: str) -> list[str]:
+    """Return the command that runs the node with these parameters (YAML text) on this topic."""
+    options = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
     return [sys.executable, '-m', 'shufflenet_ros.ros.main', '--ros-args', '-r', f'image_raw:={image_topic}',
-            *settings]
+            *options]
 
 
 def replay_command(bag: Path) -> list[str]:
-    """`shufflenet-ros replay`, beginning when the node listens, and the demo to its /clock."""
+    """Return the command that replays a bag once the node listens, and the watcher listens to /clock."""
     return [sys.executable, '-m', 'shufflenet_ros.cli', 'replay', str(bag), '--wait-for-subscribers', '1',
             '--wait-for-clock']
 
 
-class Child:
-    """A process while the `with` lasts; afterwards it is gone whatever happened."""
+class ChildProcess:
+    """A process that runs while the `with` block does, and is always stopped after it. It prints to a log."""
 
     def __init__(self, command: Sequence[str], log: Path):
-        """Say what to start, and which file gets all it prints."""
         self.command, self.log = command, log
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> ChildProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open('wb') as log:
-            # In a session of its own: Ctrl-C in the terminal reaches the demo, which then ends the child.
+            # In its own session: Ctrl-C reaches only the parent, which then stops the child.
             self._process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log,
                                              stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             self._process.send_signal(number)
             try:
@@ -78,13 +81,14 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
-    def ended(self) -> int | None:
-        """The exit status where the process has ended by itself, else None."""
+    @property
+    def status(self) -> int | None:
+        """The exit status, or None while the process runs."""
         return self._process.poll()
 
-    def last_words(self, lines: int = 30) -> str:
-        """The end of what it printed."""
+    def log_tail(self, lines: int = 30) -> str:
+        """Return the last lines of the log."""
         return '\n'.join(self.log.read_text(errors='replace').splitlines()[-lines:])
