@@ -1,7 +1,8 @@
-"""Decoding and preparing on one core: `python -m benchmarks.decode` prints the figures as JSON.
+# SPDX-License-Identifier: Apache-2.0
+"""Decoding and preprocessing on one core (`python -m benchmarks.decode`).
 
-Our way and the naive one (resize the whole image to 256, crop 224, normalize in NumPy) take turns in one
-run, so that a noisy machine troubles both alike.
+Compares this package with a simple node that resizes the whole image to 256, crops 224 and normalizes in
+NumPy. They alternate in one run, so that other load on the machine affects both.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,31 +31,30 @@ MAX_PIXELS = 40_000_000
 ROUNDS = 200
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
-OUR_INPUT = CardInput('NHWC', 'uint8', (224, 224), 'rgb')
+UINT8_INPUT = CardInput('NHWC', 'uint8', (224, 224), 'rgb')
 FLOAT_INPUT = CardInput('NCHW', 'float32', (224, 224), 'rgb', 1 / 255, tuple(map(float, MEAN)),
                         tuple(map(float, STD)), 0.875)
+FILES = {'jpeg quality 90': ('.jpg', [cv2.IMWRITE_JPEG_QUALITY, 90]),
+         'jpeg progressive': ('.jpg', [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]), 'png': ('.png', [])}
 
 
 def measure() -> dict[str, Any]:
-    """Median milliseconds of each way and each encoding, 1280x720, one core, one OpenCV thread."""
+    """Return the median milliseconds of each method and encoding: 1280x720, one core, one OpenCV thread."""
     rng = np.random.default_rng(0)
     scene = cv2.GaussianBlur(rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), (0, 0), 2)
     message = _raw('bgr8', scene)
-    ways: dict[str, Callable[[], Any]] = {
-        'ours': lambda: preprocess(decode(message, MAX_PIXELS), OUR_INPUT),
-        'ours_float': lambda: preprocess(decode(message, MAX_PIXELS), FLOAT_INPUT),
-        'naive': lambda: _naive(message),
-    }
-    encodings = {f'raw {name}': _raw(name, scene) for name in ENCODINGS}
-    files = {'jpeg quality 90': ('.jpg', [cv2.IMWRITE_JPEG_QUALITY, 90]),
-             'jpeg progressive': ('.jpg', [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]), 'png': ('.png', [])}
-    for name, (kind, options) in files.items():
-        data = array.array('B', cv2.imencode(kind, scene, options)[1].tobytes())
-        encodings[f'{name}, {len(data) // 1000} kB'] = SimpleNamespace(format='', data=data)
-    decoders = {name: _decoder(msg) for name, msg in encodings.items()}
+    messages = {f'raw {name}': _raw(name, scene) for name in ENCODINGS}
+    for name, (suffix, options) in FILES.items():
+        data = array.array('B', cv2.imencode(suffix, scene, options)[1].tobytes())
+        messages[f'{name}, {len(data) // 1000} kB'] = SimpleNamespace(format='', data=data)
     with _one_core():
-        tensor = _medians(ways, ROUNDS)
-        decoding = _medians(decoders, ROUNDS // 10)
+        tensor = _medians_ms({
+            'ours': lambda: preprocess(decode(message, MAX_PIXELS), UINT8_INPUT),
+            'ours_float': lambda: preprocess(decode(message, MAX_PIXELS), FLOAT_INPUT),
+            'naive': lambda: _naive(message),
+        }, ROUNDS)
+        decoding = _medians_ms({name: partial(decode, m, MAX_PIXELS) for name, m in messages.items()},
+                               ROUNDS // 10)
     return {
         'bgr8_message_to_tensor_ms': tensor['ours'],
         'bgr8_message_to_float_tensor_ms': tensor['ours_float'],
@@ -65,7 +66,7 @@ def measure() -> dict[str, Any]:
 
 
 def _naive(message: Any) -> Any:
-    """What a first node does: whole image to 256 pixels, center crop of 224, normalize, transpose."""
+    """Resize the whole image to 256 pixels, crop the central 224, normalize, transpose."""
     image = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
     scale = 256 / min(image.shape[:2])
     image = cv2.resize(image, (round(image.shape[1] * scale), round(image.shape[0] * scale)))
@@ -76,33 +77,29 @@ def _naive(message: Any) -> Any:
 
 
 def _raw(name: str, scene: Any) -> Any:
-    """A message of the right size in this encoding; its pixels do not matter to the time."""
+    """Return a message of this encoding and the right size; the pixels do not affect the time."""
     encoding = ENCODINGS[name]
     step = WIDTH * encoding.channels
     data = array.array('B', np.resize(scene, step * HEIGHT * encoding.rows_of_two // 2).tobytes())
     return SimpleNamespace(height=HEIGHT, width=WIDTH, encoding=name, step=step, data=data, is_bigendian=0)
 
 
-def _decoder(message: Any) -> Callable[[], Any]:
-    return lambda: decode(message, MAX_PIXELS)
-
-
-def _medians(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Each way once a round, in turn: median milliseconds by name."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for way in ways.values():
-        way()
+def _medians_ms(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Call each function once per round; return its median time."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function()
     for _ in range(rounds):
-        for name, way in ways.items():
+        for name, function in functions.items():
             started = time.perf_counter()
-            way()
+            function()
             times[name].append(time.perf_counter() - started)
-    return {name: round(float(np.median(taken)) * 1e3, 4) for name, taken in times.items()}
+    return {name: round(float(np.median(seconds)) * 1e3, 4) for name, seconds in times.items()}
 
 
 @contextmanager
 def _one_core() -> Iterator[None]:
-    """Keep this process on the last of its cores, and OpenCV in one thread."""
+    """Keep this process on one core, and OpenCV to one thread."""
     cores, threads = os.sched_getaffinity(0), cv2.getNumThreads()
     os.sched_setaffinity(0, {max(cores)})
     cv2.setNumThreads(1)

@@ -1,6 +1,7 @@
-"""`make figures`: run every measurement, write docs/figures.json, print a table. Never gates.
+# SPDX-License-Identifier: Apache-2.0
+"""`make figures`: run every measurement, write docs/figures.json, print a table.
 
-A measurement that fails is written down with its error, and the others go on.
+A measurement that fails is written with its error, and the others still run.
 """
 
 from __future__ import annotations
@@ -39,22 +40,21 @@ PACKAGES = {'numpy': ('numpy',), 'opencv': ('opencv-python', 'opencv-python-head
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on."""
+    """Return what the figures are measured on."""
     return {'cpu': _cpu_model(), 'cores': os.cpu_count(), 'architecture': platform.machine(),
             'system': platform.platform(terse=True), 'load_average': [round(x, 2) for x in os.getloadavg()]}
 
 
 def _cpu_model() -> str:
     for line in Path('/proc/cpuinfo').read_text().splitlines():
-        if line.lower().startswith(('model name', 'hardware', 'model\t')) and ':' in line:
-            name = line.split(':', 1)[1].strip()
-            if not name.isdigit():
-                return name
+        key, _, name = (part.strip() for part in line.partition(':'))
+        if key.lower() in ('model name', 'hardware', 'model') and name and not name.isdigit():
+            return name
     return platform.processor() or 'unknown'
 
 
 def versions() -> dict[str, str]:
-    """Of Python, of the libraries that do the work, and of the ROS middleware."""
+    """Return the versions of Python and the main libraries, and the name of the ROS middleware."""
     found = {'python': platform.python_version()}
     for name, distributions in PACKAGES.items():
         found[name] = next((v for v in map(_version, distributions) if v), 'not installed')
@@ -73,7 +73,7 @@ def _version(distribution: str) -> str:
 
 
 def commit() -> str:
-    """Of the tree that was measured; + behind it where the tree, docs/ aside, differs from it."""
+    """Return the commit that is measured, with a + if tracked files outside docs/ are modified."""
     def git(*words: str) -> str:
         return subprocess.run(['git', *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     changed = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!docs')
@@ -81,7 +81,7 @@ def commit() -> str:
 
 
 def measure(name: str) -> Mapping[str, Any]:
-    """The figures of one measurement, or the error that stopped it."""
+    """Return the figures of one measurement, or its error."""
     module, function = FIGURES[name]
     try:
         figures: Mapping[str, Any] = getattr(importlib.import_module(module), function)()
@@ -91,7 +91,7 @@ def measure(name: str) -> Mapping[str, Any]:
 
 
 def table(name: str, figures: Mapping[str, Any], prefix: str = '') -> list[str]:
-    """The figures of one measurement as lines; nested ones with dots."""
+    """Return a line for each figure of a measurement; keys of nested ones are joined by dots."""
     lines = []
     for key, value in figures.items():
         if isinstance(value, Mapping):
@@ -102,7 +102,7 @@ def table(name: str, figures: Mapping[str, Any], prefix: str = '') -> list[str]:
 
 
 def main() -> int:
-    """Measure and write; always 0."""
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(prog='python -m benchmarks.figures', description=__doc__)
     parser.add_argument('names', nargs='*', default=list(FIGURES), metavar='NAME',
                         help=f'only these of: {", ".join(FIGURES)}')

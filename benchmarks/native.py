@@ -1,11 +1,12 @@
-"""Our kernels against onnxruntime on the same bundle, on this machine: medians of paired ratios in one run.
+# SPDX-License-Identifier: Apache-2.0
+"""Our kernels and onnxruntime on the same bundle and machine: medians of paired ratios.
 
     python -m benchmarks.native                                        the default model
     python -m benchmarks.native --reference shufflenet_v1_x0_5_g3      224 px, 1000 classes, seeded weights
-    python -m benchmarks.native --auto                                 what `auto` chooses, against the best
+    python -m benchmarks.native --auto                                 the choice of `auto` against the best
 
-Both are called as the node calls them, from the frame's bytes to logits and embedding, in turns on one core,
-so that a busy phase of the machine meets both. Also what the call costs beside the kernels' own time.
+Both are called as in the node, from the frame's bytes to logits and embedding. They alternate on one core, so
+that other load on the machine affects both. Also measures the time of a call outside the kernels.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -37,10 +38,10 @@ ROUNDS, FRAMES, CALLS = 60, 8, 2000
 CALIBRATION_IMAGES = 4
 
 
-def measure(model: str = DEFAULT_MODEL) -> Mapping[str, Any]:
-    """Of a bundle with native variants: milliseconds a frame, and how many times faster than onnxruntime."""
+def measure(model: str = DEFAULT_MODEL) -> dict[str, Any]:
+    """Return the milliseconds per frame of each variant, and how many times faster than onnxruntime it is."""
     bundle, backends = every_backend(model)
-    times = in_turns(bundle, backends)
+    times = alternate(bundle, backends)
     figures: dict[str, Any] = {'model': bundle.card.name, 'rounds': ROUNDS}
     for name, backend in backends.items():
         ratios = np.divide(times['onnxruntime'], times[name])
@@ -48,20 +49,20 @@ def measure(model: str = DEFAULT_MODEL) -> Mapping[str, Any]:
         figures[name] = {
             'runs': backend.provider, 'median_ms': round(1e3 * statistics.median(times[name]), 3),
             'times_faster': middle, 'quartiles': [low, high]}
-    model = resolve_variant(bundle, 'native', precisions(bundle.card, 'native')[0])
-    return figures | {'call_us': call_overhead(NativeBackend(model))}
+    first = resolve_variant(bundle, 'native', precisions(bundle.card, 'native')[0])
+    return figures | {'call_us': call_overhead_us(NativeBackend(first))}
 
 
 def every_backend(model: str) -> tuple[Bundle, dict[str, Backend]]:
-    """The bundle, and what runs it: `onnxruntime`, and each native precision by its name."""
+    """Return the bundle, and its backends: `onnxruntime`, and each native precision by name."""
     graph = load(model, backend='onnxruntime', precision='')
     native = {precision: load(model, backend='native', precision=precision).backend
               for precision in precisions(graph.card, 'native')}
     return graph.bundle, {'onnxruntime': graph.backend, **native}
 
 
-def in_turns(bundle: Bundle, backends: Mapping[str, Backend]) -> dict[str, list[float]]:
-    """Seconds a frame in each of ROUNDS, the backends in turns."""
+def alternate(bundle: Bundle, backends: Mapping[str, Backend]) -> dict[str, list[float]]:
+    """Run each backend in each of ROUNDS; return its seconds per frame in each round."""
     frames = list(reference_inputs(bundle.card.input, FRAMES, seed=2).inputs[:, None])
     times: dict[str, list[float]] = {name: [] for name in backends}
     for _ in range(ROUNDS):
@@ -74,54 +75,47 @@ def in_turns(bundle: Bundle, backends: Mapping[str, Backend]) -> dict[str, list[
     return times
 
 
-def measure_auto() -> Mapping[str, Any]:
-    """Of each shipped bundle: what auto chose here at a first start, and how much slower it is than the best.
+def measure_auto() -> dict[str, Any]:
+    """Return for each shipped bundle what auto chooses at a first start, and how much slower that is.
 
-    The best is found in a longer run than auto takes, in turns; percent, by the median of paired ratios.
+    The best is found in a longer run than auto's; the percentage is a median of paired ratios.
     """
     figures = {}
     for name in read_index(ROOT / 'models'):
         with tempfile.TemporaryDirectory() as cache, patch.dict(os.environ, XDG_CACHE_HOME=cache):
             chosen = load(name)
-        bundle, backends = every_backend(name)
-        times = in_turns(bundle, backends)
+        times = alternate(*every_backend(name))
         best = min(times, key=lambda key: statistics.median(times[key]))
-        taken = 'onnxruntime' if chosen.backend.name == 'onnxruntime' else chosen.precision
-        slower = float(np.median(np.divide(times[taken], times[best]))) - 1
-        figures[name] = {'chose': taken, 'best': best, 'percent_slower': round(100 * slower, 1),
+        choice = 'onnxruntime' if chosen.backend.name == 'onnxruntime' else chosen.precision
+        slower = float(np.median(np.divide(times[choice], times[best]))) - 1
+        figures[name] = {'chose': choice, 'best': best, 'percent_slower': round(100 * slower, 1),
                          'timings': chosen.timings}
     return figures
 
 
-def call_overhead(backend: NativeBackend) -> float:
-    """Microseconds of NativeBackend.run that are not the kernels': with a function that returns at once."""
+def call_overhead_us(backend: NativeBackend) -> float:
+    """Return the microseconds of NativeBackend.run without the kernels."""
     frame = np.zeros(backend._shape, np.uint8)
+    run = backend._run
 
-    def best(call: Callable[[], object]) -> float:
-        def once() -> float:
-            start = time.perf_counter()
-            for _ in range(CALLS):
-                call()
-            return (time.perf_counter() - start) / CALLS
-        return min(once() for _ in range(5))
-
-    really, backend._run = backend._run, _returns_at_once(backend._run)
-    try:
-        return round(1e6 * best(lambda: backend.run(frame)), 2)
-    finally:
-        backend._run = really
-
-
-def _returns_at_once(run: Any) -> Any:
-    """sn_run with the same types of arguments, for a context of NULL: it refuses, and that counts as done."""
-    def call(context: int, *arguments: Any) -> int:
-        run(None, *arguments)
+    def returns_at_once(context: int, *arguments: Any) -> int:
+        run(None, *arguments)  # the same conversion of arguments; sn_run rejects the context NULL
         return 0
-    return call
+
+    def repeat() -> float:
+        start = time.perf_counter()
+        for _ in range(CALLS):
+            backend.run(frame)
+        return (time.perf_counter() - start) / CALLS
+
+    with patch.object(backend, '_run', returns_at_once):
+        return round(1e6 * min(repeat() for _ in range(5)), 2)
 
 
 def reference_bundle(name: str, folder: Path) -> str:
-    """A bundle of a network of the zoo with seeded weights and all native variants; its path. Needs torch."""
+    """Write a bundle of a network of the zoo, seeded and with all native variants; return its path."""
+    import onnx
+
     from benchmarks.arm.reference import PX, reference_onnx
     from shufflenet_ros.bundles.onnx_write import save_bundle
     from shufflenet_ros.core.card import Card, CardInput
@@ -129,38 +123,31 @@ def reference_bundle(name: str, folder: Path) -> str:
     from shufflenet_ros.packer.pack import pack
 
     path = folder / f'{name}.onnx'
+    graph = reference_onnx(name)
+    outputs = {value.name: value for value in onnx.load_from_string(graph).graph.output}
+    embedding = {'dim': int(outputs['embedding'].type.tensor_type.shape.dim[1].dim_value),
+                 'layer': 'global average pool'}
     spec = CardInput(layout='NHWC', dtype='uint8', size=(PX, PX), color='rgb')
     labels = tuple(str(index) for index in range(1000))
-    dim = load_dim(graph := reference_onnx(name))
     save_bundle(graph, Card(name, name, labels, spec, {'logits': 'logits', 'embedding': 'embedding'},
-                            embedding={'dim': dim, 'layer': 'global average pool'}), path)
+                            embedding=embedding), path)
     pack(open_bundle(str(path)), PRECISIONS, reference_inputs(spec, CALIBRATION_IMAGES))
     return str(path)
 
 
-def load_dim(graph: bytes) -> int:
-    """Length of the embedding that a graph declares."""
-    import onnx
-    outputs = {value.name: value for value in onnx.load_from_string(graph).graph.output}
-    return int(outputs['embedding'].type.tensor_type.shape.dim[1].dim_value)
-
-
 def main() -> None:
     """Print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__,
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.native', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group()
     what.add_argument('--model', default=DEFAULT_MODEL, help='a bundle with native variants')
-    what.add_argument('--auto', action='store_true', help='the choice for each shipped bundle')
+    what.add_argument('--auto', action='store_true', help='the choice of `auto` for each shipped bundle')
     what.add_argument('--reference', help='a network of the zoo; needs torch')
     args = parser.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    if args.auto:
-        print(json.dumps(measure_auto(), indent=1))
-        return
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(reference_bundle(args.reference, Path(folder)) if args.reference
-                                 else args.model), indent=1))
+        model = reference_bundle(args.reference, Path(folder)) if args.reference else args.model
+        print(json.dumps(measure_auto() if args.auto else measure(model), indent=1))
 
 
 if __name__ == '__main__':

@@ -1,19 +1,21 @@
-"""The overload law on the real clock: service time of two frame periods, a real worker thread.
+# SPDX-License-Identifier: Apache-2.0
+"""Twice as many frames as the engine can process, in real time (`python -m benchmarks.overload`).
 
-`python -m benchmarks.overload` prints one JSON object: ages, service times and the bound in
-milliseconds, the longest queue, the growth of resident memory, the CPU an idle engine takes.
+Prints one JSON object: ages, service times and the bound on the age in milliseconds, the longest queue, the
+growth of resident memory, and the CPU use of an idle engine.
 """
+
+from __future__ import annotations
 
 import argparse
 import gc
 import json
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.receive import rss_mb
 from shufflenet_ros.core.engine import Engine
 from shufflenet_ros.core.frame import Frame
 
@@ -22,14 +24,8 @@ FACTOR = 2.0
 MESSAGE_BYTES = 1 << 20
 
 
-def resident_bytes() -> int:
-    """Resident memory of this process."""
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
-    return pages * os.sysconf('SC_PAGE_SIZE')
-
-
 def idle_share(seconds: float) -> float:
-    """Share of one core that a running engine without frames takes."""
+    """Return the share of one core that a running engine without frames uses."""
     engine = Engine(['camera'], lambda frame: None)
     engine.start()
     cpu, began = time.process_time(), time.monotonic()
@@ -40,7 +36,7 @@ def idle_share(seconds: float) -> float:
 
 
 class Overload:
-    """One camera at 1/PERIOD_S, and a handler that sleeps FACTOR periods, jittered as inference is."""
+    """A camera with a frame every PERIOD_S, and a handler that takes about FACTOR periods, with jitter."""
 
     def __init__(self) -> None:
         self.ages: list[float] = []
@@ -51,14 +47,14 @@ class Overload:
         self._random = np.random.default_rng(0)
 
     def handle(self, frame: Frame) -> None:
-        """Stand for inference; the last thing it does is to note the age."""
+        """Sleep in place of inference, then note the age."""
         time.sleep(FACTOR * PERIOD_S * (0.9 + self._random.gamma(0.5, 0.2)))
         published = time.monotonic()
         self.services.append(published - frame.taken)
         self.ages.append(published - frame.arrived)
 
     def camera(self, seconds: float) -> None:
-        """Submit frames on a grid of PERIOD_S; a late one does not shift those after it."""
+        """Submit a frame every PERIOD_S; a late one does not delay the next."""
         began = time.monotonic()
         for i in range(round(seconds / PERIOD_S)):
             time.sleep(max(0.0, began + i * PERIOD_S - time.monotonic()))
@@ -70,14 +66,14 @@ class Overload:
 
 
 def measure(seconds: float = 60.0) -> dict[str, Any]:
-    """Run the overload, and say whether p99 age <= p99 service + period + 10 ms."""
+    """Return the figures, and whether p99 age <= p99 service + period + 10 ms."""
     load = Overload()
     load.engine.start()
     load.camera(min(2.0, seconds))
     gc.collect()
-    resident = resident_bytes()
+    resident = rss_mb()
     load.camera(seconds)
-    growth = resident_bytes() - resident
+    growth = rss_mb() - resident
     load.engine.stop(5.0)
     counts = load.engine.counts('camera')
     service, age = (float(np.percentile(values, 99)) for values in (load.services, load.ages))
@@ -88,21 +84,16 @@ def measure(seconds: float = 60.0) -> dict[str, Any]:
         'service_p99_ms': round(service * 1e3, 2),
         'age_p50_ms': round(float(np.median(load.ages)) * 1e3, 2), 'age_p99_ms': round(age * 1e3, 2),
         'bound_ms': round(bound * 1e3, 2), 'within_bound': age <= bound,
-        'most_waiting': load.most_waiting, 'rss_growth_mb': round(growth / 1e6, 3),
+        'most_waiting': load.most_waiting, 'rss_growth_mb': round(growth, 3),
         'submit_p50_us': round(float(np.median(load.submits)) * 1e6, 1),
         'submit_p99_us': round(float(np.percentile(load.submits, 99)) * 1e6, 1),
         'received': counts.received, 'published': counts.published, 'superseded': counts.superseded,
-        'law_holds': counts.received == ended + counts.in_flight,
+        'invariant_holds': counts.received == ended + counts.in_flight,
         'idle_core_share': round(idle_share(1.0), 5),
     }
 
 
-def main() -> None:
-    """Print the measurement."""
-    parser = argparse.ArgumentParser(description=__doc__)
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.overload', description=__doc__)
     parser.add_argument('--seconds', type=float, default=60.0, help='of overload (default 60)')
     print(json.dumps(measure(parser.parse_args().seconds)))
-
-
-if __name__ == '__main__':
-    main()

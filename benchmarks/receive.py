@@ -1,7 +1,8 @@
-"""What receiving one image costs in rclpy, with and without the node's allocator settings.
+# SPDX-License-Identifier: Apache-2.0
+"""CPU time to receive an image in rclpy, with and without the node's allocator settings.
 
-`python -m benchmarks.receive` prints one JSON object. A bare subscriber in a process of its own takes
-1280x720 images from this one over real DDS; its CPU time counts, all threads together.
+`python -m benchmarks.receive` prints one JSON object. A bare subscriber in its own process receives 1280x720
+images from this process over real DDS. Its CPU time counts, of all threads.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from demo.processes import dds_environment
+from scripts.rig.processes import ROOT, dds_environment
 from shufflenet_ros.ros.allocator import ENVIRONMENT, keep_large_blocks
 
 HEIGHT, WIDTH = 720, 1280
@@ -26,9 +27,15 @@ FRAMES, WARM_UP, PERIOD_S, ROUNDS = 100, 20, 0.03, 3
 TOPIC = '/benchmark_receive/image'
 
 
-def receive() -> Mapping[str, Any]:
-    """The subscriber's process: take WARM_UP and FRAMES images, then say what the latter cost."""
-    kept = keep_large_blocks()
+def rss_mb() -> float:
+    """Return the resident memory of this process."""
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
+
+
+def receive() -> dict[str, Any]:
+    """Run the subscriber: receive WARM_UP + FRAMES images; return the cost of the FRAMES."""
+    kept = keep_large_blocks()  # before rclpy is loaded, as in the node
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -47,25 +54,25 @@ def receive() -> Mapping[str, Any]:
             began = time.process_time()
 
     node.create_subscription(Image, TOPIC, count, QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE))
-    patience = time.monotonic() + 60.0
-    while received < WARM_UP + FRAMES and time.monotonic() < patience:
+    end = time.monotonic() + 60.0
+    while received < WARM_UP + FRAMES and time.monotonic() < end:
         executor.spin_once(timeout_sec=1.0)
-    spent = time.process_time() - began
+    cpu = time.process_time() - began
     rclpy.shutdown()
     if received < WARM_UP + FRAMES:
-        raise RuntimeError(f'{received} images came within 60 s, expected {WARM_UP + FRAMES}')
-    return {'cpu_ms_per_image': 1e3 * spent / FRAMES, 'rss_mb': _rss_mb(), 'settings': kept}
+        raise RuntimeError(f'{received} images arrived within 60 s, expected {WARM_UP + FRAMES}')
+    return {'cpu_ms_per_image': 1e3 * cpu / FRAMES, 'rss_mb': rss_mb(), 'settings': kept}
 
 
-def measure() -> Mapping[str, Any]:
-    """Median of ROUNDS rounds each way, in turns, so that a busy neighbor hits both."""
+def measure() -> dict[str, Any]:
+    """Return the medians of ROUNDS alternating rounds, so that other load on the machine affects both."""
     os.environ.update(dds_environment())
     rounds: dict[str, list[Mapping[str, Any]]] = {'without_settings': [], 'with_settings': []}
     for _ in range(ROUNDS):
         for value, name in enumerate(rounds):
             rounds[name].append(_round(str(value)))
     if not rounds['with_settings'][0]['settings']:
-        raise RuntimeError('the allocator settings took no effect: they need glibc')
+        raise RuntimeError('the allocator settings had no effect: they need glibc')
     figures: dict[str, Any] = {'image': f'{WIDTH}x{HEIGHT} bgr8', 'images': FRAMES, 'rounds': ROUNDS}
     for name, results in rounds.items():
         figures[name] = {key: round(statistics.median(result[key] for result in results), 2)
@@ -74,9 +81,8 @@ def measure() -> Mapping[str, Any]:
 
 
 def _round(setting: str) -> Mapping[str, Any]:
-    child = subprocess.Popen([sys.executable, '-m', 'benchmarks.receive', 'receive'], stdout=subprocess.PIPE,
-                             text=True, cwd=Path(__file__).resolve().parents[1],
-                             env=os.environ | {ENVIRONMENT: setting})
+    child = subprocess.Popen([sys.executable, '-m', 'benchmarks.receive', 'receive'], text=True, cwd=ROOT,
+                             stdout=subprocess.PIPE, env=os.environ | {ENVIRONMENT: setting})
     try:
         _publish(child)
         out, _ = child.communicate(timeout=30.0)
@@ -87,7 +93,7 @@ def _round(setting: str) -> Mapping[str, Any]:
 
 
 def _publish(child: subprocess.Popen[str]) -> None:
-    """Send images until the subscriber has had enough and ends."""
+    """Send images until the subscriber ends."""
     from rclpy.context import Context
     from rclpy.node import Node
     from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -108,13 +114,7 @@ def _publish(child: subprocess.Popen[str]) -> None:
     context.try_shutdown()
 
 
-def _rss_mb() -> float:
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
-    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
-
-
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(prog='python -m benchmarks.receive', description=__doc__)
-    parser.add_argument('part', nargs='?', choices=['receive'],
-                        help='only the receiving process, which the whole starts by itself')
+    parser.add_argument('part', nargs='?', choices=['receive'], help='run the subscriber only')
     print(json.dumps(receive() if parser.parse_args().part else measure()))

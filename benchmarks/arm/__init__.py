@@ -1,1 +1,2 @@
-"""Retired ARM instructions of one inference, counted on any Linux machine under qemu-user."""
+# SPDX-License-Identifier: Apache-2.0
+"""Count the ARM instructions of one inference, on any Linux machine, with qemu-user."""

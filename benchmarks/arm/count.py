@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """Count the ARM instructions of one inference, from a frame's bytes to logits, without an ARM machine.
 
     python -m benchmarks.arm.count --reference shufflenet_v1_x0_5_g3
     python -m benchmarks.arm.count --model models/some.onnx --backend onnxruntime --cpu cortex-a72
 
-The program runs under qemu-user, and a plugin counts what it retires in its third inference: the same on
-every machine and under any load, for one compiler. Missing tools are installed where this is root on Debian
-or Ubuntu.
+The program runs under qemu-user. A plugin counts the instructions of its third inference: the same number on
+every machine and under any load, for one compiler. Missing tools are installed if this is root on Debian or
+Ubuntu.
 """
 
 from __future__ import annotations
@@ -15,43 +16,34 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
-if not __package__:  # `python benchmarks/arm/count.py`: begin where `python -m` does
+if not __package__:  # `python benchmarks/arm/count.py`: search where `python -m` does
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from benchmarks.arm.emulate import CPUS, EmulationError
+from benchmarks.arm.emulate import CPUS
 from benchmarks.arm.native_count import compiler_version, count_native
 from benchmarks.arm.onnxruntime_count import PRECISION, count_onnxruntime
-from benchmarks.arm.outcome import Outcome, WrongResultError
-from benchmarks.arm.prepare import PrepareError, say
-from benchmarks.arm.subject import Subject, bundle, reference
-from shufflenet_ros.bundles.errors import ModelError, mismatch
+from benchmarks.arm.prepare import PrepareError, log
+from benchmarks.arm.subject import InstructionCount, Subject, bundle, reference
+from shufflenet_ros.bundles.errors import mismatch
 from shufflenet_ros.bundles.variants import PRECISIONS
-from shufflenet_ros.zoo.errors import ZooError
+from shufflenet_ros.core.errors import ShuffleNetError
+
+BACKENDS = {'native': count_native, 'onnxruntime': count_onnxruntime}
 
 
-class Count(Protocol):
-    """Counts one inference of a subject; see count_native."""
-
-    def __call__(self, subject: Subject, cpu: str, precision: str, layers: bool = False) -> Outcome:
-        """One inference on one CPU."""
-
-
-BACKENDS: Mapping[str, Count] = {'native': count_native, 'onnxruntime': count_onnxruntime}
-
-
-def precisions_of(subject: Subject, backend: str, cpu: str, asked: Sequence[str] = ()) -> list[str]:
-    """What is counted: what was asked for, or all that the backend has for this subject and CPU.
+def precisions_of(subject: Subject, backend: str, cpu: str, requested: Sequence[str] = ()) -> list[str]:
+    """Return the requested precisions, or all that the backend has for this subject and CPU.
 
     Raises:
-        ModelError: a precision that isn't there was asked for, or there is none.
+        ModelError: a requested precision is not available, or none is.
     """
-    there = subject.precisions if backend == 'native' else (PRECISION,)
-    if unknown := [precision for precision in asked if precision not in there]:
-        raise mismatch(subject.name, f'some of {", ".join(there) or "no precision at all"} with {backend}',
-                       ', '.join(unknown), 'leave --precision out')
-    chosen = list(asked) or [precision for precision in there if precision in CPUS[cpu].precisions]
+    available = subject.precisions if backend == 'native' else (PRECISION,)
+    if unknown := [precision for precision in requested if precision not in available]:
+        choices = ', '.join(available) or 'no precision at all'
+        raise mismatch(subject.name, f'some of {choices} with {backend}', ', '.join(unknown),
+                       'leave --precision out')
+    chosen = list(requested) or [precision for precision in available if precision in CPUS[cpu].precisions]
     if not chosen:
         raise mismatch(subject.name, 'native variants in its card', 'none',
                        'make them with `shufflenet-ros models pack`, or count --backend onnxruntime')
@@ -59,40 +51,39 @@ def precisions_of(subject: Subject, backend: str, cpu: str, asked: Sequence[str]
 
 
 def measure(subject: Subject, backend: str, cpu: str, precisions: Sequence[str] = (), layers: bool = False
-            ) -> dict[str, Outcome]:
-    """An outcome for each precision.
+            ) -> dict[str, InstructionCount]:
+    """Return the count of each precision.
 
     Raises:
-        ModelError, PrepareError, EmulationError, WrongResultError: as BACKENDS and precisions_of say.
+        ModelError, EmulationError, WrongResultError: see BACKENDS and precisions_of.
+        PrepareError: a tool is missing.
     """
-    outcomes = {}
+    counts = {}
     for precision in precisions_of(subject, backend, cpu, precisions):
-        say(f'counting {subject.name} {precision} by {backend} on {cpu}')
-        outcomes[precision] = BACKENDS[backend](subject, cpu, precision, layers)
-    return outcomes
+        log(f'counting {subject.name} {precision} by {backend} on {cpu}')
+        counts[precision] = BACKENDS[backend](subject, cpu, precision, layers)
+    return counts
 
 
-def report(subject: Subject, backend: str, cpu: str, outcomes: Mapping[str, Outcome]) -> dict[str, object]:
-    """What --json prints."""
-    found: dict[str, object] = {
-        'model': subject.name, 'cpu': cpu,
-        'instructions': {precision: outcome.instructions for precision, outcome in outcomes.items()},
-        'backend': backend}
-    return found | ({'compiler': compiler_version()} if backend == 'native' else {})
+def report(subject: Subject, backend: str, cpu: str, counts: Mapping[str, InstructionCount]
+           ) -> dict[str, object]:
+    """Return the object that --json prints."""
+    instructions = {precision: count.instructions for precision, count in counts.items()}
+    compiler = {'compiler': compiler_version()} if backend == 'native' else {}
+    return {'model': subject.name, 'cpu': cpu, 'instructions': instructions, 'backend': backend, **compiler}
 
 
-def _lines(subject: Subject, cpu: str, outcomes: Mapping[str, Outcome]) -> list[str]:
+def _lines(subject: Subject, cpu: str, counts: Mapping[str, InstructionCount]) -> list[str]:
     lines = [f'{subject.name} on {cpu}, million instructions']
-    for precision, found in outcomes.items():
-        top = 'same' if found.same_top else 'OTHER'
-        lines.append(f'{precision:<5} {found.instructions / 1e6:9.3f}  {found.kernels}, error '
-                     f'{found.error:.1e} of the largest logit, {top} best class')
-        lines += [f'      {count / 1e6:9.3f}  {what}' for what, count in found.layers]
+    for precision, count in counts.items():
+        top = 'same' if count.same_top else 'DIFFERENT'
+        lines.append(f'{precision:<5} {count.instructions / 1e6:9.3f}  {count.kernels}, error '
+                     f'{count.error:.1e} of the largest logit, {top} best class')
+        lines += [f'      {instructions / 1e6:9.3f}  {layer}' for layer, instructions in count.layers]
     return lines
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Count and print; 1 with the reason where it can't be done, or the answers are wrong."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='python -m benchmarks.arm.count', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
@@ -105,21 +96,23 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help='default: all that the backend, the model and the CPU have')
     parser.add_argument('--layers', action='store_true', help='also for each operation (native)')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Count and print; return 1, with the reason on stderr, if that fails or the logits are wrong."""
+    args = _parser().parse_args(argv)
     try:
         subject = reference(args.reference) if args.reference else bundle(args.model)
-        outcomes = measure(subject, args.backend, args.cpu, args.precision, args.layers)
-    except ImportError as error:
-        print(f'count: {error}: --reference needs the extra `train` (torch); --model does not',
-              file=sys.stderr)
+        counts = measure(subject, args.backend, args.cpu, args.precision, args.layers)
+    except (ShuffleNetError, PrepareError, ImportError) as error:
+        remedy = ': --reference needs the extra `train` (torch); --model does not'
+        print(f'count: {error}{remedy if isinstance(error, ImportError) else ""}', file=sys.stderr)
         return 1
-    except (ModelError, ZooError, PrepareError, EmulationError, WrongResultError) as error:
-        print(f'count: {error}', file=sys.stderr)
-        return 1
-    lines = '\n'.join(_lines(subject, args.cpu, outcomes))
+    lines = '\n'.join(_lines(subject, args.cpu, counts))
     print(lines, file=sys.stderr if args.json else sys.stdout)
     if args.json:
-        print(json.dumps(report(subject, args.backend, args.cpu, outcomes)))
+        print(json.dumps(report(subject, args.backend, args.cpu, counts)))
     return 0
 
 

@@ -1,4 +1,5 @@
-"""Run an arm64 program on an emulated CPU and read at which instruction it set its marks."""
+# SPDX-License-Identifier: Apache-2.0
+"""Run an arm64 program on an emulated CPU, and read how many instructions it had retired at its marks."""
 
 from __future__ import annotations
 
@@ -10,24 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.arm.prepare import ensure_plugin
+from shufflenet_ros.core.errors import ShuffleNetError
 
-TIMEOUT = 900  # seconds; AlexNet, the longest, takes half a minute
-GETPPID, CLOCK_GETTIME = 173, 113
+TIMEOUT_S = 900  # AlexNet, the longest, takes half a minute
+GETPPID = 173  # the system call that marks an inference's begin and end
 INFERENCES = 3
 
 
-class EmulationError(Exception):
-    """The emulated program failed, or did not set the marks that it should."""
+class EmulationError(ShuffleNetError):
+    """The emulated program failed, or did not set the expected marks."""
 
 
 @dataclass(frozen=True)
 class Cpu:
-    """A core as qemu and the programs on it know it.
+    """An emulated core.
 
     Attributes:
-        part: of the implementer Arm, as in /proc/cpuinfo.
-        features: likewise.
-        precisions: of our kernels that are made for it. Others run on it too, with kernels for any CPU.
+        part: CPU part in /proc/cpuinfo; the implementer is Arm.
+        features: of /proc/cpuinfo.
+        precisions: for which our library has kernels made for this core. Generic kernels run the others.
     """
 
     part: str
@@ -42,27 +44,14 @@ CPUS: Mapping[str, Cpu] = {
 }
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A marking system call.
-
-    Attributes:
-        call: its number, GETPPID or CLOCK_GETTIME.
-        count: instructions that the program had retired by then.
-    """
-
-    call: int
-    count: int
-
-
-def emulate(cpu: str, command: Sequence[object], root: Path | None = None) -> tuple[list[Mark], str]:
-    """Run `command` on a CPU of CPUS; its marks in order, and what it printed.
+def emulate(cpu: str, command: Sequence[object], root: Path | None = None) -> tuple[list[int], str]:
+    """Run `command` on a CPU of CPUS; return the instruction count at each mark, and what it printed.
 
     Args:
-        root: where the program finds its libraries and files of the system; None: it is linked statically.
+        root: the program's root folder, with its libraries and system files; None for a static program.
 
     Raises:
-        PrepareError: a tool is missing and can't be installed.
+        PrepareError: a tool is missing and cannot be installed.
         EmulationError: the program failed.
     """
     plugin = ensure_plugin()
@@ -70,47 +59,47 @@ def emulate(cpu: str, command: Sequence[object], root: Path | None = None) -> tu
         out = Path(scratch) / 'marks'
         prefix = ['-L', str(_root_of(cpu, root, Path(scratch)))] if root else []
         words = ['qemu-aarch64', '-cpu', cpu, *prefix, '-plugin', f'{plugin},out={out}', *map(str, command)]
-        # Nothing of this machine's environment may change what the guest does.
+        # Nothing in this machine's environment may change what the program does.
         variables = {'PATH': os.environ['PATH'], 'LC_ALL': 'C.UTF-8', 'PYTHONHASHSEED': '0',
                      'ORT_DISABLE_TELEMETRY': '1'}
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=variables,
-                              timeout=TIMEOUT, check=False)
+                              timeout=TIMEOUT_S, check=False)
         if done.returncode:
             raise EmulationError(f'on an emulated {cpu} this failed with exit status {done.returncode}:\n  '
                                  f'{" ".join(map(str, command))}\n{done.stderr.strip()[-2000:]}')
-        return [Mark(*map(int, line.split())) for line in out.read_text().splitlines()], done.stdout
+        marks = (line.split() for line in out.read_text().splitlines())  # system call, instructions
+        return [int(count) for call, count in marks if int(call) == GETPPID], done.stdout
 
 
 def _root_of(cpu: str, root: Path, scratch: Path) -> Path:
-    """The root as it looks on that CPU: onnxruntime reads which one it is from /proc and /sys.
+    """Return a copy of the root, by links, that describes this CPU in /proc and /sys.
 
-    The x86 machine's own files make onnxruntime 1.32 crash when it is imported.
+    onnxruntime 1.32 reads them, and crashes on import with those of an x86 machine.
     """
-    place = scratch / 'root'
-    place.mkdir()
+    copy = scratch / 'root'
+    copy.mkdir()
     for entry in root.iterdir():
         if entry.name not in ('proc', 'sys'):
-            (place / entry.name).symlink_to(entry)
-    (place / 'proc').mkdir()
-    (place / 'proc/cpuinfo').write_text(''.join(
+            (copy / entry.name).symlink_to(entry)
+    (copy / 'proc').mkdir()
+    (copy / 'proc/cpuinfo').write_text(''.join(
         f'processor\t: {number}\nBogoMIPS\t: 108.00\nFeatures\t: {CPUS[cpu].features}\n'
         f'CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: {CPUS[cpu].part}\n'
         'CPU revision\t: 1\n\n' for number in range(2)))
-    cores = place / 'sys/devices/system/cpu'
+    cores = copy / 'sys/devices/system/cpu'
     cores.mkdir(parents=True)
     for name in ('possible', 'present'):
         (cores / name).write_text('0-1\n')
-    return place
+    return copy
 
 
-def inference_marks(marks: Sequence[Mark], inner: int = 0) -> list[int]:
-    """Counts at the last inference's begin and end, with `inner` marks of operations between them.
+def inference_marks(marks: Sequence[int], inner: int = 0) -> list[int]:
+    """Return the counts at the last inference's begin and end, and at the `inner` marks between them.
 
     Raises:
-        EmulationError: not INFERENCES inferences with so many marks.
+        EmulationError: not the marks of INFERENCES inferences.
     """
-    counts = [mark.count for mark in marks if mark.call == GETPPID]
-    if len(counts) != INFERENCES * (inner + 2):
-        raise EmulationError(f'expected {INFERENCES} inferences with {inner + 2} marks each, and counted '
-                             f'{len(counts)} marks in all')
-    return counts[-(inner + 2):]
+    if len(marks) != INFERENCES * (inner + 2):
+        raise EmulationError(f'expected {INFERENCES} inferences with {inner + 2} marks each, got '
+                             f'{len(marks)} marks in total')
+    return list(marks[-(inner + 2):])

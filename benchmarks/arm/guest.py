@@ -1,9 +1,9 @@
-"""Runs in the emulated arm64 Python: three inferences by onnxruntime, getppid() around each.
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the emulated arm64 Python: three inferences by onnxruntime, with getppid() before and after each.
 
     python3 guest.py SITE MODEL FRAME.npy OUTPUT LOGITS.npy
 
-Nothing of the project is imported. The last run's output named OUTPUT is written, onnxruntime's version
-printed.
+Imports nothing of this project. Writes the last inference's output OUTPUT, and prints onnxruntime's version.
 """
 
 import os
@@ -19,8 +19,7 @@ options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = 1
 options.log_severity_level = 3
 session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
-# All outputs, as the node asks for them.
-names = [found.name for found in session.get_outputs()]
+names = [value.name for value in session.get_outputs()]  # all, as in the node
 inputs = {session.get_inputs()[0].name: np.load(frame)}
 for _ in range(3):
     os.getppid()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Count an inference by our own kernels: native/tools/run_blob.c, linked statically with the library."""
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.arm.emulate import INFERENCES, emulate, inference_marks
-from benchmarks.arm.outcome import Outcome, outcome
-from benchmarks.arm.prepare import CROSS_COMPILER, ROOT, PrepareError, ensure_tools, replacing
-from benchmarks.arm.subject import Subject
+from benchmarks.arm.prepare import CACHE, CROSS_COMPILER, ROOT, PrepareError, ensure_tools, replacing
+from benchmarks.arm.subject import InstructionCount, Subject
 from native.build import BuildError, compile_objects, version_of
 from shufflenet_ros.backends.native_library import ANY_FEATURES
 
@@ -29,33 +29,33 @@ _NO_MAP = 0xFFFFFFFF
 
 
 def compiler_version() -> str:
-    """Name and version of the compiler, on which the counts hang.
+    """Return name and version of the compiler, on which the counts depend.
 
     Raises:
-        PrepareError: it is missing.
+        PrepareError: no compiler.
     """
     ensure_tools()
     return version_of([CROSS_COMPILER])
 
 
-def count_native(subject: Subject, cpu: str, precision: str, layers: bool = False) -> Outcome:
-    """Instructions of one sn_run, from the frame's bytes to the logits.
+def count_native(subject: Subject, cpu: str, precision: str, layers: bool = False) -> InstructionCount:
+    """Count one sn_run, from the frame's bytes to the logits.
 
     Args:
-        layers: also of each operation; the marks between them add some twenty instructions each.
+        layers: count each operation too; the marks between them add about twenty instructions each.
 
     Raises:
         PrepareError: a tool is missing, or the library does not compile.
         EmulationError: the driver failed.
-        WrongResultError: see outcome.
+        WrongResultError: the logits are wrong.
     """
     blob = subject.blob(precision)
     operations = describe(blob) if layers else []
     frames = subject.tensor.tobytes() * INFERENCES
     logits, kernels, marks = run_driver(driver(marked=layers), cpu, blob, frames, len(operations))
-    spent = [end - begin for begin, end in zip(marks, marks[1:])]
-    return outcome(subject, precision, kernels, marks[-1] - marks[0], logits[-1],
-                   tuple(zip(operations, spent, strict=False)))
+    instructions = [end - begin for begin, end in zip(marks, marks[1:])]
+    return subject.count(precision, kernels, marks[-1] - marks[0], logits[-1],
+                         tuple(zip(operations, instructions, strict=False)))
 
 
 def run_driver(program: Path, cpu: str, blob: bytes, frames: bytes, inner_marks: int = 0,
@@ -63,24 +63,24 @@ def run_driver(program: Path, cpu: str, blob: bytes, frames: bytes, inner_marks:
     """Run INFERENCES frames on an emulated CPU.
 
     Args:
-        inner_marks: that the library sets in each inference.
+        inner_marks: number of marks that the library sets in each inference.
         features: bits of enum sn_feature that kernels may use.
 
     Returns:
-        logits (INFERENCES, classes) float32, the kernels' name, the instructions at the last one's marks.
+        Logits, (INFERENCES, classes) float32; the kernels' name; the counts at the last inference's marks.
     """
     with tempfile.TemporaryDirectory(prefix='arm-') as scratch:
-        packed, images, outputs = (Path(scratch) / name for name in ('blob', 'frames', 'outputs'))
-        packed.write_bytes(blob)
-        images.write_bytes(frames)
-        marks, said = emulate(cpu, [program, packed, images, outputs, features])
+        blob_file, frames_file, logits_file = (Path(scratch) / name for name in ('blob', 'frames', 'logits'))
+        blob_file.write_bytes(blob)
+        frames_file.write_bytes(frames)
+        marks, output = emulate(cpu, [program, blob_file, frames_file, logits_file, features])
         classes = struct.unpack_from('<I', blob, 32)[0]
-        values = np.fromfile(outputs, '<f4').reshape(INFERENCES, -1)
-        return values[:, :classes], said.split()[0], inference_marks(marks, inner_marks)
+        logits = np.fromfile(logits_file, '<f4').reshape(INFERENCES, -1)
+        return logits[:, :classes], output.split()[0], inference_marks(marks, inner_marks)
 
 
 def driver(marked: bool = False) -> Path:
-    """The driver for aarch64, from .cache/arm or compiled.
+    """Return the driver for aarch64, from .cache/arm or newly compiled.
 
     Args:
         marked: the library sets a mark after each operation.
@@ -89,11 +89,10 @@ def driver(marked: bool = False) -> Path:
         PrepareError: no compiler, or it does not compile.
     """
     compiler = [CROSS_COMPILER]
-    sources = sorted(path for path in NATIVE.rglob('*') if path.suffix in ('.c', '.h', '.py'))
     key = hashlib.sha256(f'{compiler_version()} {marked}'.encode())
-    for source in sources:
+    for source in sorted(path for path in NATIVE.rglob('*') if path.suffix in ('.c', '.h', '.py')):
         key.update(source.read_bytes())
-    program = ROOT / '.cache/arm' / f'run_blob-{key.hexdigest()[:16]}'
+    program = CACHE / f'run_blob-{key.hexdigest()[:16]}'
     if not program.is_file():
         with replacing(program) as draft:
             try:
@@ -109,7 +108,7 @@ def driver(marked: bool = False) -> Path:
 
 
 def describe(blob: bytes) -> list[str]:
-    """A line for each operation of a blob."""
+    """Return a line for each operation of a blob."""
     maps, operations = _COUNTS.unpack_from(blob)
     sizes = [_MAP.unpack_from(blob, HEADER_BYTES + MAP_BYTES * i) for i in range(maps)]
     height, width = struct.unpack_from('<II', blob, 24)

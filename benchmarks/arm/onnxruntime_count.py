@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Count an inference by onnxruntime: the aarch64 wheel in an emulated arm64 Python."""
 
 from __future__ import annotations
@@ -8,26 +9,25 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.arm.emulate import EmulationError, emulate, inference_marks
-from benchmarks.arm.outcome import Outcome, outcome
 from benchmarks.arm.prepare import ensure_guest, guest_python
-from benchmarks.arm.subject import Subject
+from benchmarks.arm.subject import InstructionCount, Subject
 
 GUEST_PROGRAM = Path(__file__).with_name('guest.py')
 PRECISION = 'fp32'
-"""What onnxruntime computes our graphs in."""
+"""The precision of our graphs in onnxruntime."""
 
 
 def count_onnxruntime(subject: Subject, cpu: str, precision: str = PRECISION, layers: bool = False
-                      ) -> Outcome:
-    """Instructions from the tensor in to the logits out, session.run() from Python included.
+                      ) -> InstructionCount:
+    """Count from input tensor to logits, session.run() in Python included.
 
     Raises:
-        PrepareError: the arm64 Python can't be had here.
-        EmulationError: another precision, or per operation: neither is there; or it failed.
+        PrepareError: no arm64 Python here.
+        EmulationError: another precision or `layers` was requested, or the program failed.
     """
     if precision != PRECISION:
-        raise EmulationError(f'onnxruntime runs the graph as it is, in {PRECISION}: leave --precision '
-                             f'{precision} out, or count --backend native')
+        raise EmulationError(f'onnxruntime runs the graph in {PRECISION}: leave --precision {precision} out, '
+                             'or count --backend native')
     if layers:
         raise EmulationError('--layers is for --backend native: onnxruntime sets no marks between its '
                              'operations')
@@ -39,4 +39,4 @@ def count_onnxruntime(subject: Subject, cpu: str, precision: str = PRECISION, la
         marks, version = emulate(cpu, [guest_python(guest), '-I', GUEST_PROGRAM, guest / 'site', model, frame,
                                        subject.output, logits], guest / 'root')
         begin, end = inference_marks(marks)
-        return outcome(subject, precision, f'onnxruntime {version.strip()}', end - begin, np.load(logits)[0])
+        return subject.count(precision, f'onnxruntime {version.strip()}', end - begin, np.load(logits)[0])

@@ -1,8 +1,9 @@
-"""What counting ARM instructions takes: `python benchmarks/arm/prepare.py` gets what is missing.
+# SPDX-License-Identifier: Apache-2.0
+"""The tools that count ARM instructions: `python benchmarks/arm/prepare.py` gets what is missing.
 
-Counting our own kernels needs qemu-user, a cross-compiler and the counting plugin. Counting onnxruntime needs
-an arm64 Python with the aarch64 onnxruntime as well; Debian's packages and wheels are unpacked for it below
-.cache/arm, nothing is installed and no root is needed. Only the standard library is used here.
+Counting our own kernels needs qemu-user, a cross-compiler and the counting plugin. Counting onnxruntime also
+needs an arm64 Python with the aarch64 onnxruntime. For it, Debian packages and wheels are unpacked into
+.cache/arm, without root. Set-up runs this file alone, so it uses the standard library only.
 """
 
 from __future__ import annotations
@@ -24,26 +25,26 @@ CACHE = ROOT / '.cache' / 'arm'
 PLUGIN_SOURCE = Path(__file__).with_name('plugin.c')
 CONSTRAINTS = ROOT / 'scripts/requirements/constraints.txt'
 CROSS_COMPILER = 'aarch64-linux-gnu-gcc'
-# program -> Debian's and Ubuntu's package
+# program -> package of Debian and Ubuntu
 TOOLS = {'qemu-aarch64': 'qemu-user', CROSS_COMPILER: 'gcc-aarch64-linux-gnu', 'gcc': 'gcc'}
 GUEST_PACKAGES = ('python3-minimal', 'libpython3-stdlib', 'libstdc++6', 'libgomp1')
 WHEEL_PLATFORMS = ('manylinux_2_28_aarch64', 'manylinux_2_27_aarch64', 'manylinux2014_aarch64')
 
 
 class PrepareError(Exception):
-    """Something is missing and can't be had here; the message names it and what to do."""
+    """A tool is missing and cannot be installed here. The message has its name and what to do."""
 
 
 def missing_tools() -> list[str]:
-    """Packages of the programs that are not on PATH."""
+    """Return the packages of the programs that are not on PATH."""
     return [package for program, package in TOOLS.items() if not shutil.which(program)]
 
 
 def ensure_tools() -> None:
-    """Install missing programs where this is root and apt is there.
+    """Install missing programs, if this is root and has apt.
 
     Raises:
-        PrepareError: they are missing, and can't be installed by this process.
+        PrepareError: they are missing, and this process cannot install them.
     """
     packages = missing_tools()
     if not packages:
@@ -52,7 +53,7 @@ def ensure_tools() -> None:
     if os.geteuid() != 0 or not shutil.which('apt-get'):
         raise PrepareError(f'counting ARM instructions needs {", ".join(packages)}: on Debian or Ubuntu '
                            f'`{remedy}`')
-    say(f'installing {", ".join(packages)}')
+    log(f'installing {", ".join(packages)}')
     _run(['apt-get', '-q', 'update'])
     _run(['apt-get', '-q', '-y', 'install', '--no-install-recommends', *packages, 'libc6-dev-arm64-cross'],
          DEBIAN_FRONTEND='noninteractive')
@@ -61,14 +62,13 @@ def ensure_tools() -> None:
 
 
 def ensure_plugin() -> Path:
-    """The counting plugin, compiled for the installed QEMU.
+    """Return the counting plugin, compiled for the installed QEMU.
 
     Raises:
         PrepareError: no tools, or it does not compile.
     """
     ensure_tools()
-    major = qemu_major()
-    version = 2 if major >= 9 else 1  # what QEMU 9 refuses is the only one that older ones know
+    version = 2 if qemu_major() >= 9 else 1  # QEMU 9 rejects version 1, and older ones know no other
     plugin = CACHE / f'libcount-{version}.so'
     if not plugin.is_file() or plugin.stat().st_mtime < PLUGIN_SOURCE.stat().st_mtime:
         with replacing(plugin) as draft:
@@ -78,23 +78,23 @@ def ensure_plugin() -> Path:
 
 
 def qemu_major() -> int:
-    """Major version of the installed qemu-aarch64.
+    """Return the major version of the installed qemu-aarch64.
 
     Raises:
-        PrepareError: it takes no plugins.
+        PrepareError: it does not support plugins.
     """
     found = re.search(r'version (\d+)[.\d]*', _run(['qemu-aarch64', '--version']))
     if not found or '-plugin' not in _run(['qemu-aarch64', '--help']):
         raise PrepareError(f'qemu-aarch64 {found[0] if found else "of unknown version"} was built without '
-                           "plugins, which count: expected one with them, such as Debian 12's qemu-user")
+                           "plugins: expected one with plugins, such as Debian 12's qemu-user")
     return int(found[1])
 
 
 def ensure_guest() -> Path:
-    """A folder with root/ (an arm64 Python and what it links to) and site/ (onnxruntime for it).
+    """Return a folder with root/ (an arm64 Python and its libraries) and site/ (its onnxruntime).
 
     Raises:
-        PrepareError: apt or pip have not what is needed.
+        PrepareError: apt or pip cannot download them.
     """
     ensure_tools()
     wanted = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith('onnxruntime=='))
@@ -103,7 +103,7 @@ def ensure_guest() -> Path:
     with (CACHE / 'lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not guest.is_dir():
-            say('fetching an arm64 Python and its onnxruntime (half a minute)')
+            log('fetching an arm64 Python and its onnxruntime (half a minute)')
             with replacing(guest) as draft:
                 _unpack_debian(draft / 'root')
                 _unpack_wheels(draft / 'site', guest_python(draft))
@@ -111,7 +111,7 @@ def ensure_guest() -> Path:
 
 
 def guest_python(guest: Path) -> Path:
-    """The arm64 interpreter, such as root/usr/bin/python3.11."""
+    """Return the arm64 interpreter, such as root/usr/bin/python3.11."""
     pythons = [path for path in (guest / 'root/usr/bin').glob('python3.*') if not path.is_symlink()]
     if len(pythons) != 1:
         raise PrepareError(f'{guest}: expected one arm64 python3, found {len(pythons)}: remove that folder')
@@ -119,27 +119,27 @@ def guest_python(guest: Path) -> Path:
 
 
 def _unpack_debian(root: Path) -> None:
-    """Download the arm64 packages with everything that they depend on, and unpack them."""
+    """Download the arm64 packages with all dependencies, and unpack them."""
     if not shutil.which('apt-get') or not shutil.which('dpkg-deb'):
-        raise PrepareError('an arm64 Python is fetched with apt-get and unpacked with dpkg-deb, and these '
-                           'are missing: count onnxruntime on Debian 12 or newer')
+        raise PrepareError('no apt-get or no dpkg-deb, which fetch and unpack an arm64 Python: count '
+                           'onnxruntime on Debian 12 or newer')
     with tempfile.TemporaryDirectory(prefix='apt-', dir=CACHE) as scratch:
-        place = Path(scratch)
+        apt = Path(scratch)
         for folder in ('lists/partial', 'archives/partial'):
-            (place / folder).mkdir(parents=True)
-        (place / 'status').touch()  # no package counts as installed, so that all come
-        settings = ['APT::Architecture=arm64', 'APT::Architectures=arm64', f'Dir::State::Lists={place}/lists',
-                    f'Dir::State::status={place}/status', f'Dir::Cache={place}', 'Debug::NoLocking=1',
+            (apt / folder).mkdir(parents=True)
+        (apt / 'status').touch()  # no package counts as installed, so that all are downloaded
+        settings = ['APT::Architecture=arm64', 'APT::Architectures=arm64', f'Dir::State::Lists={apt}/lists',
+                    f'Dir::State::status={apt}/status', f'Dir::Cache={apt}', 'Debug::NoLocking=1',
                     'APT::Sandbox::User=', 'APT::Install-Recommends=0', 'Acquire::Languages=none']
         options = [word for setting in settings for word in ('-o', setting)]
         try:
             _run(['apt-get', *options, '-q', 'update'])
             _run(['apt-get', *options, '-q', '-y', '--download-only', 'install', *GUEST_PACKAGES])
         except PrepareError as error:
-            raise PrepareError(f'{error}\nexpected package sources of this machine that have arm64 too, as '
-                               "Debian's have (Ubuntu keeps arm64 on other servers)") from error
+            raise PrepareError(f'{error}\nexpected package sources with arm64, such as those of Debian '
+                               '(Ubuntu keeps arm64 on other servers)') from error
         root.mkdir(parents=True)
-        for package in sorted((place / 'archives').glob('*.deb')):
+        for package in sorted((apt / 'archives').glob('*.deb')):
             _run(['dpkg-deb', '-x', package, root])
 
 
@@ -153,7 +153,7 @@ def _unpack_wheels(site: Path, python: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to make the file or folder under; it takes its place when all went well."""
+    """Yield a path to write a file or folder to, which becomes `path` if the block ends without an error."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='draft-', dir=CACHE) as scratch:
         draft = Path(scratch) / path.name
@@ -172,13 +172,13 @@ def _run(command: Sequence[object], **variables: str) -> str:
     return done.stdout
 
 
-def say(text: str) -> None:
-    """Progress, for people."""
+def log(text: str) -> None:
+    """Print progress to stderr."""
     print(f'arm: {text}', file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    """Prepare everything; 1 with a message where something can't be had."""
+    """Prepare everything; return 1, with a message, if that fails."""
     argparse.ArgumentParser(prog='python -m benchmarks.arm.prepare', description=__doc__).parse_args()
     try:
         ensure_plugin()

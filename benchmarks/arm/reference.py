@@ -1,4 +1,5 @@
-"""The reference networks: of the zoo, 1000 classes, 224 px, seeded weights. Needs torch and onnx."""
+# SPDX-License-Identifier: Apache-2.0
+"""The reference networks: the zoo's, with 1000 classes, 224 px and seeded weights. Needs torch and onnx."""
 
 from __future__ import annotations
 
@@ -19,14 +20,14 @@ from shufflenet_ros.zoo.registry import build, config_of
 PX = 224
 SEED = 0
 STATISTICS = 4
-"""Images of 224 px that the batch normalizations' statistics are taken from; more of smaller ones."""
+"""Images of 224 px from which batch normalization takes its statistics; more if they are smaller."""
 ALEXNETS = ('alexnet', 'alexnet_without_lrn')
 
 
 def reference_onnx(name: str, px: int = PX, classes: int = 1000) -> bytes:
-    """The deployed graph of a network of the zoo; input `frame` (1, px, px, 3) uint8.
+    """Return a network's graph as exported; its input is `frame`, (1, px, px, 3) uint8.
 
-    One of ALEXNETS has its own size and classes.
+    ALEXNETS have a fixed size and number of classes.
 
     Raises:
         ZooError: no such network.
@@ -38,19 +39,19 @@ def reference_onnx(name: str, px: int = PX, classes: int = 1000) -> bytes:
 
 
 def side(name: str) -> int:
-    """Of the square frame that a reference takes, in pixels."""
+    """Return the side of the square frame, in pixels."""
     return alexnet.PX if name in ALEXNETS else PX
 
 
 @torch.no_grad()
 def _network(name: str, px: int, classes: int) -> Backbone:
-    """Seeded weights, and normalizations that fit them: values stay as large as in a trained network."""
+    """Seed the weights and fit batch normalization to them: values are as large as in a trained network."""
     network = build(config_of(name, classes))
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, 0.0, 0.2)
-        norm.momentum = None  # the statistics become those of the one batch below
+        norm.momentum = None  # take the statistics of the one batch below
     images = seeded_images((px, px), STATISTICS * PX**2 // px**2, SEED)
     pixels = torch.from_numpy(np.stack([image.pixels for image in images]))
     network.train()(normalize(pixels, IMAGENET))
@@ -58,7 +59,7 @@ def _network(name: str, px: int, classes: int) -> Backbone:
 
 
 class _Frame(nn.Module):
-    """AlexNet behind the same entrance as our bundles: (1, H, W, 3) uint8, less the mean."""
+    """AlexNet with the input of our bundles: (1, H, W, 3) uint8. Subtracts the mean."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -69,10 +70,10 @@ class _Frame(nn.Module):
 
 
 def _alexnet_onnx(name: str) -> bytes:
-    """AlexNet with its local response normalizations, or with nothing in their place.
+    """Export AlexNet with or without its local response normalization.
 
-    Nobody leaves them out for accuracy, but they take a third of its time in ONNX Runtime, which flatters
-    what it is compared with.
+    Nobody leaves it out for accuracy. But it takes a third of AlexNet's time in ONNX Runtime, so with it the
+    networks that are compared with AlexNet look better than they are.
     """
     network = alexnet.AlexNet().eval()
     if name == 'alexnet_without_lrn':
@@ -81,7 +82,7 @@ def _alexnet_onnx(name: str) -> bytes:
                 network[index] = nn.Identity()
     buffer = BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # the exporter's notes on tracing
+        warnings.simplefilter('ignore')  # of tracing
         frame = torch.zeros(1, alexnet.PX, alexnet.PX, 3, dtype=torch.uint8)
         torch.onnx.export(_Frame(network), (frame,), buffer, opset_version=OPSET, dynamo=False,
                           input_names=['frame'], output_names=['logits'])

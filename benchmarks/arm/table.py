@@ -1,6 +1,7 @@
-"""ARM instructions of every group count and width, ours and onnxruntime's (`python -m benchmarks.arm.table`).
+# SPDX-License-Identifier: Apache-2.0
+"""Count every group count and width, with our kernels and onnxruntime (`python -m benchmarks.arm.table`).
 
-Writes docs/arm.json and prints a table. Some minutes; needs torch and onnx.
+Writes docs/arm.json and prints a table. Takes some minutes; needs torch and onnx.
 """
 
 from __future__ import annotations
@@ -32,27 +33,27 @@ NETWORKS = (
 
 
 def row(subject: Subject) -> dict[str, Any]:
-    """Instructions by onnxruntime and by our kernels, where they take the network; our answers' errors."""
-    stock = measure(subject, 'onnxruntime', CPU)[PRECISION]
+    """Return the counts of onnxruntime and, if they run the network, of our kernels with their errors."""
+    theirs = measure(subject, 'onnxruntime', CPU)[PRECISION]
     ours = measure(subject, 'native', CPU) if subject.precisions else {}
-    return {'onnxruntime': {PRECISION: stock.instructions},
-            'native': {precision: found.instructions for precision, found in ours.items()},
-            'error': {precision: float(f'{found.error:.2g}') for precision, found in ours.items()}}
+    return {'onnxruntime': {PRECISION: theirs.instructions},
+            'native': {precision: count.instructions for precision, count in ours.items()},
+            'error': {precision: float(f'{count.error:.2g}') for precision, count in ours.items()}}
 
 
 def lines(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A table for people: millions, and how many times fewer than onnxruntime's."""
+    """Return the table's lines: million instructions, and how many times fewer than onnxruntime."""
     titles = ''.join(f'{precision + " ours":>20}' for precision in PRECISIONS)
     table = [f'{"million instructions, " + CPU:<34}{"onnxruntime fp32":>17}{titles}']
-    for name, found in rows.items():
-        stock = found['onnxruntime'][PRECISION]
-        cells = [f'{count / 1e6:.2f} ({stock / count:.2f}x)' for count in found['native'].values()]
-        table.append(f'{name:<34}{stock / 1e6:>17.2f}' + ''.join(f'{cell:>20}' for cell in cells))
+    for name, counts in rows.items():
+        theirs = counts['onnxruntime'][PRECISION]
+        cells = [f'{count / 1e6:.2f} ({theirs / count:.2f}x)' for count in counts['native'].values()]
+        table.append(f'{name:<34}{theirs / 1e6:>17.2f}' + ''.join(f'{cell:>20}' for cell in cells))
     return table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Count everything, print, write."""
+    """Count everything, print and write it."""
     parser = argparse.ArgumentParser(prog='python -m benchmarks.arm.table', description=__doc__)
     parser.add_argument('names', nargs='*', default=NETWORKS, metavar='NAME', help='only these networks')
     parser.add_argument('--out', type=Path, default=OUT)

@@ -1,4 +1,5 @@
-"""`make figures` writes down what it measured and where, and a failing measurement stops nothing."""
+# SPDX-License-Identifier: Apache-2.0
+"""`make figures` writes what it measured and where; a failing measurement stops nothing."""
 
 import json
 import subprocess
@@ -18,10 +19,12 @@ def test_one_real_measurement_is_written_with_machine_and_versions(repo_root, tm
     assert all(report['versions'][name][0].isdigit() for name in ('python', 'numpy', 'opencv', 'onnxruntime'))
     model = report['figures']['model']
     assert 0 < model['frame_p50_ms'] <= model['frame_p95_ms'], model
+    published = json.loads((repo_root / 'docs' / 'figures.json').read_text())['figures']['model']
+    assert model.keys() == published.keys()
     assert f'frame_p50_ms {model["frame_p50_ms"]}' in ' '.join(done.stdout.split())
 
 
-def test_a_failing_measurement_is_written_down(monkeypatch):
+def test_a_failing_measurement_is_written_with_its_error(monkeypatch):
     monkeypatch.setitem(figures.FIGURES, 'broken', ('math', 'sqrt'))  # needs an argument
     assert figures.measure('broken')['error'].startswith('TypeError: ')
 
@@ -31,7 +34,7 @@ def test_every_measurement_of_the_table_can_be_called():
         assert callable(getattr(__import__(module, fromlist=[function]), function))
 
 
-def test_unknown_names_are_refused(repo_root):
+def test_unknown_names_are_an_error(repo_root):
     done = subprocess.run([sys.executable, '-m', 'benchmarks.figures', 'nonsense'], cwd=repo_root,
                           capture_output=True, text=True)
     assert done.returncode == 2
