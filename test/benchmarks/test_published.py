@@ -1,4 +1,5 @@
-"""The figures in README and models/README are the measured ones."""
+# SPDX-License-Identifier: Apache-2.0
+"""README, docs/native.md and models/README quote the figures that were measured."""
 
 from __future__ import annotations
 
@@ -14,55 +15,57 @@ from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.index import read_index
 from shufflenet_ros.bundles.locate import DEFAULT_MODEL
 
-MODELS = Path(__file__).resolve().parents[2] / 'models'
+ROOT = Path(__file__).resolve().parents[2]
+MODELS = ROOT / 'models'
+FIGURES = json.loads((ROOT / 'docs' / 'figures.json').read_text())['figures']
+COUNTS = json.loads((ROOT / 'docs' / 'arm.json').read_text())['networks']
 
 
-def test_readme_quotes_docs_figures(repo_root):
-    figures = json.loads((repo_root / 'docs' / 'figures.json').read_text())['figures']
-    model, live, idle = (figures[name] for name in ('model', 'live', 'idle'))
+def test_readme_quotes_docs_figures():
+    text = (ROOT / 'README.md').read_text()
+    model, live, idle = (FIGURES[name] for name in ('model', 'live', 'idle'))
     assert (model['width'], model['height'], live['rate_hz'], live['lost_on_the_way']) == (640, 480, 30.0, 0)
-    quoted = (
-        f'a 640x480 frame through the default model {model["frame_p50_ms"]:.1f} ms; '
-        f'answers to a 30 Hz camera '
-        f'{live["age_p50_ms"]:.1f} ms (p50) and {live["age_p99_ms"]:.1f} ms (p99) after arrival, none lost; '
-        f'{idle["core_percent"]:.1f} % of a core while idle')
-    assert quoted in (repo_root / 'README.md').read_text()
+    assert f'| x86, default model, 640x480 frame | {model["frame_p50_ms"]:.1f} ms |' in text
+    p50, p99 = live['age_p50_ms'], live['age_p99_ms']
+    assert (f'| x86, 30 Hz camera | results {p50:.1f} ms (p50) and {p99:.1f} ms (p99) after arrival, none lost |'
+            in text)
+    assert f'| x86, idle node | {idle["core_percent"]:.1f} % of a core |' in text
 
 
-def test_the_native_page_quotes_counts_and_figures(repo_root):
-    text = (repo_root / 'docs' / 'native.md').read_text()
-    counts = json.loads((repo_root / 'docs' / 'arm.json').read_text())['networks']
+def test_the_native_page_quotes_counts_and_figures():
+    text = (ROOT / 'docs' / 'native.md').read_text()
     rows = [line for line in text.splitlines() if re.match(r'\| (shufflenet_v|alexnet)', line)]
-    assert len(rows) == len(counts)
-    for name, found in counts.items():
-        stock = found['onnxruntime']['fp32']
-        ours = [f'{found["native"][p] / 1e6:.1f} ({stock / found["native"][p]:.1f}x)'
-                if p in found['native'] else '' for p in ('fp32', 'fp16', 'int8')]
-        assert f'| {name} | {stock / 1e6:.1f} | {" | ".join(ours)} |' in rows
-    figures = json.loads((repo_root / 'docs' / 'figures.json').read_text())['figures']
-    native = figures['native']
+    assert len(rows) == len(COUNTS)
+    for name, counts in COUNTS.items():
+        theirs, native = counts['onnxruntime']['fp32'], counts['native']
+        ours = [f'{native[p] / 1e6:.1f} ({theirs / native[p]:.1f}x)' if p in native else ''
+                for p in ('fp32', 'fp16', 'int8')]
+        assert f'| {name} | {theirs / 1e6:.1f} | {" | ".join(ours)} |' in rows
+    native = FIGURES['native']
     assert (native['int8']['runs'], native['fp16']['runs']) == ('int8-avx2', 'fp16-as-fp32-avx2')
     assert (f'{native["int8"]["times_faster"]} times as fast in int8 as ONNX Runtime does in fp32, and '
             f'{native["fp16"]["times_faster"]} times in fp16') in text
     assert f'costs {native["call_us"]} us' in text
-    slowest = max(chosen['percent_slower'] for chosen in figures['auto'].values())
+    slowest = max(chosen['percent_slower'] for chosen in FIGURES['auto'].values())
     assert f'at most {slowest} % slower than the best' in text and slowest <= 5
 
 
-def test_readme_quotes_counts_and_ratios_with_engine_and_precision(repo_root):
-    text = (repo_root / 'README.md').read_text()
-    counts = json.loads((repo_root / 'docs' / 'arm.json').read_text())['networks']
+def test_readme_quotes_counts_and_ratios_with_engine_and_precision():
+    text = (ROOT / 'README.md').read_text()
 
-    def of(name: str, precision: str) -> tuple[str, str]:
-        stock, ours = counts[name]['onnxruntime']['fp32'], counts[name]['native'][precision]
-        return f'{ours / 1e6:.1f} M', f'{stock / ours:.1f}'
-    default, small = 'shufflenet_v2_x1_0', 'shufflenet_v1_x0_5_g3'
-    for precision in ('int8', 'fp32'):
-        assert f'{of(default, precision)[0]}' in text and f'({of(default, precision)[1]} times)' in text
-    assert (f'{of(small, "int8")[0]}; {of(small, "fp32")[0]}; ONNX Runtime in fp32 29.7 M '
-            f'({of(small, "int8")[1]} and {of(small, "fp32")[1]} times)') in text
-    native = json.loads((repo_root / 'docs' / 'figures.json').read_text())['figures']['native']
-    assert f'int8 {native["int8"]["times_faster"]} times as fast, fp16 (widened' in text
+    def quoted(name: str) -> tuple[float, ...]:
+        theirs, ours = COUNTS[name]['onnxruntime']['fp32'], COUNTS[name]['native']
+        int8, fp32 = ours['int8'], ours['fp32']
+        return int8 / 1e6, fp32 / 1e6, theirs / 1e6, theirs / int8, theirs / fp32
+    int8, fp32, theirs, int8_times, fp32_times = quoted('shufflenet_v2_x1_0')
+    assert (f'in int8 | {int8:.1f} M ARM instructions; ONNX Runtime in fp32 needs {theirs:.1f} M '
+            f'({int8_times:.1f} times) |') in text
+    assert f'in fp32 | {fp32:.1f} M ({fp32_times:.1f} times) |' in text
+    int8, fp32, theirs, int8_times, fp32_times = quoted('shufflenet_v1_x0_5_g3')
+    assert (f'{int8:.1f} M; {fp32:.1f} M; ONNX Runtime in fp32 {theirs:.1f} M '
+            f'({int8_times:.1f} and {fp32_times:.1f} times)') in text
+    int8, fp16 = (FIGURES['native'][precision]['times_faster'] for precision in ('int8', 'fp16'))
+    assert f'int8 {int8} times as fast, fp16 (computed in fp32 there) {fp16} times' in text
 
 
 def log_of(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -73,7 +76,7 @@ SMALL_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 
 
 def section_of(name: str) -> str:
-    """What models/README says of one model."""
+    """The section of models/README about one model."""
     _, _, section = (MODELS / 'README.md').read_text().partition(f'\n## {name}')
     return section.partition('\n## ')[0]
 
@@ -93,8 +96,8 @@ def test_models_readme_quotes_the_default_models_card() -> None:
     assert 'top-1 ' + ', '.join(f'{100 * variants[p]["top1"]:.2f} % in {p}' for p in variants) in section
     assert {metrics['images'], *(v['images'] for v in variants.values())} == {800}
     assert f'{card.cost["macs"] / 1e6:.1f} M multiply-adds' in section
-    counts = json.loads((MODELS.parent / 'docs' / 'arm.json').read_text())['networks']['shufflenet_v2_x1_0']
-    assert f'{counts["native"]["int8"] / 1e6:.1f} M Cortex-A76 instructions in int8' in section
+    count = COUNTS['shufflenet_v2_x1_0']['native']['int8']
+    assert f'{count / 1e6:.1f} M Cortex-A76 instructions in int8' in section
     assert 'research' in card.training['terms'] and card.license.startswith('BSD-3')
 
 
@@ -123,14 +126,14 @@ def test_models_readme_quotes_card_and_log(name: str) -> None:
     assert 'research' in card.training['terms'] and 'the terms of their data' in card.license
 
 
-def test_the_small_models_run_and_what_its_teacher_gave() -> None:
+def test_models_readme_quotes_the_small_models_run_with_and_without_teacher() -> None:
     log, without = log_of(MODELS, SMALL_MODEL), log_of(MODELS, f'{SMALL_MODEL}.no_teacher')
     text = (MODELS / 'README.md').read_text()
-    said = re.search(
+    quoted = re.search(
         r'The first 14 epochs end at ([0-9.]+) % top-1, the tail of 4 at ([0-9.]+) %; the same tail without '
         r'the teacher at ([0-9.]+) %', ' '.join(text.split()))
-    assert said is not None and len(log) == 18 and len(without) == 4
-    assert [float(end) for end in said.groups()] == [
+    assert quoted is not None and len(log) == 18 and len(without) == 4
+    assert [float(end) for end in quoted.groups()] == [
         round(100 * line['val_top1'], 1) for line in (log[13], log[-1], without[-1])]
 
 
