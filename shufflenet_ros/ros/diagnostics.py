@@ -10,7 +10,7 @@ from shufflenet_ros.backends.load import LoadedModel
 from shufflenet_ros.core.engine import Counts
 from shufflenet_ros.core.reasons import Reason, printable
 from shufflenet_ros.core.stats import StageStats
-from shufflenet_ros.core.watch import Level, CameraHealth, WatchState, stall_level
+from shufflenet_ros.core.watch import CameraHealth, Level, WatchState, stall_level
 from shufflenet_ros.ros.responder import Camera
 
 _LEVEL_BYTES = {Level.OK: DiagnosticStatus.OK, Level.WARN: DiagnosticStatus.WARN,

@@ -17,7 +17,7 @@ from torch import nn
 from shufflenet_ros.zoo.backbone import STAGES
 from shufflenet_ros.zoo.channel_shuffle import channel_shuffle
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config, SqueezeExcite, ShuffleUnit
+from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config, ShuffleUnit, SqueezeExcite
 
 _FREE: dict[str, Any] = {'width': 1.0, 'stem': 0, 'stages': (), 'classes': 1000}
 """What may differ between the two networks, with one value for both."""

@@ -8,7 +8,7 @@ import torch
 
 from shufflenet_ros.zoo.backbone import STAGES
 from shufflenet_ros.zoo.baselines import BASELINES, Baseline, cost_of
-from shufflenet_ros.zoo.complexity import UnitCost, unit_costs, resnet_macs, resnext_macs, shufflenet_macs
+from shufflenet_ros.zoo.complexity import UnitCost, resnet_macs, resnext_macs, shufflenet_macs, unit_costs
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.macs import KINDS, Cost, count, trace
 from shufflenet_ros.zoo.registry import NETWORKS, build, config_of

@@ -16,8 +16,8 @@ from torch import nn
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.golden import GOLDEN_LOGITS, golden_image
-from shufflenet_ros.bundles.variants import resolve
 from shufflenet_ros.bundles.onnx_write import save_bundle
+from shufflenet_ros.bundles.variants import resolve
 from shufflenet_ros.core.card import Card, CardInput, Golden
 from shufflenet_ros.core.preprocess import preprocess
 from shufflenet_ros.zoo.backbone import Backbone

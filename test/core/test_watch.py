@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from shufflenet_ros.core.watch import Level, RateWatch, CameraHealth, WatchState, stall_level
+from shufflenet_ros.core.watch import CameraHealth, Level, RateWatch, WatchState, stall_level
 
 
 class Camera:

@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2')
 
-from sensor_msgs.msg import CompressedImage, Image
 from image_vectors import SUPPORTED, as_rgb, encode, smooth_rgb
+from sensor_msgs.msg import CompressedImage, Image
 
 from shufflenet_ros.core.compressed import decode_compressed
 from shufflenet_ros.core.image import decode_image

@@ -14,10 +14,10 @@ from shufflenet_ros.zoo.alexnet import PX, AlexNet  # noqa: E402
 from shufflenet_ros.zoo.baselines import BASELINES  # noqa: E402
 from shufflenet_ros.zoo.comparison import Bottleneck, vgg_unit  # noqa: E402
 from shufflenet_ros.zoo.complexity import (  # noqa: E402
-    unit_costs,
     resnet_macs,
     resnext_macs,
     shufflenet_macs,
+    unit_costs,
 )
 from shufflenet_ros.zoo.complexity_tables import TABLE_1, TABLE_4, compare, network, table_1  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
