@@ -21,8 +21,8 @@ from rosbags.rosbag2 import storage_mcap
 
 from shufflenet_ros.bags.errors import BagError
 from shufflenet_ros.bags.sqlite import GuardedSqlite3Reader
-from shufflenet_ros.bags.yaml_text import YamlError, read_yaml_text
 from shufflenet_ros.core.files import open_regular
+from shufflenet_ros.core.strict_yaml import YamlError, bounded_yaml_text
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -79,7 +79,7 @@ def check_folder(path: Path) -> None:
         OSError: not a regular file.
     """
     try:
-        read_yaml_text(path / 'metadata.yaml', MAX_METADATA_BYTES)
+        bounded_yaml_text(path / 'metadata.yaml', MAX_METADATA_BYTES)
     except YamlError as error:
         raise BagError(f'metadata.yaml: {error}') from error
     for file in sorted(path.iterdir()):

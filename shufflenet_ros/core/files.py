@@ -1,4 +1,5 @@
-"""Files as a robot meets them: read without waiting for a FIFO, written whole or not at all."""
+# SPDX-License-Identifier: Apache-2.0
+"""Files on a robot: reads never wait for a FIFO, writes are whole or absent, locks end with the process."""
 
 import errno
 import fcntl

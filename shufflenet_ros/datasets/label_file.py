@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shufflenet_ros.bags.yaml_text import YamlError, read_yaml_text
 from shufflenet_ros.core.fields import FieldError, at, choice, invalid, items, number, section
 from shufflenet_ros.core.reasons import printable
-from shufflenet_ros.core.strict_yaml import read_yaml
+from shufflenet_ros.core.strict_yaml import YamlError, read_yaml_file
 from shufflenet_ros.datasets.errors import DatasetError
 
 SUFFIX = '.labels.yaml'
@@ -91,12 +90,9 @@ def _parse(path: Path) -> Any:
         raise DatasetError("no such file; expected the bag's labels: a list of "
                            f'{{{", ".join(FIELDS)}}}, in seconds from its start (docs/evaluate.md)')
     try:
-        return read_yaml(read_yaml_text(path, MAX_BYTES))
+        return read_yaml_file(path, MAX_BYTES)
     except YamlError as error:
         raise DatasetError(f'{error}; correct it there') from error
-    except ValueError as error:
-        raise DatasetError(f'no YAML that can be read: {printable(str(error), 200)}; '
-                       'correct it there') from error
 
 
 def _span(entry: Any, where: str, image_topics: Sequence[str], duration_s: float) -> LabelSpan:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from shufflenet_ros.core.files import WriteError, check_regular, open_regular, replacing, write_whole
+from shufflenet_ros.core.files import (
+    LockedError,
+    WriteError,
+    check_regular,
+    locked,
+    open_regular,
+    replacing,
+    write_whole,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -110,3 +120,22 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     check_regular(tmp_path / 'file')
     with open_regular(tmp_path / 'file') as file:
         assert file.read() == b'data'
+
+
+def test_a_lock_excludes_other_processes_and_ends_with_its_own(tmp_path: Path) -> None:
+    path = tmp_path / '.lock'
+    code = ('import sys, time; from pathlib import Path; from shufflenet_ros.core.files import locked\n'
+            'with locked(Path(sys.argv[1])): print("locked", flush=True); time.sleep(60)')
+    with subprocess.Popen([sys.executable, '-c', code, str(path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b'locked\n'
+        with pytest.raises(LockedError, match='is locked by another process'), locked(path, wait=False):
+            pass
+        with locked(path, on_wait=holder.kill):
+            pass
+    assert path.exists()
+
+
+def test_a_lock_that_cannot_be_made_names_its_folder(tmp_path: Path) -> None:
+    expected = 'none cannot be written: No such file or directory; make the folder'
+    with pytest.raises(WriteError, match=expected), locked(tmp_path / 'none' / '.lock'):
+        pass
