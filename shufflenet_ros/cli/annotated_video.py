@@ -12,7 +12,7 @@ from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.files import WriteError, replacing, writing
 from shufflenet_ros.core.frame import U8, DecodedImage, Prediction
 from shufflenet_ros.core.opencv import cv2, resize
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.text import printable
 
 HEIGHT = 480
 _FONT, _SCALE, _LINE = cv2.FONT_HERSHEY_SIMPLEX, 0.6, 26

@@ -16,7 +16,7 @@ from typing import NoReturn
 from shufflenet_ros.core.console import OutputError, flush_output, prepare_streams, say
 from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.files import WriteError
-from shufflenet_ros.core.reasons import one_line
+from shufflenet_ros.core.text import one_line
 
 VERBS = {
     'classify': ('shufflenet_ros.cli.classify', 'classify images, folders, videos and bags'),

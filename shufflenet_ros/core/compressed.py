@@ -12,7 +12,8 @@ from shufflenet_ros.core.encodings import DEPTH_ENCODINGS
 from shufflenet_ros.core.frame import DecodedImage
 from shufflenet_ros.core.limits import byte_view, check_bytes, check_size
 from shufflenet_ros.core.opencv import IO_MAX_PIXELS, cv2, opencv_errors_as
-from shufflenet_ros.core.reasons import FrameError, Reason, printable
+from shufflenet_ros.core.reasons import DropReason, FrameError
+from shufflenet_ros.core.text import printable
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,16 @@ def decode_compressed(msg: Any, max_pixels: int) -> DecodedImage:
     width, height = check_size(*container.size(data), min(max_pixels, IO_MAX_PIXELS))
     check_bytes(len(data), width * height, container.bytes_a_pixel)
     if container.name == 'PNG' and png.is_gray_16(data) and _encoding(msg.format) != 'mono16':
-        raise FrameError(Reason.BAD_ENCODING, 'PNG of 16-bit gray: taken for depth, which is not classified; '
+        raise FrameError(DropReason.BAD_ENCODING, 'PNG of 16-bit gray: taken for depth, which is not classified; '
                                            "subscribe to the camera's color or mono image, or set format to "
                                            "'mono16; png compressed' if it is gray, or convert it to 8 bits")
     what = f'{container.name} of {width}x{height}'
-    with opencv_errors_as(Reason.BAD_FORMAT, what):
+    with opencv_errors_as(DropReason.BAD_FORMAT, what):
         payload = np.frombuffer(container.payload(data), np.uint8)
         pixels, warnings = with_warnings(lambda: cv2.imdecode(payload, _FLAGS))
     if pixels is None or pixels.shape != (height, width, 3) or (warnings and container.has_sums):
         detail = f' ({warnings})' if warnings else ''
-        raise FrameError(Reason.BAD_FORMAT, f'{what}: the compressed data cannot be decoded{detail}; '
+        raise FrameError(DropReason.BAD_FORMAT, f'{what}: the compressed data cannot be decoded{detail}; '
                                          'damaged on its way')
     return DecodedImage(np.asarray(pixels, np.uint8), 'bgr', printable(warnings))
 
@@ -95,10 +96,10 @@ def _encoding(text: Any) -> str:
 
 def _check_depth(text: str) -> None:
     if 'compressedDepth' in text:
-        raise FrameError(Reason.BAD_FORMAT, 'format compressedDepth: depth is not classified; '
+        raise FrameError(DropReason.BAD_FORMAT, 'format compressedDepth: depth is not classified; '
                                          "subscribe to the camera's color image")
     if _encoding(text) in DEPTH_ENCODINGS:
-        raise FrameError(Reason.BAD_ENCODING, f'format {_encoding(text)}: depth is not classified; '
+        raise FrameError(DropReason.BAD_ENCODING, f'format {_encoding(text)}: depth is not classified; '
                                            "subscribe to the camera's color or mono image")
 
 
@@ -107,6 +108,6 @@ def _container(head: bytes) -> Container:
         if head.startswith(container.magic):
             return container
         if container.magic.startswith(head):
-            raise FrameError(Reason.TRUNCATED, f'{len(head)} bytes of data: expected a JPEG or PNG image')
-    raise FrameError(Reason.BAD_FORMAT, f'data that begin with {head.hex(" ")}: expected JPEG (ff d8 ff) or '
+            raise FrameError(DropReason.TRUNCATED, f'{len(head)} bytes of data: expected a JPEG or PNG image')
+    raise FrameError(DropReason.BAD_FORMAT, f'data that begin with {head.hex(" ")}: expected JPEG (ff d8 ff) or '
                                      'PNG (89 50 4e 47); set the camera or republisher to one of them')

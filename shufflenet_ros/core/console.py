@@ -7,7 +7,7 @@ import sys
 from typing import Any, TextIO
 
 from shufflenet_ros.core.errors import ShuffleNetError
-from shufflenet_ros.core.reasons import one_line
+from shufflenet_ros.core.text import one_line
 
 
 class OutputError(ShuffleNetError):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.frame import Frame
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.core.throttle import LogThrottle
 from shufflenet_ros.core.worker import ThreadWorker, Worker
 
@@ -41,7 +41,7 @@ class Counts:
     published: int
     superseded: int
     in_flight: int
-    dropped: Mapping[Reason, int]
+    dropped: Mapping[DropReason, int]
     waiting: int
     processing_s: float
 
@@ -59,7 +59,7 @@ class _Camera:
     received: int = 0
     published: int = 0
     superseded: int = 0
-    dropped: dict[Reason, int] = field(default_factory=lambda: dict.fromkeys(Reason, 0))
+    dropped: dict[DropReason, int] = field(default_factory=lambda: dict.fromkeys(DropReason, 0))
     due: float = -math.inf  # when max_rate_hz lets the next frame in
 
 
@@ -152,7 +152,7 @@ class Engine:
             if self._run is None:
                 slot.superseded += 1
             elif self._beyond_rate(slot, frame.arrived):
-                slot.dropped[Reason.THROTTLED] += 1
+                slot.dropped[DropReason.THROTTLED] += 1
             else:
                 if len(slot.waiting) == self._room:
                     slot.waiting.popleft()
@@ -171,13 +171,13 @@ class Engine:
             self._end(frame, dropped.reason)
             self._tell(frame, dropped.reason, dropped)
         except MemoryError as error:
-            self._end(frame, Reason.NO_MEMORY)
-            self._tell(frame, Reason.NO_MEMORY, error)
+            self._end(frame, DropReason.NO_MEMORY)
+            self._tell(frame, DropReason.NO_MEMORY, error)
         except Exception as error:
-            self._end(frame, Reason.BACKEND_ERROR)
-            self._tell(frame, Reason.BACKEND_ERROR, error)
+            self._end(frame, DropReason.BACKEND_ERROR)
+            self._tell(frame, DropReason.BACKEND_ERROR, error)
         except BaseException:
-            self._end(frame, Reason.BACKEND_ERROR)
+            self._end(frame, DropReason.BACKEND_ERROR)
             raise
         else:
             self._end(frame, None)
@@ -214,7 +214,7 @@ class Engine:
         return Counts(
             received=sum(c.received for c in cameras), published=sum(c.published for c in cameras),
             superseded=sum(c.superseded for c in cameras), in_flight=waiting + len(handling),
-            dropped=MappingProxyType({reason: sum(c.dropped[reason] for c in cameras) for reason in Reason}),
+            dropped=MappingProxyType({reason: sum(c.dropped[reason] for c in cameras) for reason in DropReason}),
             waiting=waiting, processing_s=max((now - frame.taken for frame in handling), default=0.0))
 
     def _beyond_rate(self, camera: _Camera, now: float) -> bool:
@@ -250,7 +250,7 @@ class Engine:
                     return frame
         return None
 
-    def _end(self, frame: Frame, reason: Reason | None) -> None:
+    def _end(self, frame: Frame, reason: DropReason | None) -> None:
         camera = self._cameras[frame.camera]
         with self._changed:
             camera.handling = None
@@ -259,7 +259,7 @@ class Engine:
             else:
                 camera.dropped[reason] += 1
 
-    def _tell(self, frame: Frame, reason: Reason, error: Exception) -> None:
+    def _tell(self, frame: Frame, reason: DropReason, error: Exception) -> None:
         """Tell on_drop, which may fail as anything may; the worker goes on and says so."""
         if self._on_drop is None:
             return

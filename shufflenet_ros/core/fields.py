@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shufflenet_ros.core.errors import ShuffleNetError
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.text import printable
 
 
 class FieldError(ShuffleNetError):

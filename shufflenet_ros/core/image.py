@@ -9,7 +9,8 @@ from shufflenet_ros.core.encodings import DEPTH_ENCODINGS, ENCODINGS, Encoding
 from shufflenet_ros.core.frame import U8, DecodedImage
 from shufflenet_ros.core.limits import byte_view, check_size
 from shufflenet_ros.core.opencv import cv2, opencv_errors_as
-from shufflenet_ros.core.reasons import FrameError, Reason, printable
+from shufflenet_ros.core.reasons import DropReason, FrameError
+from shufflenet_ros.core.text import printable
 
 
 def decode_image(msg: Any, max_pixels: int) -> DecodedImage:
@@ -37,7 +38,7 @@ def decode_image(msg: Any, max_pixels: int) -> DecodedImage:
     _check_length(data.nbytes, step, rows, msg)
     channels = encoding.channels
     samples = np.ndarray((rows, width, channels), np.uint8, data, strides=(step, channels, 1))
-    with opencv_errors_as(Reason.BAD_ENCODING, f'{msg.encoding} of {width}x{height}'):
+    with opencv_errors_as(DropReason.BAD_ENCODING, f'{msg.encoding} of {width}x{height}'):
         return DecodedImage(_three_channels(samples, encoding, bool(msg.is_bigendian)), encoding.color)
 
 
@@ -54,18 +55,18 @@ def _encoding(name: Any) -> Encoding:
     if name in ENCODINGS:
         return ENCODINGS[name]
     if name in DEPTH_ENCODINGS:
-        raise FrameError(Reason.BAD_ENCODING, f'encoding {name}: depth is not classified; '
+        raise FrameError(DropReason.BAD_ENCODING, f'encoding {name}: depth is not classified; '
                                            "subscribe to the camera's color or mono image")
-    raise FrameError(Reason.BAD_ENCODING, f'encoding {printable(repr(name), 40)}: expected one of '
+    raise FrameError(DropReason.BAD_ENCODING, f'encoding {printable(repr(name), 40)}: expected one of '
                                        f'{" ".join(ENCODINGS)}')
 
 
 def _check_fits(encoding: Encoding, name: str, width: int, height: int) -> None:
     if width % encoding.even[0] or height % encoding.even[1]:
-        raise FrameError(Reason.BAD_SIZE, f'{name} of {width}x{height}: its pixels share chroma, expected '
+        raise FrameError(DropReason.BAD_SIZE, f'{name} of {width}x{height}: its pixels share chroma, expected '
                                        f'multiples of {encoding.even[0]}x{encoding.even[1]}')
     if min(width, height) < encoding.smallest:
-        raise FrameError(Reason.TOO_SMALL, f'{name} of {width}x{height}: a mosaic needs '
+        raise FrameError(DropReason.TOO_SMALL, f'{name} of {width}x{height}: a mosaic needs '
                                         f'{encoding.smallest}x{encoding.smallest} pixels')
 
 
@@ -73,11 +74,11 @@ def _step(msg: Any, encoding: Encoding, width: int) -> int:
     try:
         step = index(msg.step)
     except TypeError:
-        raise FrameError(Reason.BAD_STEP, f'step {msg.step!r}: expected an integer, bytes a row') from None
+        raise FrameError(DropReason.BAD_STEP, f'step {msg.step!r}: expected an integer, bytes a row') from None
     least = width * encoding.channels
     if step < least or step % encoding.depth:
         unit = f' and a multiple of {encoding.depth}' if encoding.depth > 1 else ''
-        raise FrameError(Reason.BAD_STEP, f'step {step} for {width} pixels of {msg.encoding}: expected at least '
+        raise FrameError(DropReason.BAD_STEP, f'step {step} for {width} pixels of {msg.encoding}: expected at least '
                                        f'{least}{unit}; the driver fills the message wrongly')
     return step
 
@@ -86,6 +87,6 @@ def _check_length(got: int, step: int, rows: int, msg: Any) -> None:
     expected = step * rows
     if got == expected:
         return
-    reason = Reason.SHORT_DATA if got < expected else Reason.LONG_DATA
+    reason = DropReason.SHORT_DATA if got < expected else DropReason.LONG_DATA
     raise FrameError(reason, f'{got} bytes of data for {msg.width}x{msg.height} {msg.encoding}: expected '
                           f'{rows} rows of step {step} = {expected}; the driver fills the message wrongly')

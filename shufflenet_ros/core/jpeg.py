@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 MAGIC = b'\xff\xd8\xff'
 MAX_SEGMENTS = 4096
@@ -49,9 +49,9 @@ def jpeg_size(data: memoryview) -> tuple[int, int]:
             if marker in (_SOS, _EOI):
                 break
     except FrameError as dropped:
-        if dropped.reason is not Reason.TRUNCATED or len(head) == len(data):
+        if dropped.reason is not DropReason.TRUNCATED or len(head) == len(data):
             raise
-    raise FrameError(Reason.BAD_FORMAT, 'JPEG without a frame header before its data, or in its first '
+    raise FrameError(DropReason.BAD_FORMAT, 'JPEG without a frame header before its data, or in its first '
                                      f'{HEADER_BYTES} bytes: damaged on its way')
 
 
@@ -77,7 +77,7 @@ def jpeg_payload(data: memoryview) -> memoryview:
         elif marker == _EOI:
             trailing = len(body)
     if len(frames) != 1 or unused_tables:
-        raise FrameError(Reason.BAD_FORMAT, f'JPEG with {len(frames)} frame headers, expected 1, or with tables '
+        raise FrameError(DropReason.BAD_FORMAT, f'JPEG with {len(frames)} frame headers, expected 1, or with tables '
                                          'after its last scan: damaged on its way')
     payload = data[:len(data) - trailing]
     _check_scans(frames[0], scans)
@@ -88,10 +88,10 @@ def jpeg_payload(data: memoryview) -> memoryview:
 def _check_scans(frame: JpegHeader, scans: list[int]) -> None:
     """scans: how many channels each carries. Without progression each channel comes once."""
     if not frame.progressive and sum(scans) != frame.channels:
-        raise FrameError(Reason.BAD_FORMAT, f'JPEG whose scans carry {sum(scans)} channels: '
+        raise FrameError(DropReason.BAD_FORMAT, f'JPEG whose scans carry {sum(scans)} channels: '
                                          f'expected {frame.channels}; damaged on its way')
     if not 1 <= len(scans) <= MAX_SCANS:
-        raise FrameError(Reason.BAD_FORMAT, f'JPEG of {len(scans)} scans: expected 1 to {MAX_SCANS}')
+        raise FrameError(DropReason.BAD_FORMAT, f'JPEG of {len(scans)} scans: expected 1 to {MAX_SCANS}')
 
 
 def _check_filled(frame: JpegHeader, payload: memoryview) -> None:
@@ -103,13 +103,13 @@ def _check_filled(frame: JpegHeader, payload: memoryview) -> None:
 
 def _frame_header(marker: int, body: memoryview) -> JpegHeader:
     if marker not in _DECODED:
-        raise FrameError(Reason.BAD_FORMAT, f'JPEG of kind SOF{marker - 0xC0}: '
+        raise FrameError(DropReason.BAD_FORMAT, f'JPEG of kind SOF{marker - 0xC0}: '
                                          'expected baseline or progressive with Huffman codes')
     if len(body) < 6 or len(body) != 6 + 3 * body[5]:
-        raise FrameError(Reason.BAD_FORMAT, 'JPEG with a malformed frame header')
+        raise FrameError(DropReason.BAD_FORMAT, 'JPEG with a malformed frame header')
     precision, height, width, channels = struct.unpack('>BHHB', body[:6])
     if precision != 8 or channels not in (1, 3):
-        raise FrameError(Reason.BAD_FORMAT, f'JPEG of {precision} bits and {channels} channels: '
+        raise FrameError(DropReason.BAD_FORMAT, f'JPEG of {precision} bits and {channels} channels: '
                                          'expected 8 bits and 1 (gray) or 3 (color)')
     return JpegHeader(width, height, channels, marker == _PROGRESSIVE)
 
@@ -121,21 +121,21 @@ def _segments(data: memoryview) -> Iterator[tuple[int, memoryview]]:
         position = _after_marker(data, position)
         marker = data[position - 1]
         if marker == 0xFF:
-            raise FrameError(Reason.BAD_FORMAT, f'JPEG with more than {MAX_FILL_BYTES} fill bytes ff in a row: '
+            raise FrameError(DropReason.BAD_FORMAT, f'JPEG with more than {MAX_FILL_BYTES} fill bytes ff in a row: '
                                              'damaged on its way')
         if marker == _EOI:
             yield marker, data[position:]
             return
         if marker not in _KNOWN:
-            raise FrameError(Reason.BAD_FORMAT, f'JPEG with a marker ff {marker:02x}: damaged on its way')
+            raise FrameError(DropReason.BAD_FORMAT, f'JPEG with a marker ff {marker:02x}: damaged on its way')
         length = int.from_bytes(data[position:position + 2], 'big')
         if position + max(length, 2) > len(data):
             raise _truncated(data, 'a header segment goes on')
         if length < 2:
-            raise FrameError(Reason.BAD_FORMAT, f'JPEG segment ff {marker:02x} of length {length}: at least 2')
+            raise FrameError(DropReason.BAD_FORMAT, f'JPEG segment ff {marker:02x} of length {length}: at least 2')
         yield marker, data[position + 2:position + length]
         position += length
-    raise FrameError(Reason.BAD_FORMAT, f'JPEG with more than {MAX_SEGMENTS} segments')
+    raise FrameError(DropReason.BAD_FORMAT, f'JPEG with more than {MAX_SEGMENTS} segments')
 
 
 def _after_marker(data: memoryview, position: int) -> int:
@@ -147,5 +147,5 @@ def _after_marker(data: memoryview, position: int) -> int:
 
 
 def _truncated(data: memoryview, what: str) -> FrameError:
-    return FrameError(Reason.TRUNCATED, f'JPEG ends after {len(data)} bytes, {what}: it was cut on its way; '
+    return FrameError(DropReason.TRUNCATED, f'JPEG ends after {len(data)} bytes, {what}: it was cut on its way; '
                                      'check the camera link and the message size limits')

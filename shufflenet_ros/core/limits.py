@@ -3,7 +3,7 @@
 from operator import index
 from typing import Any
 
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 BYTES_BESIDE_PIXELS = 1 << 20  # of a compressed image: profiles, thumbnails, texts
 MAX_SIDE = 65_535  # what a JPEG header can hold; no camera comes near
@@ -18,12 +18,12 @@ def check_size(width: Any, height: Any, max_pixels: int) -> tuple[int, int]:
     try:
         w, h = index(width), index(height)
     except TypeError:
-        raise FrameError(Reason.BAD_SIZE, f'size {width!r} x {height!r}: expected two integers') from None
+        raise FrameError(DropReason.BAD_SIZE, f'size {width!r} x {height!r}: expected two integers') from None
     if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
-        raise FrameError(Reason.BAD_SIZE, f'image of {w:d}x{h:d} pixels: expected sides of 1 to {MAX_SIDE}; '
+        raise FrameError(DropReason.BAD_SIZE, f'image of {w:d}x{h:d} pixels: expected sides of 1 to {MAX_SIDE}; '
                                        'check the camera driver')
     if w * h > max_pixels:
-        raise FrameError(Reason.TOO_LARGE, f'image of {w}x{h} = {w * h} pixels: expected at most '
+        raise FrameError(DropReason.TOO_LARGE, f'image of {w}x{h} = {w * h} pixels: expected at most '
                                         f'{max_pixels}; lower the resolution or raise max_pixels')
     return w, h
 
@@ -36,7 +36,7 @@ def check_bytes(size: int, pixels: int, bytes_a_pixel: int) -> None:
     """
     most = BYTES_BESIDE_PIXELS + bytes_a_pixel * pixels
     if size > most:
-        raise FrameError(Reason.LONG_DATA, f'{size} bytes of compressed data for {pixels} pixels: expected '
+        raise FrameError(DropReason.LONG_DATA, f'{size} bytes of compressed data for {pixels} pixels: expected '
                                         f'at most {most}; the driver fills the message wrongly')
 
 
@@ -51,6 +51,6 @@ def byte_view(data: Any) -> memoryview:
     except (TypeError, ValueError, BufferError):
         view = None
     if view is None or view.itemsize != 1 or not view.c_contiguous:
-        raise FrameError(Reason.BAD_FORMAT, f'data of type {type(data).__name__}: '
+        raise FrameError(DropReason.BAD_FORMAT, f'data of type {type(data).__name__}: '
                                          'expected a contiguous buffer of bytes')
     return view.cast('B') if view.nbytes else memoryview(b'')

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from shufflenet_ros.core.frame import U8
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 IO_MAX_PIXELS = 1 << 27
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(IO_MAX_PIXELS))
@@ -35,7 +35,7 @@ def swap_red_and_blue(pixels: U8) -> U8:
 
 
 @contextmanager
-def opencv_errors_as(reason: Reason, what: str) -> Iterator[None]:
+def opencv_errors_as(reason: DropReason, what: str) -> Iterator[None]:
     """Turn what OpenCV and NumPy raise inside the block into FrameError.
 
     Raises:
@@ -44,8 +44,8 @@ def opencv_errors_as(reason: Reason, what: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise FrameError(Reason.NO_MEMORY, f'{what}: no memory for the image') from error
+        raise FrameError(DropReason.NO_MEMORY, f'{what}: no memory for the image') from error
     except cv2.error as error:
         if getattr(error, 'code', None) == cv2.Error.StsNoMem:
-            raise FrameError(Reason.NO_MEMORY, f'{what}: no memory for the image') from error
+            raise FrameError(DropReason.NO_MEMORY, f'{what}: no memory for the image') from error
         raise FrameError(reason, f'{what}: OpenCV refuses it: {getattr(error, "err", error)}') from error

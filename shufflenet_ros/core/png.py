@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 MAGIC = b'\x89PNG\r\n\x1a\n'
 MAX_OTHER_CHUNKS = 256  # all but the pixels': texts, profiles, an APNG's further frames
@@ -57,11 +57,11 @@ def png_header(data: memoryview) -> PngHeader:
     """
     kind, chunk = next(_chunks(data))
     if kind != b'IHDR' or len(chunk) != _HEADER_BYTES + 12:
-        raise FrameError(Reason.BAD_FORMAT, f'PNG begins with a chunk {kind!r} of {len(chunk) - 12} bytes: '
+        raise FrameError(DropReason.BAD_FORMAT, f'PNG begins with a chunk {kind!r} of {len(chunk) - 12} bytes: '
                                          f'expected IHDR of {_HEADER_BYTES}')
     width, height, depth, color_type, _, _, interlace = struct.unpack('>IIBBBBB', chunk[8:21])
     if depth not in _DEPTHS.get(color_type, ()) or interlace > 1:
-        raise FrameError(Reason.BAD_FORMAT, f'PNG of {depth} bits, color type {color_type}, interlace '
+        raise FrameError(DropReason.BAD_FORMAT, f'PNG of {depth} bits, color type {color_type}, interlace '
                                          f'{interlace}: no kind of PNG; damaged on its way')
     return PngHeader(width, height, depth, color_type, interlace == 1)
 
@@ -103,7 +103,7 @@ def png_payload(data: memoryview) -> bytearray:
     try:
         _append_stored(payload, packed, header.filtered_bytes)
     except zlib.error as error:
-        raise FrameError(Reason.BAD_FORMAT, f'PNG pixels cannot be inflated: {error}; '
+        raise FrameError(DropReason.BAD_FORMAT, f'PNG pixels cannot be inflated: {error}; '
                                          'damaged on its way') from error
     _append_chunk(payload, b'IEND', b'')
     return payload
@@ -121,7 +121,7 @@ def _append_stored(payload: bytearray, packed: list[memoryview], expected: int) 
                                                     len(piece) ^ 0xFFFF), piece)
     if got != expected:
         size = f'{got}' if got < expected else f'more than {expected}'
-        raise FrameError(Reason.BAD_FORMAT, f'PNG pixels inflate to {size} bytes: expected {expected} for the '
+        raise FrameError(DropReason.BAD_FORMAT, f'PNG pixels inflate to {size} bytes: expected {expected} for the '
                                          "header's size; damaged, or made to waste time")
     _append_chunk(payload, b'IDAT', _ends(packed, slice(-_ZLIB_SUM, None)))
 
@@ -172,18 +172,18 @@ def _chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         kind = bytes(data[position + 4:position + 8])
         end = position + 12 + int.from_bytes(data[position:position + 4], 'big')
         if position + 12 > len(data) or end > len(data):
-            raise FrameError(Reason.TRUNCATED, f'PNG ends after {len(data)} bytes, inside a chunk: it was cut '
+            raise FrameError(DropReason.TRUNCATED, f'PNG ends after {len(data)} bytes, inside a chunk: it was cut '
                                             'on its way; check the camera link and the message size limits')
         is_ancillary = kind.isalpha() and kind[:1].islower()
         if not is_ancillary and kind not in _CRITICAL:
-            raise FrameError(Reason.BAD_FORMAT, f'PNG with an unknown critical chunk {kind!r}')
+            raise FrameError(DropReason.BAD_FORMAT, f'PNG with an unknown critical chunk {kind!r}')
         checksum = int.from_bytes(data[end - 4:end], 'big')
         if not is_ancillary and zlib.crc32(data[position + 4:end - 4]) != checksum:
-            raise FrameError(Reason.BAD_FORMAT, f'PNG chunk {kind!r} does not fit its sum: damaged on its way')
+            raise FrameError(DropReason.BAD_FORMAT, f'PNG chunk {kind!r} does not fit its sum: damaged on its way')
         yield kind, data[position:end]
         if kind == b'IEND':
             return
         position = end
         pixel_chunks, other_chunks = pixel_chunks - (kind == b'IDAT'), other_chunks - (kind != b'IDAT')
-    raise FrameError(Reason.BAD_FORMAT, f'PNG of too many chunks: expected at most {MAX_OTHER_CHUNKS}, and '
+    raise FrameError(DropReason.BAD_FORMAT, f'PNG of too many chunks: expected at most {MAX_OTHER_CHUNKS}, and '
                                      f'{MAX_PIXEL_CHUNKS} of pixels that are below {SMALL_PIXEL_CHUNK} bytes')

@@ -3,7 +3,7 @@
 import numpy as np
 
 from shufflenet_ros.core.frame import F32, Prediction
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 
 def softmax(logits: F32) -> F32:
@@ -13,7 +13,7 @@ def softmax(logits: F32) -> F32:
         FrameError: NON_FINITE where a logit is not a number.
     """
     if not np.isfinite(logits).all():
-        raise FrameError(Reason.NON_FINITE, 'the model gave a logit that is not finite; no answer')
+        raise FrameError(DropReason.NON_FINITE, 'the model gave a logit that is not finite; no answer')
     exps = np.exp(logits.astype(np.float64) - logits.max())
     return np.asarray(exps / exps.sum(), np.float32)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.core.frame import F32, U8, DecodedImage
 from shufflenet_ros.core.opencv import cv2, resize, swap_red_and_blue
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 _CV2_INTERPOLATION = {
     'nearest': cv2.INTER_NEAREST,
@@ -31,7 +31,7 @@ def crop_window(height: int, width: int, size: tuple[int, int], crop: float) -> 
     fit = min(height / size[0], width / size[1]) * crop
     h, w = round(size[0] * fit), round(size[1] * fit)
     if h < 1 or w < 1:
-        raise FrameError(Reason.TOO_SMALL, f'image of {width}x{height}: nothing is left after the center crop')
+        raise FrameError(DropReason.TOO_SMALL, f'image of {width}x{height}: nothing is left after the center crop')
     return (height - h) // 2, (width - w) // 2, h, w
 
 

@@ -1,9 +1,12 @@
-"""Why a frame got no answer: one closed list, used by counters, diagnostics, logs and JSON lines."""
+# SPDX-License-Identifier: Apache-2.0
+"""Why a frame was dropped: one closed list for counters, diagnostics, logs and JSON lines."""
 
 from enum import Enum
 
+from shufflenet_ros.core.text import printable
 
-class Reason(str, Enum):
+
+class DropReason(str, Enum):
     """How a frame that is neither published nor superseded ended."""
 
     BAD_SIZE = 'bad_size'
@@ -26,29 +29,14 @@ class Reason(str, Enum):
 
 
 class FrameError(Exception):
-    """This frame gets no answer.
+    """This frame gets no result.
 
     Attributes:
         reason: one of the closed list.
-        detail: what came, what was expected, what to do; at most 300 characters, printable.
+        detail: the value, what was expected, and what to do; printable, at most 300 characters.
     """
 
-    def __init__(self, reason: Reason, detail: str):
+    def __init__(self, reason: DropReason, detail: str):
         self.reason = reason
         self.detail = printable(detail)
         super().__init__(f'{reason}: {self.detail}')
-
-
-def one_line(text: str) -> str:
-    """The text with every character escaped that does not print as itself; letters of any script stay.
-
-    Escaped are control characters (line ends and C1 among them), lone surrogates, and characters that turn
-    the direction of writing: safe for a terminal.
-    """
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
-
-
-def printable(text: str, limit: int = 300) -> str:
-    """`one_line` with non-ASCII characters escaped too, and its length capped: safe to log."""
-    escaped = one_line(text[:limit].encode('ascii', 'backslashreplace').decode())
-    return escaped if len(escaped) <= limit and len(text) <= limit else escaped[:limit - 3] + '...'

@@ -7,7 +7,7 @@ from pathlib import Path
 from shufflenet_ros.bags.errors import BagError
 from shufflenet_ros.bags.kinds import IMAGE_TYPES
 from shufflenet_ros.bags.reader import Bag, BagMessage
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.datasets.label_file import label_file_of, read_label_file
 from shufflenet_ros.datasets.labeled_dataset import LabeledDataset, Sample
@@ -61,4 +61,4 @@ def _message(item: BagMessage) -> object:
     try:
         return item.message
     except BagError as error:
-        return FrameError(Reason.BAD_FORMAT, str(error))
+        return FrameError(DropReason.BAD_FORMAT, str(error))

@@ -20,7 +20,8 @@ from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.frame import DecodedImage
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.preprocess import preprocess
-from shufflenet_ros.core.reasons import FrameError, printable
+from shufflenet_ros.core.reasons import FrameError
+from shufflenet_ros.core.text import printable
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.datasets.holdout import holdout_split
 from shufflenet_ros.datasets.labeled_dataset import LabeledDataset, Sample

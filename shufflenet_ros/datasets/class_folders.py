@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.text import printable
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.datasets.image_files import IMAGE_SUFFIXES
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.files import write_whole
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.text import printable
 from shufflenet_ros.datasets.evaluation import OTHER, Evaluation
 from shufflenet_ros.datasets.metrics import I64
 

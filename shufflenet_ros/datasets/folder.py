@@ -5,7 +5,7 @@ import os
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.datasets.class_folders import sort_by_class
 from shufflenet_ros.datasets.image_files import image_message, read_image_file
 from shufflenet_ros.datasets.labeled_dataset import LabeledDataset, Sample
@@ -48,5 +48,5 @@ def _message(path: Path) -> object:
     try:
         data = read_image_file(path)
     except OSError as error:
-        return FrameError(Reason.BAD_FORMAT, f'cannot be read: {error.strerror}')
+        return FrameError(DropReason.BAD_FORMAT, f'cannot be read: {error.strerror}')
     return data if isinstance(data, FrameError) else image_message(data, path.suffix[1:])

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterator
 
 from shufflenet_ros.bags.kinds import is_bag
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.text import printable
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.datasets.labeled_dataset import LabeledDataset, Sample
 

@@ -13,7 +13,7 @@ from shufflenet_ros.core.compressed import CONTAINERS
 from shufflenet_ros.core.files import open_regular
 from shufflenet_ros.core.frame import U8
 from shufflenet_ros.core.opencv import cv2, opencv_errors_as
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 IMAGE_SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 MAX_FILE_BYTES = 256 << 20
@@ -47,7 +47,7 @@ class PixelImage:
 
 def too_large(size: int) -> FrameError:
     """Why a file of this size is not read."""
-    return FrameError(Reason.TOO_LARGE, f'file of {size} bytes: expected at most {MAX_FILE_BYTES}')
+    return FrameError(DropReason.TOO_LARGE, f'file of {size} bytes: expected at most {MAX_FILE_BYTES}')
 
 
 def read_image_file(path: Path) -> bytes | FrameError:
@@ -70,12 +70,12 @@ def image_message(data: bytes, suffix: str) -> FileImage | PixelImage | FrameErr
     if any(data.startswith(container.magic) for container in CONTAINERS):
         return FileImage(data, suffix)
     try:
-        with opencv_errors_as(Reason.BAD_FORMAT, f'{suffix} file'):
+        with opencv_errors_as(DropReason.BAD_FORMAT, f'{suffix} file'):
             flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except FrameError as error:
         return error
     if pixels is None:
-        return FrameError(Reason.BAD_FORMAT, f'OpenCV cannot decode these {len(data)} bytes: damaged, or not '
+        return FrameError(DropReason.BAD_FORMAT, f'OpenCV cannot decode these {len(data)} bytes: damaged, or not '
                                              'an image')
     return PixelImage.from_pixels(pixels)

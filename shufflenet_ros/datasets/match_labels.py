@@ -4,7 +4,7 @@
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.text import printable
 from shufflenet_ros.datasets.errors import DatasetError
 
 _SHOWN = 5  # in a message

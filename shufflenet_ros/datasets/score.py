@@ -12,7 +12,7 @@ from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.console import say
 from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.frame import F32, DecodedImage, Options, Result
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.datasets.labeled_dataset import LabeledDataset
 from shufflenet_ros.datasets.match_labels import match_labels
@@ -105,7 +105,7 @@ def try_classify(classifier: Classifier, message: Any, options: Options
     except FrameError as error:
         return image, error
     except MemoryError:
-        return image, FrameError(Reason.NO_MEMORY, 'no memory left for this image: use smaller images')
+        return image, FrameError(DropReason.NO_MEMORY, 'no memory left for this image: use smaller images')
 
 
 def accuracy(model: 'LoadedModel', dataset: LabeledDataset) -> dict[str, Any]:

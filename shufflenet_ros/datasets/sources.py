@@ -18,7 +18,7 @@ from shufflenet_ros.core.console import say
 from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.files import kind_of
 from shufflenet_ros.core.opencv import cv2
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.datasets.image_files import IMAGE_SUFFIXES, FileImage, PixelImage, read_image_file
 
 VIDEO_SUFFIXES = ('.avi', '.flv', '.m2ts', '.m4v', '.mjpeg', '.mjpg', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg',
@@ -161,7 +161,7 @@ def _bag(path: Path, topics: Sequence[str]) -> Source:
                 try:
                     stamp, message = stamp_ns(item.message), item.message
                 except BagError as error:
-                    message = FrameError(Reason.BAD_FORMAT, str(error))
+                    message = FrameError(DropReason.BAD_FORMAT, str(error))
                 yield SourceFrame(str(path), item.topic, item.number, stamp, message)
 
     return Source(path, count, count / seconds if seconds > 0 else None, frames)

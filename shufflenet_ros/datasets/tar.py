@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from shufflenet_ros.core.files import open_regular
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.datasets.class_folders import is_image_file, sort_by_class
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.datasets.image_files import MAX_FILE_BYTES, image_message, too_large
@@ -70,7 +70,7 @@ def _message(tar: tarfile.TarFile, member: tarfile.TarInfo) -> object:
         stream = tar.extractfile(member)
         data = stream.read() if stream else b''
     if len(data) != member.size:
-        return FrameError(Reason.TRUNCATED, f'{len(data)} of {member.size} bytes')
+        return FrameError(DropReason.TRUNCATED, f'{len(data)} of {member.size} bytes')
     return image_message(data, member.name.rsplit('.', 1)[-1])
 
 

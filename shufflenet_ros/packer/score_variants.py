@@ -10,7 +10,7 @@ from typing import Any
 from shufflenet_ros.backends.load import load
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.core.console import say
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.text import printable
 from shufflenet_ros.datasets.holdout import HELD_OUT, holdout_split
 from shufflenet_ros.datasets.labeled_dataset import LabeledDataset
 from shufflenet_ros.datasets.open_dataset import open_dataset

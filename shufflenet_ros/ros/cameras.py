@@ -17,7 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from shufflenet_ros_msgs.msg import Embedding
 from vision_msgs.msg import Classification
 
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.text import printable
 from shufflenet_ros.ros.qos import End, overriding
 
 try:

@@ -10,7 +10,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.text import printable
 from shufflenet_ros.core.throttle import LogThrottle
 from shufflenet_ros.ros.parameters import (
     NEVER,

@@ -8,14 +8,15 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from shufflenet_ros.backends.load import LoadedModel
 from shufflenet_ros.core.engine import Counts
-from shufflenet_ros.core.reasons import Reason, printable
+from shufflenet_ros.core.reasons import DropReason
 from shufflenet_ros.core.stats import StageStats
+from shufflenet_ros.core.text import printable
 from shufflenet_ros.core.watch import CameraHealth, Level, WatchState, stall_level
 from shufflenet_ros.ros.responder import Camera
 
 _LEVEL_BYTES = {Level.OK: DiagnosticStatus.OK, Level.WARN: DiagnosticStatus.WARN,
                 Level.ERROR: DiagnosticStatus.ERROR}
-EXPECTED_DROPS = frozenset({Reason.THROTTLED})  # a frame that the operator asked to drop is no cause for alarm
+EXPECTED_DROPS = frozenset({DropReason.THROTTLED})  # a frame that the operator asked to drop is no cause for alarm
 
 
 def status(name: str, hardware_id: str, level: Level, message: str,

@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 
 from shufflenet_ros.backends.load import LoadedModel
 from shufflenet_ros.core.engine import Counts, Engine
-from shufflenet_ros.core.reasons import one_line, printable
+from shufflenet_ros.core.text import one_line, printable
 from shufflenet_ros.core.throttle import LogThrottle
 from shufflenet_ros.core.watch import Level, WatchState
 from shufflenet_ros.ros.checked import CheckedParameters

@@ -17,7 +17,7 @@ from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.engine import BusyError, Engine
 from shufflenet_ros.core.frame import Options
 from shufflenet_ros.core.opencv import cv2
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.text import printable
 from shufflenet_ros.core.watch import RateWatch, WatchState
 from shufflenet_ros.ros.cameras import CameraTopics
 from shufflenet_ros.ros.health import WatchedNode

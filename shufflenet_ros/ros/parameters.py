@@ -23,7 +23,7 @@ from shufflenet_ros.bundles.locate import DEFAULT_MODEL, is_path
 from shufflenet_ros.bundles.variants import BACKENDS, PRECISIONS
 from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.opencv import IO_MAX_PIXELS
-from shufflenet_ros.core.reasons import printable
+from shufflenet_ros.core.text import printable
 
 MAX_CAMERAS = 64
 MAX_TEXT = 4096

@@ -10,9 +10,10 @@ from std_msgs.msg import Header
 
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.frame import Frame, Options, Result
-from shufflenet_ros.core.reasons import FrameError, Reason, printable
+from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.core.stamp import stamp_problem
 from shufflenet_ros.core.stats import StageStats
+from shufflenet_ros.core.text import printable
 from shufflenet_ros.core.throttle import LogThrottle
 from shufflenet_ros.core.watch import RateWatch
 from shufflenet_ros.ros.cameras import CameraTopics
@@ -75,7 +76,7 @@ class Responder:
             self._refuse_stale(header, settings.max_age_s)
         answer = self._classifier.classify(frame.message, settings.options)
         if frame.arrived < self.open_since:
-            raise FrameError(Reason.STALE, 'the answer came after the node had been deactivated')
+            raise FrameError(DropReason.STALE, 'the answer came after the node had been deactivated')
         started = time.perf_counter()
         self._publish(camera.topics, header, answer, settings)
         publish_time = time.perf_counter() - started
@@ -88,7 +89,7 @@ class Responder:
         more = self._throttle.admit(dropped.reason)
         if more is not None:
             title = self._cameras[frame.camera].title
-            self._log(f'{title}: dropped, {dropped}', more, bug=dropped.reason is Reason.BACKEND_ERROR)
+            self._log(f'{title}: dropped, {dropped}', more, bug=dropped.reason is DropReason.BACKEND_ERROR)
 
     def _note_damage(self, camera: Camera, damage: str) -> None:
         camera.damaged += 1
@@ -118,7 +119,7 @@ class Responder:
         age = (self._ros_time_ns() - stamp_ns) / 1e9
         if age > max_age_s:
             raise FrameError(
-                Reason.STALE, f'stamp is {age:.3f} s old, expected at most max_age_s {max_age_s:g}: '
+                DropReason.STALE, f'stamp is {age:.3f} s old, expected at most max_age_s {max_age_s:g}: '
                               "check the camera's clock and the network, or raise max_age_s")
 
     def _publish(self, topics: CameraTopics, header: Header, answer: Result, settings: Settings) -> None:

@@ -34,7 +34,7 @@ from shufflenet_ros.core.frame import DecodedImage
 from shufflenet_ros.core.jpeg import _after_marker as jpeg_end
 from shufflenet_ros.core.jpeg import jpeg_payload
 from shufflenet_ros.core.png import png_header, png_payload
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 MAX_PIXELS = 40_000_000
 RGB = smooth_rgb(48, 64)
@@ -105,48 +105,48 @@ def test_decode_tells_raw_from_compressed_by_the_fields() -> None:
 
 @pytest.mark.parametrize(('width', 'height'), [(0, 5), (5, 0), (0, 0), (65_535, 65_535), (65_500, 65_500)])
 def test_a3_jpeg_sizes_are_refused_by_their_header(width: int, height: int) -> None:
-    expected = Reason.TOO_LARGE if width * height else Reason.BAD_SIZE
+    expected = DropReason.TOO_LARGE if width * height else DropReason.BAD_SIZE
     assert drop_of(jpeg_header(width, height)).reason is expected
 
 
 @pytest.mark.parametrize('side', [0, 65_536, 2**31 - 1, 2**31, 2**32 - 1])
 def test_a3_png_sizes_are_refused_by_their_header(side: int) -> None:
     for size in ((side, 4), (4, side), (side, side)):
-        assert drop_of(png(size, 8, 2, b'\0')).reason is Reason.BAD_SIZE
+        assert drop_of(png(size, 8, 2, b'\0')).reason is DropReason.BAD_SIZE
 
 
 @pytest.mark.parametrize('data', [JPEGS['baseline'], PNGS['rgb']], ids=['jpeg', 'png'])
 def test_a4_pixels_up_to_the_limit(data: bytes) -> None:
     assert decode_compressed(Compressed(data), 64 * 48).pixels.shape == (48, 64, 3)
-    assert drop_of(data, 64 * 48 - 1).reason is Reason.TOO_LARGE
+    assert drop_of(data, 64 * 48 - 1).reason is DropReason.TOO_LARGE
 
 
 def test_a4_header_that_lies_about_the_size_is_dropped() -> None:
     at = JPEGS['baseline'].index(b'\xff\xc0') + 5
     wrong = struct.pack('>HH', 16_000, 2_000)
-    assert drop_of(JPEGS['baseline'][:at] + wrong + JPEGS['baseline'][at + 4:]).reason is Reason.TRUNCATED
-    assert drop_of(png((64, 4800), 8, 2, filtered(RGB))).reason is Reason.BAD_FORMAT
-    assert drop_of(png((6400, 48), 8, 2, filtered(RGB))).reason is Reason.BAD_FORMAT
+    assert drop_of(JPEGS['baseline'][:at] + wrong + JPEGS['baseline'][at + 4:]).reason is DropReason.TRUNCATED
+    assert drop_of(png((64, 4800), 8, 2, filtered(RGB))).reason is DropReason.BAD_FORMAT
+    assert drop_of(png((6400, 48), 8, 2, filtered(RGB))).reason is DropReason.BAD_FORMAT
 
 
 @pytest.mark.parametrize('name', JPEGS)
 def test_a10_jpeg_cut_at_every_byte(name: str) -> None:
     data = JPEGS[name]
-    wrong = [k for k in range(len(data)) if drop_of(data[:k]).reason is not Reason.TRUNCATED]
+    wrong = [k for k in range(len(data)) if drop_of(data[:k]).reason is not DropReason.TRUNCATED]
     assert not wrong
 
 
 @pytest.mark.parametrize('name', PNGS)
 def test_a10_png_cut_at_every_byte(name: str) -> None:
     data = PNGS[name]
-    wrong = [k for k in range(len(data)) if drop_of(data[:k]).reason is not Reason.TRUNCATED]
+    wrong = [k for k in range(len(data)) if drop_of(data[:k]).reason is not DropReason.TRUNCATED]
     assert not wrong
 
 
 def test_a10_a_cut_that_leaves_the_size_unknown_and_a_cut_bomb() -> None:
-    assert drop_of(b'').reason is Reason.TRUNCATED
-    assert drop_of(jpeg_header(65_500, 65_500)).reason is Reason.TOO_LARGE
-    assert drop_of(jpeg_header(640, 480)).reason is Reason.TRUNCATED
+    assert drop_of(b'').reason is DropReason.TRUNCATED
+    assert drop_of(jpeg_header(65_500, 65_500)).reason is DropReason.TOO_LARGE
+    assert drop_of(jpeg_header(640, 480)).reason is DropReason.TRUNCATED
 
 
 @pytest.mark.parametrize('padding', [
@@ -183,12 +183,12 @@ MAGICS = {
 @pytest.mark.parametrize('name', MAGICS)
 def test_a13_other_formats_are_named(name: str) -> None:
     drop = drop_of(MAGICS[name])
-    assert drop.reason is Reason.BAD_FORMAT and 'expected JPEG' in drop.detail
+    assert drop.reason is DropReason.BAD_FORMAT and 'expected JPEG' in drop.detail
 
 
 @pytest.mark.parametrize('kind', ['BMP', 'TIFF', 'GIF', 'WEBP', 'PPM'])
 def test_a13_real_files_of_other_formats_are_named(kind: str) -> None:
-    assert drop_of(saved(RGB, kind)).reason is Reason.BAD_FORMAT
+    assert drop_of(saved(RGB, kind)).reason is DropReason.BAD_FORMAT
 
 
 @pytest.mark.parametrize('text', [
@@ -208,7 +208,7 @@ def test_a14_compressed_depth_is_refused_with_a_hint(text: str) -> None:
     for data in (bytes(12) + PNGS['gray'], PNGS['gray'], b''):
         with pytest.raises(FrameError, match='depth is not classified') as caught:
             decode_compressed(Compressed(data, text), MAX_PIXELS)
-        assert caught.value.reason is Reason.BAD_FORMAT
+        assert caught.value.reason is DropReason.BAD_FORMAT
 
 
 def noise(shape: tuple[int, ...], dtype: str = 'u1') -> np.ndarray:
@@ -267,7 +267,7 @@ DEPTH_PNG = png((7, 9), 16, 0, filtered(G16))
 def test_a15_a_png_of_16_bit_gray_is_depth_unless_format_says_mono16(text: object) -> None:
     with pytest.raises(FrameError, match='depth') as caught:
         decode_compressed(Compressed(DEPTH_PNG, text), MAX_PIXELS)
-    assert caught.value.reason is Reason.BAD_ENCODING and len(caught.value.detail) < 300
+    assert caught.value.reason is DropReason.BAD_ENCODING and len(caught.value.detail) < 300
     for said in ('mono16; png compressed ', 'mono16;png compressed', 'mono16'):
         image = decode_compressed(Compressed(DEPTH_PNG, said), MAX_PIXELS)
         assert np.array_equal(image.pixels, np.stack([G16 >> 8] * 3, -1))
@@ -278,7 +278,7 @@ def test_a15_a_depth_encoding_in_format_is_believed(name: str) -> None:
     for data in (DEPTH_PNG, PNGS['gray'], JPEGS['gray']):
         with pytest.raises(FrameError, match=f'format {name}: depth is not classified') as caught:
             decode_compressed(Compressed(data, f'{name}; png compressed '), MAX_PIXELS)
-        assert caught.value.reason is Reason.BAD_ENCODING
+        assert caught.value.reason is DropReason.BAD_ENCODING
 
 
 def test_a15_other_jpeg_kinds_are_refused() -> None:
@@ -286,7 +286,7 @@ def test_a15_other_jpeg_kinds_are_refused() -> None:
                'two channels': jpeg_header(64, 48, channels=2), 'no channel': jpeg_header(64, 48, channels=0)}
     refused |= {f'SOF{n}': jpeg_header(64, 48, kind=0xC0 + n) for n in (3, 5, 6, 7, 9, 10, 11, 13, 14, 15)}
     reasons = {name: drop_of(data).reason for name, data in refused.items()}
-    assert reasons == dict.fromkeys(refused, Reason.BAD_FORMAT)
+    assert reasons == dict.fromkeys(refused, DropReason.BAD_FORMAT)
 
 
 def with_bad_sum(data: bytes, kind: bytes) -> bytes:
@@ -346,7 +346,7 @@ ROTTEN: dict[str, bytes] = {
 
 @pytest.mark.parametrize('name', ROTTEN)
 def test_malformed_files_are_named(name: str) -> None:
-    assert drop_of(ROTTEN[name]).reason is Reason.BAD_FORMAT
+    assert drop_of(ROTTEN[name]).reason is DropReason.BAD_FORMAT
 
 
 @pytest.mark.parametrize('name', [
@@ -385,7 +385,7 @@ def test_bytes_beyond_what_an_image_can_need_are_refused_before_they_are_read(ex
         most = (1 << 20) + a_pixel * 64 * 48
         assert np.array_equal(decoded(data.ljust(most, b'\0')), decoded(data))
         drop = drop_of(data.ljust(most + extra, b'\0'))
-        assert drop.reason is Reason.LONG_DATA and f'at most {most}' in drop.detail
+        assert drop.reason is DropReason.LONG_DATA and f'at most {most}' in drop.detail
 
 
 def test_up_to_64_fill_bytes_are_fine() -> None:
@@ -411,7 +411,7 @@ def test_opencv_sees_nothing_but_the_image() -> None:
 
 @pytest.mark.parametrize('data', [None, 'text', [1], np.zeros(8, np.int32)])
 def test_data_that_is_no_buffer_of_bytes_is_named(data: object) -> None:
-    assert drop_of(data).reason is Reason.BAD_FORMAT
+    assert drop_of(data).reason is DropReason.BAD_FORMAT
 
 
 def bright_then(data: bytes) -> DecodedImage:
@@ -463,4 +463,4 @@ def test_opencvs_own_refusal_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> Non
         raise cv2.error('stand-in')
 
     monkeypatch.setattr(cv2, 'imdecode', refuses)
-    assert drop_of(JPEGS['baseline']).reason is Reason.BAD_FORMAT
+    assert drop_of(JPEGS['baseline']).reason is DropReason.BAD_FORMAT

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shufflenet_ros.core import console
-from shufflenet_ros.core.reasons import one_line, printable
+from shufflenet_ros.core.text import one_line, printable
 
 STEERING = {
     'escape': '\x1b[2J\x1b]0;title\x07', 'line end': 'a\nb\r\n', 'C1': '\x9b31m\x85', 'delete': '\x7f',

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from shufflenet_ros.core import decoder_warnings
 from shufflenet_ros.core.compressed import decode_compressed
 from shufflenet_ros.core.frame import DecodedImage
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 RGB = smooth_rgb(48, 64)
 END = b'\xff\xd9'
@@ -86,7 +86,7 @@ def test_damage_does_not_stick_to_the_next_frame() -> None:
 def test_a_frame_that_cannot_be_decoded_quotes_the_decoder() -> None:
     with pytest.raises(FrameError, match='bad adaptive filter value') as caught:
         decoded(png((64, 48), 8, 2, b'\x09' + filtered(RGB)[1:]))
-    assert caught.value.reason is Reason.BAD_FORMAT
+    assert caught.value.reason is DropReason.BAD_FORMAT
 
 
 def test_nothing_reaches_stderr(capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from shufflenet_ros.core.engine import BusyError, Counts, Engine
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 
 class HandWorker:
@@ -117,13 +117,13 @@ class UnspeakableError(Exception):
 
 
 @pytest.mark.parametrize(('error', 'reason', 'told'), [
-    *[(FrameError(reason, 'because'), reason, 'because') for reason in Reason],
-    (MemoryError(), Reason.NO_MEMORY, 'MemoryError'),
-    (ValueError('odd\nshape'), Reason.BACKEND_ERROR, r'ValueError: odd\nshape'),
-    (KeyError('x'), Reason.BACKEND_ERROR, "KeyError: 'x'"),
-    (StopIteration(), Reason.BACKEND_ERROR, 'StopIteration'),
-    (RecursionError('deep'), Reason.BACKEND_ERROR, 'RecursionError: deep'),
-    (UnspeakableError(), Reason.BACKEND_ERROR, 'UnspeakableError'),
+    *[(FrameError(reason, 'because'), reason, 'because') for reason in DropReason],
+    (MemoryError(), DropReason.NO_MEMORY, 'MemoryError'),
+    (ValueError('odd\nshape'), DropReason.BACKEND_ERROR, r'ValueError: odd\nshape'),
+    (KeyError('x'), DropReason.BACKEND_ERROR, "KeyError: 'x'"),
+    (StopIteration(), DropReason.BACKEND_ERROR, 'StopIteration'),
+    (RecursionError('deep'), DropReason.BACKEND_ERROR, 'RecursionError: deep'),
+    (UnspeakableError(), DropReason.BACKEND_ERROR, 'UnspeakableError'),
 ], ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None)
 def test_each_exception_ends_its_frame_alone(error, reason, told):
     heard = []
@@ -173,7 +173,7 @@ def test_on_drop_may_fail_and_the_log_says_so_once(caplog):
     assert 'listener is broken' in caplog.text
 
 
-@pytest.mark.parametrize('fail', [FrameError(Reason.SHORT_DATA, ''), ValueError('x'), None])
+@pytest.mark.parametrize('fail', [FrameError(DropReason.SHORT_DATA, ''), ValueError('x'), None])
 def test_a_frame_that_ended_is_not_kept_alive(fail):
     class Message:
         pass
@@ -215,7 +215,7 @@ def test_max_rate_counts_exactly(camera_hz, max_hz, published):
     assert counts.received == camera_hz * 10
     # A last slot of the grid may just have begun.
     assert published <= counts.published <= published + 1
-    assert counts.dropped[Reason.THROTTLED] == counts.received - counts.published
+    assert counts.dropped[DropReason.THROTTLED] == counts.received - counts.published
     assert counts.superseded == 0
 
 
@@ -258,9 +258,9 @@ def test_counts_are_a_snapshot_that_nobody_can_change():
     before = engine.counts('')
     engine.submit('', None)
     assert before.received == 0
-    assert set(before.dropped) == set(Reason)
+    assert set(before.dropped) == set(DropReason)
     with pytest.raises(TypeError):
-        before.dropped[Reason.STALE] = 1
+        before.dropped[DropReason.STALE] = 1
 
 
 def test_stopped_engines_hold_no_frames_and_run_again():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from shufflenet_ros.core.engine import Counts, Engine
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 CAMERAS = ('front', 'left', 'rear')
 FAULTS = (MemoryError(), ValueError('x'))
@@ -39,7 +39,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.room = 1 if policy == 'latest' else queue_size
         self.waiting = {camera: [] for camera in CAMERAS}
         self.expected = {camera: {'received': 0, 'published': 0, 'superseded': 0} for camera in CAMERAS}
-        self.dropped = {camera: dict.fromkeys(Reason, 0) for camera in CAMERAS}
+        self.dropped = {camera: dict.fromkeys(DropReason, 0) for camera in CAMERAS}
         self.due = dict.fromkeys(CAMERAS, 0.0)
         self.last_turn = len(CAMERAS) - 1
         self.fault, self.during, self.handled = None, (), None
@@ -64,7 +64,7 @@ class EngineMachine(RuleBasedStateMachine):
         if not self.running:
             expected['superseded'] += 1
         elif self.engine.max_rate_hz and self.now < self.due[camera]:
-            self.dropped[camera][Reason.THROTTLED] += 1
+            self.dropped[camera][DropReason.THROTTLED] += 1
         else:
             if self.engine.max_rate_hz:
                 # The model's clock ticks in whole seconds, as the limit of 1 Hz does.
@@ -74,7 +74,7 @@ class EngineMachine(RuleBasedStateMachine):
                 expected['superseded'] += 1
             waiting.append(self.serial)
 
-    @rule(fault=st.sampled_from([None, None, *FAULTS, *(FrameError(r, '') for r in Reason)]),
+    @rule(fault=st.sampled_from([None, None, *FAULTS, *(FrameError(r, '') for r in DropReason)]),
           during=st.lists(st.sampled_from(CAMERAS), max_size=3))
     def step(self, fault, during):
         order = [(self.last_turn + i) % len(CAMERAS) for i in range(1, len(CAMERAS) + 1)]
@@ -93,7 +93,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.dropped[camera][fault.reason] += 1
         else:
             memory = isinstance(fault, MemoryError)
-            self.dropped[camera][Reason.NO_MEMORY if memory else Reason.BACKEND_ERROR] += 1
+            self.dropped[camera][DropReason.NO_MEMORY if memory else DropReason.BACKEND_ERROR] += 1
 
     @rule()
     def start(self):
@@ -144,7 +144,7 @@ def test_law_holds_while_four_threads_submit_and_others_read_stop_and_start(poli
     def handle(frame):
         handled[frame.camera].append(frame.message)
         if frame.message % 5 == 1:
-            raise FrameError(Reason.TRUNCATED, '')
+            raise FrameError(DropReason.TRUNCATED, '')
         if frame.message % 5 == 2:
             raise ValueError
 
@@ -198,8 +198,8 @@ def test_law_holds_while_four_threads_submit_and_others_read_stop_and_start(poli
         assert counts.received == frames
         assert counts.in_flight == 0
         assert mine == sorted(set(mine)), 'in order, none twice'
-        assert counts.dropped[Reason.TRUNCATED] == sum(m % 5 == 1 for m in mine)
-        assert counts.dropped[Reason.BACKEND_ERROR] == sum(m % 5 == 2 for m in mine)
+        assert counts.dropped[DropReason.TRUNCATED] == sum(m % 5 == 1 for m in mine)
+        assert counts.dropped[DropReason.BACKEND_ERROR] == sum(m % 5 == 2 for m in mine)
         assert counts.published == sum(m % 5 not in (1, 2) for m in mine)
         assert counts.superseded == frames - len(mine)
         if queue_size == 100_000:

@@ -37,7 +37,7 @@ from image_vectors import (
 from PIL import Image as Pillow
 
 from shufflenet_ros.core.decode import decode
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 RAW_FRAMES, COMPRESSED_FRAMES = 15_000, 5_000
 FRAMES_A_SEED = 20  # hypothesis draws the seed alone: drawing each field takes it longer than the decoder
@@ -127,8 +127,8 @@ def test_hostile_raw_frames(capsys: pytest.CaptureFixture[str]) -> None:
     check()
     report(capsys, 'raw', tally, RAW_FRAMES, time.perf_counter() - started)
     assert set(tally.ends) >= {
-        'accepted', Reason.BAD_ENCODING, Reason.BAD_SIZE, Reason.TOO_LARGE, Reason.TOO_SMALL, Reason.BAD_STEP,
-        Reason.SHORT_DATA, Reason.LONG_DATA}
+        'accepted', DropReason.BAD_ENCODING, DropReason.BAD_SIZE, DropReason.TOO_LARGE, DropReason.TOO_SMALL, DropReason.BAD_STEP,
+        DropReason.SHORT_DATA, DropReason.LONG_DATA}
 
 
 def damaged(rng: random.Random, data: bytes) -> bytes:
@@ -168,7 +168,7 @@ def test_hostile_compressed_frames(capsys: pytest.CaptureFixture[str]) -> None:
 
     check()
     report(capsys, 'compressed', tally, COMPRESSED_FRAMES, time.perf_counter() - started)
-    assert set(tally.ends) >= {'accepted', Reason.BAD_FORMAT, Reason.TRUNCATED}
+    assert set(tally.ends) >= {'accepted', DropReason.BAD_FORMAT, DropReason.TRUNCATED}
 
 
 def report(capsys: pytest.CaptureFixture[str], what: str, tally: Tally, wanted: int, seconds: float) -> None:
@@ -228,23 +228,23 @@ print(f'2000 mutants, {accepted} accepted, slowest {worst * 1e3:.1f} ms')
 
 
 REFUSED_BOMBS = {
-    'PNG of 20,000 x 20,000': ('png((20_000, 20_000), 8, 2, bytes(1 << 20))', Reason.TOO_LARGE),
-    'JPEG header of 65,500 x 65,500': ('jpeg_header(65_500, 65_500)', Reason.TOO_LARGE),
+    'PNG of 20,000 x 20,000': ('png((20_000, 20_000), 8, 2, bytes(1 << 20))', DropReason.TOO_LARGE),
+    'JPEG header of 65,500 x 65,500': ('jpeg_header(65_500, 65_500)', DropReason.TOO_LARGE),
     'JPEG of 6000 x 6000 in few bytes': (
-        'jpeg_header(6000, 6000) + b"\\xff\\xda\\0\\x0c\\3" + bytes(900) + b"\\xff\\xd9"', Reason.TRUNCATED),
+        'jpeg_header(6000, 6000) + b"\\xff\\xda\\0\\x0c\\3" + bytes(900) + b"\\xff\\xd9"', DropReason.TRUNCATED),
     'PNG of 8 x 8 before 2 GB': ('png((8, 8), 8, 2, b"", packed=before_zeros(bytes(200), 2 << 30))',
-                                 Reason.LONG_DATA),
+                                 DropReason.LONG_DATA),
     'PNG of 8 x 8 before 500 MB': ('png((8, 8), 8, 2, b"", packed=before_zeros(bytes(200), 500 << 20))',
-                                   Reason.BAD_FORMAT),
+                                   DropReason.BAD_FORMAT),
     'PNG of 640 x 480 before 2 GB': (
         'png((640, 480), 8, 2, b"", packed=before_zeros(bytes(640 * 480 * 3 + 480), 2 << 30))',
-        Reason.BAD_FORMAT),
+        DropReason.BAD_FORMAT),
     'JPEG with 95 MB of fill': (
         'jpeg_header(6000, 6000) + b"\\xff\\xda\\0\\x0c\\3" + bytes(9) + b"\\xff" * 95_000_000',
-        Reason.BAD_FORMAT),
+        DropReason.BAD_FORMAT),
     'PNG with 60,000 empty chunks': (
-        'png((4, 4), 8, 2, bytes(52), before_pixels=chunk(b"tEXt", b"") * 60_000)', Reason.BAD_FORMAT),
-    'PNG of 6000 x 6000 with one line': ('png((6000, 6000), 8, 2, bytes(18_001))', Reason.BAD_FORMAT),
+        'png((4, 4), 8, 2, bytes(52), before_pixels=chunk(b"tEXt", b"") * 60_000)', DropReason.BAD_FORMAT),
+    'PNG of 6000 x 6000 with one line': ('png((6000, 6000), 8, 2, bytes(18_001))', DropReason.BAD_FORMAT),
 }
 
 

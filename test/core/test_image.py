@@ -29,13 +29,13 @@ from rosbags.image import ImageError, message_to_cvimage
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.core.image import decode_image
 from shufflenet_ros.core.preprocess import preprocess
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 MAX_PIXELS = 40_000_000
 VIEWS = ('rgb8', 'bgr8', '8UC3')
 
 
-def reason_of(msg: Image, max_pixels: int = MAX_PIXELS) -> Reason:
+def reason_of(msg: Image, max_pixels: int = MAX_PIXELS) -> DropReason:
     with pytest.raises(FrameError) as caught:
         decode_image(msg, max_pixels)
     assert len(caught.value.detail) <= 300 and caught.value.detail.isprintable()
@@ -86,7 +86,7 @@ def test_a1_padded_rows_equal_contiguous_rows(encoding: str) -> None:
 ])
 def test_a1_bad_step_is_named(encoding: str, width: int, step: int) -> None:
     data = bytes(max(int(step or 0), 0) * data_rows(encoding, 4))
-    assert reason_of(Image(4, width, encoding, step, data)) is Reason.BAD_STEP
+    assert reason_of(Image(4, width, encoding, step, data)) is DropReason.BAD_STEP
 
 
 def test_a1_step_that_is_no_multiple_of_the_pixel_is_not_sheared() -> None:
@@ -103,10 +103,10 @@ def test_a2_data_must_be_exactly_step_a_row(encoding: str) -> None:
         whole = bytes(good.data)
         for missing in (1, 2, good.step, len(whole)):
             good.data = whole[:len(whole) - missing]
-            assert reason_of(good) is Reason.SHORT_DATA
+            assert reason_of(good) is DropReason.SHORT_DATA
         for extra in (1, 2, good.step):
             good.data = whole + bytes(extra)
-            assert reason_of(good) is Reason.LONG_DATA
+            assert reason_of(good) is DropReason.LONG_DATA
 
 
 SIDES = (0, 1, 2, 255, 32_767, 65_535, 65_536, 2**24, 2**31 - 1, 2**31, 2**32 - 1, -1)
@@ -115,8 +115,8 @@ SIDES = (0, 1, 2, 255, 32_767, 65_535, 65_536, 2**24, 2**31 - 1, 2**31, 2**32 - 
 @pytest.mark.parametrize(('width', 'height'), list(product(SIDES, SIDES)))
 def test_a3_sizes_are_refused_before_any_allocation(width: int, height: int) -> None:
     possible = all(0 < side < 65_536 for side in (width, height))
-    expected = Reason.BAD_SIZE if not possible else (
-        Reason.TOO_LARGE if width * height > MAX_PIXELS else Reason.SHORT_DATA)
+    expected = DropReason.BAD_SIZE if not possible else (
+        DropReason.TOO_LARGE if width * height > MAX_PIXELS else DropReason.SHORT_DATA)
     tracemalloc.start()
     try:
         assert reason_of(Image(height, width, 'mono8', width, b'')) is expected
@@ -127,7 +127,7 @@ def test_a3_sizes_are_refused_before_any_allocation(width: int, height: int) -> 
 
 def test_a3_sizes_that_are_no_integers_are_refused() -> None:
     for side in (None, 1.5, 'a', b''):
-        assert reason_of(Image(side, 4, 'mono8', 4, b'')) is Reason.BAD_SIZE
+        assert reason_of(Image(side, 4, 'mono8', 4, b'')) is DropReason.BAD_SIZE
 
 
 def test_a4_pixels_up_to_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,10 +137,10 @@ def test_a4_pixels_up_to_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f'\nA4: raw 8K frame decoded in {(time.perf_counter() - started) * 1e3:.2f} ms', end=' ')
     assert image.pixels.shape == (4320, 7680, 3)
-    assert reason_of(Image(10_000, 10_000, 'bgr8', 30_000, b'')) is Reason.TOO_LARGE
+    assert reason_of(Image(10_000, 10_000, 'bgr8', 30_000, b'')) is DropReason.TOO_LARGE
     small = random_image('mono8', 10, 10)
     assert decode_image(small, 100).pixels.shape == (10, 10, 3)
-    assert reason_of(small, 99) is Reason.TOO_LARGE
+    assert reason_of(small, 99) is DropReason.TOO_LARGE
 
 
 ODD_NAMES = ['', 'x' * 10_000, 'bgr8\0', '\0', 'bgr8 ', 'BGR8', 'größe', '\ud800', 'rgb8; jpeg', '8UC']
@@ -154,14 +154,14 @@ def test_a5_each_encoding_is_right_or_named(encoding: str) -> None:
     with pytest.raises(FrameError) as caught:
         decode_image(Image(4, 4, encoding, 128, bytes(512)), MAX_PIXELS)
     detail = caught.value.detail
-    assert caught.value.reason is Reason.BAD_ENCODING
+    assert caught.value.reason is DropReason.BAD_ENCODING
     assert len(detail) <= 300 and detail.isascii() and detail.isprintable()
     assert all(name in detail for name in SUPPORTED) or 'depth is not classified' in detail
 
 
 def test_a5_an_encoding_that_is_no_text_is_named() -> None:
     for encoding in (None, 7, b'bgr8', ['bgr8']):
-        assert reason_of(Image(4, 4, encoding, 12, bytes(48))) is Reason.BAD_ENCODING
+        assert reason_of(Image(4, 4, encoding, 12, bytes(48))) is DropReason.BAD_ENCODING
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -197,7 +197,7 @@ def test_a8_depth_and_floats_are_not_classified(encoding: str, value: float) -> 
     data = np.full(32, value).tobytes()
     with pytest.raises(FrameError) as caught:
         decode_image(Image(4, 4, encoding, 64, data), MAX_PIXELS)
-    assert caught.value.reason is Reason.BAD_ENCODING
+    assert caught.value.reason is DropReason.BAD_ENCODING
     assert encoding[-1] != '1' or 'depth is not classified' in caught.value.detail
 
 
@@ -215,7 +215,7 @@ def test_a9_constant_and_odd_shaped_images_stay_constant(size: tuple[int, int], 
 @pytest.mark.parametrize('encoding', ['bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8', 'bayer_grbg8'])
 def test_a9_a_mosaic_without_neighbors_is_too_small(encoding: str) -> None:
     for size in ((1, 1), (2, 2), (2, 640), (640, 2)):
-        assert reason_of(random_image(encoding, *size)) is Reason.TOO_SMALL
+        assert reason_of(random_image(encoding, *size)) is DropReason.TOO_SMALL
     assert decode_image(random_image(encoding, 3, 3), MAX_PIXELS).pixels.shape == (3, 3, 3)
 
 
@@ -223,7 +223,7 @@ def test_a9_a_mosaic_without_neighbors_is_too_small(encoding: str) -> None:
     ('yuv422', (4, 5)), ('yuv422_yuy2', (4, 3)), ('nv12', (4, 5)), ('nv12', (5, 4)), ('nv21', (3, 3)),
 ])
 def test_shared_chroma_needs_even_sides(encoding: str, size: tuple[int, int]) -> None:
-    assert reason_of(random_image(encoding, *size)) is Reason.BAD_SIZE
+    assert reason_of(random_image(encoding, *size)) is DropReason.BAD_SIZE
 
 
 @pytest.mark.parametrize('encoding', SUPPORTED)
@@ -254,7 +254,7 @@ def test_data_may_come_in_any_buffer_and_is_left_alone(encoding: str) -> None:
     None, 'text', [1, 2, 3], 5, np.zeros(12, np.float32), np.zeros(24, np.uint8)[::2],
 ])
 def test_data_that_is_no_buffer_of_bytes_is_named(data: object) -> None:
-    assert reason_of(Image(2, 2, 'bgr8', 6, data)) is Reason.BAD_FORMAT
+    assert reason_of(Image(2, 2, 'bgr8', 6, data)) is DropReason.BAD_FORMAT
 
 
 @pytest.mark.parametrize('error', [MemoryError(), cv2.error('stand-in')])
@@ -266,4 +266,4 @@ def test_no_memory_is_a_reason_of_its_own(monkeypatch: pytest.MonkeyPatch, error
         raise error
 
     monkeypatch.setattr(cv2, 'cvtColor', fails)
-    assert reason_of(random_image('mono8', 4, 4)) is Reason.NO_MEMORY
+    assert reason_of(random_image('mono8', 4, 4)) is DropReason.NO_MEMORY

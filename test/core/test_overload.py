@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from shufflenet_ros.core.engine import Engine
-from shufflenet_ros.core.reasons import Reason
+from shufflenet_ros.core.reasons import DropReason
 
 T = 0.033
 
@@ -88,7 +88,7 @@ class Simulation:
             self.arrive()
         total = self.engine.total()
         assert total.in_flight == 0
-        ended = total.published + total.superseded + total.dropped[Reason.THROTTLED]
+        ended = total.published + total.superseded + total.dropped[DropReason.THROTTLED]
         assert total.received == len(self.arrivals) == ended
         assert total.published == len(self.answers)
         return self

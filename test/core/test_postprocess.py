@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from shufflenet_ros.core.postprocess import softmax, top_predictions, unit_length
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 finite = st.floats(-(2.0**127), 2.0**127, width=32)
 logit_vectors = arrays(np.float32, st.integers(1, 50), elements=finite)
@@ -36,7 +36,7 @@ def test_softmax_values() -> None:
 def test_a_logit_that_is_not_finite_is_dropped(bad: float) -> None:
     with pytest.raises(FrameError) as caught:
         top_predictions(np.array([0, bad, 1], np.float32), ('a', 'b', 'c'), 5, 0.0)
-    assert caught.value.reason is Reason.NON_FINITE
+    assert caught.value.reason is DropReason.NON_FINITE
 
 
 @given(logit_vectors, st.integers(1, 60), st.floats(0, 1))

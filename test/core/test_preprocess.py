@@ -15,7 +15,7 @@ from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.core.frame import DecodedImage
 from shufflenet_ros.core.image import decode_image
 from shufflenet_ros.core.preprocess import crop_and_resize, crop_window, preprocess
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 UINT8 = CardInput('NHWC', 'uint8', (32, 32), 'rgb')
 IMAGENET = CardInput(
@@ -43,7 +43,7 @@ def test_crop_window_lies_inside_the_image() -> None:
         try:
             top, left, rows, columns = crop_window(height, width, (h, w), crop)
         except FrameError as drop:
-            assert drop.reason is Reason.TOO_SMALL
+            assert drop.reason is DropReason.TOO_SMALL
             continue
         assert top >= 0 and left >= 0 and rows >= 1 and columns >= 1
         assert top + rows <= height and left + columns <= width
@@ -52,7 +52,7 @@ def test_crop_window_lies_inside_the_image() -> None:
 def test_nothing_left_to_crop_is_too_small() -> None:
     with pytest.raises(FrameError) as caught:
         preprocess(DecodedImage(np.zeros((1, 1, 3), np.uint8), 'rgb'), replace(UINT8, crop=0.3))
-    assert caught.value.reason is Reason.TOO_SMALL
+    assert caught.value.reason is DropReason.TOO_SMALL
 
 
 def slow_preprocess(image: DecodedImage, spec: CardInput) -> np.ndarray:

@@ -16,7 +16,7 @@ from shufflenet_ros.bags.errors import BagError
 from shufflenet_ros.bags.reader import Bag
 from shufflenet_ros.bags.writer import BagWriter
 from shufflenet_ros.core.decode import decode
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.datasets.open_dataset import open_dataset
 
@@ -102,7 +102,7 @@ def test_a_damaged_message_is_a_sample_with_a_reason(make_bag: MakeBag) -> None:
     with sqlite3.connect(next(path.glob('*.db3'))) as database:
         database.execute('UPDATE messages SET data = substr(data, 1, 30) WHERE id = 1')
     first, second, *_ = open_dataset(path).samples()
-    assert isinstance(first.message, FrameError) and first.message.reason is Reason.BAD_FORMAT
+    assert isinstance(first.message, FrameError) and first.message.reason is DropReason.BAD_FORMAT
     assert not isinstance(second.message, FrameError)
 
 

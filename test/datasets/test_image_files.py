@@ -15,7 +15,7 @@ import pytest
 from labeled_datasets import FLAT, SPLIT, encoded, write_folder, write_tar
 
 from shufflenet_ros.core.decode import decode
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.datasets import image_files, tar
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.datasets.image_files import FileImage, PixelImage
@@ -68,7 +68,7 @@ def test_jpeg_and_png_become_compressed_images_and_webp_a_raw_one(tmp_path: Path
         assert isinstance(sample.message, kind)
 
 
-def reasons(dataset: LabeledDataset) -> dict[str, Reason]:
+def reasons(dataset: LabeledDataset) -> dict[str, DropReason]:
     """Name of each sample that cannot be decoded -> the reason."""
     found = {}
     for sample in dataset.samples():
@@ -87,7 +87,7 @@ def test_images_that_cannot_be_decoded_are_samples_with_a_reason(tmp_path: Path,
     dataset = open_dataset(make(tmp_path, FLAT | bad))
     found = reasons(dataset)
     assert dataset.count == 10 and set(found) == set(bad)
-    assert set(found.values()) <= {Reason.TRUNCATED, Reason.BAD_FORMAT}
+    assert set(found.values()) <= {DropReason.TRUNCATED, DropReason.BAD_FORMAT}
 
 
 def test_an_image_over_the_limit_is_not_read(
@@ -95,7 +95,7 @@ def test_an_image_over_the_limit_is_not_read(
     path = make(tmp_path, FLAT | {'red/large.png': b'x' * 5000})
     for module in (image_files, tar):
         monkeypatch.setattr(module, 'MAX_FILE_BYTES', 4096)
-    assert reasons(open_dataset(path)) == {'red/large.png': Reason.TOO_LARGE}
+    assert reasons(open_dataset(path)) == {'red/large.png': DropReason.TOO_LARGE}
 
 
 def test_a_limit_is_spread_evenly(tmp_path: Path, make: Make) -> None:

@@ -40,7 +40,7 @@ class Status:
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Reason -> frames, without those at 0."""
+        """DropReason -> frames, without those at 0."""
         found = {key.removeprefix('dropped.'): int(value) for key, value in self.values.items()
                  if key.startswith('dropped.')}
         return {reason: n for reason, n in found.items() if n}

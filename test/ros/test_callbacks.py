@@ -25,7 +25,7 @@ from replaying import wait_for
 
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.opencv import cv2
-from shufflenet_ros.core.reasons import Reason
+from shufflenet_ros.core.reasons import DropReason
 from shufflenet_ros.core.watch import RateWatch
 from shufflenet_ros.ros.checked import CheckedParameters
 from shufflenet_ros.ros.node import ClassifyNode
@@ -148,7 +148,7 @@ def test_d5_a_callback_that_raises_is_counted_and_the_next_frame_answered(
 @pytest.mark.parametrize('point', IN_WORKER)
 def test_d5_a_worker_that_raises_drops_that_frame_and_answers_the_next(
         active: Bench, faults: dict[str, Fault], point: str, error: type[Exception]) -> None:
-    reason = Reason.NO_MEMORY if error is MemoryError else Reason.BACKEND_ERROR
+    reason = DropReason.NO_MEMORY if error is MemoryError else DropReason.BACKEND_ERROR
     engine = active.node._engine
     assert engine is not None
     before, errors = engine.total(), active.node.errors.total

@@ -40,7 +40,7 @@ from vision_msgs.msg import Classification
 from shufflenet_ros.backends.load import load
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.frame import Options
-from shufflenet_ros.core.reasons import FrameError, Reason
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 FRAMES, MAX_PIXELS = 250, 4096  # frames a transport
 RGB = smooth_rgb(24, 32)
@@ -189,7 +189,7 @@ def test_hostile_requests(victim: tuple[str, Driver, Path]) -> None:
 def test_each_reason_has_its_counter(victim: tuple[str, Driver, Path]) -> None:
     _, drive, _ = victim
     keys = set(drive.status_when('camera', lambda s: True, 'the camera').values)
-    assert keys >= {f'dropped.{reason}' for reason in Reason}
+    assert keys >= {f'dropped.{reason}' for reason in DropReason}
 
 
 def test_max_pixels_is_the_limit(victim: tuple[str, Driver, Path]) -> None:
