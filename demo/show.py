@@ -11,9 +11,10 @@ from demo.segments import RATE_HZ, START_NS, Segment, segment_at
 from demo.summary import TOP, DemoRun
 from scripts.rig.watcher import ReceivedResult
 from shufflenet_ros.bags.reader import Bag, stamp_ns
-from shufflenet_ros.cli.annotated_video import AnnotatedVideo, letterbox
+from shufflenet_ros.cli.annotated_video import AnnotatedVideo
 from shufflenet_ros.core.classifier import DEFAULT_MAX_PIXELS
 from shufflenet_ros.core.decode import decode
+from shufflenet_ros.core.drawing import letterbox
 from shufflenet_ros.core.frame import DecodedImage, Prediction
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start the classification node: `ros2 launch shufflenet_ros classify.launch.py --show-args`."""
 
 from launch import LaunchDescription
@@ -21,27 +22,27 @@ def in_share(*parts):
 
 ARGUMENTS = (
     # name, default, description
-    ('model', '', 'Bundle to run: a name or a path. Empty: the one of params_file.'),
+    ('model', '', 'Bundle to run: a name or a path. Empty: as in params_file.'),
     ('cameras', '', 'Comma-separated names, such as front,rear: each is read from <name>/image_raw. '
-                    'Empty: those of params_file.'),
-    ('image_topic', 'image_raw', 'Where a single camera publishes; several are remapped as '
-                                 '<name>/image_raw -> <name>/<image_topic> where this is a relative name.'),
+                    'Empty: as in params_file.'),
+    ('image_topic', 'image_raw', 'Topic of a single camera. With several cameras, a relative name: '
+                                 '<name>/image_raw is remapped to <name>/<image_topic>.'),
     ('image_transport', '', 'raw or compressed (subscribes to <image topic>/compressed). '
-                            'Empty: that of params_file.'),
-    ('backend', '', 'auto, native or onnxruntime. Empty: that of params_file.'),
-    ('precision', '', 'auto, fp32, fp16 or int8. Empty: that of params_file.'),
+                            'Empty: as in params_file.'),
+    ('backend', '', 'auto, native or onnxruntime. Empty: as in params_file.'),
+    ('precision', '', 'auto, fp32, fp16 or int8. Empty: as in params_file.'),
     ('params_file', in_share('config', 'classify.yaml'),
-     'Parameter file; one that is missing or has no section for this node is an error.'),
+     'Parameter file; it must exist and have a section for this node.'),
     ('namespace', '', 'Namespace of the node and of relative topics.'),
-    ('use_sim_time', 'false', 'Take the time from /clock: true for a replayed bag or a simulator.'),
+    ('use_sim_time', 'false', 'Use /clock: true for a replayed bag or a simulator.'),
     ('log_level', 'info', 'debug, info, warn, error or fatal.'),
-    ('autostart', 'true', 'Configure and activate at once; false leaves that to a lifecycle manager.'),
-    ('respawn', 'false', 'Start the node again 1 s after it ends; with autostart it comes back active.'),
+    ('autostart', 'true', 'Configure and activate at start; false leaves that to a lifecycle manager.'),
+    ('respawn', 'false', 'Restart the node 1 s after it ends; with autostart it comes back active.'),
 )
 
 
 def remappings(cameras, image_topic):
-    """From each image_raw that the node asks for to the topic it is on."""
+    """Remappings from image_raw to the cameras' topics."""
     if image_topic == 'image_raw':
         return []
     if not cameras:
@@ -53,9 +54,10 @@ def remappings(cameras, image_topic):
 
 
 def dds_profile(environment):
-    """Large images need larger shared-memory segments; whoever has set a profile keeps it.
+    """The environment with larger shared-memory segments for large images; an already set profile is kept.
 
-    The variable is the node's alone, and the one that its Fast DDS knows: version 3 warns of the old one.
+    Only the node gets the variable, and only the one that its Fast DDS reads: version 3 warns about the old
+    one.
     """
     if FAST_DDS_2 in environment or FAST_DDS_3 in environment:
         return {}
@@ -64,7 +66,7 @@ def dds_profile(environment):
 
 
 def full_name(context):
-    """The node's name as it will be, also inside a group that pushes a namespace."""
+    """The node's fully qualified name, also inside a group that pushes a namespace."""
     pushed = context.launch_configurations.get('ros_namespace')
     namespace = make_namespace_absolute(prefix_namespace(
         pushed, LaunchConfiguration('namespace').perform(context)))
@@ -72,7 +74,7 @@ def full_name(context):
 
 
 def make_node(context):
-    """The node, once the arguments are known; an error here starts nothing."""
+    """The node, once the arguments are known; after an error nothing starts."""
     def argument(name):
         return LaunchConfiguration(name).perform(context)
 
@@ -86,7 +88,7 @@ def make_node(context):
         given[name] = ParameterValue(LaunchConfiguration(name), value_type=bool)
     return [LifecycleNode(
         package=PACKAGE, executable='classify_node', name=NODE, namespace=argument('namespace'),
-        # The node's own parameter `autostart` does what launch_ros' does, also under `ros2 run` and respawn.
+        # The node's parameter `autostart` does what launch_ros' does, but also under `ros2 run` and respawn.
         parameters=[argument('params_file'), given], remappings=remappings(cameras, argument('image_topic')),
         arguments=['--ros-args', '--log-level', argument('log_level')],
         additional_env=dds_profile(context.environment),
@@ -94,7 +96,7 @@ def make_node(context):
 
 
 def generate_launch_description():
-    """What `ros2 launch` runs."""
+    """The description for `ros2 launch`."""
     declared = [DeclareLaunchArgument(name, default_value=default, description=text)
                 for name, default, text in ARGUMENTS]
     return LaunchDescription([*declared, OpaqueFunction(function=make_node)])

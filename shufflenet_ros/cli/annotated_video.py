@@ -8,47 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
+from shufflenet_ros.core.drawing import draw_predictions, letterbox
 from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.files import WriteError, replacing, writing
-from shufflenet_ros.core.frame import U8, DecodedImage, Prediction
-from shufflenet_ros.core.opencv import cv2, resize
-from shufflenet_ros.core.text import printable
+from shufflenet_ros.core.frame import DecodedImage, Prediction
+from shufflenet_ros.core.opencv import cv2
 
 HEIGHT = 480
-_FONT, _SCALE, _LINE = cv2.FONT_HERSHEY_SIMPLEX, 0.6, 26
-_WHITE, _GREEN, _SHADE = (255, 255, 255), (80, 220, 80), 0.35
 
 
 class AnnotateError(ShuffleNetError):
     """The video cannot be written. The message says where and what to do."""
-
-
-def letterbox(image: DecodedImage, size: tuple[int, int]) -> U8:
-    """The whole image, centered on black: (H, W, 3) uint8 BGR.
-
-    Args:
-        size: (height, width) in pixels.
-    """
-    pixels = image.pixels if image.color == 'bgr' else image.pixels[:, :, ::-1]
-    fit = min(size[0] / pixels.shape[0], size[1] / pixels.shape[1])
-    height, width = (max(1, round(side * fit)) for side in pixels.shape[:2])
-    interpolation = cv2.INTER_AREA if fit < 1 else cv2.INTER_LINEAR
-    canvas = np.zeros((*size, 3), np.uint8)
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    canvas[top:top + height, left:left + width] = resize(pixels, (height, width), interpolation)
-    return canvas
-
-
-def draw_labels(canvas: U8, labels: Sequence[Prediction], title: str = '') -> None:
-    """Write a title and one line a label, with its score as text and bar, onto a BGR image in place."""
-    lines = ([title] if title else []) + [f'{label.score:5.1%} {label.name}' for label in labels]
-    bottom = min(len(lines) * _LINE + 10, canvas.shape[0])
-    canvas[:bottom] = (canvas[:bottom] * _SHADE).astype(np.uint8)
-    for row, label in enumerate(labels, start=len(lines) - len(labels)):
-        bar = round(label.score * (canvas.shape[1] - 16))
-        cv2.rectangle(canvas, (8, row * _LINE + 28), (8 + bar, row * _LINE + 31), _GREEN, cv2.FILLED)
-    for row, text in enumerate(lines):
-        cv2.putText(canvas, printable(text), (8, row * _LINE + 24), _FONT, _SCALE, _WHITE, 1, cv2.LINE_AA)
 
 
 def check_video_path(path: str | Path) -> None:
@@ -99,7 +69,7 @@ class AnnotatedVideo:
             # Even, as the codec needs it; narrow enough for a screen.
             self._size = (HEIGHT, 2 * round(min(max(HEIGHT * aspect, 240), 1280) / 2))
         canvas = letterbox(image, self._size) if image else np.zeros((*self._size, 3), np.uint8)
-        draw_labels(canvas, predictions, title)
+        draw_predictions(canvas, predictions, title)
         if self._writer is None:
             self._writer = self._open(self._size)
         self._writer.write(canvas)

@@ -25,7 +25,7 @@ VERBS = {
     'models pack': ('shufflenet_ros.cli.models_pack', "write a bundle's variants for our own kernels"),
     'evaluate': ('shufflenet_ros.cli.evaluate',
                  'score a bundle on labeled images: accuracy, calibration, retrieval'),
-    'replay': ('shufflenet_ros.ros.replay', 'publish a bag over ROS 2 with its own timing'),
+    'replay': ('shufflenet_ros.cli.replay', 'publish a bag over ROS 2 with its own timing'),
     'train': ('shufflenet_ros.cli.train', 'train a ShuffleNet on labeled images, on any devices'),
     'complexity': ('shufflenet_ros.cli.complexity', 'count parameters and multiply-adds of networks'),
     'export': ('shufflenet_ros.cli.export', 'make a bundle from a trained checkpoint'),

@@ -1,6 +1,7 @@
-"""The card: what a model expects and gives, as JSON beside or inside its ONNX file.
+# SPDX-License-Identifier: Apache-2.0
+"""The card: a model's inputs and outputs, as JSON beside or inside its ONNX file.
 
-Everything the node must know about a model comes from here and from nowhere else.
+Everything the node must know about a model comes from here, and only from here.
 """
 
 import json
@@ -9,7 +10,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from shufflenet_ros.core.errors import ShuffleNetError
-from shufflenet_ros.core.fields import FieldError, choice, invalid, items, mapping, number, section, text
+from shufflenet_ros.core.fields import (
+    FieldError,
+    choice,
+    invalid,
+    items,
+    mapping,
+    number,
+    section,
+    strict_integer,
+    text,
+)
 from shufflenet_ros.core.strict_json import read_json
 
 SCHEMA = 1
@@ -18,18 +29,18 @@ MAX_CARD_BYTES = 1 << 20
 MAX_LABELS = 100_000
 MAX_EMBEDDING = 100_000
 MAX_TOLERANCE = 0.3
-"""Of golden logits, which 8-bit graphs need: on two CPUs their answers are as far from each other. At 1.0 a
-model that answers zeros would pass, and at 0.5 one that answers all images alike can."""
+"""The largest tolerance of golden logits. 8-bit graphs need that much: two CPUs differ by it. At 1.0 a model
+that outputs zeros would pass, and at 0.5 one that outputs the same for all images can."""
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'area')
 
 
 class CardError(ShuffleNetError):
-    """A card that cannot be used; the message names the field, what it says and what is expected."""
+    """An invalid card; the message names the field, its value and what is expected."""
 
 
 @dataclass(frozen=True)
 class CardInput:
-    """The tensor that the graph takes, and how an image becomes it.
+    """The graph's input tensor, and how to make it from an image.
 
     Attributes:
         layout: NHWC or NCHW, batch 1.
@@ -37,8 +48,8 @@ class CardInput:
         size: (height, width) in pixels.
         color: channel order of the tensor.
         scale, mean, std: per-channel in `color` order; used with float32 only.
-        crop: the centered square's side, or with another aspect ratio the largest centered window of
-            that ratio, as a fraction of what fits the image; 1.0 takes all that fits.
+        crop: size of the centered window, as a fraction of the largest one with this aspect ratio that fits
+            the image; 1.0 is the largest.
         interpolation: of the resize after the crop.
     """
 
@@ -54,17 +65,17 @@ class CardInput:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of the tensor, batch 1."""
+        """The tensor's shape, batch 1."""
         h, w = self.size
         return (1, h, w, 3) if self.layout == 'NHWC' else (1, 3, h, w)
 
 
 @dataclass(frozen=True)
 class Golden:
-    """A sample that verifies a session: the closed-formula image gives these first logits.
+    """A sample that verifies a session: the image of a formula and its first logits.
 
     Attributes:
-        logits: the first of the model's logits for `core.golden.golden_image` at the input's size.
+        logits: the model's first logits for `bundles.golden.golden_image` at the input's size.
         tolerance: allowed difference, relative to the largest of the logits.
     """
 
@@ -77,10 +88,10 @@ class Variant:
     """A sibling file of the same model for another precision, processor or backend.
 
     Attributes:
-        graph_sha256: of the ONNX graph it was made from (`bundles.onnx_file.OnnxFacts`); '' where not told.
-        calibration: in words, which images gave the ranges of its values; '' where none were needed.
+        graph_sha256: of the ONNX graph it was made from (`bundles.onnx_file.OnnxFacts`); '' if unknown.
+        calibration: a description of the calibration images; '' where none were needed.
         golden: its own logits for the golden image; None where only the graph's are known.
-        metrics: measured on this file, such as `top1` of so many `images`, and the `command` that did it.
+        metrics: measured on this file, such as `top1` on `images` images, and the `command` that measured it.
     """
 
     file: str
@@ -99,12 +110,12 @@ class Card:
     """A model's whole description; docs/bundle.md has each field.
 
     Attributes:
-        labels: one name a logit.
-        outputs: graph output names: `logits`, and `embedding` where the model gives one.
-        embedding: `dim` and `layer` of the embedding; empty where there is none.
+        labels: one for each logit.
+        outputs: graph output names: `logits`, and `embedding` where the model has one.
+        embedding: `dim` and `layer` of the embedding; empty without one.
         training: `data`, `terms`, `recipe`.
-        network_config: the options that rebuild the network in the zoo; empty where nobody knows them.
-        cost: `params` and `macs` (multiply-adds) of this very model at its own input; empty likewise.
+        network_config: the options that rebuild the network in the zoo; empty if unknown.
+        cost: `params` and `macs` (multiply-adds) of this model at its own input; empty if unknown.
     """
 
     name: str
@@ -124,10 +135,10 @@ class Card:
     schema: int = SCHEMA
 
     def to_json(self) -> str:
-        """As one line of JSON.
+        """The card as one line of JSON.
 
         Raises:
-            CardError: a card that `parse_card` would not read again.
+            CardError: `parse_card` would reject it.
         """
         text = json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
         parse_card(text)
@@ -175,19 +186,16 @@ def _outputs(value: Any) -> dict[str, str]:
     return {key: text(name, f'outputs.{key}') for key, name in v.items()}
 
 
-def _embedding(value: Any) -> dict[str, Any]:
+def _check_embedding(value: Any) -> None:
     v = section(value, 'embedding', ('dim', 'layer'))
-    if type(v['dim']) is not int or not 1 <= v['dim'] <= MAX_EMBEDDING:
-        raise invalid('embedding.dim', v['dim'], f'an integer in [1, {MAX_EMBEDDING}]')
+    strict_integer(v['dim'], 'embedding.dim', 1, MAX_EMBEDDING)
     text(v['layer'], 'embedding.layer')
-    return v
 
 
 def _cost(value: Any) -> dict[str, int]:
     v = section(value, 'cost', (), ('params', 'macs'))
     for key, count in v.items():
-        if type(count) is not int or count <= 0:
-            raise invalid(f'cost.{key}', count, 'a positive integer')
+        strict_integer(count, f'cost.{key}', 1)
     return v
 
 
@@ -221,8 +229,8 @@ def parse_card(data: str | bytes) -> Card:
     """Read a card.
 
     Raises:
-        CardError: not JSON as `core.strict_json` reads it, larger than 1 MiB, or a field that is unknown,
-            missing or out of range.
+        CardError: larger than 1 MiB, invalid JSON (see `core.strict_json`), or a field that is unknown,
+            missing or invalid.
     """
     if len(data) > MAX_CARD_BYTES:
         raise CardError(f'card of {len(data)} bytes: expected at most {MAX_CARD_BYTES}')
@@ -249,7 +257,7 @@ def _card(values: Any) -> Card:
             raise invalid(key, v[key], 'a text')
     outputs = _outputs(v['outputs'])
     if 'embedding' in outputs:
-        _embedding(free['embedding'])
+        _check_embedding(free['embedding'])
     return Card(
         name=text(v['name'], 'name'), network=text(v['network'], 'network'), labels=_labels(v['labels']),
         input=_input(v['input']), outputs=outputs, license=v.get('license', ''), source=v.get('source', ''),

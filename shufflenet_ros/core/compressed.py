@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sensor_msgs/CompressedImage to pixels."""
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from shufflenet_ros.core.encodings import DEPTH_ENCODINGS
 from shufflenet_ros.core.frame import DecodedImage
 from shufflenet_ros.core.limits import byte_view, check_bytes, check_size
 from shufflenet_ros.core.opencv import IO_MAX_PIXELS, cv2, opencv_errors_as
-from shufflenet_ros.core.reasons import DropReason, FrameError
+from shufflenet_ros.core.reasons import DropReason, FrameError, malformed
 from shufflenet_ros.core.text import printable
 
 
@@ -21,11 +22,11 @@ class Container:
     """A file format.
 
     Attributes:
-        magic: how its bytes begin.
-        bytes_a_pixel: more than its least compressible image needs: noise in the best quality.
-        size: (width, height) from its header.
-        payload: what the decoder may see.
-        has_sums: so that a warning is an error: what passed its sums should need none.
+        magic: its first bytes.
+        bytes_a_pixel: an upper bound; noise in the best quality takes less.
+        size: reads (width, height) from the header.
+        payload: checks the file and returns what the decoder may see.
+        has_checksums: a file that passed them should decode without a warning, so a warning is an error.
     """
 
     name: str
@@ -33,12 +34,12 @@ class Container:
     bytes_a_pixel: int
     size: Callable[[memoryview], tuple[int, int]]
     payload: Callable[[memoryview], bytearray | memoryview]
-    has_sums: bool
+    has_checksums: bool
 
 
 CONTAINERS = (
-    Container('JPEG', jpeg.MAGIC, 5, jpeg.jpeg_size, jpeg.jpeg_payload, has_sums=False),
-    Container('PNG', png.MAGIC, 9, png.png_size, png.png_payload, has_sums=True),
+    Container('JPEG', jpeg.MAGIC, 5, jpeg.jpeg_size, jpeg.jpeg_payload, has_checksums=False),
+    Container('PNG', png.MAGIC, 9, png.png_size, png.png_payload, has_checksums=True),
 )
 
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -47,21 +48,23 @@ _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 def decode_compressed(msg: Any, max_pixels: int) -> DecodedImage:
     """Decode any object with sensor_msgs/CompressedImage's format and data.
 
-    JPEG or PNG, decided by the data's first bytes; `format` is free text that drivers fill differently, and
-    only what it says of depth is believed. The header's size is checked before anything is decoded, how
-    many bytes there are is checked against it, and the end is looked for, because OpenCV before 5 answers
-    a cut JPEG with a whole image.
+    The data's first bytes decide between JPEG and PNG. `format` is free text that drivers fill differently:
+    only what it says about depth is used. The header's size is checked before anything is decoded, and the
+    number of bytes is checked against it. The end of the file is checked too, because OpenCV before 5
+    decodes a truncated JPEG without an error.
 
-    Depth is not classified. It is told by compressedDepth in `format`, by a depth encoding such as 16UC1
-    before its first semicolon (image_transport writes the encoding there), and by a PNG of 16-bit gray:
-    that is how 16UC1 is sent. A gray camera of 16 bits says mono16 there, and is classified.
+    Depth is not classified. It is recognized by compressedDepth in `format`, by a depth encoding such as
+    16UC1 before the first semicolon (image_transport writes the encoding there), and by a PNG of 16-bit gray,
+    which is how 16UC1 is sent. A 16-bit gray camera writes mono16 there and is classified.
 
-    The outcome is the same in OpenCV 4 and 5: gray becomes three equal channels; 16 bits give the high byte;
-    alpha and transparency are dropped; palettes, interlacing and progressive JPEG are decoded; orientation
-    tags are ignored, so that pixels keep the camera's geometry; of an APNG the still image is taken; CMYK,
-    12-bit, lossless and arithmetic JPEG are BAD_FORMAT. A JPEG has no checksum. Where libjpeg notices damage
-    (data that end early, that are left over, or that are no code) the image's `damage` says so; changed
-    bits that are still codes cannot be told from a good image. In a PNG they can.
+    The result is the same in OpenCV 4 and 5. Gray becomes three equal channels; of 16 bits the high byte is
+    kept; alpha and transparency are dropped. Palettes, interlacing and progressive JPEG are decoded.
+    Orientation tags are ignored, so that pixels keep the camera's geometry. An APNG gives its still image.
+    CMYK, 12-bit, lossless and arithmetic JPEG are BAD_FORMAT.
+
+    A JPEG has no checksum. Where libjpeg notices damage (data that end early, are left over, or are invalid
+    codes), the image's `damage` reports it. Flipped bits that are still valid codes go unnoticed; in a PNG
+    they do not.
 
     Returns:
         DecodedImage: pixels (height, width, 3) uint8, BGR.
@@ -75,17 +78,17 @@ def decode_compressed(msg: Any, max_pixels: int) -> DecodedImage:
     width, height = check_size(*container.size(data), min(max_pixels, IO_MAX_PIXELS))
     check_bytes(len(data), width * height, container.bytes_a_pixel)
     if container.name == 'PNG' and png.is_gray_16(data) and _encoding(msg.format) != 'mono16':
-        raise FrameError(DropReason.BAD_ENCODING, 'PNG of 16-bit gray: taken for depth, which is not classified; '
-                                           "subscribe to the camera's color or mono image, or set format to "
-                                           "'mono16; png compressed' if it is gray, or convert it to 8 bits")
+        raise FrameError(
+            DropReason.BAD_ENCODING, 'PNG of 16-bit gray: treated as depth, which is not classified; '
+            "subscribe to the camera's color or mono image; if it is gray, set format to "
+            "'mono16; png compressed' or convert it to 8 bits")
     what = f'{container.name} of {width}x{height}'
     with opencv_errors_as(DropReason.BAD_FORMAT, what):
         payload = np.frombuffer(container.payload(data), np.uint8)
         pixels, warnings = with_warnings(lambda: cv2.imdecode(payload, _FLAGS))
-    if pixels is None or pixels.shape != (height, width, 3) or (warnings and container.has_sums):
+    if pixels is None or pixels.shape != (height, width, 3) or (warnings and container.has_checksums):
         detail = f' ({warnings})' if warnings else ''
-        raise FrameError(DropReason.BAD_FORMAT, f'{what}: the compressed data cannot be decoded{detail}; '
-                                         'damaged on its way')
+        raise malformed(f'{what}: the compressed data cannot be decoded{detail}')
     return DecodedImage(np.asarray(pixels, np.uint8), 'bgr', printable(warnings))
 
 
@@ -96,11 +99,11 @@ def _encoding(text: Any) -> str:
 
 def _check_depth(text: str) -> None:
     if 'compressedDepth' in text:
-        raise FrameError(DropReason.BAD_FORMAT, 'format compressedDepth: depth is not classified; '
-                                         "subscribe to the camera's color image")
+        raise malformed('format compressedDepth: depth is not classified',
+                        "subscribe to the camera's color image")
     if _encoding(text) in DEPTH_ENCODINGS:
         raise FrameError(DropReason.BAD_ENCODING, f'format {_encoding(text)}: depth is not classified; '
-                                           "subscribe to the camera's color or mono image")
+                                                  "subscribe to the camera's color or mono image")
 
 
 def _container(head: bytes) -> Container:
@@ -109,5 +112,5 @@ def _container(head: bytes) -> Container:
             return container
         if container.magic.startswith(head):
             raise FrameError(DropReason.TRUNCATED, f'{len(head)} bytes of data: expected a JPEG or PNG image')
-    raise FrameError(DropReason.BAD_FORMAT, f'data that begin with {head.hex(" ")}: expected JPEG (ff d8 ff) or '
-                                     'PNG (89 50 4e 47); set the camera or republisher to one of them')
+    raise malformed(f'data that begin with {head.hex(" ")}: expected JPEG (ff d8 ff) or PNG (89 50 4e 47)',
+                    'set the camera or republisher to one of them')

@@ -1,4 +1,5 @@
-"""What a command writes to its terminal: text from outside cannot steer it, failing streams are noticed."""
+# SPDX-License-Identifier: Apache-2.0
+"""Terminal output of commands: outside text cannot control the terminal, failing streams are noticed."""
 
 import io
 import json
@@ -11,14 +12,14 @@ from shufflenet_ros.core.text import one_line
 
 
 class OutputError(ShuffleNetError):
-    """Standard output takes no more, and what it was given is lost; the message says why."""
+    """Standard output failed and output is lost; the message says why."""
 
 
 def prepare_streams() -> None:
-    """Let every text be written in every locale, and stand in for streams that the caller has closed.
+    """Make every text printable in every locale, and replace streams that the caller has closed.
 
-    A closed stream's number would go to the next file that is opened. Writing to a closed standard output
-    fails as it should; what goes to a closed standard error is dropped.
+    The next file that is opened would otherwise get a closed stream's number. Writing to a closed standard
+    output fails as it should; what goes to a closed standard error is dropped.
     """
     for number, name in enumerate(('stdin', 'stdout', 'stderr')):
         if getattr(sys, name) is None:
@@ -36,20 +37,20 @@ def prepare_streams() -> None:
 def say(*lines: str, to: TextIO | None = None, flush: bool = False) -> None:
     """Write lines for people to standard output, or to another stream.
 
-    Whatever a name, a label or a card brings into a line, it stays one line: control characters, escape
-    sequences and characters that turn the direction of writing are shown as escapes.
+    A line stays one line whatever a name, label or card contains: control characters, escape sequences and
+    characters that change the direction of writing are escaped.
 
     Raises:
-        BrokenPipeError: the reader of standard output has gone.
+        BrokenPipeError: the reader of standard output is gone.
         OutputError: standard output cannot be written.
     """
     _write(''.join(f'{one_line(line)}\n' for line in lines), to or sys.stdout, flush)
 
 
 def say_json(value: Any, flush: bool = False) -> None:
-    """Write a value to standard output as one line of JSON in ASCII, which no text in it can leave.
+    """Write a value to standard output as one line of JSON in ASCII.
 
-    What is no number in JSON (NaN, infinity) becomes null.
+    NaN and infinity, which JSON does not have, become null.
 
     Raises:
         BrokenPipeError, OutputError: see `say`.
@@ -61,7 +62,7 @@ def say_json(value: Any, flush: bool = False) -> None:
 
 
 def flush_output() -> None:
-    """Bring to standard output what was said.
+    """Flush standard output.
 
     Raises:
         BrokenPipeError, OutputError: see `say`.
@@ -77,13 +78,13 @@ def _write(text: str, stream: TextIO, flush: bool) -> None:
     except OSError as error:
         _abandon(stream)
         if stream is not sys.stdout:
-            return  # there is nobody to tell
+            return  # nowhere to report it
         if isinstance(error, BrokenPipeError):
             raise
         raise OutputError(f'standard output cannot be written: {error.strerror}; send it somewhere else, '
-                          'such as to a file on a disk with room') from error
+                          'such as to a file on a disk with free space') from error
 
 
 def _abandon(stream: TextIO) -> None:
-    """Keep the interpreter's own last flush quiet."""
+    """Silence the interpreter's own last flush."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

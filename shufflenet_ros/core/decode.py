@@ -1,4 +1,5 @@
-"""Any image message to pixels: raw or compressed, told apart by its fields."""
+# SPDX-License-Identifier: Apache-2.0
+"""Any image message to pixels; its fields decide between raw and compressed."""
 
 from typing import Any
 

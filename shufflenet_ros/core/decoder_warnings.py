@@ -1,9 +1,10 @@
-"""What libjpeg and libpng say of a file: OpenCV has them print it to C's `stderr`, and tells nobody.
+# SPDX-License-Identifier: Apache-2.0
+"""Captures the warnings of libjpeg and libpng, which OpenCV only lets them print to C's `stderr`.
 
 glibc lets a program set the variable `stderr` (its manual: "normal variables which you can set just like
-any others"). So while one image is decoded it points at a file in memory. File descriptor 2 stays what it
-is: Python's own stderr, faulthandler, C++'s cerr and child processes are not touched, and it may be closed.
-What another thread prints through C's stderr in that time is passed on a moment later.
+any others"). While an image is decoded it points at a file in memory. File descriptor 2 is not touched: it
+may be closed, and Python's stderr, faulthandler, C++'s cerr and child processes work as usual. What another
+thread prints through C's stderr meanwhile is passed on a moment later.
 """
 
 import ctypes
@@ -17,15 +18,15 @@ from typing import TypeVar
 T = TypeVar('T')
 
 ENVIRONMENT = 'SHUFFLENET_ROS_DECODER_WARNINGS'
-_UNBUFFERED = 2  # _IONBF: what was printed is in the file at once
+_UNBUFFERED = 2  # _IONBF: output is in the file at once
 _KEPT_BYTES = 1 << 20
-_DECODERS = re.compile(  # libjpeg's warnings (jerror.h) and whatever libpng says
+_DECODERS = re.compile(  # libjpeg's warnings (jerror.h) and everything of libpng
     r'Corrupt JPEG data: |Premature end of JPEG|Inconsistent progression|Invalid SOS parameters|'
     r'Unknown Adobe color transform|Warning: unknown JFIF revision|libpng (warning|error): ')
 
 
 class WarningCapture:
-    """Runs a decoder and hands over what it printed. Any thread may call; one at a time is captured.
+    """Runs a decoder and returns what it printed. Thread-safe; one decoder runs at a time.
 
     Raises:
         OSError, ValueError, AttributeError: this system's C library does not allow it.
@@ -34,33 +35,33 @@ class WarningCapture:
     def __init__(self) -> None:
         libc = ctypes.CDLL(None)
         if not hasattr(libc, 'gnu_get_libc_version'):
-            raise OSError('another C library than glibc: its stderr is no variable')
+            raise OSError('the C library is not glibc: its stderr is not a variable')
         self._stderr = ctypes.c_void_p.in_dll(libc, 'stderr')
         file = os.memfd_create('decoder-warnings')
-        # Where descriptor 2 is closed the file could become it.
+        # Where descriptor 2 is closed, the file must not get its number.
         self._fd = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
         os.close(file)
         fdopen = libc.fdopen
         fdopen.restype, fdopen.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_char_p)
-        # Never closed: another thread may have taken the pointer just before it was put back.
+        # Never closed: another thread may have read the pointer just before it was restored.
         self._file = fdopen(self._fd, b'w')
         libc.setvbuf(ctypes.c_void_p(self._file), None, _UNBUFFERED, ctypes.c_size_t(0))
         self._lock = threading.Lock()
         self._read = 0
 
     def run(self, decode: Callable[[], T]) -> tuple[T, str]:
-        """What decode returns, and the lines that libjpeg or libpng printed, joined by '; '."""
+        """The result of decode, and the lines that libjpeg or libpng printed, joined by '; '."""
         with self._lock:
             real, self._stderr.value = self._stderr.value, self._file
             try:
                 result = decode()
             finally:
                 self._stderr.value = real
-                said = self._take() if os.lseek(self._fd, 0, os.SEEK_CUR) != self._read else ''
-        return result, said
+                printed = self._take() if os.lseek(self._fd, 0, os.SEEK_CUR) != self._read else ''
+        return result, printed
 
     def _take(self) -> str:
-        """What has been printed since the last time; others' lines go on to the real stderr."""
+        """The decoders' lines since the last call; other lines go to the real stderr."""
         data = os.pread(self._fd, os.lseek(self._fd, 0, os.SEEK_CUR) - self._read, self._read)
         self._read += len(data)
         if self._read > _KEPT_BYTES:
@@ -71,7 +72,7 @@ class WarningCapture:
         try:
             os.write(2, others.encode('utf-8', 'surrogateescape')) if others else 0
         except OSError:
-            pass  # closed, full, or gone: there is nowhere to say it
+            pass  # closed, full, or gone: nowhere to report it
         return '; '.join(line.strip() for line in lines if _DECODERS.match(line))
 
 
@@ -88,9 +89,9 @@ _CAPTURE = _capture()
 
 
 def with_warnings(decode: Callable[[], T]) -> tuple[T, str]:
-    """What decode returns, and what libjpeg or libpng said meanwhile.
+    """The result of decode, and what libjpeg or libpng printed.
 
-    Always '' on C libraries other than glibc and with SHUFFLENET_ROS_DECODER_WARNINGS=0; they print to
-    stderr then.
+    The latter is always '' on C libraries other than glibc and with SHUFFLENET_ROS_DECODER_WARNINGS=0; the
+    warnings go to stderr then.
     """
     return (decode(), '') if _CAPTURE is None else _CAPTURE.run(decode)

@@ -1,4 +1,5 @@
-"""The raw encodings of sensor_msgs/Image that become pixels, as a table."""
+# SPDX-License-Identifier: Apache-2.0
+"""The raw encodings of sensor_msgs/Image that are decoded, as a table."""
 
 from dataclasses import dataclass
 
@@ -8,16 +9,16 @@ from shufflenet_ros.core.opencv import cv2
 
 @dataclass(frozen=True)
 class Encoding:
-    """How an encoding's data lie in memory and become (H, W, 3).
+    """The memory layout of an encoding and its conversion to (H, W, 3).
 
     Attributes:
         channels: bytes a pixel in a row of the data.
         color: channel order of the result.
-        conversion: OpenCV's code to three channels; None where the data are the pixels.
+        conversion: OpenCV's code to get three channels; None where the data are the pixels.
         depth: bytes a sample; of two, the high one is used.
-        rows_of_two: rows of data for two rows of pixels; 3 where half-height chroma follows the luma.
+        rows_of_two: rows of data for every two rows of pixels; 3 where half-height chroma follows the luma.
         even: (width, height) must be multiples of these, because pixels share their chroma.
-        smallest: side below which the conversion has no neighbors to interpolate from.
+        smallest: the shortest side from which the conversion can interpolate.
     """
 
     channels: int
@@ -47,8 +48,8 @@ _BGRA8 = Encoding(4, 'bgr', cv2.COLOR_BGRA2BGR)
 _UYVY = _yuv422(cv2.COLOR_YUV2BGR_UYVY)
 _YUYV = _yuv422(cv2.COLOR_YUV2BGR_YUY2)
 
-# ROS names a Bayer pattern by its first two pixels of rows 0 and 1; OpenCV's old names, which every
-# version has, by the second two pixels of rows 1 and 2: so rggb is BG.
+# ROS names a Bayer pattern by the first two pixels of rows 0 and 1. OpenCV's old names, which every version
+# has, use the second and third pixel of rows 1 and 2: so rggb is BG.
 ENCODINGS = {
     'mono8': _MONO8,
     'mono16': Encoding(2, 'bgr', cv2.COLOR_GRAY2BGR, depth=2),

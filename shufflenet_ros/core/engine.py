@@ -1,4 +1,5 @@
-"""Camera frames to one worker, newest first, cameras in turn, every frame accounted for."""
+# SPDX-License-Identifier: Apache-2.0
+"""Passes camera frames to one worker: newest first, cameras in turn, every frame accounted for."""
 
 import logging
 import math
@@ -30,11 +31,11 @@ class Counts:
 
     Attributes:
         published: handled without an exception.
-        superseded: a newer frame took its place, or the engine was not running.
+        superseded: replaced by a newer frame, or received while the engine was stopped.
         in_flight: waiting or being handled.
-        dropped: frames a reason; every reason is there, most at 0.
+        dropped: frames by reason; every reason has a key.
         waiting: those in flight that the worker has not taken yet.
-        processing_s: seconds since the worker took the frame that is being handled; 0 where none is.
+        processing_s: seconds since the worker took the current frame; 0 without one.
     """
 
     received: int
@@ -47,12 +48,12 @@ class Counts:
 
 
 class BusyError(ShuffleNetError):
-    """A handler that can't be interrupted still works on a frame of an earlier run."""
+    """A frame of an earlier run is still being handled, and a handler can't be interrupted."""
 
 
 @dataclass
 class _Camera:
-    """One camera's slot and tallies, touched only under the engine's lock."""
+    """One camera's waiting frames and counters, used only under the engine's lock."""
 
     waiting: deque[Frame] = field(default_factory=deque)
     handling: Frame | None = None
@@ -60,31 +61,32 @@ class _Camera:
     published: int = 0
     superseded: int = 0
     dropped: dict[DropReason, int] = field(default_factory=lambda: dict.fromkeys(DropReason, 0))
-    due: float = -math.inf  # when max_rate_hz lets the next frame in
+    due: float = -math.inf  # when max_rate_hz allows the next frame
 
 
 class Engine:
-    """Hands camera frames to one worker, newest first, and accounts for every one of them.
+    """Passes camera frames to one worker, newest first, and accounts for every one of them.
 
-    With S the service time and T the frame period of a camera, the policy `latest` holds the age of
-    an answer at S + T however large S is; a queue of depth n would add n service times.
+    With service time S and a camera's frame period T, the policy `latest` keeps the age of a result at S + T
+    however large S is. A queue of depth n would add n service times.
     """
 
     def __init__(self, cameras: Sequence[str], handle: Callable[[Frame], None], *, policy: Policy = 'latest',
                  queue_size: int = 100, on_drop: Callable[[Frame, FrameError], None] | None = None,
                  clock: Callable[[], float] = time.monotonic, worker: Worker | None = None) -> None:
-        """Set up a stopped engine.
+        """Create a stopped engine.
 
         Args:
             cameras: names, in the order of their turns.
-            handle: answers one frame, in the worker. Returning is `published`; raising FrameError is
-                its reason, MemoryError `no_memory`, any other Exception `backend_error`.
-            policy: `latest` keeps one waiting frame a camera, `every` queue_size of them.
-            queue_size: of `every`; where there is no room a camera's oldest frame is superseded.
-            on_drop: told of each frame that handle gave up, after it was counted, in the worker. The
+            handle: processes one frame, in the worker. The frame is published when it returns and dropped
+                when it raises: FrameError has the reason, MemoryError is `no_memory`, any other Exception
+                is `backend_error`.
+            policy: `latest` keeps one waiting frame a camera, `every` keeps queue_size of them.
+            queue_size: of `every`; in a full queue a camera's oldest frame is superseded.
+            on_drop: called in the worker for each frame that handle dropped, after it was counted. The
                 FrameError has the exception as its __cause__. Throttled frames are only counted.
             clock: steady seconds.
-            worker: who calls step; a ThreadWorker of its own by default.
+            worker: calls `step`; by default a ThreadWorker.
 
         Raises:
             ValueError: no camera, a name twice, an unknown policy, queue_size < 1.
@@ -97,20 +99,20 @@ class Engine:
             raise ValueError(f'queue_size: got {queue_size}, expected at least 1')
         self._cameras = {name: _Camera() for name in cameras}
         self._turns = deque(cameras)
-        self._room = 1 if policy == 'latest' else queue_size
+        self._capacity = 1 if policy == 'latest' else queue_size
         self._handle, self._on_drop, self._clock = handle, on_drop, clock
         self._worker = ThreadWorker() if worker is None else worker
         self._changed = threading.Condition()  # guards everything below and the cameras
-        self._run: object | None = None  # a token for each run; None while stopped
+        self._run: object | None = None  # identifies the current run; None while stopped
         self._max_rate_hz = 0.0
         self._logs = LogThrottle(clock)
 
     def start(self) -> None:
-        """Let the worker begin; nothing happens when it has. Frames that came before are not kept.
+        """Start the worker; does nothing if it runs. Earlier frames are not kept.
 
         Raises:
-            BusyError: a frame of the last run is still being handled. A second thread beside it would
-                use the same backend, which is made for one.
+            BusyError: a frame of the last run is still being handled. A second thread would use the same
+                backend, which serves one thread.
         """
         with self._changed:
             if self._run is not None:
@@ -126,7 +128,7 @@ class Engine:
     def stop(self, timeout: float) -> bool:
         """End the run: waiting frames are superseded, the one being handled is finished and counted.
 
-        Returns False if it took longer than timeout seconds, or if handle itself asks. The engine is
+        Returns False if that takes longer than timeout seconds, or if handle itself calls it. The engine is
         stopped then too, and can be started again once that frame is done.
         """
         with self._changed:
@@ -138,12 +140,12 @@ class Engine:
         return self._worker.stop(timeout)
 
     def submit(self, camera: str, message: Any) -> None:
-        """Take a message from a subscription's callback: no message can make it wait or raise.
+        """Accept a message from a subscription's callback, without blocking whatever the message is.
 
-        While the engine is stopped a frame ends at once as superseded.
+        While the engine is stopped, a frame is superseded at once.
 
         Raises:
-            KeyError: the engine was not made with this camera, which is a fault of the program.
+            KeyError: an unknown camera, which is a bug of the caller.
         """
         slot = self._cameras[camera]
         frame = Frame(camera, message, self._clock())
@@ -151,17 +153,17 @@ class Engine:
             slot.received += 1
             if self._run is None:
                 slot.superseded += 1
-            elif self._beyond_rate(slot, frame.arrived):
+            elif self._over_rate(slot, frame.arrived):
                 slot.dropped[DropReason.THROTTLED] += 1
             else:
-                if len(slot.waiting) == self._room:
+                if len(slot.waiting) == self._capacity:
                     slot.waiting.popleft()
                     slot.superseded += 1
                 slot.waiting.append(frame)
                 self._changed.notify()
 
     def step(self) -> bool:
-        """Handle the frame whose camera's turn it is; False when nothing waits. The worker calls this."""
+        """Handle one frame of the camera whose turn it is; False when none waits. Called by the worker."""
         frame = self._take()
         if frame is None:
             return False
@@ -169,13 +171,13 @@ class Engine:
             self._handle(frame)
         except FrameError as dropped:
             self._end(frame, dropped.reason)
-            self._tell(frame, dropped.reason, dropped)
+            self._report_drop(frame, dropped.reason, dropped)
         except MemoryError as error:
             self._end(frame, DropReason.NO_MEMORY)
-            self._tell(frame, DropReason.NO_MEMORY, error)
+            self._report_drop(frame, DropReason.NO_MEMORY, error)
         except Exception as error:
             self._end(frame, DropReason.BACKEND_ERROR)
-            self._tell(frame, DropReason.BACKEND_ERROR, error)
+            self._report_drop(frame, DropReason.BACKEND_ERROR, error)
         except BaseException:
             self._end(frame, DropReason.BACKEND_ERROR)
             raise
@@ -184,18 +186,18 @@ class Engine:
         return True
 
     def counts(self, camera: str) -> Counts:
-        """One camera's counts, all of one moment."""
+        """One camera's counts, consistent at one moment."""
         with self._changed:
             return self._count([self._cameras[camera]])
 
     def total(self) -> Counts:
-        """The sum over all cameras, all of one moment."""
+        """The sum over all cameras, consistent at one moment."""
         with self._changed:
             return self._count(self._cameras.values())
 
     @property
     def max_rate_hz(self) -> float:
-        """Frames a second that a camera may hand in; those beyond end as `throttled`; 0 is no limit."""
+        """The limit of frames a second and camera; frames above it are `throttled`; 0 is no limit."""
         return self._max_rate_hz
 
     @max_rate_hz.setter
@@ -211,14 +213,15 @@ class Engine:
         now = self._clock()
         handling = [camera.handling for camera in cameras if camera.handling is not None]
         waiting = sum(len(c.waiting) for c in cameras)
+        dropped = {reason: sum(c.dropped[reason] for c in cameras) for reason in DropReason}
         return Counts(
             received=sum(c.received for c in cameras), published=sum(c.published for c in cameras),
             superseded=sum(c.superseded for c in cameras), in_flight=waiting + len(handling),
-            dropped=MappingProxyType({reason: sum(c.dropped[reason] for c in cameras) for reason in DropReason}),
-            waiting=waiting, processing_s=max((now - frame.taken for frame in handling), default=0.0))
+            dropped=MappingProxyType(dropped), waiting=waiting,
+            processing_s=max((now - frame.taken for frame in handling), default=0.0))
 
-    def _beyond_rate(self, camera: _Camera, now: float) -> bool:
-        """One frame each 1/rate seconds of a grid: jitter of the camera then doesn't lower the rate."""
+    def _over_rate(self, camera: _Camera, now: float) -> bool:
+        """Allow one frame in each 1/rate seconds of a fixed grid, so that camera jitter costs no frames."""
         if self._max_rate_hz == 0.0:
             return False
         if now < camera.due:
@@ -259,8 +262,8 @@ class Engine:
             else:
                 camera.dropped[reason] += 1
 
-    def _tell(self, frame: Frame, reason: DropReason, error: Exception) -> None:
-        """Tell on_drop, which may fail as anything may; the worker goes on and says so."""
+    def _report_drop(self, frame: Frame, reason: DropReason, error: Exception) -> None:
+        """Call on_drop; if it fails, log that and go on."""
         if self._on_drop is None:
             return
         try:
@@ -273,4 +276,3 @@ class Engine:
         except Exception:
             if (suppressed := self._logs.admit('on_drop')) is not None:
                 LOG.exception('engine: on_drop failed (%d more not shown)', suppressed)
-

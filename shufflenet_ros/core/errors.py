@@ -1,8 +1,9 @@
-"""The base of every error that a user can correct."""
+# SPDX-License-Identifier: Apache-2.0
+"""The base of every error that a user can fix."""
 
 
 class ShuffleNetError(ValueError):
-    """Bad input or a missing part. The message names the value, what is expected and what to do.
+    """Bad input, or something is missing. The message names the value, what is expected and what to do.
 
-    The command line prints it as one line; anything else that escapes is a defect of ours.
+    The command line prints it as one line. Any other exception that escapes is a bug.
     """

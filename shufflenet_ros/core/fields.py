@@ -1,4 +1,5 @@
-"""Typed fields of data from outside (cards, recipes, label files, tables), checked in one place."""
+# SPDX-License-Identifier: Apache-2.0
+"""Checks the typed fields of outside data: cards, recipes, label files, tables."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,11 +10,11 @@ from shufflenet_ros.core.text import printable
 
 
 class FieldError(ShuffleNetError):
-    """A field that cannot be used: `<field>: got <value>, expected <what>`. Readers add the file's name."""
+    """An invalid field: `<field>: got <value>, expected <what>`. Callers add the file's name."""
 
 
 def shown(value: Any) -> str:
-    """A value for a message; containers by their size alone, since they can be nested without end."""
+    """A value for a message; of containers only the size, because they can be nested without end."""
     if value is None:
         return 'nothing'
     if isinstance(value, Mapping):
@@ -29,12 +30,12 @@ def invalid(where: str, got: Any, expected: str) -> FieldError:
 
 
 def at(where: str, key: Any) -> str:
-    """The name of a field inside a section; '' is the outermost."""
+    """The name of a field inside a section; '' is the outermost section."""
     return f'{where}.{key}' if where else str(key)
 
 
 def section(values: Any, where: str, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Any]:
-    """An object that has all required fields, and no others than these and the optional ones."""
+    """Return an object that has all required fields, and none but these and the optional ones."""
     known = [*required, *optional]
     if not isinstance(values, dict):
         raise invalid(where, values, f'an object with {", ".join(known)}')
@@ -43,26 +44,27 @@ def section(values: Any, where: str, required: Sequence[str], optional: Sequence
             raise invalid(at(where, key), values[key], f'no such field; known are {", ".join(known)}')
     for key in required:
         if key not in values:
-            raise FieldError(f'{at(where, key)}: missing, but required: expected all of {", ".join(required)}')
+            raise FieldError(f'{at(where, key)}: missing, but required; expected all of '
+                             f'{", ".join(required)}')
     return values
 
 
 def text(value: Any, where: str) -> str:
-    """A text that is not empty."""
+    """Return a text that is not empty."""
     if not isinstance(value, str) or not value:
         raise invalid(where, value, 'a text that is not empty')
     return value
 
 
 def choice(value: Any, where: str, choices: Sequence[str]) -> Any:
-    """One of a few texts."""
+    """Return one of the given texts."""
     if not isinstance(value, str) or value not in choices:
         raise invalid(where, value, f'one of {list(choices)}')
     return value
 
 
 def number(value: Any, where: str, low: float, high: float) -> float:
-    """A number in [low, high]; true and false are none."""
+    """Return a number in [low, high]; true and false are not numbers."""
     good = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good or not low <= value <= high:
         raise invalid(where, value, f'a number in [{low:g}, {high:g}]')
@@ -70,7 +72,7 @@ def number(value: Any, where: str, low: float, high: float) -> float:
 
 
 def integer(value: Any, where: str, low: int, high: int | float = math.inf) -> int:
-    """A whole number in [low, high], also one written as 3.0."""
+    """Return a whole number in [low, high]; 3.0 is one too."""
     good = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good or not low <= value <= high or value != int(value):
         upper = f' to {high}' if math.isfinite(high) else ' or more'
@@ -78,15 +80,22 @@ def integer(value: Any, where: str, low: int, high: int | float = math.inf) -> i
     return int(value)
 
 
+def strict_integer(value: Any, where: str, low: int, high: int | float = math.inf) -> int:
+    """Return an integer in [low, high]; 3.0 is not one."""
+    if type(value) is not int:
+        raise invalid(where, value, 'an integer')
+    return integer(value, where, low, high)
+
+
 def items(value: Any, where: str, most: int) -> list[Any]:
-    """A list of 1 to `most` items."""
+    """Return a list of 1 to `most` items."""
     if not isinstance(value, list) or not 1 <= len(value) <= most:
         raise invalid(where, value, f'a list of 1 to {most} items')
     return value
 
 
 def mapping(value: Any, where: str) -> dict[str, Any]:
-    """An object with fields of any name."""
+    """Return an object, its fields unchecked."""
     if not isinstance(value, dict):
         raise invalid(where, value, 'an object')
     return value

@@ -19,15 +19,15 @@ _KINDS = {
 }
 
 _REMEDIES = {
-    errno.ENOSPC: 'make room there, or choose another place',
-    errno.EDQUOT: 'make room there, or choose another place',
-    errno.EFBIG: 'raise the limit of file sizes (ulimit -f), or choose another place',
-    errno.ENOENT: 'make the folder first, or choose another place',
+    errno.ENOSPC: 'free some space there, or choose another path',
+    errno.EDQUOT: 'free some space there, or choose another path',
+    errno.EFBIG: 'raise the limit of file sizes (ulimit -f), or choose another path',
+    errno.ENOENT: 'make the folder first, or choose another path',
 }
 
 
 class WriteError(ShuffleNetError):
-    """A file that cannot be written; nothing of it was kept. The message names it, the cause and a remedy."""
+    """A file that cannot be written; nothing of it was kept. The message has path, cause and remedy."""
 
 
 class LockedError(ShuffleNetError):
@@ -35,25 +35,25 @@ class LockedError(ShuffleNetError):
 
 
 def kind_of(status: os.stat_result) -> str:
-    """What is no regular file, in words; '' for a regular file."""
+    """The kind of a file that is not regular, in words; '' for a regular file."""
     kind = stat.S_IFMT(status.st_mode)
     return '' if kind == stat.S_IFREG else _KINDS.get(kind, 'something else')
 
 
 def check_regular(path: Path) -> None:
-    """Look before a library opens a file, which would wait for a FIFO's writer for ever.
+    """Check a file before a library opens it: opening a FIFO would wait for its writer for ever.
 
     Raises:
-        OSError: not there, or not a regular file; says what it is.
+        OSError: missing, or not a regular file; says what it is.
     """
     _require_regular(path, path.stat())
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading; never waits, whatever lies there.
+    """Open a regular file for reading, without ever waiting for a FIFO or a device.
 
     Raises:
-        OSError: not there, not readable, or not a regular file; says what it is.
+        OSError: missing, not readable, or not a regular file; says what it is.
     """
     # Without O_NONBLOCK, opening a FIFO waits for its writer for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -72,13 +72,13 @@ def _require_regular(path: Path, status: os.stat_result) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which becomes `path` in one step when the block ends without an error.
+    """Yield a draft path, which replaces `path` in one step when the block ends without an error.
 
-    The draft has the same name, in a folder of its own beside the target. It is on the disk before it takes
-    the target's place, so that a reader, or a power cut, finds the old file or the new one, never half of it.
+    The draft has the same name, in a temporary folder beside the target. It is synced to disk before it
+    replaces the target. So a reader, also after a power cut, finds the old file or the new one, never half.
 
     Raises:
-        WriteError: instead of an OSError of the block or of the last step; nothing is left of the draft.
+        WriteError: instead of an OSError of the block or of the replacement; the draft is removed.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
     with writing(path):
@@ -91,12 +91,12 @@ def replacing(path: Path) -> Iterator[Path]:
                 draft.chmod(stat.S_IMODE(target.stat().st_mode))
             _sync(draft)
             os.replace(draft, target)
-        with suppress(OSError):  # some file systems have no such thing
+        with suppress(OSError):  # some file systems cannot
             _sync(target.parent)
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old or the new content, never half of it.
+    """Write a file in one step: a reader sees the old or the new content, never half of it.
 
     Raises:
         WriteError: see `replacing`.
@@ -107,10 +107,10 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextmanager
 def writing(path: Path, remedy: str = '') -> Iterator[None]:
-    """Say of a failed write which file it was, and what to do.
+    """Turn an OSError of a write into an error that names the file and a remedy.
 
     Args:
-        remedy: where the usual one does not fit.
+        remedy: replaces the usual one.
 
     Raises:
         WriteError: instead of an OSError.
@@ -118,12 +118,12 @@ def writing(path: Path, remedy: str = '') -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # of standard output, never of a file
+        raise  # from standard output, never from a file
     except (OSError, WriteError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__  # of a draft inside a draft
         if not isinstance(cause, OSError):
             raise
-        advice = remedy or _REMEDIES.get(cause.errno or 0, 'choose another place, or change its permissions')
+        advice = remedy or _REMEDIES.get(cause.errno or 0, 'choose another path, or change its permissions')
         raise WriteError(f'{path} cannot be written: {cause.strerror or cause}; {advice}') from cause
 
 

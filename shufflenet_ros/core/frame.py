@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The values that pass through the frame pipeline."""
 
 from dataclasses import dataclass, field
@@ -16,10 +17,10 @@ class DecodedImage:
     """Decoded pixels.
 
     Attributes:
-        pixels: (H, W, 3) uint8, a view of the message's data where no conversion was needed.
+        pixels: (H, W, 3) uint8, a view of the message's data where no conversion is needed.
         color: order of the last axis.
-        damage: what the decoder warned about, in its own words; '' for a good one. Some pixels are not
-            the camera's then, often the lower part gray.
+        damage: the decoder's warning; '' for a good image. Some pixels of a damaged one are wrong, often the
+            lower part is gray.
     """
 
     pixels: U8
@@ -29,7 +30,7 @@ class DecodedImage:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class of a result: its name, its index in the network's output, its probability."""
+    """One predicted class: its name, its index in the network's output, its probability."""
 
     name: str
     index: int
@@ -48,12 +49,12 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class Result:
-    """What the network says of one frame.
+    """The outcome of one frame.
 
     Attributes:
-        image: the pixels it is about.
-        predictions: by falling score, ties by index.
-        embedding: (D,) float32, or None where it was not asked for or the model has none.
+        image: the decoded frame.
+        predictions: best first, ties by index.
+        embedding: (D,) float32, or None where it is not requested or the model has none.
         times: seconds a stage.
     """
 
@@ -65,7 +66,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Options:
-    """What an operator decides about results (node parameters, command line)."""
+    """What the operator chooses about results (node parameters, command line)."""
 
     top_k: int = 5
     min_score: float = 0.0
@@ -75,36 +76,36 @@ class Options:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a backend gives for one tensor: logits (C,) float32, embedding (D,) float32 or None."""
+    """A backend's outputs for one tensor: logits (C,) float32, embedding (D,) float32 or None."""
 
     logits: F32
     embedding: F32 | None
 
 
 class Backend(Protocol):
-    """Runs one model. Used by one thread at a time; `run` may not keep a reference to its input."""
+    """Runs one model. Used by one thread at a time; `run` must not keep a reference to its input."""
 
     @property
     def name(self) -> str:
-        """Such as onnxruntime."""
+        """For example onnxruntime."""
 
     @property
     def provider(self) -> str:
-        """What the backend really runs on, such as CPUExecutionProvider."""
+        """What the backend actually runs on, for example CPUExecutionProvider."""
 
     def run(self, tensor: npt.NDArray[Any]) -> Outputs:
-        """The card's input tensor, batch 1, to outputs."""
+        """Run the card's input tensor, batch 1."""
 
 
 @dataclass
 class Frame:
-    """A message on its way through the engine.
+    """A message in the engine.
 
     Attributes:
         camera: the camera's name, '' for a single one.
         message: any object with the fields of sensor_msgs/Image or CompressedImage.
-        arrived: steady-clock seconds of its arrival.
-        taken: steady-clock seconds at which the worker took it.
+        arrived: when it arrived, steady-clock seconds.
+        taken: when the worker took it, steady-clock seconds.
     """
 
     camera: str

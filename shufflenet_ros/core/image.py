@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sensor_msgs/Image to pixels."""
 
 from operator import index
@@ -12,22 +13,24 @@ from shufflenet_ros.core.opencv import cv2, opencv_errors_as
 from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.core.text import printable
 
+_DRIVER = 'the driver fills the message wrongly'
+
 
 def decode_image(msg: Any, max_pixels: int) -> DecodedImage:
     """Decode any object with sensor_msgs/Image's height, width, encoding, is_bigendian, step and data.
 
-    A row starts every `step` bytes: any step of at least the row's own bytes is exact (a camera may align
-    the rows of rgb8 to 4 or 64 bytes), only 16-bit encodings need an even one. The data must be exactly
-    `step` bytes a row. rgb8, bgr8 and 8UC3 come back as a view of the data, padded or not. Alpha is
-    dropped, mono16 gives its high byte, 8UC3 and 8UC4 are taken as BGR(A), as OpenCV does. `height` is the
-    image's: nv12 and nv21 carry height * 3 / 2 rows of data.
+    A row starts every `step` bytes. Any step of at least the row's own bytes is allowed (a camera may align
+    the rows of rgb8 to 4 or 64 bytes); 16-bit encodings need an even one. The data must have exactly `step`
+    bytes a row. rgb8, bgr8 and 8UC3 come back as a view of the data, padded or not. Alpha is dropped, mono16
+    gives its high byte, 8UC3 and 8UC4 are read as BGR(A), as OpenCV does. `height` is that of the image:
+    nv12 and nv21 carry height * 3 / 2 rows of data.
 
     Returns:
         DecodedImage: pixels (height, width, 3) uint8.
 
     Raises:
         FrameError: BAD_ENCODING, BAD_SIZE, TOO_LARGE, TOO_SMALL, BAD_STEP, SHORT_DATA, LONG_DATA, BAD_FORMAT
-            (data that is no buffer of bytes), NO_MEMORY.
+            (data that is not a buffer of bytes), NO_MEMORY.
     """
     encoding = _encoding(msg.encoding)
     width, height = check_size(msg.width, msg.height, max_pixels)
@@ -56,30 +59,30 @@ def _encoding(name: Any) -> Encoding:
         return ENCODINGS[name]
     if name in DEPTH_ENCODINGS:
         raise FrameError(DropReason.BAD_ENCODING, f'encoding {name}: depth is not classified; '
-                                           "subscribe to the camera's color or mono image")
+                                                  "subscribe to the camera's color or mono image")
     raise FrameError(DropReason.BAD_ENCODING, f'encoding {printable(repr(name), 40)}: expected one of '
-                                       f'{" ".join(ENCODINGS)}')
+                                              f'{" ".join(ENCODINGS)}')
 
 
 def _check_fits(encoding: Encoding, name: str, width: int, height: int) -> None:
     if width % encoding.even[0] or height % encoding.even[1]:
-        raise FrameError(DropReason.BAD_SIZE, f'{name} of {width}x{height}: its pixels share chroma, expected '
-                                       f'multiples of {encoding.even[0]}x{encoding.even[1]}')
+        raise FrameError(DropReason.BAD_SIZE, f'{name} of {width}x{height}: pixels share chroma, expected '
+                                              f'multiples of {encoding.even[0]}x{encoding.even[1]}')
     if min(width, height) < encoding.smallest:
         raise FrameError(DropReason.TOO_SMALL, f'{name} of {width}x{height}: a mosaic needs '
-                                        f'{encoding.smallest}x{encoding.smallest} pixels')
+                                               f'{encoding.smallest}x{encoding.smallest} pixels')
 
 
 def _step(msg: Any, encoding: Encoding, width: int) -> int:
     try:
         step = index(msg.step)
     except TypeError:
-        raise FrameError(DropReason.BAD_STEP, f'step {msg.step!r}: expected an integer, bytes a row') from None
+        raise FrameError(DropReason.BAD_STEP, f'step {msg.step!r}: expected the bytes of a row') from None
     least = width * encoding.channels
     if step < least or step % encoding.depth:
         unit = f' and a multiple of {encoding.depth}' if encoding.depth > 1 else ''
-        raise FrameError(DropReason.BAD_STEP, f'step {step} for {width} pixels of {msg.encoding}: expected at least '
-                                       f'{least}{unit}; the driver fills the message wrongly')
+        raise FrameError(DropReason.BAD_STEP, f'step {step} for {width} pixels of {msg.encoding}: expected '
+                                              f'at least {least}{unit}; {_DRIVER}')
     return step
 
 
@@ -89,4 +92,4 @@ def _check_length(got: int, step: int, rows: int, msg: Any) -> None:
         return
     reason = DropReason.SHORT_DATA if got < expected else DropReason.LONG_DATA
     raise FrameError(reason, f'{got} bytes of data for {msg.width}x{msg.height} {msg.encoding}: expected '
-                          f'{rows} rows of step {step} = {expected}; the driver fills the message wrongly')
+                             f'{rows} rows of step {step} = {expected}; {_DRIVER}')

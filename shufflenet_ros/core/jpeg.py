@@ -1,27 +1,28 @@
-"""JPEG's frame around the entropy-coded data: size and true end (ITU-T T.81, annex B)."""
+# SPDX-License-Identifier: Apache-2.0
+"""JPEG's markers around the entropy-coded data: size and true end (ITU-T T.81, annex B)."""
 
 import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shufflenet_ros.core.reasons import DropReason, FrameError
+from shufflenet_ros.core.reasons import DropReason, FrameError, malformed, truncated
 
 MAGIC = b'\xff\xd8\xff'
 MAX_SEGMENTS = 4096
-HEADER_BYTES = 1 << 20  # in which the frame header must come
-MAX_FILL_BYTES = 64  # between segments; a long run is no camera's, and slow to search
-MAX_SCANS = 32  # a progressive image has about 10; each, however few its bytes, is a pass over all pixels
+HEADER_BYTES = 1 << 20  # the frame header must come within these
+MAX_FILL_BYTES = 64  # between segments; no camera sends a longer run, and searching one is slow
+MAX_SCANS = 32  # a progressive image has about 10; each one is a pass over all pixels, however few its bytes
 
 _EOI, _SOS, _PROGRESSIVE = 0xD9, 0xDA, 0xC2
-_DECODED = frozenset((0xC0, 0xC1, _PROGRESSIVE))  # baseline, extended, progressive: what every decoder reads
+_DECODED = frozenset((0xC0, 0xC1, _PROGRESSIVE))  # baseline, extended, progressive: every decoder reads these
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TABLES = frozenset((0xC4, 0xDB, 0xDD))
-# Frames, tables, scans, comments, applications' own: all that may stand between start and end.
+# Frames, tables, scans, comments, application segments: all that may come between start and end.
 _KNOWN = _FRAMES | _TABLES | frozenset((_SOS, 0xFE)) | frozenset(range(0xE0, 0xF0))
 # In entropy-coded data FF 00 stands for a byte FF and FF D0 to FF D7 are restarts: neither ends the data.
 _MARKER = re.compile(rb'\xff(?:[^\x00\xff\xd0-\xd7]|\xff{%d})' % MAX_FILL_BYTES)
-_SLICE = 1 << 16  # bytes searched at once: a search holds Python's lock
+_SLICE = 1 << 16  # bytes a search, because a search holds the GIL
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,13 @@ def jpeg_size(data: memoryview) -> tuple[int, int]:
     except FrameError as dropped:
         if dropped.reason is not DropReason.TRUNCATED or len(head) == len(data):
             raise
-    raise FrameError(DropReason.BAD_FORMAT, 'JPEG without a frame header before its data, or in its first '
-                                     f'{HEADER_BYTES} bytes: damaged on its way')
+    raise malformed(f'JPEG without a frame header before its data, or in its first {HEADER_BYTES} bytes')
 
 
 def jpeg_payload(data: memoryview) -> memoryview:
     """The image from its start to its end-of-image marker, without what follows.
 
-    Bytes after the end are padding that some cameras send. A thumbnail's own end inside a header segment
+    Bytes after the end are padding that some cameras send. A thumbnail's end marker inside a header segment
     does not count.
 
     Raises:
@@ -77,8 +77,7 @@ def jpeg_payload(data: memoryview) -> memoryview:
         elif marker == _EOI:
             trailing = len(body)
     if len(frames) != 1 or unused_tables:
-        raise FrameError(DropReason.BAD_FORMAT, f'JPEG with {len(frames)} frame headers, expected 1, or with tables '
-                                         'after its last scan: damaged on its way')
+        raise malformed(f'JPEG with {len(frames)} frame headers (expected 1) or tables after the last scan')
     payload = data[:len(data) - trailing]
     _check_scans(frames[0], scans)
     _check_filled(frames[0], payload)
@@ -86,16 +85,15 @@ def jpeg_payload(data: memoryview) -> memoryview:
 
 
 def _check_scans(frame: JpegHeader, scans: list[int]) -> None:
-    """scans: how many channels each carries. Without progression each channel comes once."""
+    """Check how many channels the scans carry: without progression each channel comes once."""
     if not frame.progressive and sum(scans) != frame.channels:
-        raise FrameError(DropReason.BAD_FORMAT, f'JPEG whose scans carry {sum(scans)} channels: '
-                                         f'expected {frame.channels}; damaged on its way')
+        raise malformed(f'JPEG whose scans carry {sum(scans)} channels, expected {frame.channels}')
     if not 1 <= len(scans) <= MAX_SCANS:
-        raise FrameError(DropReason.BAD_FORMAT, f'JPEG of {len(scans)} scans: expected 1 to {MAX_SCANS}')
+        raise malformed(f'JPEG of {len(scans)} scans, expected 1 to {MAX_SCANS}')
 
 
 def _check_filled(frame: JpegHeader, payload: memoryview) -> None:
-    """A block of 8 x 8 takes a bit at the very least."""
+    """Check that there is at least one bit for each 8 x 8 block."""
     blocks = -(-frame.width // 8) * -(-frame.height // 8)
     if 8 * len(payload) < blocks:
         raise _truncated(payload, f'too few for {frame.width}x{frame.height} pixels')
@@ -103,49 +101,47 @@ def _check_filled(frame: JpegHeader, payload: memoryview) -> None:
 
 def _frame_header(marker: int, body: memoryview) -> JpegHeader:
     if marker not in _DECODED:
-        raise FrameError(DropReason.BAD_FORMAT, f'JPEG of kind SOF{marker - 0xC0}: '
-                                         'expected baseline or progressive with Huffman codes')
+        raise malformed(f'JPEG of kind SOF{marker - 0xC0}, expected baseline or progressive, Huffman-coded',
+                        'set the camera to one of them')
     if len(body) < 6 or len(body) != 6 + 3 * body[5]:
-        raise FrameError(DropReason.BAD_FORMAT, 'JPEG with a malformed frame header')
+        raise malformed('JPEG with a malformed frame header')
     precision, height, width, channels = struct.unpack('>BHHB', body[:6])
     if precision != 8 or channels not in (1, 3):
-        raise FrameError(DropReason.BAD_FORMAT, f'JPEG of {precision} bits and {channels} channels: '
-                                         'expected 8 bits and 1 (gray) or 3 (color)')
+        raise malformed(f'JPEG of {precision} bits and {channels} channels, expected 8 bits and 1 (gray) or '
+                        '3 (color)', 'set the camera to one of them')
     return JpegHeader(width, height, channels, marker == _PROGRESSIVE)
 
 
 def _segments(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(marker, its segment's body), ending with EOI, whose body is what follows the image."""
+    """(marker, segment body) pairs. EOI comes last; its body is what follows the image."""
     position = 2
     for _ in range(MAX_SEGMENTS):
         position = _after_marker(data, position)
         marker = data[position - 1]
         if marker == 0xFF:
-            raise FrameError(DropReason.BAD_FORMAT, f'JPEG with more than {MAX_FILL_BYTES} fill bytes ff in a row: '
-                                             'damaged on its way')
+            raise malformed(f'JPEG with more than {MAX_FILL_BYTES} fill bytes ff in a row')
         if marker == _EOI:
             yield marker, data[position:]
             return
         if marker not in _KNOWN:
-            raise FrameError(DropReason.BAD_FORMAT, f'JPEG with a marker ff {marker:02x}: damaged on its way')
+            raise malformed(f'JPEG with an unknown marker ff {marker:02x}')
         length = int.from_bytes(data[position:position + 2], 'big')
         if position + max(length, 2) > len(data):
-            raise _truncated(data, 'a header segment goes on')
+            raise _truncated(data, 'inside a header segment')
         if length < 2:
-            raise FrameError(DropReason.BAD_FORMAT, f'JPEG segment ff {marker:02x} of length {length}: at least 2')
+            raise malformed(f'JPEG segment ff {marker:02x} of length {length}, expected at least 2')
         yield marker, data[position + 2:position + length]
         position += length
-    raise FrameError(DropReason.BAD_FORMAT, f'JPEG with more than {MAX_SEGMENTS} segments')
+    raise malformed(f'JPEG with more than {MAX_SEGMENTS} segments')
 
 
 def _after_marker(data: memoryview, position: int) -> int:
-    """Where the next marker, or a run of too many fill bytes, ends; its last byte says which."""
+    """The position after the next marker or run of too many fill bytes; its last byte tells which it is."""
     for start in range(position, len(data), _SLICE):
         if found := _MARKER.search(data, start, start + _SLICE + MAX_FILL_BYTES):
             return found.end()
-    raise _truncated(data, 'no end-of-image marker')
+    raise _truncated(data, 'without an end-of-image marker')
 
 
 def _truncated(data: memoryview, what: str) -> FrameError:
-    return FrameError(DropReason.TRUNCATED, f'JPEG ends after {len(data)} bytes, {what}: it was cut on its way; '
-                                     'check the camera link and the message size limits')
+    return truncated(f'JPEG ends after {len(data)} bytes, {what}')

@@ -1,4 +1,5 @@
-"""What is checked, in Python integers that cannot overflow, before anything is allocated."""
+# SPDX-License-Identifier: Apache-2.0
+"""Checks before anything is allocated, in Python integers that cannot overflow."""
 
 from operator import index
 from typing import Any
@@ -6,7 +7,7 @@ from typing import Any
 from shufflenet_ros.core.reasons import DropReason, FrameError
 
 BYTES_BESIDE_PIXELS = 1 << 20  # of a compressed image: profiles, thumbnails, texts
-MAX_SIDE = 65_535  # what a JPEG header can hold; no camera comes near
+MAX_SIDE = 65_535  # the limit of a JPEG header, beyond any camera
 
 
 def check_size(width: Any, height: Any, max_pixels: int) -> tuple[int, int]:
@@ -20,31 +21,31 @@ def check_size(width: Any, height: Any, max_pixels: int) -> tuple[int, int]:
     except TypeError:
         raise FrameError(DropReason.BAD_SIZE, f'size {width!r} x {height!r}: expected two integers') from None
     if not (1 <= w <= MAX_SIDE and 1 <= h <= MAX_SIDE):
-        raise FrameError(DropReason.BAD_SIZE, f'image of {w:d}x{h:d} pixels: expected sides of 1 to {MAX_SIDE}; '
-                                       'check the camera driver')
+        raise FrameError(DropReason.BAD_SIZE, f'image of {w:d}x{h:d} pixels: expected sides of 1 to '
+                                              f'{MAX_SIDE}; check the camera driver')
     if w * h > max_pixels:
         raise FrameError(DropReason.TOO_LARGE, f'image of {w}x{h} = {w * h} pixels: expected at most '
-                                        f'{max_pixels}; lower the resolution or raise max_pixels')
+                                               f'{max_pixels}; lower the resolution or raise max_pixels')
     return w, h
 
 
 def check_bytes(size: int, pixels: int, bytes_a_pixel: int) -> None:
-    """Whether a compressed image of so many pixels can need `size` bytes.
+    """Reject more bytes than a compressed image of so many pixels can need.
 
     Raises:
         FrameError: LONG_DATA.
     """
     most = BYTES_BESIDE_PIXELS + bytes_a_pixel * pixels
     if size > most:
-        raise FrameError(DropReason.LONG_DATA, f'{size} bytes of compressed data for {pixels} pixels: expected '
-                                        f'at most {most}; the driver fills the message wrongly')
+        raise FrameError(DropReason.LONG_DATA, f'{size} bytes of compressed data for {pixels} pixels: '
+                         f'expected at most {most}; the driver fills the message wrongly')
 
 
 def byte_view(data: Any) -> memoryview:
     """A flat view, without a copy, of an array.array, ndarray, bytes or any other buffer of bytes.
 
     Raises:
-        FrameError: BAD_FORMAT where it is no contiguous buffer of bytes.
+        FrameError: BAD_FORMAT where it is not a contiguous buffer of bytes.
     """
     try:
         view = memoryview(data)
@@ -52,5 +53,5 @@ def byte_view(data: Any) -> memoryview:
         view = None
     if view is None or view.itemsize != 1 or not view.c_contiguous:
         raise FrameError(DropReason.BAD_FORMAT, f'data of type {type(data).__name__}: '
-                                         'expected a contiguous buffer of bytes')
+                                                'expected a contiguous buffer of bytes')
     return view.cast('B') if view.nbytes else memoryview(b'')

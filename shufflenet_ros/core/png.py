@@ -1,8 +1,9 @@
-"""PNG without its compression: size, true end, checksums, and exactly the pixels' bytes (ISO/IEC 15948).
+# SPDX-License-Identifier: Apache-2.0
+"""PNG checked and unpacked: size, true end, checksums, and exactly the pixels' bytes (ISO/IEC 15948).
 
-The pixels are inflated here, with a bound, and OpenCV gets them in stored blocks. libpng would inflate
-whatever follows the last line, however much that is; and bounding it first, then letting libpng inflate
-again, would cost half as much again as decoding.
+The pixels are inflated here, with a bound, and handed to OpenCV in stored blocks. libpng alone would inflate
+whatever follows the last row, however much that is. Inflating twice, once here to bound it and once in
+libpng, would cost half as much again as decoding.
 """
 
 import struct
@@ -10,19 +11,19 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from shufflenet_ros.core.reasons import DropReason, FrameError
+from shufflenet_ros.core.reasons import malformed, truncated
 
 MAGIC = b'\x89PNG\r\n\x1a\n'
-MAX_OTHER_CHUNKS = 256  # all but the pixels': texts, profiles, an APNG's further frames
-MAX_PIXEL_CHUNKS, SMALL_PIXEL_CHUNK = 1024, 4096  # more chunks must be larger than this on average
+MAX_OTHER_CHUNKS = 256  # those without pixels: texts, profiles, further frames of an APNG
+MAX_PIXEL_CHUNKS, SMALL_PIXEL_CHUNK = 1024, 4096  # more chunks than this must be larger on average
 
 _HEADER_BYTES = 13
 _CRITICAL = frozenset((b'IHDR', b'PLTE', b'IDAT', b'IEND'))
-_PIECE = 1 << 15  # of what is inflated, in and out: small for the cache, large against a call's cost
-_ZLIB_HEADER, _ZLIB_SUM = 2, 4  # bytes before and after the compressed data
+_PIECE = 1 << 15  # bytes inflated a call, in and out: fits the cache, and makes few calls
+_ZLIB_HEADER, _ZLIB_CHECKSUM = 2, 4  # bytes before and after the compressed data
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-# Left, top, and distance between columns and rows of each pass over an interlaced image.
+# Left, top, column step and row step of each pass over an interlaced image.
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
@@ -38,7 +39,7 @@ class PngHeader:
 
     @property
     def filtered_bytes(self) -> int:
-        """Bytes of all lines, each after its filter type: what the compressed pixels must inflate to."""
+        """What the compressed pixels must inflate to: the bytes of all rows, each with its filter type."""
         bits = self.depth * _CHANNELS[self.color_type]
         total = 0
         for left, top, across, down in _ADAM7 if self.interlaced else ((0, 0, 1, 1),):
@@ -49,20 +50,19 @@ class PngHeader:
 
 
 def png_header(data: memoryview) -> PngHeader:
-    """The header chunk's values; sides may be anything, depth and color type fit each other.
+    """The header chunk's values. Depth and color type are checked against each other, sides are not.
 
     Raises:
-        FrameError: TRUNCATED; BAD_FORMAT where the header chunk is not the first, damaged, or of no kind
+        FrameError: TRUNCATED; BAD_FORMAT where the header chunk is not the first, damaged, or not a kind
             that PNG has.
     """
     kind, chunk = next(_chunks(data))
     if kind != b'IHDR' or len(chunk) != _HEADER_BYTES + 12:
-        raise FrameError(DropReason.BAD_FORMAT, f'PNG begins with a chunk {kind!r} of {len(chunk) - 12} bytes: '
-                                         f'expected IHDR of {_HEADER_BYTES}')
+        raise malformed(f'PNG begins with a chunk {kind!r} of {len(chunk) - 12} bytes, expected IHDR of '
+                        f'{_HEADER_BYTES}')
     width, height, depth, color_type, _, _, interlace = struct.unpack('>IIBBBBB', chunk[8:21])
     if depth not in _DEPTHS.get(color_type, ()) or interlace > 1:
-        raise FrameError(DropReason.BAD_FORMAT, f'PNG of {depth} bits, color type {color_type}, interlace '
-                                         f'{interlace}: no kind of PNG; damaged on its way')
+        raise malformed(f'PNG of {depth} bits, color type {color_type}, interlace {interlace}: no such kind')
     return PngHeader(width, height, depth, color_type, interlace == 1)
 
 
@@ -77,21 +77,21 @@ def png_size(data: memoryview) -> tuple[int, int]:
 
 
 def is_gray_16(data: memoryview) -> bool:
-    """Whether it has one channel of 16 bits, as depth does; for data that `png_size` has read."""
+    """Whether it has one 16-bit channel, as depth does; only for data that `png_size` accepted."""
     header = png_header(data)
     return (header.depth, header.color_type) == (16, 0)
 
 
 def png_payload(data: memoryview) -> bytearray:
-    """The image of its critical chunks alone, its pixels in stored blocks; as large as the filtered lines.
+    """The file with its critical chunks only and its pixels in stored blocks; as large as the filtered rows.
 
-    What is left out: texts and profiles (which may be bombs), gamma, transparency, orientation and the
-    further frames of an APNG. So each OpenCV version gives the same pixels.
+    Left out are texts and profiles (which may be bombs), gamma, transparency, orientation and the further
+    frames of an APNG. So each OpenCV version gives the same pixels.
 
     Raises:
-        FrameError: TRUNCATED where the data stop before the end chunk; BAD_FORMAT for a checksum that does not
-            fit, an unknown critical chunk, too many chunks, and pixels that inflate to fewer or more
-            bytes than the header's size needs.
+        FrameError: TRUNCATED where the data end before the end chunk; BAD_FORMAT for a wrong checksum, an
+            unknown critical chunk, too many chunks, and pixels that inflate to fewer or more bytes than the
+            header's size needs.
     """
     header = png_header(data)
     payload, packed = bytearray(MAGIC), []
@@ -103,14 +103,13 @@ def png_payload(data: memoryview) -> bytearray:
     try:
         _append_stored(payload, packed, header.filtered_bytes)
     except zlib.error as error:
-        raise FrameError(DropReason.BAD_FORMAT, f'PNG pixels cannot be inflated: {error}; '
-                                         'damaged on its way') from error
+        raise malformed(f'PNG pixels cannot be inflated: {error}') from error
     _append_chunk(payload, b'IEND', b'')
     return payload
 
 
 def _append_stored(payload: bytearray, packed: list[memoryview], expected: int) -> None:
-    """Append `packed`, which must inflate to so many bytes, as chunks of one stored block each."""
+    """Append `packed`, which must inflate to `expected` bytes, as chunks of one stored block each."""
     _append_chunk(payload, b'IDAT', _ends(packed, slice(None, _ZLIB_HEADER)))
     got = 0
     for piece in _inflated(packed):
@@ -121,13 +120,13 @@ def _append_stored(payload: bytearray, packed: list[memoryview], expected: int) 
                                                     len(piece) ^ 0xFFFF), piece)
     if got != expected:
         size = f'{got}' if got < expected else f'more than {expected}'
-        raise FrameError(DropReason.BAD_FORMAT, f'PNG pixels inflate to {size} bytes: expected {expected} for the '
-                                         "header's size; damaged, or made to waste time")
-    _append_chunk(payload, b'IDAT', _ends(packed, slice(-_ZLIB_SUM, None)))
+        raise malformed(f"PNG pixels inflate to {size} bytes, expected {expected} for the header's size",
+                        'damaged, or made to waste time')
+    _append_chunk(payload, b'IDAT', _ends(packed, slice(-_ZLIB_CHECKSUM, None)))
 
 
 def _ends(packed: Iterable[memoryview], which: slice) -> bytes:
-    """The first or last few bytes of parts together, however few each part has."""
+    """The first or last few bytes of the joined parts, however short each part is."""
     return b''.join(bytes(part[which]) for part in packed)[which]
 
 
@@ -139,9 +138,9 @@ def _append_chunk(payload: bytearray, kind: bytes, head: bytes, body: bytes = b'
 
 
 def _inflated(packed: Iterable[memoryview]) -> Iterator[bytes]:
-    """Pieces of what a zlib stream in parts inflates to, its header and sum left to libpng.
+    """Inflate a zlib stream in parts, piece by piece; its header and checksum are left to libpng.
 
-    Work and memory are bounded by what the caller takes.
+    Work and memory are bounded by how many pieces the caller takes.
 
     Raises:
         zlib.error: damage, no end, or bytes after the end.
@@ -160,30 +159,29 @@ def _inflated(packed: Iterable[memoryview]) -> Iterator[bytes]:
                     yield piece
                 rest = stream.unconsumed_tail
             after += len(stream.unused_data)
-    if not stream.eof or after != _ZLIB_SUM:
-        raise zlib.error('incomplete stream' if after < _ZLIB_SUM else 'bytes after the end of the stream')
+    if not stream.eof or after != _ZLIB_CHECKSUM:
+        raise zlib.error('incomplete stream' if after < _ZLIB_CHECKSUM else 'bytes after the stream')
 
 
 def _chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """(kind, whole chunk) up to and with IEND; sums of critical ones are checked, none is inflated."""
+    """(kind, whole chunk) up to and including IEND; checksums of critical chunks are checked."""
     position = len(MAGIC)
     pixel_chunks, other_chunks = MAX_PIXEL_CHUNKS + len(data) // SMALL_PIXEL_CHUNK, MAX_OTHER_CHUNKS
     while pixel_chunks >= 0 and other_chunks >= 0:
         kind = bytes(data[position + 4:position + 8])
         end = position + 12 + int.from_bytes(data[position:position + 4], 'big')
         if position + 12 > len(data) or end > len(data):
-            raise FrameError(DropReason.TRUNCATED, f'PNG ends after {len(data)} bytes, inside a chunk: it was cut '
-                                            'on its way; check the camera link and the message size limits')
+            raise truncated(f'PNG ends after {len(data)} bytes, inside a chunk')
         is_ancillary = kind.isalpha() and kind[:1].islower()
         if not is_ancillary and kind not in _CRITICAL:
-            raise FrameError(DropReason.BAD_FORMAT, f'PNG with an unknown critical chunk {kind!r}')
+            raise malformed(f'PNG with an unknown critical chunk {kind!r}')
         checksum = int.from_bytes(data[end - 4:end], 'big')
         if not is_ancillary and zlib.crc32(data[position + 4:end - 4]) != checksum:
-            raise FrameError(DropReason.BAD_FORMAT, f'PNG chunk {kind!r} does not fit its sum: damaged on its way')
+            raise malformed(f'PNG chunk {kind!r} with a wrong checksum')
         yield kind, data[position:end]
         if kind == b'IEND':
             return
         position = end
         pixel_chunks, other_chunks = pixel_chunks - (kind == b'IDAT'), other_chunks - (kind != b'IDAT')
-    raise FrameError(DropReason.BAD_FORMAT, f'PNG of too many chunks: expected at most {MAX_OTHER_CHUNKS}, and '
-                                     f'{MAX_PIXEL_CHUNKS} of pixels that are below {SMALL_PIXEL_CHUNK} bytes')
+    raise malformed(f'PNG of too many chunks, expected at most {MAX_OTHER_CHUNKS}, and {MAX_PIXEL_CHUNKS} of '
+                    f'pixels below {SMALL_PIXEL_CHUNK} bytes')

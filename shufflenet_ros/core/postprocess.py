@@ -1,4 +1,5 @@
-"""Logits to labels, embeddings to unit length."""
+# SPDX-License-Identifier: Apache-2.0
+"""Logits to predictions, embeddings to unit length."""
 
 import numpy as np
 
@@ -10,19 +11,21 @@ def softmax(logits: F32) -> F32:
     """(C,) logits to (C,) probabilities.
 
     Raises:
-        FrameError: NON_FINITE where a logit is not a number.
+        FrameError: NON_FINITE where a logit is not finite.
     """
     if not np.isfinite(logits).all():
-        raise FrameError(DropReason.NON_FINITE, 'the model gave a logit that is not finite; no answer')
+        raise FrameError(DropReason.NON_FINITE, 'a logit of the model is not finite; '
+                         'check the model with `shufflenet-ros models check`')
     exps = np.exp(logits.astype(np.float64) - logits.max())
     return np.asarray(exps / exps.sum(), np.float32)
 
 
-def top_predictions(logits: F32, names: tuple[str, ...], top_k: int, min_score: float) -> tuple[Prediction, ...]:
-    """The best top_k classes whose probability is at least min_score, by falling score, ties by index."""
+def top_predictions(logits: F32, labels: tuple[str, ...], top_k: int,
+                    min_score: float) -> tuple[Prediction, ...]:
+    """The best top_k classes with a probability of at least min_score: best first, ties by index."""
     scores = softmax(logits)
-    order = np.argsort(-scores, kind='stable')[:top_k]
-    return tuple(Prediction(names[i], int(i), float(scores[i])) for i in order if float(scores[i]) >= min_score)
+    best = [(int(i), float(scores[i])) for i in np.argsort(-scores, kind='stable')[:top_k]]
+    return tuple(Prediction(labels[i], i, score) for i, score in best if score >= min_score)
 
 
 def unit_length(embedding: F32) -> F32:

@@ -1,7 +1,8 @@
-"""An image to the tensor that a card asks for: crop first, then resize in uint8, then the layout.
+# SPDX-License-Identifier: Apache-2.0
+"""An image to the tensor that the card describes: crop, resize in uint8, then change the layout.
 
-Cropping first and resizing uint8 is the cheap order; training and evaluation use this very function,
-so that the network sees on the robot what it learned from.
+Cropping first and resizing uint8 is the cheapest order. Training and evaluation use the same function, so
+that the network sees on the robot what it was trained on.
 """
 
 from typing import Any
@@ -26,12 +27,13 @@ def crop_window(height: int, width: int, size: tuple[int, int], crop: float) -> 
     """(top, left, height, width) of the centered window with size's aspect ratio.
 
     Raises:
-        FrameError: TOO_SMALL where the window would have no pixel.
+        FrameError: TOO_SMALL where the window would have no pixels.
     """
     fit = min(height / size[0], width / size[1]) * crop
     h, w = round(size[0] * fit), round(size[1] * fit)
     if h < 1 or w < 1:
-        raise FrameError(DropReason.TOO_SMALL, f'image of {width}x{height}: nothing is left after the center crop')
+        raise FrameError(DropReason.TOO_SMALL, f'image of {width}x{height}: no pixels are left after the '
+                         'center crop; use larger images')
     return (height - h) // 2, (width - w) // 2, h, w
 
 
@@ -61,11 +63,11 @@ def preprocess(image: DecodedImage, spec: CardInput) -> npt.NDArray[Any]:
 
 
 def _normalize(pixels: U8, spec: CardInput) -> F32:
-    """(pixel * scale - mean) / std, a channel at a time: 8 times as fast as whole pixels by broadcasting."""
+    """(pixel * scale - mean) / std, channel by channel: 8 times as fast as broadcasting over pixels."""
     tensor = np.empty(spec.shape, np.float32)
     planes = tensor[0] if spec.layout == 'NCHW' else tensor[0].transpose(2, 0, 1)
     for plane, channel, mean, std in zip(planes, cv2.split(pixels), spec.mean, spec.std, strict=True):
-        # The dtype is named because NumPy 1 would multiply uint8 by a small scalar in float16.
+        # NumPy 1 would multiply uint8 by a small scalar in float16, hence the dtype.
         np.multiply(channel, np.float32(spec.scale / std), out=plane, dtype=np.float32)
         plane -= np.float32(mean / std)
     return tensor

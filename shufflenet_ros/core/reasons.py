@@ -40,3 +40,14 @@ class FrameError(Exception):
         self.reason = reason
         self.detail = printable(detail)
         super().__init__(f'{reason}: {self.detail}')
+
+
+def malformed(what: str, remedy: str = 'damaged in transit') -> FrameError:
+    """The error for a file that is not valid JPEG or PNG."""
+    return FrameError(DropReason.BAD_FORMAT, f'{what}; {remedy}')
+
+
+def truncated(what: str) -> FrameError:
+    """The error for a file that ends early."""
+    return FrameError(DropReason.TRUNCATED, f'{what}: truncated in transit; check the camera link and the '
+                                            'message size limits')

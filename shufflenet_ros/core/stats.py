@@ -1,4 +1,5 @@
-"""How long frames take: percentiles over the last ones, a window for each stage of a frame's way."""
+# SPDX-License-Identifier: Apache-2.0
+"""Processing times: percentiles over the last frames, one window for each stage of the pipeline."""
 
 import math
 import threading
@@ -12,10 +13,10 @@ from shufflenet_ros.core.frame import StageTimes
 
 @dataclass(frozen=True)
 class Summary:
-    """Percentiles of a window, in the unit of its values, interpolated as numpy.percentile does.
+    """Percentiles of a window, in the unit of its values, interpolated as by numpy.percentile.
 
     Attributes:
-        count: values in the window; where it is 0 the percentiles are NaN.
+        count: values in the window; with 0 the percentiles are NaN.
     """
 
     count: int
@@ -40,18 +41,13 @@ class Window:
         self._lock = threading.Lock()
 
     def add(self, value: float) -> None:
-        """Put a value in the place of the oldest."""
+        """Replace the oldest value."""
         with self._lock:
             self._values[self._added % self._values.size] = value
             self._added += 1
 
-    def clear(self) -> None:
-        """Forget every value."""
-        with self._lock:
-            self._added = 0
-
     def summary(self) -> Summary:
-        """Of the values that are in the window now."""
+        """Percentiles of the current values."""
         with self._lock:
             values = self._values[:self._added].copy()
         if values.size == 0:
@@ -64,12 +60,12 @@ class StageStats:
     """One camera's windows, in seconds: decode, preprocess, inference, postprocess, publish, and age."""
 
     def __init__(self, size: int = 1000) -> None:
-        """Remember the last `size` published frames."""
+        """Keep the last `size` published frames."""
         stages = ('decode', 'preprocess', 'inference', 'postprocess', 'publish', 'age')
         self._windows = {stage: Window(size) for stage in stages}
 
     def note(self, times: StageTimes, publish: float, age: float) -> None:
-        """Add one published frame: its stages, the seconds of its publication, its age after that."""
+        """Add a published frame: its stages, the seconds that publishing took, and its age after that."""
         values = (times.decode, times.preprocess, times.inference, times.postprocess, publish, age)
         for window, value in zip(self._windows.values(), values):
             window.add(value)

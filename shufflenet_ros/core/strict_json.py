@@ -1,4 +1,5 @@
-"""JSON from outside: what Python's own reader lets pass in silence is refused here."""
+# SPDX-License-Identifier: Apache-2.0
+"""JSON from outside: rejects what Python's own reader silently accepts."""
 
 import json
 import math
@@ -7,19 +8,19 @@ from collections import Counter
 from typing import Any
 
 MAX_DEPTH = 16
-"""Levels of objects and lists in each other; our own cards have 5."""
+"""Levels of nested objects and lists; our own cards have 5."""
 
-# Control characters end a line or command a terminal. Marks of direction reorder what is shown, so that a log
-# can show one label as another. Halves of surrogate pairs are no text at all: UTF-8 cannot hold them.
-_UNFIT = re.compile(r'[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
+# Control characters end a line or control a terminal. Direction marks reorder what is displayed: a log could
+# show one label as another. Lone surrogates are not text: UTF-8 cannot encode them.
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
 
 
 def read_json(data: str | bytes) -> Any:
     """The values of a JSON text in UTF-8. Each integer fits in 64 bits, each float is finite.
 
     Raises:
-        ValueError: no JSON; a name twice in one object; a number out of range; more than MAX_DEPTH levels; a
-            text with a control character, a mark of direction, or half of a surrogate pair.
+        ValueError: invalid JSON; a name twice in one object; a number out of range; more than MAX_DEPTH
+            levels; a text with a control character, a direction mark, or a lone surrogate.
     """
     try:
         text = data.decode('utf-8-sig') if isinstance(data, bytes) else data
@@ -33,7 +34,7 @@ def read_json(data: str | bytes) -> Any:
 
 
 def _too_deep() -> ValueError:
-    return ValueError(f'more than {MAX_DEPTH} objects and lists lie in each other; expected fewer')
+    return ValueError(f'more than {MAX_DEPTH} nested objects and lists; expected fewer')
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -45,20 +46,20 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    # The length goes first: making an int of a million digits takes seconds on Python 3.10.
+    # The length is checked first: converting a million digits takes seconds on Python 3.10.
     if len(text) > 20 or not -1 << 63 <= (value := int(text)) < 1 << 63:
         raise ValueError(f'got the number {text[:40]}, expected an integer of 64 bits')
     return value
 
 
 def _check(value: Any, where: str, depth: int) -> None:
-    """Hold depth, numbers and texts to the rules; where: the way to the value, such as input.size[0]."""
+    """Check depth, numbers and texts; `where` is the path to the value, such as input.size[0]."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f'{where}: got {value}, expected a finite number')
     if isinstance(value, str):
-        if found := _UNFIT.search(value):
+        if found := _FORBIDDEN.search(value):
             raise ValueError(f'{where}: got {value[:80]!r}, expected one line without control characters or '
-                             f'marks of direction; take U+{ord(found[0]):04X} out')
+                             f'direction marks; remove U+{ord(found[0]):04X}')
     elif isinstance(value, dict | list):
         if depth > MAX_DEPTH:
             raise _too_deep()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fewer log lines: the first at once, then at most one a key and period."""
 
 import threading
@@ -5,20 +6,19 @@ from collections.abc import Callable, Hashable
 
 
 class LogThrottle:
-    """Says whether a line may be logged now, and how many like it were not.
+    """Decides whether a line may be logged now, and counts those that were suppressed.
 
-    Keys should come from a closed list (reasons, hook names): each one seen is remembered.
-    Any thread may ask.
+    Every key is kept, so keys must come from a closed list (reasons, hook names). Thread-safe.
     """
 
     def __init__(self, clock: Callable[[], float], period_s: float = 5.0) -> None:
-        """Take a steady clock in seconds, and the seconds between two lines of one key."""
+        """Use a steady clock in seconds; period_s is the time between two lines of one key."""
         self._clock, self._period = clock, period_s
         self._lock = threading.Lock()
         self._keys: dict[Hashable, tuple[float, int]] = {}  # last line at, suppressed since
 
     def admit(self, key: Hashable) -> int | None:
-        """The number of lines suppressed since the last one of this key, or None to log nothing now."""
+        """How many lines of this key were suppressed since the last one; None: do not log now."""
         now = self._clock()
         with self._lock:
             last, suppressed = self._keys.get(key, (None, 0))

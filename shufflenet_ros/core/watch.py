@@ -1,6 +1,7 @@
-"""Whether a camera is there, and as fast as it should be.
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a camera sends images, and as fast as expected.
 
-The states and their levels are those of Autoware's topic_state_monitor, so that its users read ours.
+States and levels are those of Autoware's topic_state_monitor, which its users know.
 """
 
 import math
@@ -10,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-WARN_SHARE, ERROR_SHARE = 0.8, 0.5  # of the expected rate; below is WarnRate, ErrorRate
+WARN_SHARE, ERROR_SHARE = 0.8, 0.5  # of the expected rate; below them it is WarnRate, ErrorRate
 _SPAN_S, _SPAN_FRAMES = 1.0, 10  # the rate is taken over the longer of the two
-_MOST_ARRIVALS = 1000  # a camera that floods its topic must not fill the memory
+_MAX_ARRIVALS = 1000  # a camera that floods its topic must not fill the memory
 
 
 class WatchState(str, Enum):
-    """What can be said of a camera's topic."""
+    """The state of a camera's topic."""
 
     OK = 'OK'
     NOT_RECEIVED = 'NotReceived'
@@ -40,7 +41,7 @@ _LEVELS = {WatchState.OK: Level.OK, WatchState.WARN_RATE: Level.WARN}
 
 
 def stall_level(processing_s: float, stall_s: float) -> Level:
-    """How bad it is that one frame has been processed for so long: ERROR beyond stall_s, WARN beyond half."""
+    """The level of one frame's processing time: ERROR above stall_s, WARN above half of it; 0 is off."""
     if stall_s == 0.0 or processing_s <= stall_s / 2:
         return Level.OK
     return Level.WARN if processing_s <= stall_s else Level.ERROR
@@ -51,8 +52,8 @@ class CameraHealth:
     """A camera's state at one moment.
 
     Attributes:
-        text: for a person: what is seen, what is expected.
-        rate_hz: over the last frames; 0 after timeout_s without one, NaN until two have come without such
+        text: the measurement and what is expected, for people.
+        rate_hz: over the last frames; 0 after timeout_s without one, NaN until two have arrived without such
             a pause.
     """
 
@@ -62,31 +63,31 @@ class CameraHealth:
 
     @property
     def level(self) -> Level:
-        """How bad the state is."""
+        """The state's diagnostic level."""
         return _LEVELS.get(self.state, Level.ERROR)
 
 
 class RateWatch:
-    """Watches one camera by the arrival of its frames on a steady clock.
+    """Watches one camera by the arrival times of its frames on a steady clock.
 
-    The order of the questions is Autoware's: received at all, timeout, rate far too low, rate low.
-    The rate is that of the frames that came; a gap still open is the timeout's business. After a
-    timeout the rate begins anew, so a camera that comes back is OK at once and not slow first.
+    The checks are in Autoware's order: not received, timeout, rate far too low, rate low. The rate is that of
+    the frames that arrived; the gap since the last one is covered by the timeout. After a timeout the rate
+    starts over, so a camera that comes back is OK at once.
     """
 
     def __init__(self, clock: Callable[[], float], expected_rate_hz: float = 0.0,
                  timeout_s: float = 1.0) -> None:
-        """Begin with no frame received; see `set_limits`."""
+        """Start with no frame received; see `set_limits` for the limits."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._arrivals: deque[float] = deque(maxlen=_MOST_ARRIVALS)
+        self._arrivals: deque[float] = deque(maxlen=_MAX_ARRIVALS)
         self.set_limits(expected_rate_hz, timeout_s)
 
     def set_limits(self, expected_rate_hz: float, timeout_s: float) -> None:
-        """Take new limits at run time: frames a second, seconds; 0 turns either watch off.
+        """Change the limits at run time: frames a second, and seconds; 0 turns a check off.
 
         Raises:
-            ValueError: a limit that is negative or not finite; the old ones stay.
+            ValueError: a limit is negative or not finite; the old ones stay.
         """
         for name, value in (('expected_rate_hz', expected_rate_hz), ('timeout_s', timeout_s)):
             if not 0.0 <= value < math.inf:
@@ -95,7 +96,7 @@ class RateWatch:
             self._expected, self._timeout = expected_rate_hz, timeout_s
 
     def note(self) -> None:
-        """A frame has arrived, now."""
+        """Record that a frame arrived now."""
         now = self._clock()
         with self._lock:
             if self._arrivals and self._timed_out(now):
@@ -106,12 +107,12 @@ class RateWatch:
                 self._arrivals.popleft()
 
     def reset(self) -> None:
-        """Forget every frame, as when the camera is subscribed to anew."""
+        """Forget every frame, for a new subscription."""
         with self._lock:
             self._arrivals.clear()
 
     def check(self) -> CameraHealth:
-        """The camera's state now."""
+        """The camera's current state."""
         now = self._clock()
         with self._lock:
             if not self._arrivals:

@@ -1,4 +1,5 @@
-"""Who calls the engine's steps: one thread on the robot, the test itself on a simulated clock."""
+# SPDX-License-Identifier: Apache-2.0
+"""What calls the engine's steps: a thread on the robot, the test itself on a simulated clock."""
 
 import logging
 import signal
@@ -10,31 +11,31 @@ from typing import Protocol
 from shufflenet_ros.core.throttle import LogThrottle
 
 LOG = logging.getLogger(__name__)
-Ask = Callable[[], bool]
+StepCallback = Callable[[], bool]
 
 
 class Worker(Protocol):
-    """Calls `step` whenever `wait` says that there may be something to do."""
+    """Calls `step` each time `wait` returns True."""
 
-    def start(self, step: Ask, wait: Ask) -> None:
-        """Begin, and return at once.
+    def start(self, step: StepCallback, wait: StepCallback) -> None:
+        """Start, and return at once.
 
         Args:
-            step: handles one frame; False when nothing waits.
-            wait: blocks until a frame waits; False means that this run is over.
+            step: handles one frame; False when none waits.
+            wait: blocks until a frame waits; False ends this run.
         """
 
     def stop(self, timeout: float) -> bool:
-        """Wait at most timeout seconds for a run that is over to end; True if it did.
+        """Wait at most timeout seconds for the ended run's last step; True if it finished.
 
-        It is called after `wait` has begun to say False.
+        Called after `wait` has begun to return False.
         """
 
 
 class ThreadWorker:
-    """One daemon thread, asleep in `wait` while there is nothing to do.
+    """One daemon thread that sleeps in `wait` while there is nothing to do.
 
-    A daemon, because a handler that hangs in native code must not keep the process from ending.
+    It is a daemon so that a handler that hangs in native code does not keep the process from ending.
     """
 
     def __init__(self, name: str = 'engine') -> None:
@@ -43,8 +44,8 @@ class ThreadWorker:
         self._thread: threading.Thread | None = None
         self._logs = LogThrottle(time.monotonic)
 
-    def start(self, step: Ask, wait: Ask) -> None:
-        """See Worker. A run that is still in its last step is waited for, in the new thread."""
+    def start(self, step: StepCallback, wait: StepCallback) -> None:
+        """See Worker. The new thread first waits for the last step of the previous run."""
         with self._lock:
             arguments = (step, wait, self._thread)
             run = threading.Thread(target=self._run, args=arguments, name=self._name, daemon=True)
@@ -52,7 +53,7 @@ class ThreadWorker:
             self._thread = run
 
     def stop(self, timeout: float) -> bool:
-        """See Worker. False at once when the thread itself asks: it cannot wait for its own end."""
+        """See Worker. In the thread itself it returns False at once: no thread can wait for its own end."""
         with self._lock:
             thread = self._thread
         if thread is None:
@@ -62,7 +63,7 @@ class ThreadWorker:
         thread.join(max(timeout, 0.0))
         return not thread.is_alive()
 
-    def _run(self, step: Ask, wait: Ask, previous: threading.Thread | None) -> None:
+    def _run(self, step: StepCallback, wait: StepCallback, previous: threading.Thread | None) -> None:
         if previous is not None:
             previous.join()
             previous = None
@@ -72,12 +73,12 @@ class ThreadWorker:
                     return
                 step()
             except Exception:
-                # A step guards its handler, so only something like an exhausted memory gets here;
-                # ending the thread would leave a node that lives and never answers again.
+                # A step guards its handler, so only something like exhausted memory gets here. Without
+                # its thread the node would stay up and never publish again.
                 if (suppressed := self._logs.admit('step')) is not None:
                     LOG.exception('worker: a step failed (%d more not shown)', suppressed)
             except BaseException:
-                # SystemExit and KeyboardInterrupt are a wish to end the process. Python would let them
-                # end this thread in silence, so the main thread gets it as the signal it listens to.
+                # SystemExit and KeyboardInterrupt ask to end the process. Python would silently end only
+                # this thread, so pass it to the main thread as the signal it listens to.
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return

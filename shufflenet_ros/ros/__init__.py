@@ -1,1 +1,2 @@
-"""The node as a ROS 2 user sees it. The only room that imports rclpy."""
+# SPDX-License-Identifier: Apache-2.0
+"""The ROS 2 node and replay. The only package that imports rclpy."""

@@ -1,8 +1,9 @@
-"""Keep glibc from giving every received image back to the kernel.
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps glibc from returning the memory of every received image to the kernel.
 
-rclpy builds each image message in fresh memory, several blocks of its size. glibc returns blocks that
-large when they are let go, so that every frame pays thousands of page faults: more CPU than the model
-takes. `python -m benchmarks.receive` measures it with and without.
+rclpy builds each image message in several new blocks of the image's size. glibc returns blocks that large to
+the kernel when they are freed, so every frame costs thousands of page faults: more CPU than the model.
+`python -m benchmarks.receive` measures it with and without.
 """
 
 import ctypes
@@ -15,9 +16,9 @@ _TRIM_THRESHOLD_BYTES = 256 << 20
 
 
 def keep_large_blocks() -> bool:
-    """Serve blocks up to 64 MiB from the heap and keep 256 MiB of it; call before threads start.
+    """Allocate blocks up to 64 MiB from the heap and keep 256 MiB of it; call before threads start.
 
-    Only on glibc, and not where SHUFFLENET_ROS_MALLOPT=0 is set. Returns whether it took effect.
+    Only on glibc, and not with SHUFFLENET_ROS_MALLOPT=0. Returns whether it took effect.
     """
     if os.environ.get(ENVIRONMENT, '1') == '0':
         return False
@@ -25,7 +26,7 @@ def keep_large_blocks() -> bool:
         libc = ctypes.CDLL(None)
     except OSError:
         return False
-    if not hasattr(libc, 'gnu_get_libc_version'):  # musl has a mallopt too, which does nothing
+    if not hasattr(libc, 'gnu_get_libc_version'):  # musl's mallopt does nothing
         return False
     settings = {_M_MMAP_THRESHOLD: _MMAP_THRESHOLD_BYTES, _M_TRIM_THRESHOLD: _TRIM_THRESHOLD_BYTES}
     return all(libc.mallopt(option, value) == 1 for option, value in settings.items())

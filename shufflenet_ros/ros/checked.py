@@ -1,6 +1,7 @@
-"""A node whose parameters pass the validator of parameters.py at start and at run time."""
+# SPDX-License-Identifier: Apache-2.0
+"""A node that validates its parameters with parameters.py, at start and at run time."""
 
-# Jazzy's Parameter and older ones take no type argument when an annotation is evaluated.
+# Up to Jazzy, Parameter[...] fails when an annotation is evaluated.
 from __future__ import annotations
 
 import time
@@ -22,7 +23,7 @@ from shufflenet_ros.ros.parameters import (
     spec_of,
 )
 
-_RCLPYS_OWN = ('use_sim_time', 'start_type_description_service')
+_RCLPY_PARAMETERS = ('use_sim_time', 'start_type_description_service')
 
 
 class CheckedParameters(Node):
@@ -30,21 +31,21 @@ class CheckedParameters(Node):
 
     Attributes:
         state: the lifecycle state's name, which decides what may change.
-        refused_at_start: parameter -> why its start-up value was refused; the default stands instead until
-            a good value is set.
+        invalid_at_start: parameter -> what is wrong with its start-up value; the default is used until a
+            valid value is set.
         unknown_at_start: names in the start-up file that this node does not know.
     """
 
     state: str
-    refused_at_start: dict[str, str]
+    invalid_at_start: dict[str, str]
     unknown_at_start: list[str]
 
     def declare_table(self) -> None:
-        """Declare the table and the given QoS overrides, with start-up values where these are acceptable."""
-        self.refused_at_start, self.unknown_at_start = {}, []
+        """Declare the table and the given QoS overrides, with their start-up values where these are valid."""
+        self.invalid_at_start, self.unknown_at_start = {}, []
         self._warned = LogThrottle(time.monotonic)
         given = {name: p.value for name, p in self.get_parameters_by_prefix('').items()
-                 if name not in _RCLPYS_OWN}
+                 if name not in _RCLPY_PARAMETERS}
         specs = dict(TABLE)
         for name in given:
             self.undeclare_parameter(name)
@@ -57,20 +58,20 @@ class CheckedParameters(Node):
             if spec.name in given:
                 try:
                     value = accept(spec.name, given[spec.name])
-                except InvalidParameterError as refusal:
-                    self.refused_at_start[spec.name] = str(refusal)
+                except InvalidParameterError as error:
+                    self.invalid_at_start[spec.name] = str(error)
             self.declare_parameter(spec.name, value, descriptor(spec), ignore_override=True)
-        self._tell_what_was_wrong()
+        self._log_start_up_errors()
 
-    def _tell_what_was_wrong(self) -> None:
-        for name, text in self.refused_at_start.items():
+    def _log_start_up_errors(self) -> None:
+        for name, text in self.invalid_at_start.items():
             spec = spec_of(name)
-            fix = 'start it again with another value' if spec and spec.run_time == NEVER else (
-                'set another value, then configure it')
+            fix = 'restart it with another value' if spec and spec.run_time == NEVER else (
+                'set another value, then configure')
             self.get_logger().error(f'{text}. The node stays unconfigured: {fix}')
         for name in self.unknown_at_start:
             self.get_logger().warning(
-                f'parameter {printable(name, 200)}: ignored, this node has none of that name')
+                f'parameter {printable(name, 200)}: ignored, this node has no such parameter')
 
     def value_of(self, name: str) -> Any:
         """The parameter's value in its Python type."""
@@ -78,33 +79,34 @@ class CheckedParameters(Node):
         return list(value) if TABLE[name].kind is list else value
 
     def set_parameters(self, parameter_list: list[Parameter[Any]]) -> list[SetParametersResult]:
-        """Set one after the other; each refusal leaves that parameter alone."""
+        """Set one after the other; a rejected value leaves its parameter unchanged."""
         return [self.set_parameters_atomically([parameter]) for parameter in parameter_list]
 
     def set_parameters_atomically(self, parameter_list: list[Parameter[Any]]) -> SetParametersResult:
         """Set all or none."""
         try:
-            accepted = [self._as_accepted(parameter) for parameter in parameter_list]
-        except InvalidParameterError as refusal:
-            more = self._warned.admit('refused')  # one key: names come from the network, without end
+            accepted = [self._validated(parameter) for parameter in parameter_list]
+        except InvalidParameterError as error:
+            more = self._warned.admit('rejected')  # one key, because names come from the network
             if more is not None:
-                self.get_logger().warning(f'{refusal}' + (f' ({more} more not shown)' if more else ''))
-            return SetParametersResult(successful=False, reason=str(refusal))
+                self.get_logger().warning(f'{error}' + (f' ({more} more not shown)' if more else ''))
+            return SetParametersResult(successful=False, reason=str(error))
         result = super().set_parameters_atomically(accepted)
         if result.successful:
             for parameter in accepted:
-                self.refused_at_start.pop(parameter.name, None)
+                self.invalid_at_start.pop(parameter.name, None)
             self.parameters_changed()
         return result
 
-    def _as_accepted(self, parameter: Parameter[Any]) -> Parameter[Any]:
+    def _validated(self, parameter: Parameter[Any]) -> Parameter[Any]:
         name = parameter.name
-        if name in _RCLPYS_OWN:
+        if name in _RCLPY_PARAMETERS:
             return parameter
         value = accept_change(name, parameter.value, self.state)
         if not self.has_parameter(name):
-            raise InvalidParameterError(f'parameter {printable(name, 80)}: not there, expected a QoS override that was '
-                          'given at start; set it in the parameter file and start the node again')
+            raise InvalidParameterError(
+                f'parameter {printable(name, 80)}: not declared, expected a QoS override that was given at '
+                'start; set it in the parameter file and restart the node')
         return Parameter(name, value=value)
 
     def parameters_changed(self) -> None:

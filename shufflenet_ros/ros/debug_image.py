@@ -1,4 +1,5 @@
-"""The image with its labels written on it, for people to look at."""
+# SPDX-License-Identifier: Apache-2.0
+"""The debug image: the camera image with the predictions drawn on it."""
 
 from array import array
 from collections.abc import Callable, Sequence
@@ -9,41 +10,31 @@ from rclpy.logging import get_logger
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from shufflenet_ros.core.drawing import bgr_copy, draw_predictions
 from shufflenet_ros.core.frame import U8, DecodedImage, Prediction
-from shufflenet_ros.core.opencv import cv2, resize, swap_red_and_blue
 
 MAX_WIDTH = 1280
 MAX_LINES = 5
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def annotate(image: DecodedImage, labels: Sequence[Prediction]) -> U8:
-    """(H, W, 3) uint8 BGR copy, at most 1280 wide, with the best five labels in the upper left corner."""
-    pixels = image.pixels
-    height, width = pixels.shape[:2]
-    if width > MAX_WIDTH:
-        pixels = resize(pixels, (max(1, height * MAX_WIDTH // width), MAX_WIDTH), cv2.INTER_AREA)
-    pixels = swap_red_and_blue(pixels) if image.color == 'rgb' else pixels.copy()
-    scale = pixels.shape[1] / 900
-    for row, label in enumerate(labels[:MAX_LINES], 1):
-        where = (round(12 * scale), round(34 * scale * row))
-        text = f'{label.score:5.1%} {label.name}'
-        cv2.putText(pixels, text, where, _FONT, scale, (0, 0, 0), max(1, round(5 * scale)), cv2.LINE_AA)
-        cv2.putText(pixels, text, where, _FONT, scale, (255, 255, 255), max(1, round(2 * scale)), cv2.LINE_AA)
+def annotate(image: DecodedImage, predictions: Sequence[Prediction]) -> U8:
+    """(H, W, 3) uint8 BGR copy, at most 1280 wide, with the best five predictions drawn at the top."""
+    pixels = bgr_copy(image, MAX_WIDTH)
+    draw_predictions(pixels, predictions[:MAX_LINES])
     return pixels
 
 
 def build_message(image: U8, header: Header) -> Image:
-    """(H, W, 3) uint8 BGR as bgr8. rclpy checks an ndarray element by element; an array it takes whole."""
+    """(H, W, 3) uint8 BGR as bgr8. rclpy checks an ndarray element by element, but not an array.array."""
     data = array('B')
-    data.frombytes(memoryview(np.ascontiguousarray(image)).cast('B'))
+    data.frombytes(np.ascontiguousarray(image).data.cast('B'))
     height, width = image.shape[:2]
     return Image(header=header, height=height, width=width, encoding='bgr8', step=width * 3, data=data)
 
 
 @lru_cache(maxsize=1)
 def _converter() -> Callable[[U8, Header], Image]:
-    """cv_bridge where it is installed and works with this NumPy and OpenCV, else `build_message`."""
+    """Use cv_bridge where it is installed and works with this NumPy and OpenCV, else `build_message`."""
     try:
         from cv_bridge import CvBridge
         bridge = CvBridge()
@@ -51,7 +42,7 @@ def _converter() -> Callable[[U8, Header], Image]:
     except ImportError:
         return build_message
     except Exception as error:  # a cv_bridge built for another NumPy fails in its own ways
-        get_logger('debug_image').warning(f'cv_bridge does not work here ({error}); making images without it')
+        get_logger('debug_image').warning(f'cv_bridge does not work here ({error}); not used')
         return build_message
 
     def convert(image: U8, header: Header) -> Image:
@@ -62,6 +53,6 @@ def _converter() -> Callable[[U8, Header], Image]:
     return convert
 
 
-def debug_image(image: DecodedImage, labels: Sequence[Prediction], header: Header) -> Image:
+def debug_image(image: DecodedImage, predictions: Sequence[Prediction], header: Header) -> Image:
     """The annotated image as a message under the image's own header."""
-    return _converter()(annotate(image, labels), header)
+    return _converter()(annotate(image, predictions), header)

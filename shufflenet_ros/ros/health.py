@@ -1,4 +1,5 @@
-"""How the node watches itself and its cameras, and what it tells of that in /diagnostics and the log."""
+# SPDX-License-Identifier: Apache-2.0
+"""The node watches itself and its cameras, and reports in /diagnostics and the log."""
 
 import time
 import traceback
@@ -6,7 +7,7 @@ from collections import deque
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]  # Humble has it only there
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
@@ -20,12 +21,12 @@ from shufflenet_ros.ros.checked import CheckedParameters
 from shufflenet_ros.ros.diagnostics import (
     camera_status,
     count_values,
-    lost_since,
     model_values,
+    recent_drops,
     stall,
     status,
 )
-from shufflenet_ros.ros.responder import Camera
+from shufflenet_ros.ros.frame_processor import Camera
 
 WATCH_PERIOD_S = 0.25
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -34,9 +35,9 @@ EXIT_STALLED = 70  # EX_SOFTWARE of sysexits.h
 
 
 class CallbackErrors:
-    """Exceptions of callbacks: each is counted, now and then one is logged, the last 10 s are shown.
+    """Exceptions of callbacks: all are counted, some are logged, those of the last 10 s are shown.
 
-    However many come, nothing else happens: most can be brought about by anybody on the network.
+    Any number of them leaves the node running: anybody on the network can cause most of them.
 
     Attributes:
         total: all of them.
@@ -51,46 +52,46 @@ class CallbackErrors:
         self.total = self.images = 0
 
     def note(self, error: Exception) -> None:
-        """A callback raised, ours or one inside rclpy."""
+        """Record an exception of a callback, ours or one of rclpy's."""
         self.total += 1
         self._times.append(time.monotonic())
         self._last = printable(f'{type(error).__name__}: {error}')
-        more = self._throttle.admit(type(error))
+        more = self._throttle.admit(type(error).__name__)
         if more is not None:
             lines = ''.join(traceback.format_exception(error)).splitlines()
             where = '\n'.join(map(one_line, lines))  # the error's text may come from the network
             self._logger.error(f'a callback failed and the node goes on ({more} more not shown):\n{where}')
 
     def note_image(self, error: Exception) -> None:
-        """The image callback raised: that frame is lost before it was counted."""
+        """Record an exception of the image callback: its frame is lost before it was counted."""
         self.images += 1
         self.note(error)
 
     def text(self) -> str:
-        """The last ten seconds in words, '' where all went well."""
-        n = self._lately()
+        """A message about the last ten seconds; '' without errors."""
+        n = self._recent()
         return f'a callback failed: {self._last} ({n} in the last {ERROR_SHOWN_S:g} s)' if n else ''
 
     def values(self) -> dict[str, Any]:
-        """For /diagnostics."""
+        """Values for /diagnostics."""
         return {'callback_errors': self.total, 'image_callback_errors': self.images,
-                'callback_errors_hz': f'{self._lately() / ERROR_SHOWN_S:.1f}',
+                'callback_errors_hz': f'{self._recent() / ERROR_SHOWN_S:.1f}',
                 'last_callback_error': self._last}
 
-    def _lately(self) -> int:
+    def _recent(self) -> int:
         while self._times and self._times[0] < time.monotonic() - ERROR_SHOWN_S:
             self._times.popleft()
         return len(self._times)
 
 
 class WatchedNode(CheckedParameters, LifecycleNode):
-    """The part of the node that watches.
+    """The part of the node that watches and reports.
 
     Attributes:
         state: the lifecycle state's name.
-        failure: why the last transition failed; '' after one that worked.
+        failure: why the last transition failed; '' if it worked.
         errors: exceptions of callbacks.
-        exit_status: other than 0 once the process must end.
+        exit_status: not 0 once the process must end.
     """
 
     _loaded: LoadedModel | None = None
@@ -99,42 +100,42 @@ class WatchedNode(CheckedParameters, LifecycleNode):
     _activated_at = float('-inf')
 
     def start_watching(self) -> None:
-        """Publish diagnostics from now on."""
+        """Start to publish diagnostics."""
         self.state, self.failure, self.exit_status = 'unconfigured', '', 0
         self.errors = CallbackErrors(self.get_logger())
         self._last_reported: dict[str, WatchState] = {}
-        self._shown: dict[str, Counts] = {}
-        self._shown_at = float('-inf')
+        self._published_counts: dict[str, Counts] = {}
+        self._published_at = float('-inf')
         self._stalled = Level.OK
-        self._abandoned: list[Engine] = []  # released while an inference in them had not ended
+        self._abandoned: list[Engine] = []  # released while an inference still ran in them
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # A ROS-time timer would stand still in simulation before the first /clock.
+        # In simulation a ROS-time timer would not run before the first /clock.
         self.create_timer(WATCH_PERIOD_S, self.watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def watch(self) -> None:
-        """See how all do; publish diagnostics each second, and at once when a state changes."""
+        """Check worker and cameras; publish diagnostics every second, and at once when a state changes."""
         changed = self._watch_worker()
         for name, camera in self._cameras.items() if self.state == 'active' else ():
             changed |= self._watch_camera(name, camera)
-        if changed or time.monotonic() - self._shown_at >= DIAGNOSTICS_PERIOD_S - WATCH_PERIOD_S / 2:
-            self._shown_at = time.monotonic()
+        if changed or time.monotonic() - self._published_at >= DIAGNOSTICS_PERIOD_S - WATCH_PERIOD_S / 2:
+            self._published_at = time.monotonic()
             stamp = self.get_clock().now().to_msg()
             self._diagnostics.publish(DiagnosticArray(header=Header(stamp=stamp), status=self._statuses()))
 
     def abandoned(self) -> int:
-        """How many inferences still run in engines that were released."""
+        """The number of inferences that still run in released engines."""
         self._abandoned = [engine for engine in self._abandoned if not engine.stop(0.0)]
         return len(self._abandoned)
 
     def _watch_worker(self) -> bool:
-        """Log when an inference stalls and when it goes on; end the process where stall_exit_s says so."""
+        """Log when an inference stalls and when it ends; end the process after stall_exit_s."""
         counts = self._engine.total() if self._engine is not None else None
         level, text = stall(counts, self.value_of('stall_s')) if counts else (Level.OK, '')
         before, self._stalled = self._stalled, level
         if level is Level.ERROR and before is not Level.ERROR:
-            self.get_logger().error(f'{text}. No other is answered meanwhile')
-        elif before is Level.ERROR and counts:  # without an engine it was left behind, and may run on
-            self.get_logger().info('the frame that took so long has ended')
+            self.get_logger().error(f'{text}. No other frame is processed meanwhile')
+        elif before is Level.ERROR and counts:  # without an engine it was abandoned and may still run
+            self.get_logger().info('the stalled frame has ended')
         limit = self.value_of('stall_exit_s')
         if counts and 0.0 < limit < counts.processing_s and not self.exit_status:
             self.exit_status = EXIT_STALLED
@@ -145,17 +146,17 @@ class WatchedNode(CheckedParameters, LifecycleNode):
 
     def _watch_camera(self, name: str, camera: Camera) -> bool:
         """Log a change of the camera's state; a camera has timeout_s to send its first frame."""
-        verdict = camera.watch.check()
+        health = camera.watch.check()
         waiting = time.monotonic() - self._activated_at < max(1.0, self.value_of('timeout_s'))
-        if verdict.state is self._last_reported[name] or verdict.state is WatchState.NOT_RECEIVED and waiting:
+        if health.state is self._last_reported[name] or health.state is WatchState.NOT_RECEIVED and waiting:
             return False
-        self._last_reported[name] = verdict.state
-        if verdict.state in (WatchState.NOT_RECEIVED, WatchState.TIMEOUT):
-            self.get_logger().warning(f'{camera.title}: {verdict.text}. {camera.topics.why_silent()}')
-        elif verdict.state is WatchState.OK:
-            self.get_logger().info(f'{camera.title}: {verdict.text}')
+        self._last_reported[name] = health.state
+        if health.state in (WatchState.NOT_RECEIVED, WatchState.TIMEOUT):
+            self.get_logger().warning(f'{camera.title}: {health.text}. {camera.topics.silence_hint()}')
+        elif health.state is WatchState.OK:
+            self.get_logger().info(f'{camera.title}: {health.text}')
         else:
-            self.get_logger().warning(f'{camera.title}: {verdict.state}, {verdict.text}',
+            self.get_logger().warning(f'{camera.title}: {health.state}, {health.text}',
                                       throttle_duration_sec=5.0)
         return True
 
@@ -165,26 +166,26 @@ class WatchedNode(CheckedParameters, LifecycleNode):
             return statuses
         for name, camera in self._cameras.items():
             counts = self._engine.counts(name)
-            lost = lost_since(self._shown.get(name), counts)
-            self._shown[name] = counts
+            drops = recent_drops(self._published_counts.get(name), counts)
+            self._published_counts[name] = counts
             statuses.append(camera_status(
-                f'{self.get_fully_qualified_name()}: {camera.title}', camera, camera.watch.check(), counts,
-                lost, self._loaded.card.name, self.value_of('stall_s')))
+                f'{self.get_fully_qualified_name()}: {camera.title}', camera, counts, drops,
+                self._loaded.card.name, self.value_of('stall_s')))
         return statuses
 
     def _own_status(self) -> DiagnosticStatus:
         model = self.value_of('model')
         values: dict[str, Any] = {'state': self.state, 'model': model}
-        told = [(Level.ERROR, f'{self.state}: {self.failure}') if self.failure else (Level.OK, self.state)]
+        reports = [(Level.ERROR, f'{self.state}: {self.failure}') if self.failure else (Level.OK, self.state)]
         if self._loaded is not None and self._engine is not None:
             counts = self._engine.total()
             values |= model_values(self._loaded) | count_values(counts)
-            told.append(stall(counts, self.value_of('stall_s')))
+            reports.append(stall(counts, self.value_of('stall_s')))
         if abandoned := self.abandoned():
-            told.append((Level.WARN, f'inferences that never ended: {abandoned}, each keeps a thread and its '
-                                     'model until the process ends'))
+            reports.append((Level.WARN, f'abandoned inferences: {abandoned}, each keeps a thread and its '
+                                        'model until the process ends'))
         if text := self.errors.text():
-            told.append((Level.ERROR, text))
-        values |= {'abandoned': abandoned} | self.errors.values()
-        return status(f'{self.get_fully_qualified_name()}: node', model, max(level for level, _ in told),
-                      '; '.join(text for _, text in told if text), values)
+            reports.append((Level.ERROR, text))
+        values |= {'abandoned_inferences': abandoned} | self.errors.values()
+        return status(f'{self.get_fully_qualified_name()}: node', model, max(level for level, _ in reports),
+                      '; '.join(text for _, text in reports if text), values)

@@ -1,29 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
 """The executable classify_node: one process, one node, until a signal ends it."""
 
 import os
 import sys
 from collections.abc import Sequence
 
-# All other imports wait until main() has the signals in hand.
+# Everything else is imported after main() has installed the signal handlers.
 from shufflenet_ros.ros.signals import StopSignals, leave
 
 STOP_TIMEOUT_S = 1.0
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node; the exit status, 0 after SIGINT or SIGTERM."""
+    """Run the node and return the exit status, 0 after SIGINT or SIGTERM."""
     signals = StopSignals()
     from shufflenet_ros.ros.allocator import keep_large_blocks
     keep_large_blocks()
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    _find_a_log_directory()
+    _ensure_log_directory()
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
         status, ended = _run(signals)
     except Exception as error:
-        # Arguments or a parameter file that ROS cannot read; everything later is the node's own business.
+        # Arguments or a parameter file that ROS cannot read; the node handles all later errors.
         if not signals.stopped():
             print(f'classify_node: cannot start: {error}', file=sys.stderr)
             return 1
@@ -36,7 +37,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(signals: StopSignals) -> tuple[int, bool]:
-    """Make the node and spin it; the exit status, and whether each inference has ended."""
+    """Make the node and spin it; return the exit status and whether every inference has ended."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
 
@@ -56,14 +57,14 @@ def _run(signals: StopSignals) -> tuple[int, bool]:
     return node.exit_status, ended
 
 
-def _find_a_log_directory() -> None:
-    """ROS refuses to start where it cannot write logs; a robot with a read-only home should."""
+def _ensure_log_directory() -> None:
+    """Use a temporary log directory where ROS cannot write logs: it would not start on a read-only home."""
     home = os.environ.get('ROS_HOME') or os.path.join(os.path.expanduser('~'), '.ros')
     wanted = os.environ.get('ROS_LOG_DIR') or os.path.join(home, 'log')
     try:
         os.makedirs(wanted, exist_ok=True)
         if os.access(wanted, os.W_OK):
-            os.environ['ROS_LOG_DIR'] = wanted  # without HOME, ROS would not find it by itself
+            os.environ['ROS_LOG_DIR'] = wanted  # without HOME, ROS would not find it
             return
     except OSError:
         pass

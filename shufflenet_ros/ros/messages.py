@@ -1,4 +1,5 @@
-"""Answers to ROS messages. Every result carries its image's own header, untouched."""
+# SPDX-License-Identifier: Apache-2.0
+"""Results to ROS messages. Every result has its image's own header, unchanged."""
 
 from array import array
 from collections.abc import Iterable
@@ -13,16 +14,15 @@ from shufflenet_ros.core.frame import F32, Prediction
 MAX_CLASS_IDS = 1 << 16  # LabelInfo counts classes in a uint16
 
 
-def classification(header: Header, labels: Iterable[Prediction], class_id: str) -> Classification:
-    """Labels by falling score; class_id is the label's name, or its index as text where class_id is index."""
-    by_index = class_id == 'index'
-    results = [ObjectHypothesis(class_id=str(label.index) if by_index else label.name, score=label.score)
-               for label in labels]
+def classification(header: Header, predictions: Iterable[Prediction], class_id: str) -> Classification:
+    """Predictions in the given order; class_id is `name` or `index`: what the message's class_id carries."""
+    results = [ObjectHypothesis(class_id=str(getattr(prediction, class_id)), score=prediction.score)
+               for prediction in predictions]
     return Classification(header=header, results=results)
 
 
 def embedding(header: Header, data: F32, card: Card, sha256: str, normalized: bool) -> Embedding:
-    """(D,) float32 features with what is needed to compare them later."""
+    """(D,) float32 features, with what is needed to compare them later."""
     values = array('f')
     values.frombytes(data.tobytes())
     layer = str(card.embedding.get('layer', ''))
@@ -37,6 +37,6 @@ def label_info(header: Header, card: Card, threshold: float) -> LabelInfo:
 
 
 def vision_info(header: Header, card: Card, label_topic: str, version: int) -> VisionInfo:
-    """Which network answers, and the topic that its labels are on."""
+    """The network's name, and the topic of its labels."""
     return VisionInfo(header=header, method=card.network, database_location=label_topic,
                       database_version=version)

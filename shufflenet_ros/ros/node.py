@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lifecycle node: configure loads and verifies the model, activate subscribes."""
 
 import functools
@@ -20,23 +21,23 @@ from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.text import printable
 from shufflenet_ros.core.watch import RateWatch, WatchState
 from shufflenet_ros.ros.cameras import CameraTopics
+from shufflenet_ros.ros.frame_processor import Camera, FrameProcessor, Settings
 from shufflenet_ros.ros.health import WatchedNode
 from shufflenet_ros.ros.messages import label_info, vision_info
 from shufflenet_ros.ros.parameters import InvalidParameterError
-from shufflenet_ros.ros.qos import warn_of_idle_overrides
+from shufflenet_ros.ros.qos import warn_about_unused_overrides
 from shufflenet_ros.ros.requests import limit_parameter_requests
-from shufflenet_ros.ros.responder import Camera, Responder, Settings
 
 STOP_TIMEOUT_S = 3.0
-MAX_ABANDONED = 3  # inferences that never end; each keeps a thread and a model
+MAX_ABANDONED = 3  # inferences that never ended; each keeps a thread and a model
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE,
                            TransitionCallbackReturn.ERROR)
 
 
-def _transition(goal: str, verdict: TransitionCallbackReturn) -> Callable[[Callable[[Any], None]], Any]:
-    """A transition callback that logs what rclpy would swallow, and answers with verdict then."""
+def _transition(goal: str, on_error: TransitionCallbackReturn) -> Callable[[Callable[[Any], None]], Any]:
+    """Make a transition callback that logs an exception, which rclpy would swallow, and returns on_error."""
     def decorate(body: Callable[[Any], None]) -> Callable[[Any, LifecycleState], TransitionCallbackReturn]:
         @functools.wraps(body)
         def run(node: 'ClassifyNode', state: LifecycleState) -> TransitionCallbackReturn:
@@ -44,7 +45,7 @@ def _transition(goal: str, verdict: TransitionCallbackReturn) -> Callable[[Calla
                 body(node)
             except Exception as error:
                 node.note_failure(body.__name__.removeprefix('on_'), error)
-                return verdict
+                return on_error
             node.state, node.failure = goal, ''
             return SUCCESS
         return run
@@ -52,14 +53,14 @@ def _transition(goal: str, verdict: TransitionCallbackReturn) -> Callable[[Calla
 
 
 class ClassifyNode(WatchedNode):
-    """Camera images in, labels and embeddings out."""
+    """Camera images in, predictions and embeddings out."""
 
     def __init__(self, name: str = 'shufflenet', **kwargs: Any):
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **kwargs)
         self.start_watching()
         self.declare_table()
         limit_parameter_requests(self)
-        self._responder: Responder | None = None
+        self._processor: FrameProcessor | None = None
         self._cameras: dict[str, Camera] = {}
         self._configured = 0
         self._label_info = self.create_publisher(LabelInfo, '~/label_info', LATCHED)
@@ -67,7 +68,7 @@ class ClassifyNode(WatchedNode):
 
     @_transition('inactive', FAILURE)
     def on_configure(self) -> None:
-        """Load, verify and warm up the model, then make the topics for results."""
+        """Load, verify and warm up the model, then create the result topics."""
         try:
             self._configure()
         except Exception:
@@ -76,7 +77,7 @@ class ClassifyNode(WatchedNode):
 
     @_transition('active', FAILURE)
     def on_activate(self) -> None:
-        """Subscribe and answer."""
+        """Subscribe, and start to classify."""
         try:
             self._activate()
         except Exception:
@@ -85,22 +86,22 @@ class ClassifyNode(WatchedNode):
 
     @_transition('inactive', ERROR)
     def on_deactivate(self) -> None:
-        """Unsubscribe; the frame in work is finished and sent, those that wait are superseded."""
+        """Unsubscribe; the current frame is finished and published, waiting frames are superseded."""
         self._stop()
 
     @_transition('unconfigured', ERROR)
     def on_cleanup(self) -> None:
-        """Let the model and the result topics go."""
+        """Release the model and the result topics."""
         self._release()
 
     @_transition('finalized', ERROR)
     def on_shutdown(self) -> None:
-        """Stop and let everything go; the process stays until a signal ends it."""
+        """Stop and release everything; the process runs until a signal ends it."""
         self._stop()
         self._release()
 
     def on_error(self, _state: LifecycleState) -> TransitionCallbackReturn:
-        """After a transition that broke off half way: back to unconfigured, its failure still shown."""
+        """Return to unconfigured after a transition that failed half way; the failure stays visible."""
         try:
             self._stop()
             self._release()
@@ -112,31 +113,31 @@ class ClassifyNode(WatchedNode):
         return SUCCESS
 
     def close(self, timeout: float) -> bool:
-        """End of the process: whether no inference runs any more, after timeout seconds at most.
+        """Stop for the end of the process; True if no inference runs any more, after at most timeout seconds.
 
-        False asks for `leave`: Python can't end well while a thread runs a model.
+        After False the process must end with `leave`: Python can't exit cleanly while a thread runs a model.
         """
         return self._stop(timeout) and self.abandoned() == 0
 
     def _configure(self) -> None:
-        if self.refused_at_start:
-            raise InvalidParameterError('; '.join(self.refused_at_start.values()))
+        if self.invalid_at_start:
+            raise InvalidParameterError('; '.join(self.invalid_at_start.values()))
         if (stuck := self.abandoned()) >= MAX_ABANDONED:
             raise BusyError(f'{stuck} inferences never ended, each keeps a thread and its model: '
-                            'start the process again')
+                            'restart the process')
         value = self.value_of
         started = time.monotonic()
-        cv2.setNumThreads(value('threads'))  # left alone, OpenCV wakes every core for one small resize
+        cv2.setNumThreads(value('threads'))  # by default OpenCV wakes every core for one small resize
         loaded = load(value('model'), card=value('model_card'), sha256=value('model_sha256').lower(),
                       backend=value('backend'), precision=value('precision'), provider=value('provider'),
                       threads=value('threads'), max_accuracy_loss=value('max_accuracy_loss'))
         classifier = Classifier(loaded.card, loaded.backend, value('max_pixels'))
         self._loaded = loaded
         self._make_cameras()
-        self._responder = Responder(classifier, loaded.sha256, self._cameras, self._settings(),
+        self._processor = FrameProcessor(classifier, loaded.sha256, self._cameras, self._settings(),
                                     lambda: self.get_clock().now().nanoseconds, self.get_logger())
-        self._engine = Engine(list(self._cameras), self._responder.handle, policy=value('frame_policy'),
-                              queue_size=value('queue_size'), on_drop=self._responder.note_drop)
+        self._engine = Engine(list(self._cameras), self._processor.handle, policy=value('frame_policy'),
+                              queue_size=value('queue_size'), on_drop=self._processor.note_drop)
         self._engine.max_rate_hz = value('max_rate_hz')
         self._configured += 1
         self._publish_infos()
@@ -145,7 +146,7 @@ class ClassifyNode(WatchedNode):
         self._log_choice(loaded)
 
     def _log_choice(self, loaded: LoadedModel) -> None:
-        """What runs and why; a native variant that could not be used is worth a warning."""
+        """Log what runs and why; warn if a native variant could not be used."""
         text = f'runs on {printable(loaded.choice, 1000)}'
         if loaded.fallback:
             self.get_logger().warning(text)
@@ -159,34 +160,34 @@ class ClassifyNode(WatchedNode):
         for name in value('cameras'):
             watch = RateWatch(time.monotonic, value('expected_rate_hz'), value('timeout_s'))
             self._cameras[name] = Camera(CameraTopics(self, name, value('image_transport'), qos), watch)
-        warn_of_idle_overrides(self, {end for c in self._cameras.values() for end in c.topics.ends})
+        warn_about_unused_overrides(self, {end for c in self._cameras.values() for end in c.topics.ends})
 
     def _activate(self) -> None:
-        assert self._engine is not None and self._responder is not None
-        self._responder.open_since = time.monotonic()
+        assert self._engine is not None and self._processor is not None
+        self._processor.open_since = time.monotonic()
         try:
             self._engine.start()
         except BusyError as error:
             raise BusyError(f'{error}: try again when it has ended, or clean up and configure, which loads '
-                            'the model anew beside it') from error
+                            'the model again') from error
         for name, camera in self._cameras.items():
             camera.watch.reset()
             camera.topics.subscribe(self.receive)
             self._last_reported[name] = WatchState.OK
             self.get_logger().info(
-                f'{camera.title}: listening on {camera.topics.topic} ({camera.topics.asked})')
+                f'{camera.title}: listening on {camera.topics.topic} ({camera.topics.requested_qos})')
         self._activated_at = time.monotonic()
 
     def _stop(self, timeout: float = STOP_TIMEOUT_S) -> bool:
-        """End the run; a frame gets timeout seconds since its start: a stalled one isn't waited for again."""
+        """End the run. The current frame gets timeout seconds from its start: a stalled one gets no more."""
         for camera in self._cameras.values():
             camera.topics.unsubscribe()
         ended = self._engine is None or self._engine.stop(timeout - self._engine.total().processing_s)
-        if self._responder is not None:
-            self._responder.open_since = math.inf
+        if self._processor is not None:
+            self._processor.open_since = math.inf
         if not ended:
             self.get_logger().warning(
-                f'an inference took longer than {timeout:g} s; its answer will not be sent')
+                f'an inference took longer than {timeout:g} s; its result will not be published')
         return ended
 
     def _release(self) -> None:
@@ -194,12 +195,12 @@ class ClassifyNode(WatchedNode):
             camera.topics.destroy()
         if self._engine is not None and not self._engine.stop(0.0):
             self._abandoned.append(self._engine)
-        self._cameras = {}  # a new one: an inference that still runs keeps its own
-        self._shown.clear()
-        self._loaded = self._engine = self._responder = None
+        self._cameras = {}  # a new dict: an inference that still runs keeps the old one
+        self._published_counts.clear()
+        self._loaded = self._engine = self._processor = None
 
     def receive(self, camera: str, message: Any) -> None:
-        """An image has come: put it into its camera's slot, nothing else."""
+        """Put an image into its camera's slot, and nothing else."""
         try:
             self._cameras[camera].watch.note()
             if self._engine is not None:
@@ -208,10 +209,10 @@ class ClassifyNode(WatchedNode):
             self.errors.note_image(error)
 
     def parameters_changed(self) -> None:
-        """Use the new values from the next frame on."""
-        if self._engine is None or self._responder is None:
+        """Apply the new values from the next frame on."""
+        if self._engine is None or self._processor is None:
             return
-        self._responder.settings = self._settings()
+        self._processor.settings = self._settings()
         self._engine.max_rate_hz = self.value_of('max_rate_hz')
         for camera in self._cameras.values():
             camera.watch.set_limits(self.value_of('expected_rate_hz'), self.value_of('timeout_s'))
@@ -230,7 +231,7 @@ class ClassifyNode(WatchedNode):
         self._vision_info.publish(vision_info(header, card, topic, self._configured))
 
     def note_failure(self, transition: str, error: Exception) -> None:
-        """A transition failed: say why."""
+        """Keep and log why a transition failed."""
         self.failure = f'{transition} failed: {error}' if str(error) else f'{transition} failed: {error!r}'
         self.get_logger().error(printable(self.failure, 2000))
         self.get_logger().debug(''.join(traceback.format_exception(error)))

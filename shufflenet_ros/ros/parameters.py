@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's parameters: one table, and one validator for start-up files and run-time changes.
 
-rclpy checks types and ranges too, but at start-up it does so by raising in the constructor, and its
-errors name neither the cause nor the remedy. So every value passes `accept` first, whichever way it
-comes, and the verdict is the same both ways. `CheckedParameters` in checked.py is what uses it.
+rclpy checks types and ranges too, but at start-up it raises in the constructor, and its errors name neither
+cause nor remedy. So every value, from a file or at run time, passes `accept` first, with the same result.
+`CheckedParameters` in checked.py uses it.
 """
 
-# Jazzy's Parameter and older ones take no type argument when an annotation is evaluated.
+# Up to Jazzy, Parameter[...] fails when an annotation is evaluated.
 from __future__ import annotations
 
 import difflib
@@ -40,7 +41,7 @@ ALWAYS, UNCONFIGURED, NEVER = 'yes', 'while unconfigured', 'no'
 
 
 class InvalidParameterError(ShuffleNetError):
-    """A value that a parameter does not take: says the value, what is expected, what to do."""
+    """An invalid parameter value; the message has the value, what is expected, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ class Spec:
 
     Attributes:
         limits: lowest and highest allowed number.
-        choices: allowed texts, where there are only some.
-        run_time: whether it may change at run time: ALWAYS, UNCONFIGURED (before `configure` reads it) or
-            NEVER, which is for paths and for what only the start reads.
+        choices: allowed texts, if only some are.
+        run_time: when it may change at run time: ALWAYS, UNCONFIGURED (until `configure` reads it) or NEVER,
+            for paths and for what is read only at start.
     """
 
     name: str
@@ -68,12 +69,12 @@ class Spec:
 
     @property
     def choice_names(self) -> tuple[str, ...]:
-        """The choices as people read them."""
+        """The choices in readable form."""
         return tuple(choice or "''" for choice in self.choices)
 
     @property
     def expectation(self) -> str:
-        """What the parameter takes, in words."""
+        """What values are allowed, in words."""
         if self.choices:
             return ' or '.join(self.choice_names)
         words = _TYPE_NAMES[self.kind]
@@ -88,42 +89,41 @@ SPECS = (
     Spec('model_card', '', "Card file for somebody else's ONNX; empty: the card inside or beside the model.",
          run_time=NEVER),
     Spec('model_sha256', '', 'Expected SHA-256 of the model file, 64 hex digits; empty: not checked.'),
-    Spec('backend', 'auto', 'What runs the model; auto: what is the fastest here.',
-         choices=BACKENDS),
-    Spec('precision', AUTO, 'Which variant of the bundle runs; auto: the fastest within max_accuracy_loss.',
+    Spec('backend', 'auto', 'What runs the model; auto: the fastest on this machine.', choices=BACKENDS),
+    Spec('precision', AUTO, 'Which variant of the bundle to run; auto: the fastest within max_accuracy_loss.',
          choices=(AUTO, *PRECISIONS)),
     Spec('max_accuracy_loss', MAX_ACCURACY_LOSS,
-         'Points of top-1 that precision auto may cost, by the figures in the card.', limits=(0.0, 100.0)),
+         'Points of top-1 that precision auto may lose, by the figures in the card.', limits=(0.0, 100.0)),
     Spec('provider', 'cpu',
-         'Where onnxruntime runs it, such as cpu or cuda; auto: the best that works here.'),
+         'What onnxruntime runs on, such as cpu or cuda; auto: the best that works on this machine.'),
     Spec('threads', 1, 'Threads for one inference; with more than 1, backend auto means onnxruntime.',
          limits=(1, 64)),
     Spec('cameras', [''], "Camera names: each is read from NAME/image_raw; ['']: one camera on image_raw."),
     Spec('image_transport', 'raw', 'Which topics to read: image_raw, or image_raw/compressed.',
          choices=('raw', 'compressed')),
     Spec('image_qos.reliability', 'best_effort',
-         'Of the image subscriptions; best_effort connects to all cameras.',
+         'Reliability of the image subscriptions; best_effort connects to all cameras.',
          choices=('best_effort', 'reliable')),
-    Spec('image_qos.depth', 5, 'History depth of the image subscriptions; costs no age.', limits=(1, 1000)),
+    Spec('image_qos.depth', 5, 'History depth of the image subscriptions; adds no delay.', limits=(1, 1000)),
     Spec('frame_policy', 'latest',
-         'latest: a newer frame replaces a waiting one; every: all in turn (replay).',
+         'latest: a newer frame replaces a waiting one; every: all frames in order (replay).',
          choices=('latest', 'every')),
     Spec('queue_size', 100, 'Frames that may wait per camera under frame_policy every.', limits=(1, 10_000)),
-    Spec('top_k', 5, 'Most labels in a result.', limits=(1, 1000), run_time=ALWAYS),
-    Spec('min_score', 0.0, 'Labels with a lower probability are left out.', limits=(0.0, 1.0),
+    Spec('top_k', 5, 'Maximum number of labels in a result.', limits=(1, 1000), run_time=ALWAYS),
+    Spec('min_score', 0.0, 'Labels with a lower probability are omitted.', limits=(0.0, 1.0),
          run_time=ALWAYS),
-    Spec('class_id', 'name', "What class_id carries: the label's name, or its index in the network's output.",
+    Spec('class_id', 'name', "What class_id holds: the label's name, or its index in the network's output.",
          choices=('name', 'index'), run_time=ALWAYS),
-    Spec('embedding', True, 'Publish ~/embedding where the model gives one.', run_time=ALWAYS),
+    Spec('embedding', True, 'Publish ~/embedding if the model has one.', run_time=ALWAYS),
     Spec('l2_normalize', True, 'Scale embeddings to length 1.', run_time=ALWAYS),
     Spec('max_rate_hz', 0.0,
-         'Most frames a second and camera; the others are dropped as throttled. 0: no limit.',
+         'Maximum frames per second and camera; others are dropped as throttled. 0: no limit.',
          limits=(0.0, 1000.0), run_time=ALWAYS),
     Spec('max_age_s', 0.0, 'Frames with an older stamp (ROS clock) are dropped as stale. 0: no limit.',
          limits=(0.0, 86400.0), run_time=ALWAYS),
-    Spec('expected_rate_hz', 0.0, 'Rate that diagnostics expect of each camera. 0: no rate watch.',
+    Spec('expected_rate_hz', 0.0, 'Rate that diagnostics expect of each camera. 0: no rate check.',
          limits=(0.0, 1000.0), run_time=ALWAYS),
-    Spec('timeout_s', 1.0, 'Seconds without a frame after which a camera counts as silent. 0: never.',
+    Spec('timeout_s', 1.0, 'Seconds without a frame after which a camera is in Timeout. 0: never.',
          limits=(0.0, 3600.0), run_time=ALWAYS),
     Spec('stall_s', 2.0,
          'Seconds on one frame after which diagnostics are ERROR; WARN after half of them. 0: never.',
@@ -133,7 +133,7 @@ SPECS = (
          limits=(0.0, 3600.0)),
     Spec('max_pixels', 40_000_000, 'Larger images are dropped before anything is allocated.',
          limits=(1, IO_MAX_PIXELS)),
-    Spec('autostart', False, 'Configure and activate without being asked.', run_time=NEVER),
+    Spec('autostart', False, 'Configure and activate at start.', run_time=NEVER),
 )
 TABLE: Mapping[str, Spec] = {spec.name: spec for spec in SPECS}
 # Of a subscription or publisher; the file writes qos_overrides.<topic>.<subscription|publisher>.<policy>.
@@ -146,54 +146,55 @@ _POLICIES: Mapping[str, Spec] = {spec.name: spec for spec in (
 
 
 def spec_of(name: str) -> Spec | None:
-    """What the table says of a parameter, or of a QoS override; None for a name that means nothing here."""
+    """The spec of a parameter or QoS override; None for an unknown name."""
     override = _QOS_OVERRIDE.fullmatch(name)
     policy = _POLICIES.get(override['policy']) if override else None
     return replace(policy, name=name) if policy else TABLE.get(name)
 
 
-def _refuse(name: str, value: Any, expected: str, remedy: str) -> InvalidParameterError:
+def _invalid(name: str, value: Any, expected: str, remedy: str) -> InvalidParameterError:
     shown = printable(repr(value)[:200], 80)
-    return InvalidParameterError(f'parameter {printable(name, 80)}: got {shown}, expected {expected}; {remedy}')
+    text = f'parameter {printable(name, 80)}: got {shown}, expected {expected}; {remedy}'
+    return InvalidParameterError(text)
 
 
 def _typed(spec: Spec, value: Any) -> Any:
-    """The value in the parameter's type. An integer where a number is expected is what people type."""
+    """The value in the parameter's type; an integer is allowed for a float, because people type it."""
     if spec.kind is float and type(value) is int:
         return float(value)
     if spec.kind is list and isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
         return list(value)
     if spec.kind is list or type(value) is not spec.kind:
-        raise _refuse(spec.name, value, spec.expectation, f'such as {spec.default!r}')
+        raise _invalid(spec.name, value, spec.expectation, f'such as {spec.default!r}')
     return value
 
 
 def _check_cameras(spec: Spec, value: list[str]) -> None:
     remedy = "such as ['front', 'rear'], or [''] for one camera on image_raw"
     if not 1 <= len(value) <= MAX_CAMERAS:
-        raise _refuse(spec.name, value, f'1 to {MAX_CAMERAS} names', remedy)
+        raise _invalid(spec.name, value, f'1 to {MAX_CAMERAS} names', remedy)
     if value == ['']:
         return
     for name in value:
         if len(name) > 200 or not _CAMERA_NAME.fullmatch(name):
-            raise _refuse(spec.name, name, 'names of letters, digits, _ and /, as in a topic', remedy)
+            raise _invalid(spec.name, name, 'names of letters, digits, _ and /, as in a topic', remedy)
     if len(set(value)) != len(value):
-        raise _refuse(spec.name, value, 'each name once', remedy)
+        raise _invalid(spec.name, value, 'each name once', remedy)
 
 
 def _check_text(spec: Spec, value: str) -> None:
     if spec.choices and value not in spec.choices:
-        raise _refuse(spec.name, value, spec.expectation, 'write one of them')
+        raise _invalid(spec.name, value, spec.expectation, 'use one of them')
     if len(value) > MAX_TEXT or '\0' in value:
-        raise _refuse(spec.name, value, f'at most {MAX_TEXT} characters and no NUL', 'shorten it')
+        raise _invalid(spec.name, value, f'at most {MAX_TEXT} characters and no NUL', 'shorten it')
     if spec.name in ('model', 'provider') and not value:
-        raise _refuse(spec.name, value, 'a text that is not empty', f'such as {spec.default!r}')
+        raise _invalid(spec.name, value, 'a text that is not empty', f'such as {spec.default!r}')
     if spec.name == 'model_sha256' and value and not re.fullmatch('[0-9a-fA-F]{64}', value):
-        raise _refuse(spec.name, value, '64 hex digits', 'take them from `sha256sum <model file>`')
+        raise _invalid(spec.name, value, '64 hex digits', 'get them with `sha256sum <model file>`')
 
 
 def accept(name: str, value: Any) -> Any:
-    """The value as it will be stored.
+    """Validate a value and return it as it will be stored.
 
     Raises:
         InvalidParameterError: no such parameter, wrong type, or out of range.
@@ -201,11 +202,11 @@ def accept(name: str, value: Any) -> Any:
     spec = spec_of(name)
     if spec is None:
         close = difflib.get_close_matches(name[:100], TABLE, 1)
-        remedy = f'did you mean {close[0]}?' if close else '`ros2 param list` shows them'
-        raise _refuse(name, value, 'a parameter of this node', remedy)
+        remedy = f'did you mean {close[0]}?' if close else '`ros2 param list` lists them'
+        raise _invalid(name, value, 'a parameter of this node', remedy)
     value = _typed(spec, value)
     if spec.limits and not (math.isfinite(value) and spec.limits[0] <= value <= spec.limits[1]):
-        raise _refuse(name, value, spec.expectation, f'the default is {spec.default!r}')
+        raise _invalid(name, value, spec.expectation, f'the default is {spec.default!r}')
     if spec.kind is str:
         _check_text(spec, value)
     elif spec.kind is list:
@@ -214,25 +215,25 @@ def accept(name: str, value: Any) -> Any:
 
 
 def accept_change(name: str, value: Any, state: str) -> Any:
-    """The value as it will be stored by a run-time change.
+    """Validate a run-time change and return the value as it will be stored.
 
     Args:
         state: the node's lifecycle state.
 
     Raises:
-        InvalidParameterError: as `accept`, or the parameter does not change in this state.
+        InvalidParameterError: see `accept`; or the parameter can't change in this state.
     """
     value = accept(name, value)
     spec = spec_of(name)
     assert spec is not None
-    restart = 'set it in the parameter file or launch argument and start the node again'
+    restart = 'set it in the parameter file or launch argument and restart the node'
     if spec.run_time == NEVER:
-        raise _refuse(name, value, 'no change while the process runs (read-only)', restart)
+        raise _invalid(name, value, 'no change while the process runs (read-only)', restart)
     if spec.run_time == UNCONFIGURED and state != 'unconfigured':
-        raise _refuse(name, value, f'no change while the node is {state} (read-only until unconfigured)',
+        raise _invalid(name, value, f'no change while the node is {state} (read-only until unconfigured)',
                       f'bring it to unconfigured with `ros2 lifecycle set` first, or {restart}')
     if name == 'model' and is_path(value):
-        raise _refuse(name, value, 'a name at run time: the node takes a path at start only',
+        raise _invalid(name, value, 'a name at run time: a path is allowed only at start',
                       f'set a name that `shufflenet-ros models list` shows, or {restart}')
     return value
 

@@ -1,7 +1,8 @@
-"""What the launch file checks of a parameter file before anything starts.
+# SPDX-License-Identifier: Apache-2.0
+"""Checks a parameter file for the launch file, before anything starts.
 
-launch_ros only warns of a file that is not there, and ROS skips sections for other nodes in silence: either
-way the node would run with its defaults.
+launch_ros only warns about a missing file, and ROS silently skips sections for other nodes. Either way the
+node would run with its defaults.
 """
 
 import os
@@ -15,22 +16,22 @@ import yaml
 from shufflenet_ros.core.errors import ShuffleNetError
 
 _PARAMETERS = 'ros__parameters'
-_REMEDY = 'give the path of a file that can be read, or leave params_file out for the shipped one'
+_REMEDY = 'give the path of a readable file, or omit params_file to use the shipped one'
 
 
 class ParamsFileError(ShuffleNetError):
-    """A parameter file that cannot be used; the message says which, what is expected, what to do."""
+    """An unusable parameter file; the message has its path, what is expected, and what to do."""
 
 
 def check_params_file(path: str, node: str) -> None:
-    """Return if the file has parameters for the node.
+    """Check that the file has parameters for the node.
 
     Args:
-        path: as launch_ros takes it; a relative one is relative to where launch was started.
-        node: its name in full, such as /robot1/shufflenet.
+        path: as for launch_ros; a relative path is relative to launch's working directory.
+        node: its fully qualified name, such as /robot1/shufflenet.
 
     Raises:
-        ParamsFileError: no file, no YAML, or no section for the node.
+        ParamsFileError: no such file, invalid YAML, or no section for the node.
     """
     names = _names(path)
     if not any(_is_for(name, node) for name in names):
@@ -41,15 +42,15 @@ def check_params_file(path: str, node: str) -> None:
 
 
 def _names(path: str) -> list[str]:
-    """The nodes that a file has sections for, each once."""
+    """The names of the file's sections, each once."""
     wrong = f'params_file {path!r}: expected a YAML parameter file, got'
     try:
-        # launch_ros skips what is no regular file, and to open a FIFO waits for its writer.
+        # launch_ros skips a file that is not regular, and opening a FIFO would wait for its writer.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            kind = 'a directory' if os.path.isdir(path) else 'no regular file'
+            kind = 'a directory' if os.path.isdir(path) else 'a FIFO, socket or device'
             raise ParamsFileError(f'{wrong} {kind}; {_REMEDY}')
         with open(path, encoding='utf-8') as file:
-            # Everything is text to this loader: only names are looked at.
+            # This loader reads every value as text, which is enough: only names are used.
             return list(dict.fromkeys(_sections(yaml.load(file, yaml.BaseLoader))))
     except OSError as error:
         raise ParamsFileError(f'{wrong} {error.strerror} ({os.path.abspath(path)}); {_REMEDY}') from error
@@ -59,7 +60,7 @@ def _names(path: str) -> list[str]:
 
 
 def _sections(content: Any, within: str = '') -> Iterator[str]:
-    """The names of the nodes that a file has parameters for; a section may lie in one for its namespace."""
+    """Names of the nodes that the content has parameters for; sections can be nested by namespace."""
     if not isinstance(content, Mapping):
         return
     for key, value in content.items():
@@ -70,6 +71,6 @@ def _sections(content: Any, within: str = '') -> Iterator[str]:
 
 
 def _is_for(section: str, node: str) -> bool:
-    """As rclpy matches them: * is one part of a name, ** any number of them."""
+    """Match like rclpy: * is one part of a name, ** any number of them."""
     pattern = re.escape(section).replace(r'/\*\*', r'(/\w+)*').replace(r'/\*', r'(/\w+)')
     return re.fullmatch(pattern, node, re.ASCII) is not None

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """QoS overrides: the parameters qos_overrides.<topic>.<subscription|publisher>.<policy>.
 
-They are checked as the node's other parameters are; rclpy applies those that it is told of.
+They are checked like the node's other parameters; rclpy applies those that are passed to it.
 """
 
 from collections.abc import Set
@@ -16,24 +17,24 @@ End: TypeAlias = tuple[str, str]
 
 
 def overriding(node: Node, topic: str, end: str) -> QoSOverridingOptions:
-    """What rclpy's create_subscription and create_publisher take, for the overrides that were given.
+    """The options for rclpy's create_subscription and create_publisher: only overrides that were given.
 
-    rclpy would declare each policy that it is told of, and the value that it found first would win over
+    rclpy declares a parameter for each policy in the options, and its first value would then override
     image_qos.* at the next configure.
 
     Args:
-        topic: as it is given to rclpy.
+        topic: as passed to rclpy.
         end: subscription or publisher.
     """
     policies = node.get_parameters_by_prefix(f'{PREFIX}.{node.resolve_topic_name(topic)}.{end}')
     return QoSOverridingOptions([QoSPolicyKind[policy.upper()] for policy in policies])
 
 
-def warn_of_idle_overrides(node: Node, ends: Set[End]) -> None:
-    """Name the given overrides that are for none of the node's topics.
+def warn_about_unused_overrides(node: Node, ends: Set[End]) -> None:
+    """Log a warning for each override that is for none of the node's topics.
 
     Args:
-        ends: those that can be overridden.
+        ends: the topic ends that can be overridden.
     """
     for name in node.get_parameters_by_prefix(PREFIX):
         topic, end, _ = name.rsplit('.', 2)

@@ -1,10 +1,11 @@
-"""Parameter requests of a bounded size.
+# SPDX-License-Identifier: Apache-2.0
+"""Limits the size of parameter requests.
 
-rclpy works a request off in the executor's thread, name by name: one SetParameters of 20,000 names would
-keep images and all other requests waiting for seconds.
+rclpy processes a request in the executor's thread, name by name: one SetParameters of 20,000 names would
+delay images and all other requests for seconds.
 """
 
-# Jazzy's Service and older ones take no type argument when an annotation is evaluated.
+# Up to Jazzy, Service[...] fails when an annotation is evaluated.
 from __future__ import annotations
 
 import time
@@ -31,10 +32,10 @@ _FIELDS = {SetParameters: 'parameters', SetParametersAtomically: 'parameters', G
 
 
 def limit_parameter_requests(node: Node) -> None:
-    """Let the node's parameter services answer requests of more than MAX_NAMES names at once.
+    """Make the node's parameter services reject requests of more than MAX_NAMES names at once.
 
-    To set is answered with the reason, a verdict for each name; to get, describe or list with nothing, as
-    rclpy answers names that it doesn't know.
+    Set requests get the reason for each name. Get, describe and list requests get an empty response, as for
+    unknown names in rclpy.
     """
     logs = LogThrottle(time.monotonic)
     for service in node.services:
@@ -45,17 +46,17 @@ def limit_parameter_requests(node: Node) -> None:
 def _limited(node: Node, service: Service[Any, Any], logs: LogThrottle) -> Callable[[Any, Any], Any]:
     kind, inner = service.srv_type, service.callback
 
-    def answer(request: Any, response: Any) -> Any:
+    def respond(request: Any, response: Any) -> Any:
         count = len(getattr(request, _FIELDS[kind]))
         if count <= MAX_NAMES:
             return inner(request, response)
-        reason = f'got {count} {_FIELDS[kind]} in one request, expected at most {MAX_NAMES}: send several'
+        reason = f'got {count} {_FIELDS[kind]} in one request, expected at most {MAX_NAMES}: split it'
         if (more := logs.admit(kind)) is not None:
             node.get_logger().warning(f'{kind.__name__}: {reason}' + (f' ({more} more)' if more else ''))
-        refused = SetParametersResult(successful=False, reason=reason)
+        rejected = SetParametersResult(successful=False, reason=reason)
         if kind is SetParameters:
-            response.results = [refused] * count
+            response.results = [rejected] * count
         elif kind is SetParametersAtomically:
-            response.result = refused
+            response.result = rejected
         return response
-    return answer
+    return respond

@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """SIGINT and SIGTERM end the process within two seconds, with status 0 and without a traceback.
 
-Imports little and nothing slow, so that signals are in hand a few milliseconds after the package's first
-line. What comes before that ends the process as Python's default does.
+It imports only little and nothing slow, so that the handlers are installed a few milliseconds after the
+package's first line. An earlier signal ends the process in Python's default way.
 """
 
 import os
@@ -16,15 +17,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """SIGINT and SIGTERM, noticed at once even while the main thread is inside C code.
+    """Handles SIGINT and SIGTERM at once, even while the main thread runs C code.
 
-    A thread waits for the signal, wakes the executor, and ends the process with status 0 itself
-    where the main thread has not done so within GRACE_S: loading a model or a long inference cannot
-    be interrupted in another way.
+    A thread waits for the signal and wakes the executor. If the main thread has not ended the process within
+    GRACE_S, the thread does, with status 0: nothing else can interrupt loading a model or a long inference.
     """
 
     def __init__(self) -> None:
-        # One that comes half way through this waits for its end; there it finds its handler complete.
+        # A signal that arrives meanwhile is delivered at the end, when its handler is complete.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._stopped = threading.Event()
         self._wakers: list[Callable[[], object]] = []
@@ -41,13 +41,13 @@ class StopSignals:
         return self._stopped.is_set()
 
     def on_stop(self, wake: Callable[[], object]) -> None:
-        """Call this, in the signal thread, when a signal comes."""
+        """Call `wake` in the signal thread when a signal comes."""
         self._wakers.append(wake)
         if self.stopped():
             wake()
 
     def ignore_more(self) -> None:
-        """Ignore signals: where Python ends it restores their defaults, and a second Ctrl-C would kill."""
+        """Ignore signals: at its end Python restores the default, and a second Ctrl-C would kill it."""
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
@@ -58,16 +58,16 @@ class StopSignals:
         for wake in self._wakers:
             try:
                 wake()
-            except Exception:  # what it wakes may be gone already
+            except Exception:  # its target may already be destroyed
                 pass
         time.sleep(GRACE_S)
         leave()
 
 
 def leave(status: int = 0) -> None:
-    """End the process now, with threads still inside C code.
+    """End the process now, even with threads inside C code.
 
-    Where Python ends while one of them runs a model, the destructors of onnxruntime abort the process.
+    If Python ended while one of them runs a model, onnxruntime's destructors would abort the process.
     """
     try:
         sys.stdout.flush()

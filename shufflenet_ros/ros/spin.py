@@ -1,8 +1,8 @@
-"""A spin that nothing ends but a signal.
+# SPDX-License-Identifier: Apache-2.0
+"""A spin that only a signal ends.
 
-In rclpy any exception in a callback ends `spin()`, and a SetParameters request of an unknown type
-raises inside rclpy's own service, out of reach of a guard around our callbacks. So the guard stands
-around `spin_once`.
+In rclpy any exception in a callback ends `spin()`, and a SetParameters request with an unknown type raises
+inside rclpy's own service, where our callbacks cannot catch it. So the guard is around `spin_once`.
 """
 
 import time
@@ -11,15 +11,15 @@ from collections.abc import Callable
 from rclpy.executors import Executor
 
 TIMEOUT_S = 1.0
-PAUSE_AFTER_ERROR_S = 0.005  # an error that comes back at once must not take a whole core
+PAUSE_AFTER_ERROR_S = 0.005  # a repeated error must not use a whole core
 
 
 def spin_guarded(executor: Executor, until: Callable[[], bool],
                  on_error: Callable[[Exception], None]) -> None:
-    """Run callbacks until `until()`; an exception of any of them goes to on_error, and the spin goes on."""
+    """Run callbacks until `until()` is true; pass their exceptions to on_error and go on."""
     while not until():
         try:
             executor.spin_once(timeout_sec=TIMEOUT_S)
-        except Exception as error:  # rclpy's own services raise too: see above
+        except Exception as error:  # also from rclpy's own services, see above
             on_error(error)
             time.sleep(PAUSE_AFTER_ERROR_S)

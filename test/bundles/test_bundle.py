@@ -125,7 +125,7 @@ def test_a_sidecar_is_read_as_carefully_as_a_model(kind: str, cause: str, tmp_pa
 # test/core/test_card.py has every field.
 BAD_CARDS: list[tuple[bytes | dict[str, Any], str]] = [
     (b'', 'got 0 bytes'),
-    (b'[' * 100_000, 'lie in each other'),
+    (b'[' * 100_000, 'nested objects and lists'),
     (b'\xff\xfe{}', 'not JSON'),
     (b'[]', 'expected an object'),
     (json.dumps(card()).encode() + b'\x80', 'not JSON'),

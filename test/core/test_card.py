@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cards: what is read, what is refused, and how the refusal names the field."""
 
 from __future__ import annotations
@@ -192,7 +193,7 @@ def test_labels_of_any_script_are_kept() -> None:
 
 def test_a_card_that_is_too_deep_for_python_is_refused() -> None:
     deep = json.dumps(LEAST)[:-1] + ', "training": ' + '{"a": ' * 900 + '1' + '}' * 901
-    with pytest.raises(CardError, match='lie in each other'):
+    with pytest.raises(CardError, match='nested objects and lists'):
         parse_card(deep)
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compressed frames: rows A3, A4 and A10 to A16 of the fault list, and both formats against Pillow."""
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from image_vectors import (
     filtered,
     jpeg_header,
     png,
+    saved,
     smooth_rgb,
 )
 from PIL import Image as Pillow
@@ -38,12 +40,6 @@ from shufflenet_ros.core.reasons import DropReason, FrameError
 
 MAX_PIXELS = 40_000_000
 RGB = smooth_rgb(48, 64)
-
-
-def saved(rgb: np.ndarray, kind: str, mode: str = 'RGB', **options: object) -> bytes:
-    out = io.BytesIO()
-    Pillow.fromarray(rgb).convert(mode).save(out, kind, **options)
-    return out.getvalue()
 
 
 def decoded(data: bytes) -> np.ndarray:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines for people cannot steer a terminal; JSON stays JSON; failing streams are noticed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """JPEGs that libjpeg warns about: answered, told as damaged, and never a line on stderr."""
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_vectors import Compressed, filtered, png, smooth_rgb
+from image_vectors import Compressed, filtered, png, saved, smooth_rgb
 from PIL import Image as Pillow
 
 from shufflenet_ros.core import decoder_warnings
@@ -23,15 +24,10 @@ RGB = smooth_rgb(48, 64)
 END = b'\xff\xd9'
 
 
-def jpeg(**options: object) -> bytes:
-    out = io.BytesIO()
-    Pillow.fromarray(RGB).save(out, 'JPEG', **options)
-    return out.getvalue()
-
-
-BASELINE = jpeg(quality=90)
-KINDS = {'baseline': BASELINE, 'full chroma': jpeg(quality=95, subsampling=0),
-         'low quality': jpeg(quality=20), 'restarts': jpeg(restart_marker_blocks=2)}
+BASELINE = saved(RGB, 'JPEG', quality=90)
+KINDS = {'baseline': BASELINE, 'full chroma': saved(RGB, 'JPEG', quality=95, subsampling=0),
+         'low quality': saved(RGB, 'JPEG', quality=20),
+         'restarts': saved(RGB, 'JPEG', restart_marker_blocks=2)}
 
 
 def decoded(data: bytes) -> DecodedImage:
@@ -61,7 +57,7 @@ def test_a10_every_cut_with_the_end_put_back_is_noticed(name: str) -> None:
 
 
 def test_a10_a_progressive_cut_is_noticed_unless_it_is_between_two_scans() -> None:
-    data = jpeg(progressive=True)
+    data = saved(RGB, 'JPEG', progressive=True)
     scans = data.count(b'\xff\xda')
     missed = [cut for cut in cuts(data) if not is_noticed(cut)]
     # Up to the next scan's tables come a few segments, and a cut between them leaves whole scans too.
@@ -152,7 +148,7 @@ def test_much_output_is_not_kept(capfd: pytest.CaptureFixture[str]) -> None:
 
 PROGRAM = """
 import os, sys
-sys.path[:0] = [os.getcwd(), os.path.join(os.getcwd(), 'test', 'helpers'), os.path.join(os.getcwd(), 'test', 'core')]
+sys.path[:0] = [os.path.join(os.getcwd(), *path) for path in ((), ('test', 'helpers'), ('test', 'core'))]
 {before}
 from test_damaged import *
 print(repr(decoded(BASELINE[:-60] + END).damage), decoded(BASELINE).pixels.shape)

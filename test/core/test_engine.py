@@ -1,4 +1,5 @@
-"""The engine's promises one by one: policies, turns, ends, the rate limit, start and stop."""
+# SPDX-License-Identifier: Apache-2.0
+"""The engine: policies, turns, how frames end, the rate limit, start and stop."""
 
 import gc
 import logging
@@ -6,39 +7,17 @@ import math
 import weakref
 
 import pytest
+from engines import ManualWorker, is_consistent, nonzero
 
-from shufflenet_ros.core.engine import BusyError, Counts, Engine
+from shufflenet_ros.core.engine import BusyError, Engine
 from shufflenet_ros.core.reasons import DropReason, FrameError
-
-
-class HandWorker:
-    """Leaves the steps to the test."""
-
-    def start(self, step, wait):
-        pass
-
-    def stop(self, timeout):
-        return True
 
 
 def started(cameras, handle, **options):
     """An engine that runs, whose steps the test takes."""
-    engine = Engine(cameras, handle, worker=HandWorker(), **options)
+    engine = Engine(cameras, handle, worker=ManualWorker(), **options)
     engine.start()
     return engine
-
-
-def lawful(counts: Counts) -> bool:
-    """The counter law."""
-    ended = counts.published + counts.superseded + sum(counts.dropped.values())
-    return counts.received == ended + counts.in_flight
-
-
-def tally(counts: Counts) -> dict[str, int]:
-    """What is not 0."""
-    ends = {'received': counts.received, 'published': counts.published, 'superseded': counts.superseded,
-            'in_flight': counts.in_flight, **{str(reason): n for reason, n in counts.dropped.items()}}
-    return {name: n for name, n in ends.items() if n}
 
 
 def run_out(engine):
@@ -55,14 +34,14 @@ def test_latest_keeps_the_newest_frame_also_while_one_is_handled():
         if frame.message == 2:
             for message in (3, 4, 5):
                 engine.submit('', message)
-            assert tally(engine.counts('')) == {'received': 6, 'superseded': 4, 'in_flight': 2}
+            assert nonzero(engine.counts('')) == {'received': 6, 'superseded': 4, 'in_flight': 2}
 
     engine = started([''], handle)
     for message in (0, 1, 2):
         engine.submit('', message)
     run_out(engine)
     assert handled == [2, 5]
-    assert tally(engine.counts('')) == {'received': 6, 'published': 2, 'superseded': 4}
+    assert nonzero(engine.counts('')) == {'received': 6, 'published': 2, 'superseded': 4}
 
 
 def test_every_answers_300_frames_in_order():
@@ -73,8 +52,8 @@ def test_every_answers_300_frames_in_order():
         engine.submit('', i)
     run_out(engine)
     assert handled == list(range(300))
-    assert tally(engine.counts('')) == {'received': 300, 'published': 300}
-    assert tally(engine.counts('rear')) == {}
+    assert nonzero(engine.counts('')) == {'received': 300, 'published': 300}
+    assert nonzero(engine.counts('rear')) == {}
 
 
 def test_a_full_queue_loses_its_oldest_frames():
@@ -84,7 +63,7 @@ def test_a_full_queue_loses_its_oldest_frames():
         engine.submit('', i)
     run_out(engine)
     assert handled == list(range(30, 130))
-    assert tally(engine.counts('')) == {'received': 130, 'published': 100, 'superseded': 30}
+    assert nonzero(engine.counts('')) == {'received': 130, 'published': 100, 'superseded': 30}
 
 
 def test_cameras_take_turns():
@@ -94,7 +73,7 @@ def test_cameras_take_turns():
         engine.submit(camera, None)
     run_out(engine)
     assert ''.join(handled) == 'abcabaaaa'
-    assert tally(engine.total()) == {'received': 9, 'published': 9}
+    assert nonzero(engine.total()) == {'received': 9, 'published': 9}
 
 
 def test_frames_carry_camera_and_both_times():
@@ -133,14 +112,14 @@ def test_each_exception_ends_its_frame_alone(error, reason, told):
             raise error
 
     def on_drop(frame, dropped):
-        assert tally(engine.counts(''))[str(reason)] == 1, 'counted before it is told'
+        assert nonzero(engine.counts(''))[str(reason)] == 1, 'counted before it is told'
         heard.append((frame.message, dropped.reason, dropped.detail, dropped.__cause__))
 
     engine = started([''], handle, on_drop=on_drop)
     for message in ('good', 'bad', 'good'):
         engine.submit('', message)
         assert engine.step()
-    assert tally(engine.counts('')) == {'received': 3, 'published': 2, str(reason): 1}
+    assert nonzero(engine.counts('')) == {'received': 3, 'published': 2, str(reason): 1}
     (message, heard_reason, detail, cause), = heard
     assert (message, heard_reason) == ('bad', reason)
     assert told in detail
@@ -156,7 +135,7 @@ def test_a_wish_to_end_the_process_passes_but_the_frame_is_counted(wish):
     engine.submit('', None)
     with pytest.raises(wish):
         engine.step()
-    assert tally(engine.counts('')) == {'received': 1, 'backend_error': 1}
+    assert nonzero(engine.counts('')) == {'received': 1, 'backend_error': 1}
 
 
 def test_on_drop_may_fail_and_the_log_says_so_once(caplog):
@@ -168,7 +147,7 @@ def test_on_drop_may_fail_and_the_log_says_so_once(caplog):
         for _ in range(50):
             engine.submit('', None)
             assert engine.step()
-    assert tally(engine.counts('')) == {'received': 50, 'backend_error': 50}
+    assert nonzero(engine.counts('')) == {'received': 50, 'backend_error': 50}
     assert len(caplog.records) == 1
     assert 'listener is broken' in caplog.text
 
@@ -225,11 +204,11 @@ def test_max_rate_is_set_at_run_time_and_holds_after_a_pause():
     submit_at(engine, now, 32, seconds=1)
     engine.max_rate_hz = 1.0
     submit_at(engine, now, 32, seconds=4)
-    assert tally(engine.counts('')) == {'received': 160, 'published': 36, 'throttled': 124}
+    assert nonzero(engine.counts('')) == {'received': 160, 'published': 36, 'throttled': 124}
     now[0] += 1000
     submit_at(engine, now, 32, seconds=4)
     # Four more, not a burst saved up in the pause.
-    assert tally(engine.counts('')) == {'received': 288, 'published': 40, 'throttled': 248}
+    assert nonzero(engine.counts('')) == {'received': 288, 'published': 40, 'throttled': 248}
     engine.max_rate_hz = 0
     submit_at(engine, now, 32, seconds=1)
     assert engine.counts('').published == 72
@@ -266,7 +245,7 @@ def test_counts_are_a_snapshot_that_nobody_can_change():
 def test_stopped_engines_hold_no_frames_and_run_again():
     handled = []
     engine = Engine(['a', 'b'], lambda frame: handled.append(frame.message), policy='every',
-                    worker=HandWorker())
+                    worker=ManualWorker())
     engine.submit('a', 'too early')
     engine.start()
     engine.start()
@@ -276,14 +255,14 @@ def test_stopped_engines_hold_no_frames_and_run_again():
     assert engine.stop(1.0)
     assert not engine.step()
     engine.submit('b', 'too late')
-    assert tally(engine.counts('a')) == {'received': 4, 'published': 1, 'superseded': 3}
-    assert tally(engine.counts('b')) == {'received': 1, 'superseded': 1}
+    assert nonzero(engine.counts('a')) == {'received': 4, 'published': 1, 'superseded': 3}
+    assert nonzero(engine.counts('b')) == {'received': 1, 'superseded': 1}
     assert engine.stop(1.0)
     engine.start()
     engine.submit('b', 4)
     assert engine.step()
     assert handled == [1, 4]
-    assert lawful(engine.total())
+    assert is_consistent(engine.total())
 
 
 def test_counts_tell_how_long_the_frame_that_is_handled_takes():

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files are written whole or not at all, and what is no regular file is never waited for."""
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def test_on_a_full_disk_the_old_file_stays(tmp_path: Path, before: bytes | None)
     path = tmp_path / 'file'
     if before:
         path.write_bytes(before)
-    with full_disk(), pytest.raises(WriteError, match='cannot be written: File too large; .*another place'):
+    with full_disk(), pytest.raises(WriteError, match='cannot be written: File too large; .*another path'):
         write_whole(path, bytes(2000))
     assert names(tmp_path) == (['file'] if before else [])
     assert not before or path.read_bytes() == before
@@ -92,8 +93,8 @@ def test_a_killed_process_leaves_the_old_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(('place', 'said'), [
     ('no/file', 'No such file or directory; make the folder first'),
-    ('folder', 'expected a regular file, got a directory; choose another place'),
-    ('pipe', 'expected a regular file, got a FIFO; choose another place'),
+    ('folder', 'expected a regular file, got a directory; choose another path'),
+    ('pipe', 'expected a regular file, got a FIFO; choose another path'),
 ])
 def test_what_cannot_be_a_file_is_said(tmp_path: Path, place: str, said: str) -> None:
     (tmp_path / 'folder').mkdir()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows A11 and A12 of the fault list, and 20,000 hostile frames: none escapes, none is wrongly accepted."""
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from image_vectors import (
     filtered,
     png,
     random_image,
+    saved,
     slow_decode,
     smooth_rgb,
 )
@@ -48,15 +50,11 @@ RGB = smooth_rgb(24, 32)
 GUESSES_ALIKE = tuple(map(int, cv2.__version__.split('.')[:2])) >= (4, 10)
 
 
-def jpeg(**options: object) -> bytes:
-    out = io.BytesIO()
-    Pillow.fromarray(RGB).save(out, 'JPEG', **options)
-    return out.getvalue()
-
-
+JPEG = saved(RGB, 'JPEG')
 FILES = [
-    jpeg(), jpeg(progressive=True), jpeg(restart_marker_blocks=1), jpeg(quality=95, subsampling=0),
-    b'\xff\xd8' + exif_with_thumbnail(6, jpeg(quality=10)) + jpeg()[2:],
+    JPEG, saved(RGB, 'JPEG', progressive=True), saved(RGB, 'JPEG', restart_marker_blocks=1),
+    saved(RGB, 'JPEG', quality=95, subsampling=0),
+    b'\xff\xd8' + exif_with_thumbnail(6, saved(RGB, 'JPEG', quality=10)) + JPEG[2:],
     png((32, 24), 8, 2, filtered(RGB)), png((32, 24), 8, 2, adam7(RGB), interlace=1),
     png((32, 24), 8, 0, filtered(RGB[..., 0]), pieces=5),
     png((32, 24), 16, 2, filtered(RGB.astype('>u2') * 257)),
@@ -126,9 +124,8 @@ def test_hostile_raw_frames(capsys: pytest.CaptureFixture[str]) -> None:
 
     check()
     report(capsys, 'raw', tally, RAW_FRAMES, time.perf_counter() - started)
-    assert set(tally.ends) >= {
-        'accepted', DropReason.BAD_ENCODING, DropReason.BAD_SIZE, DropReason.TOO_LARGE, DropReason.TOO_SMALL, DropReason.BAD_STEP,
-        DropReason.SHORT_DATA, DropReason.LONG_DATA}
+    assert set(tally.ends) >= {'accepted', 'bad_encoding', 'bad_size', 'too_large', 'too_small', 'bad_step',
+                               'short_data', 'long_data'}
 
 
 def damaged(rng: random.Random, data: bytes) -> bytes:
@@ -183,7 +180,7 @@ def report(capsys: pytest.CaptureFixture[str], what: str, tally: Tally, wanted: 
 CHILD = """
 import faulthandler, os, sys, time
 faulthandler.enable()
-sys.path[:0] = [os.getcwd(), os.path.join(os.getcwd(), 'test', 'helpers'), os.path.join(os.getcwd(), 'test', 'core')]
+sys.path[:0] = [os.path.join(os.getcwd(), *path) for path in ((), ('test', 'helpers'), ('test', 'core'))]
 import numpy as np
 from image_vectors import *
 from shufflenet_ros.core.compressed import decode_compressed
@@ -231,7 +228,8 @@ REFUSED_BOMBS = {
     'PNG of 20,000 x 20,000': ('png((20_000, 20_000), 8, 2, bytes(1 << 20))', DropReason.TOO_LARGE),
     'JPEG header of 65,500 x 65,500': ('jpeg_header(65_500, 65_500)', DropReason.TOO_LARGE),
     'JPEG of 6000 x 6000 in few bytes': (
-        'jpeg_header(6000, 6000) + b"\\xff\\xda\\0\\x0c\\3" + bytes(900) + b"\\xff\\xd9"', DropReason.TRUNCATED),
+        'jpeg_header(6000, 6000) + b"\\xff\\xda\\0\\x0c\\3" + bytes(900) + b"\\xff\\xd9"',
+        DropReason.TRUNCATED),
     'PNG of 8 x 8 before 2 GB': ('png((8, 8), 8, 2, b"", packed=before_zeros(bytes(200), 2 << 30))',
                                  DropReason.LONG_DATA),
     'PNG of 8 x 8 before 500 MB': ('png((8, 8), 8, 2, b"", packed=before_zeros(bytes(200), 500 << 20))',

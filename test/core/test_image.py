@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Raw frames: rows A1 to A9 of the fault list, and every encoding against two other decoders."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows B1 to B4 of the fault list: what the engine does with more frames than it can answer.
 
 The clock is simulated: handling a frame takes the service time drawn for it, and the frames that
@@ -9,21 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from engines import ManualWorker, is_consistent
 
 from shufflenet_ros.core.engine import Engine
 from shufflenet_ros.core.reasons import DropReason
 
 T = 0.033
-
-
-class HandWorker:
-    """Leaves the steps to the simulation."""
-
-    def start(self, step, wait):
-        pass
-
-    def stop(self, timeout):
-        return True
 
 
 @dataclass
@@ -54,7 +46,7 @@ class Simulation:
         self.ages, self.services, self.waits, self.answers = [], [], [], []
         self.most_waiting = 0
         cameras = sorted({camera for _, camera in self.arrivals})
-        self.engine = Engine(cameras, self.handle, clock=lambda: self.now, worker=HandWorker(), **options)
+        self.engine = Engine(cameras, self.handle, clock=lambda: self.now, worker=ManualWorker(), **options)
         self.engine.start()
 
     def handle(self, frame):
@@ -74,8 +66,7 @@ class Simulation:
         self.engine.submit(camera, Message(self.next, bytearray(self.message_bytes)))
         self.next += 1
         counts = self.engine.counts(camera)
-        ended = counts.published + counts.superseded + sum(counts.dropped.values())
-        assert counts.received == ended + counts.in_flight
+        assert is_consistent(counts)
         self.most_waiting = max(self.most_waiting, counts.waiting)
 
     def run(self):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logits to labels, embeddings to unit length."""
 
 from __future__ import annotations

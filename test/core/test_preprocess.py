@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images to tensors, against NumPy written the slow way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which stamps are called a problem, and which are not."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """JSON from outside: what Python's reader passes over in silence is refused, and says where."""
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def test_what_is_good_is_read_as_python_reads_it(text: str | bytes, values: Any)
 def test_levels_are_counted() -> None:
     assert read_json(nested(MAX_DEPTH)) == json.loads(nested(MAX_DEPTH))
     for levels in (MAX_DEPTH + 1, 900, 100_000):
-        with pytest.raises(ValueError, match=f'more than {MAX_DEPTH} objects'):
+        with pytest.raises(ValueError, match=f'more than {MAX_DEPTH} nested objects'):
             read_json(nested(levels))
 
 

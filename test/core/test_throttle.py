@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Log lines: the first at once, then one a key and period, and none uncounted."""
 
 import threading

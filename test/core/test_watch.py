@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A camera's five states, on a clock that only the test moves."""
 
 import math
@@ -71,7 +72,8 @@ def test_a_camera_switched_four_times_makes_exactly_four_transitions(expected_ra
     camera = Camera(expected_rate_hz=expected_rate_hz, timeout_s=0.3)
     camera.frames(20, 1)
     verdicts = camera.silence(1) + camera.frames(20, 1) + camera.silence(1) + camera.frames(20, 1)
-    assert changes([CameraHealth(WatchState.OK, '', 0.0), *verdicts]) == ['OK', 'Timeout', 'OK', 'Timeout', 'OK']
+    states = changes([CameraHealth(WatchState.OK, '', 0.0), *verdicts])
+    assert states == ['OK', 'Timeout', 'OK', 'Timeout', 'OK']
 
 
 def test_timeout_is_seen_at_once_and_cleared_by_the_first_frame():

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drives a real node process from outside, as a camera, an operator and a monitor do."""
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Status:
 
     @property
     def dropped(self) -> dict[str, int]:
-        """DropReason -> frames, without those at 0."""
+        """Reason -> frames, without those at 0."""
         found = {key.removeprefix('dropped.'): int(value) for key, value in self.values.items()
                  if key.startswith('dropped.')}
         return {reason: n for reason, n in found.items() if n}

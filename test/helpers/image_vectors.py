@@ -1,13 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages, images and files made in tests, and a slow decoder that shares nothing with the fast one."""
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image as Pillow
 
 SUPPORTED = [
     'mono8', 'mono16', 'rgb8', 'bgr8', 'rgba8', 'bgra8', '8UC1', '8UC3', '8UC4',
@@ -59,6 +62,13 @@ def smooth_rgb(height: int, width: int, seed: int = 0) -> np.ndarray:
         fx, fy, phase = rng.uniform(1, 5, 3)
         channels.append(128 + 80 * np.sin(fx * x + fy * y + phase) + 30 * np.cos(7 * x - fy * y))
     return np.clip(np.stack(channels, -1), 0, 255).astype(np.uint8)
+
+
+def saved(rgb: np.ndarray, kind: str, mode: str = 'RGB', **options: Any) -> bytes:
+    """The image as Pillow writes it to a file."""
+    out = io.BytesIO()
+    Pillow.fromarray(rgb).convert(mode).save(out, kind, **options)
+    return out.getvalue()
 
 
 def data_rows(encoding: str, height: int) -> int:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node inside the test's process: real rclpy over real DDS, spun as main() spins it."""
 
 from __future__ import annotations
@@ -207,8 +208,8 @@ class SlowBackend:
 
 def slow_down(node: ClassifyNode, seconds: float) -> SlowBackend:
     """Let each inference of a configured node take so long."""
-    assert node._responder is not None
-    classifier = node._responder._classifier
+    assert node._processor is not None
+    classifier = node._processor._classifier
     classifier.backend = slow = SlowBackend(classifier.backend, seconds)
     return slow
 
@@ -228,7 +229,7 @@ class StuckBackend:
 
 def block(node: ClassifyNode) -> StuckBackend:
     """Let the next inference of a configured node hang."""
-    assert node._responder is not None
-    classifier = node._responder._classifier
+    assert node._processor is not None
+    classifier = node._processor._classifier
     classifier.backend = stuck = StuckBackend(classifier.backend)
     return stuck

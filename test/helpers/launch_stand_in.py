@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A recording stand-in for launch and launch_ros, which are not on pip.
 
 It knows what classify.launch.py uses and nothing else: anything new there fails here by name. It starts

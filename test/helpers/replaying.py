@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real node process, the real replay and a real subscriber, for the replay tests."""
 
 from __future__ import annotations

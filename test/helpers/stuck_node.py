@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The executable classify_node, but a camera's frame_id can hang it: in a wait, or in onnxruntime's C++."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bundle that answers in well under a millisecond and whose answer a person can foresee.
 
 Logits are linear in the image's mean color: a red image is `red`, a dark one `dark`.

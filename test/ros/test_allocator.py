@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The allocator settings: they take effect on glibc, can be turned off, and other systems do without."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """D5: an exception in any callback or hook, or inside rclpy, is counted and shown, and the node goes on."""
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.reasons import DropReason
 from shufflenet_ros.core.watch import RateWatch
 from shufflenet_ros.ros.checked import CheckedParameters
+from shufflenet_ros.ros.frame_processor import FrameProcessor
 from shufflenet_ros.ros.node import ClassifyNode
-from shufflenet_ros.ros.responder import Responder
 from shufflenet_ros.ros.spin import spin_guarded
 
 ERRORS = (ValueError, MemoryError, RuntimeError)
@@ -77,9 +78,9 @@ IN_SPIN: dict[str, tuple[type, str, Callable[[Bench], Any]]] = {
     'latched topics': (ClassifyNode, '_publish_infos', _set_top_k),
 }
 IN_WORKER: dict[str, tuple[type, str]] = {
-    'responder': (Responder, 'handle'),
+    'processor': (FrameProcessor, 'handle'),
     'classifier': (Classifier, 'classify'),
-    'publish': (Responder, '_publish'),
+    'publish': (FrameProcessor, '_publish'),
 }
 HOOKS = {  # method -> label of the transition that meets it, state before, state after the failure
     '_configure': ('configure', 'unconfigured', 'unconfigured'),
@@ -94,7 +95,7 @@ HOOKS = {  # method -> label of the transition that meets it, state before, stat
 def faults() -> Iterator[dict[str, Fault]]:
     """A fault at each point, in the classes themselves, because callbacks are bound early."""
     points = {name: place[:2] for name, place in IN_SPIN.items()} | IN_WORKER
-    points |= {name: (ClassifyNode, name) for name in HOOKS} | {'note_drop': (Responder, 'note_drop')}
+    points |= {name: (ClassifyNode, name) for name in HOOKS} | {'note_drop': (FrameProcessor, 'note_drop')}
     planted = {name: Fault() for name in points}
     with pytest.MonkeyPatch.context() as patch:
         for name, (owner, method) in points.items():
@@ -164,7 +165,7 @@ def test_d5_a_worker_that_raises_drops_that_frame_and_answers_the_next(
 
 
 def test_d5_a_log_of_a_drop_that_raises_costs_nothing(active: Bench, faults: dict[str, Fault]) -> None:
-    faults['responder'].arm(ValueError)
+    faults['processor'].arm(ValueError)
     faults['note_drop'].arm(RuntimeError)
     active.show()
     wait_for(lambda: faults['note_drop'].raised, 'the drop', 10.0)

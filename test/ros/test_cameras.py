@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a silent camera's hint says of the topics that have images, over an invented graph."""
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def hint(graph: dict[str, str], transport: str = 'raw', name: str = '') -> str:
         get_fully_qualified_name=lambda: '/me', get_publishers_info_by_topic=publishers,
         get_topic_names_and_types=lambda: [(topic, [IMAGE if kind == '-' else kind])
                                            for topic, kind in graph.items()])
-    return CameraTopics(node, name, transport, QOS).why_silent().split('; ', 2)[2]
+    return CameraTopics(node, name, transport, QOS).silence_hint().split('; ', 2)[2]
 
 
 def test_without_images_the_driver_is_asked_for() -> None:
@@ -76,11 +77,11 @@ def test_a_graph_without_end_costs_a_bounded_look(monkeypatch: pytest.MonkeyPatc
         get_publishers_info_by_topic=lambda topic: asked.append(topic) or [],
         get_topic_names_and_types=lambda: [(f'/t{i}', [IMAGE]) for i in range(5000)])
     topics = CameraTopics(node, '', 'raw', QOS)
-    assert topics.why_silent() == topics.why_silent()
+    assert topics.silence_hint() == topics.silence_hint()
     assert len(asked) <= MAX_LOOKUPS + 1
 
 
 def test_a_publisher_of_the_wrong_type_is_told_with_where_images_are() -> None:
     said = hint({'/image_raw': COMPRESSED, '/cam/raw': IMAGE})
-    assert said.startswith(f'they send {COMPRESSED}, expected {IMAGE}; images are on /cam/raw: ')
-    assert hint({'/image_raw': COMPRESSED}).endswith('; no topic here has images that this node reads')
+    assert said.startswith(f'they publish {COMPRESSED}, expected {IMAGE}; images are on /cam/raw: ')
+    assert hint({'/image_raw': COMPRESSED}).endswith('; no topic here has images that this node can read')

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The debug image: what is drawn, and how it becomes a message with cv_bridge, without, or a broken one."""
 
 from __future__ import annotations

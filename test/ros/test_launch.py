@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The launch file: what it names exists, and the node runs with the very arguments that it yields.
 
 CI has no launch packages, so a recording stand-in reads the file there. Where the real ones are, the real

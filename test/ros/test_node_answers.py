@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a running node answers: headers (row A17), labels, embeddings, images, and that none gets lost."""
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from vision_msgs.msg import Classification, LabelInfo, VisionInfo
 
 from shufflenet_ros.bundles.files import sha256_of
 from shufflenet_ros.core.opencv import cv2
-from shufflenet_ros.ros import responder
+from shufflenet_ros.ros import frame_processor
 
 FRAMES, RATE_HZ = 300, 30.0
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
@@ -206,8 +207,8 @@ def test_the_debug_image_is_made_only_while_somebody_listens(
     """In this process, so that a spy can see whether an image nobody would receive is drawn all the same."""
     from shufflenet_ros.ros.node import ClassifyNode
     drawn: list[Any] = []
-    draw = responder.debug_image
-    monkeypatch.setattr(responder, 'debug_image', lambda *args: drawn.append(args) or draw(*args))
+    draw = frame_processor.debug_image
+    monkeypatch.setattr(frame_processor, 'debug_image', lambda *args: drawn.append(args) or draw(*args))
     with driver() as drive:
         context = Context()
         context.init(domain_id=drive.node.context.get_domain_id())

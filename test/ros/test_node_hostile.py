@@ -1,8 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """A running node under hostile frames and hostile requests: it lives, accounts for all, and answers on."""
 
 from __future__ import annotations
 
-import io
 import random
 import time
 from collections import Counter
@@ -26,10 +26,10 @@ from image_vectors import (
     filtered,
     jpeg_header,
     png,
+    saved,
     smooth_rgb,
 )
 from lifecycle_msgs.srv import ChangeState
-from PIL import Image as Pillow
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from replaying import EVERY, wait_for
@@ -62,14 +62,8 @@ def victim(request: pytest.FixtureRequest, bundle: Path, own_domain: None,
         yield request.param, drive, log
 
 
-def jpeg(**options: Any) -> bytes:
-    out = io.BytesIO()
-    Pillow.fromarray(RGB).save(out, 'JPEG', **options)
-    return out.getvalue()
-
-
-FILES = (jpeg(), jpeg(progressive=True), png((32, 24), 8, 2, filtered(RGB)),
-         b'\xff\xd8' + exif_with_thumbnail(6, jpeg(quality=10)) + jpeg()[2:])
+FILES = (saved(RGB, 'JPEG'), saved(RGB, 'JPEG', progressive=True), png((32, 24), 8, 2, filtered(RGB)),
+         b'\xff\xd8' + exif_with_thumbnail(6, saved(RGB, 'JPEG', quality=10)) + saved(RGB, 'JPEG')[2:])
 
 
 def near(rng: random.Random, value: int) -> int:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node on native kernels: it runs them, says what runs and why, and embeddings tell which file ran."""
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def test_it_runs_what_is_asked_for_and_says_so(
     heard: list[Embedding] = drive.hear(Embedding, '/shufflenet/embedding')
     with active_node(drive, log, {'model': bundle, 'l2_normalize': False} | asked):
         said = drive.status_when('node', lambda s: s.values.get('state') == 'active', 'the node').values
-        assert {key: said[key] for key in ('sha256', 'backend', 'precision', 'why')} == {
-            'sha256': digest, 'backend': backend, 'precision': precision, 'why': why}
+        assert {key: said[key] for key in ('sha256', 'backend', 'precision', 'backend_reason')} == {
+            'sha256': digest, 'backend': backend, 'precision': precision, 'backend_reason': why}
         camera = drive.camera()
         wait_for(lambda: camera.publish(image(pixels, 'rgb8')) or heard, 'an embedding')
         assert heard[0].model_sha256 == digest
@@ -80,7 +81,7 @@ def test_auto_runs_one_of_those_that_fit_and_shows_the_timings(drive: Driver, bu
     both = r'(native fp32|onnxruntime fp32) [0-9.]+ ms'
     assert re.fullmatch(f'{both}, {both}', said['timings']), said['timings']
     assert said['timings'].startswith(f'{said["backend"]} {said["precision"]} ')
-    assert said['why'] == f'the fastest here of {said["timings"]} (measured now)'
+    assert said['backend_reason'] == f'the fastest here of {said["timings"]} (measured now)'
     assert f'[INFO] [shufflenet]: runs on {said["backend"]} fp32' in _plain(log)
 
 
@@ -95,7 +96,7 @@ def test_a_variant_that_fails_is_a_warning(drive: Driver, tmp_path: Path) -> Non
     with active_node(drive, log, {'model': bundle}):
         said = drive.status_when('node', lambda s: s.values.get('state') == 'active', 'the node').values
         assert (said['backend'], said['sha256']) == ('onnxruntime', sha256_of(bundle.read_bytes()))
-        assert "expected logits within 0.001 of the graph's" in said['why']
+        assert "expected logits within 0.001 of the graph's" in said['backend_reason']
     assert '[WARN] [shufflenet]: runs on onnxruntime fp32 (CPUExecutionProvider): ' in _plain(log)
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The process: how it ends (D6), what it says of a wrong model, how it comes back, what it costs idle."""
 
 from __future__ import annotations

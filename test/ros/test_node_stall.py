@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An inference that never returns: shown, survived, cured by cleanup and configure, or ended for respawn."""
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ def test_cleanup_and_configure_cure_it_and_the_process_still_ends_well(
             camera.publish(plain(RED))
             return bool(heard)
         wait_for(answered, 'a result beside the stuck inference')
-        said = drive.status_when('node', lambda s: s.values['abandoned'] == '1', 'the abandoned one')
-        assert said.level == WARN and 'never ended: 1' in said.message
+        said = drive.status_when('node', lambda s: s.count('abandoned_inferences') == 1, 'the abandoned one')
+        assert said.level == WARN and 'abandoned inferences: 1' in said.message
         node.send_signal(signal.SIGINT)
         assert node.wait(20.0) == 0, log.read_text()
     assert 'Traceback' not in log.read_text() and 'terminate called' not in log.read_text()

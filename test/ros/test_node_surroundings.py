@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a node has to start all the same: odd homes, logs, locales (row D20), beside its double (D19)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clocks that jump (row B5), stamps that come twice (B6), frames that are too old (B9)."""
 
 from __future__ import annotations

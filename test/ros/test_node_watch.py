@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A running node watches its cameras: gone and back (B7), too slow (B8), speaking another QoS (B10)."""
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ def test_every_publisher_reaches_the_default_subscription(watching: tuple[Driver
         print(f'{reliability.name} {durability.name}: {time.monotonic() - began:.2f} s')
         drive.node.destroy_publisher(camera)
     assert len(combinations) == 8
-    assert 'cannot serve' not in log.read_text()
+    assert 'is incompatible with' not in log.read_text()
 
 
 def test_a_publisher_that_cannot_serve_is_named(bundle: Path, own_domain: None, tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_a_publisher_of_another_type_is_named(bundle: Path, own_domain: None, tm
     with driver('/typed') as drive:
         drive.node.create_publisher(CompressedImage, '/typed/image_raw', RELIABLE)
         with active_node(drive, log, {'model': bundle, 'timeout_s': TIMEOUT_S}, *remaps):
-            hint = 'they send sensor_msgs/msg/CompressedImage, expected sensor_msgs/msg/Image'
+            hint = 'they publish sensor_msgs/msg/CompressedImage, expected sensor_msgs/msg/Image'
             drive.status_when('camera', lambda s: hint in s.message, 'the type')
 
 

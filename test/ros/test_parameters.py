@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One verdict whichever way a value comes (row D8), all or nothing (D9), and a table that tells the truth."""
 
 from __future__ import annotations
@@ -98,19 +99,19 @@ def test_start_up_and_run_time_agree(context: Context, running: ClassifyNode, tm
             spec = TABLE[name]
             before = running.value_of(name)
             verdict = running.set_parameters_atomically([Parameter(name, value=value)])
-            refused_at_start = node.refused_at_start.get(name)
+            invalid_at_start = node.invalid_at_start.get(name)
             if spec.run_time == NEVER or name == 'model' and is_path(str(value)):
                 assert not verdict.successful
-                assert ('start the node again' in verdict.reason) == (refused_at_start is None), name
+                assert ('restart the node' in verdict.reason) == (invalid_at_start is None), name
             else:
-                assert verdict.successful == (refused_at_start is None), name
-            if refused_at_start is None:
+                assert verdict.successful == (invalid_at_start is None), name
+            if invalid_at_start is None:
                 assert node.value_of(name) == (float(value) if spec.kind is float else value)
             else:
-                assert verdict.reason == refused_at_start
+                assert verdict.reason == invalid_at_start
                 assert node.value_of(name) == spec.default
-                assert name in refused_at_start and 'expected' in refused_at_start
-                assert len(refused_at_start) < 500
+                assert name in invalid_at_start and 'expected' in invalid_at_start
+                assert len(invalid_at_start) < 500
             after = running.value_of(name)
             assert after == (value if verdict.successful else before) and type(after) is spec.kind
             running.set_parameters_atomically([Parameter(name, value=spec.default)])
@@ -157,7 +158,7 @@ def test_a_wrong_start_up_value_is_set_right_while_unconfigured(context: Context
         for name, good in (('top_k', 3), ('threads', 2), ('cameras', ['a'])):
             assert node.trigger_configure() == FAILURE and f'parameter {name}' in node.failure
             assert not node.set_parameters_atomically([Parameter(name, value=-1)]).successful
-            assert name in node.refused_at_start, 'a second wrong value fixes nothing'
+            assert name in node.invalid_at_start, 'a second wrong value fixes nothing'
             assert node.set_parameters_atomically([Parameter(name, value=good)]).successful
         assert node.trigger_configure() == SUCCESS, node.failure
         assert list(node._cameras) == ['a'] and node.value_of('threads') == 2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A parameter file that the node would not use is an error before anything starts."""
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def wrong(content: bytes) -> Callable[[Path], object]:
 UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     'missing': (lambda path: None, 'No such file or directory'),
     'directory': (Path.mkdir, 'got a directory'),
-    'fifo': (lambda path: os.mkfifo(path), 'got no regular file'),
+    'fifo': (lambda path: os.mkfifo(path), 'got a FIFO, socket or device'),
     'loop': (lambda path: path.symlink_to(path), 'Too many levels of symbolic links'),
     'unreadable': (lambda path: path.symlink_to('/proc/self/mem'), 'Input/output error'),
     'not yaml': (wrong(b'/**:\n  ros__parameters: [unclosed'), 'line 2, column 20'),

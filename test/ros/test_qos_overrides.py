@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """qos_overrides.* reach the topics that they name, and are checked as other parameters are."""
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def test_each_policy_reaches_its_own_topic(started: Any) -> None:
         f'{IMAGE}.reliability': 'reliable', f'{IMAGE}.durability': 'transient_local', f'{IMAGE}.depth': 3,
         f'{RESULT}.reliability': 'best_effort', f'{RESULT}.history': 'keep_all', f'{RESULT}.depth': 77})
     topics = activate(node)
-    assert topics.asked == 'RELIABLE TRANSIENT_LOCAL depth 3'
+    assert topics.requested_qos == 'RELIABLE TRANSIENT_LOCAL depth 3'
     result = topics.classification.qos_profile
     assert (result.history, result.depth) == (HistoryPolicy.KEEP_ALL, 77)
     assert topics.embedding.qos_profile.depth == topics.debug_image.qos_profile.depth == 10
@@ -93,7 +94,8 @@ def test_the_documented_example_works(context: Context, model: Path, repo_root: 
     node = ClassifyNode(context=context, use_global_arguments=False, cli_args=['--ros-args', *words])
     try:
         topics = activate(node)
-        assert topics.asked == 'RELIABLE VOLATILE depth 5' and topics.classification.qos_profile.depth == 100
+        assert topics.requested_qos == 'RELIABLE VOLATILE depth 5'
+        assert topics.classification.qos_profile.depth == 100
         assert 'ignored' not in capfd.readouterr().err
     finally:
         node.close(3.0)
@@ -103,15 +105,15 @@ def test_the_documented_example_works(context: Context, model: Path, repo_root: 
 def test_configured_again_it_uses_what_was_set_meanwhile(started: Any) -> None:
     """Nothing is declared twice, and a policy without override follows image_qos."""
     node = started({f'{IMAGE}.depth': 3})
-    assert activate(node).asked == 'BEST_EFFORT VOLATILE depth 3'
+    assert activate(node).requested_qos == 'BEST_EFFORT VOLATILE depth 3'
     verdict = set_to(node, f'{IMAGE}.depth', 4)
     assert not verdict.successful and 'no change while the node is active' in verdict.reason
     deactivate(node)
     assert set_to(node, f'{IMAGE}.depth', 4).successful
     assert set_to(node, 'image_qos.reliability', 'reliable').successful
-    assert activate(node).asked == 'RELIABLE VOLATILE depth 4'
+    assert activate(node).requested_qos == 'RELIABLE VOLATILE depth 4'
     deactivate(node)
-    assert activate(node).asked == 'RELIABLE VOLATILE depth 4'
+    assert activate(node).requested_qos == 'RELIABLE VOLATILE depth 4'
 
 
 @pytest.mark.parametrize(('policy', 'wrong', 'expected', 'good'), [
@@ -156,4 +158,4 @@ def test_one_that_means_nothing_is_told(started: Any, capfd: pytest.CaptureFixtu
 def test_one_that_was_not_there_at_start_is_refused(started: Any) -> None:
     node = started({})
     verdict = set_to(node, f'{IMAGE}.depth', 4)
-    assert not verdict.successful and 'start the node again' in verdict.reason
+    assert not verdict.successful and 'restart the node' in verdict.reason

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node on a replayed bag against the offline path and against golden files, over real DDS."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`shufflenet-ros replay` by itself: bytes, timing, /clock, QoS, signals and errors."""
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def test_a_type_that_is_not_installed_is_left_out_and_said(
     heard = listener.hear(CompressedImage, '/image')
     said = replay(tmp_path / 'bag', tmp_path / 'log', '--wait-for-subscribers', '1')
     wait_for(lambda: heard, 'the image')
-    assert '/own is left out: my_unknown_msgs/msg/Own is not installed' in said
+    assert '/own is skipped: my_unknown_msgs/msg/Own is not installed' in said
     assert 'no topic that can be published here' in failing(tmp_path / 'bag', '--topics', '/own')
 
 
@@ -143,11 +144,11 @@ def test_what_cannot_be_replayed_is_one_error(bag: Path, tmp_path: Path) -> None
     for arguments, expected in (
             ([tmp_path / 'none.bag'], 'none.bag does not exist'),
             ([tmp_path / 'cut.mcap'], 'mcap recover'),
-            ([bag, '--topics', '/nope'], 'topic /nope: bag'),
-            ([bag, '--remap', '/nope:=/b'], 'topic /nope: bag'),
+            ([bag, '--topics', '/nope'], 'topic /nope: expected one of bag'),
+            ([bag, '--remap', '/nope:=/b'], 'topic /nope: expected one of bag'),
             ([bag, '--remap', 'a=b'], "'a=b': expected /a:=/b"),
             ([bag, '--rate', '0'], "'0': expected a number in [0.001, 1000]"),
             ([bag, '--wait-for-subscribers', '1', '--wait-timeout', '0.2'], 'expected 1 on'),
-            ([bag, '--wait-for-clock', '--wait-timeout', '0.2'], 'nobody listened to /clock'),
-            ([bag, '--wait-for-clock', '--no-clock'], 'leave one of them out')):
+            ([bag, '--wait-for-clock', '--wait-timeout', '0.2'], 'no subscription to /clock'),
+            ([bag, '--wait-for-clock', '--no-clock'], 'omit one of them')):
         assert expected in failing(*arguments), arguments

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameter requests of any size: answered at once beyond a limit, one log line for all, images go on."""
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def test_too_many_names_to_set_are_refused_unseen(active: Bench, asked: Counter[
     assert len(results) == count
     for result in (*results, together):
         assert not result.successful
-        assert result.reason == f'got {count} parameters in one request, expected at most 100: send several'
+        assert result.reason == f'got {count} parameters in one request, expected at most 100: split it'
     assert asked['set_parameters_atomically', ''] == 0
     assert active.node.value_of('top_k') == TABLE['top_k'].default
     assert active.answered()

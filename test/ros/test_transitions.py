@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """D1 to D3: every transition from every state, in the middle of an inference, and 200 in a row."""
 
 from __future__ import annotations
@@ -191,7 +192,7 @@ def test_d3_clean_up_and_configure_cure_a_stuck_inference_but_not_for_ever(
             b.bring_to('unconfigured')
             said = b.node._own_status()
             assert said.level == DiagnosticStatus.WARN
-            assert f'inferences that never ended: {n}' in said.message
+            assert f'abandoned inferences: {n}' in said.message
             if n == 1:  # the new worker answers beside the stuck one
                 b.bring_to('active')
                 b.wait_for_subscription()

@@ -1,4 +1,5 @@
-"""The worker's part of the node: a frame in, messages out."""
+# SPDX-License-Identifier: Apache-2.0
+"""What the node does with a frame in the engine's worker: classify it and publish the result."""
 
 import math
 import time
@@ -23,7 +24,7 @@ from shufflenet_ros.ros.messages import classification, embedding
 
 @dataclass(frozen=True)
 class Settings:
-    """What an operator may change while the node runs."""
+    """What the operator may change while the node runs."""
 
     options: Options
     class_id: str
@@ -32,7 +33,7 @@ class Settings:
 
 @dataclass
 class Camera:
-    """One camera at run time: its topics, how its frames arrive, how long they take, what was odd."""
+    """One camera at run time: topics, arrival rate, processing times, and counters of bad input."""
 
     topics: CameraTopics
     watch: RateWatch
@@ -44,17 +45,17 @@ class Camera:
 
     @property
     def title(self) -> str:
-        """For logs and diagnostics."""
+        """Its name in logs and diagnostics."""
         return f'camera {self.topics.name}' if self.topics.name else 'camera'
 
 
-class Responder:
-    """Answers frames in the engine's worker thread.
+class FrameProcessor:
+    """Classifies frames and publishes the results, in the engine's worker thread.
 
     Attributes:
         settings: replaced as a whole when parameters change.
-        open_since: steady seconds; only frames that came later are answered. Infinity while the node
-            is inactive, so that an inference from before a deactivation never speaks after it.
+        open_since: steady seconds; results of frames that arrived earlier are not published. Infinity while
+            the node is inactive, so that an inference from before a deactivation publishes nothing after it.
     """
 
     def __init__(self, classifier: Classifier, sha256: str, cameras: Mapping[str, Camera], settings: Settings,
@@ -66,26 +67,26 @@ class Responder:
         self.open_since = math.inf
 
     def handle(self, frame: Frame) -> None:
-        """Result one frame.
+        """Process one frame.
 
         Raises:
-            FrameError: the frame gets no answer.
+            FrameError: the frame is dropped.
         """
         settings, camera, header = self.settings, self._cameras[frame.camera], frame.message.header
         if self._stamp_is_good(camera, header):
-            self._refuse_stale(header, settings.max_age_s)
-        answer = self._classifier.classify(frame.message, settings.options)
+            self._drop_stale(header, settings.max_age_s)
+        result = self._classifier.classify(frame.message, settings.options)
         if frame.arrived < self.open_since:
-            raise FrameError(DropReason.STALE, 'the answer came after the node had been deactivated')
+            raise FrameError(DropReason.STALE, 'the result came after the node was deactivated')
         started = time.perf_counter()
-        self._publish(camera.topics, header, answer, settings)
-        publish_time = time.perf_counter() - started
-        camera.stats.note(answer.times, publish_time, time.monotonic() - frame.arrived)
-        if answer.image.damage:
-            self._note_damage(camera, answer.image.damage)
+        self._publish(camera.topics, header, result, settings)
+        publish_s = time.perf_counter() - started
+        camera.stats.note(result.times, publish_s, time.monotonic() - frame.arrived)
+        if result.image.damage:
+            self._note_damage(camera, result.image.damage)
 
     def note_drop(self, frame: Frame, dropped: FrameError) -> None:
-        """Log a frame that got no answer: the first at once, then at most one line a reason and 5 s."""
+        """Log a dropped frame: the first at once, then at most one line per reason every 5 s."""
         more = self._throttle.admit(dropped.reason)
         if more is not None:
             title = self._cameras[frame.camera].title
@@ -95,7 +96,7 @@ class Responder:
         camera.damaged += 1
         more = self._throttle.admit('damaged')
         if more is not None:
-            self._log(f'{camera.title}: damaged image ({damage}); the result is sent all the same: '
+            self._log(f'{camera.title}: damaged image ({damage}); its result is published; '
                       'check the camera, its cable and its link', more)
 
     def _stamp_is_good(self, camera: Camera, header: Header) -> bool:
@@ -105,14 +106,14 @@ class Responder:
             camera.bad_stamps += 1
             more = self._throttle.admit('bad_stamp')
             if more is not None:
-                self._log(f'{camera.title}: {problem} (the result is sent all the same)', more)
+                self._log(f'{camera.title}: {problem} (the result is published)', more)
         elif stamp == camera.last_stamp:
             camera.duplicate_stamps += 1
         camera.last_stamp = stamp
         return problem is None
 
-    def _refuse_stale(self, header: Header, max_age_s: float) -> None:
-        """By the ROS clock, now; a clock that jumps leaves nothing behind that could go wrong later."""
+    def _drop_stale(self, header: Header, max_age_s: float) -> None:
+        """Compare the stamp with the ROS clock; no state is kept, so clock jumps do no harm."""
         if max_age_s == 0.0:
             return
         stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
@@ -122,19 +123,19 @@ class Responder:
                 DropReason.STALE, f'stamp is {age:.3f} s old, expected at most max_age_s {max_age_s:g}: '
                               "check the camera's clock and the network, or raise max_age_s")
 
-    def _publish(self, topics: CameraTopics, header: Header, answer: Result, settings: Settings) -> None:
-        topics.classification.publish(classification(header, answer.predictions, settings.class_id))
-        if answer.embedding is not None:
+    def _publish(self, topics: CameraTopics, header: Header, result: Result, settings: Settings) -> None:
+        topics.classification.publish(classification(header, result.predictions, settings.class_id))
+        if result.embedding is not None:
             normalized = settings.options.l2_normalize
             topics.embedding.publish(
-                embedding(header, answer.embedding, self._classifier.card, self._sha256, normalized))
+                embedding(header, result.embedding, self._classifier.card, self._sha256, normalized))
         if topics.debug_image.get_subscription_count() > 0:
-            self._show(topics, header, answer)
+            self._publish_debug_image(topics, header, result)
 
-    def _show(self, topics: CameraTopics, header: Header, answer: Result) -> None:
-        """The answer is out already: an image that can't be drawn must not count against its frame."""
+    def _publish_debug_image(self, topics: CameraTopics, header: Header, result: Result) -> None:
+        """Publish the debug image; an error in it must not drop the frame, whose result is already out."""
         try:
-            topics.debug_image.publish(debug_image(answer.image, answer.predictions, header))
+            topics.debug_image.publish(debug_image(result.image, result.predictions, header))
         except Exception as error:
             more = self._throttle.admit('debug_image')
             if more is not None:
