@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cards: what is read, what is refused, and how the refusal names the field."""
+"""Cards: what is read, what is rejected, and that errors name the field."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def test_reads_every_field() -> None:
 
 
 def test_a_variant_tells_its_graph_and_what_its_ranges_were_taken_from() -> None:
-    told = {'backend': 'native', 'graph_sha256': 'a' * 64, 'calibration': 'set (train): 256 images'}
-    card = parse_card(changed('variants', [FULL['variants'][0] | told]))
-    assert card.variants == (Variant('a.onnx', '0' * 64, 'int8', 'arm', **told),)
+    reported = {'backend': 'native', 'graph_sha256': 'a' * 64, 'calibration': 'set (train): 256 images'}
+    card = parse_card(changed('variants', [FULL['variants'][0] | reported]))
+    assert card.variants == (Variant('a.onnx', '0' * 64, 'int8', 'arm', **reported),)
     assert parse_card(card.to_json()) == card
     with pytest.raises(CardError, match=r'variants\[0\].calibration'):
         parse_card(changed('variants', [FULL['variants'][0] | {'calibration': 'two\nlines'}]))
@@ -89,7 +89,7 @@ def test_written_and_read_again_it_is_the_same(values: dict[str, Any]) -> None:
     'schema', 'name', 'network', 'labels', 'input', 'outputs', 'input.layout', 'input.dtype', 'input.size',
     'input.color', 'outputs.logits', 'embedding.dim', 'embedding.layer', 'golden.logits',
 ])
-def test_a_missing_field_is_named(path: str) -> None:
+def test_a_missing_field_is_reported(path: str) -> None:
     with pytest.raises(CardError, match=rf'card field (card\.)?{path}.*required'):
         parse_card(changed(path, NOTHING))
 
@@ -97,7 +97,7 @@ def test_a_missing_field_is_named(path: str) -> None:
 @pytest.mark.parametrize('path', [
     'surprise', 'input.channels', 'outputs.boxes', 'embedding.size', 'golden.seed', 'cost.flops',
 ])
-def test_an_unknown_field_is_named(path: str) -> None:
+def test_an_unknown_field_is_reported(path: str) -> None:
     with pytest.raises(CardError, match=rf'card field (card\.)?{path}.*no such field'):
         parse_card(changed(path, 1))
 
@@ -136,7 +136,7 @@ def test_an_unknown_field_is_named(path: str) -> None:
     ('metrics', {'top1': float('inf')}),
     ('network_config', {'width': float('nan')}),
 ])
-def test_a_bad_value_is_named(path: str, value: Any) -> None:
+def test_a_bad_value_is_reported(path: str, value: Any) -> None:
     with pytest.raises(CardError) as caught:
         parse_card(changed(path, value))
     assert path.split('.')[-1] in str(caught.value)
@@ -163,7 +163,7 @@ def test_a_bad_label_is_named_with_its_place(at: int, value: Any) -> None:
 
 
 @pytest.mark.parametrize('text', ['', '{', 'null', '[]', '7', '"card"', '[' * 100_000, b'\xff\xfe', 'NaN'])
-def test_what_is_no_card_at_all_is_refused(text: str | bytes) -> None:
+def test_what_is_not_a_card_is_rejected(text: str | bytes) -> None:
     with pytest.raises(CardError):
         parse_card(text)
 
@@ -172,7 +172,7 @@ def test_what_is_no_card_at_all_is_refused(text: str | bytes) -> None:
     json.dumps(LEAST)[:-1] + ', "name": "other"}',
     json.dumps(LEAST)[:-1] + ', "training": {"data": "a", "data": "b"}}',
 ])
-def test_a_field_that_is_there_twice_is_refused(text: str) -> None:
+def test_a_field_that_is_there_twice_is_rejected(text: str) -> None:
     with pytest.raises(CardError, match=r"'(name|data)' is in one object twice"):
         parse_card(text)
 
@@ -191,19 +191,19 @@ def test_labels_of_any_script_are_kept() -> None:
     assert list(card.labels) == labels and list(parse_card(card.to_json()).labels) == labels
 
 
-def test_a_card_that_is_too_deep_for_python_is_refused() -> None:
+def test_a_card_that_is_too_deep_for_python_is_rejected() -> None:
     deep = json.dumps(LEAST)[:-1] + ', "training": ' + '{"a": ' * 900 + '1' + '}' * 901
     with pytest.raises(CardError, match='nested objects and lists'):
         parse_card(deep)
 
 
 def test_a_field_name_of_any_length_makes_a_short_message() -> None:
-    with pytest.raises(CardError) as refused:
+    with pytest.raises(CardError) as rejected:
         parse_card(json.dumps(LEAST | {'x' * 10_000: 1}))
-    assert len(str(refused.value)) < 400
+    assert len(str(rejected.value)) < 400
 
 
-def test_a_huge_card_is_refused_unread() -> None:
+def test_a_huge_card_is_rejected_unread() -> None:
     with pytest.raises(CardError, match='at most'):
         parse_card(' ' * (MAX_CARD_BYTES + 1))
 

@@ -95,18 +95,18 @@ def test_png_equals_pillow(name: str) -> None:
     assert np.array_equal(decoded(PNGS[name]), by_pillow(PNGS[name]))
 
 
-def test_decode_tells_raw_from_compressed_by_the_fields() -> None:
+def test_decode_tells_raw_and_compressed_apart_by_the_fields() -> None:
     assert np.array_equal(as_rgb(decode(Compressed(PNGS['rgb']), MAX_PIXELS)), RGB)
 
 
 @pytest.mark.parametrize(('width', 'height'), [(0, 5), (5, 0), (0, 0), (65_535, 65_535), (65_500, 65_500)])
-def test_a3_jpeg_sizes_are_refused_by_their_header(width: int, height: int) -> None:
+def test_a3_jpeg_sizes_are_rejected_by_their_header(width: int, height: int) -> None:
     expected = DropReason.TOO_LARGE if width * height else DropReason.BAD_SIZE
     assert drop_of(jpeg_header(width, height)).reason is expected
 
 
 @pytest.mark.parametrize('side', [0, 65_536, 2**31 - 1, 2**31, 2**32 - 1])
-def test_a3_png_sizes_are_refused_by_their_header(side: int) -> None:
+def test_a3_png_sizes_are_rejected_by_their_header(side: int) -> None:
     for size in ((side, 4), (4, side), (side, side)):
         assert drop_of(png(size, 8, 2, b'\0')).reason is DropReason.BAD_SIZE
 
@@ -177,13 +177,13 @@ MAGICS = {
 
 
 @pytest.mark.parametrize('name', MAGICS)
-def test_a13_other_formats_are_named(name: str) -> None:
+def test_a13_other_formats_are_reported(name: str) -> None:
     drop = drop_of(MAGICS[name])
     assert drop.reason is DropReason.BAD_FORMAT and 'expected JPEG' in drop.detail
 
 
 @pytest.mark.parametrize('kind', ['BMP', 'TIFF', 'GIF', 'WEBP', 'PPM'])
-def test_a13_real_files_of_other_formats_are_named(kind: str) -> None:
+def test_a13_real_files_of_other_formats_are_reported(kind: str) -> None:
     assert drop_of(saved(RGB, kind)).reason is DropReason.BAD_FORMAT
 
 
@@ -200,7 +200,7 @@ def test_a14_bytes_decide_not_the_format_text(text: object) -> None:
 @pytest.mark.parametrize('text', [
     '16UC1; compressedDepth png', '32FC1; compressedDepth', '16UC1; compressedDepth rvl',
 ])
-def test_a14_compressed_depth_is_refused_with_a_hint(text: str) -> None:
+def test_a14_compressed_depth_is_rejected_with_a_hint(text: str) -> None:
     for data in (bytes(12) + PNGS['gray'], PNGS['gray'], b''):
         with pytest.raises(FrameError, match='depth is not classified') as caught:
             decode_compressed(Compressed(data, text), MAX_PIXELS)
@@ -212,7 +212,7 @@ def noise(shape: tuple[int, ...], dtype: str = 'u1') -> np.ndarray:
 
 
 G16, RGB16, RGBA16 = noise((9, 7), '>u2'), noise((9, 7, 3), '>u2'), noise((9, 7, 4), '>u2')
-RGBA, GREY_ALPHA, INDEX, PALETTE = noise((9, 7, 4)), noise((9, 7, 2)), noise((9, 7)), noise((256, 3))
+RGBA, GRAY_ALPHA, INDEX, PALETTE = noise((9, 7, 4)), noise((9, 7, 2)), noise((9, 7)), noise((256, 3))
 SECOND_FRAME = chunk(b'fcTL', struct.pack('>IIIIIHHBB', 1, 7, 9, 0, 0, 1, 10, 0, 0)) + chunk(
     b'fdAT', struct.pack('>I', 2) + zlib.compress(filtered(255 - RGBA)))
 FIRST_CONTROL = chunk(b'acTL', struct.pack('>II', 2, 0)) + chunk(
@@ -223,7 +223,7 @@ A15_PNGS: dict[str, tuple[bytes, np.ndarray]] = {
     '16-bit alpha': (png((7, 9), 16, 6, filtered(RGBA16)), RGBA16[..., :3] >> 8),
     '16-bit interlaced': (png((7, 9), 16, 2, adam7(RGB16), interlace=1), RGB16 >> 8),
     'alpha': (png((7, 9), 8, 6, filtered(RGBA)), RGBA[..., :3]),
-    'gray and alpha': (png((7, 9), 8, 4, filtered(GREY_ALPHA)), np.repeat(GREY_ALPHA[..., :1], 3, -1)),
+    'gray and alpha': (png((7, 9), 8, 4, filtered(GRAY_ALPHA)), np.repeat(GRAY_ALPHA[..., :1], 3, -1)),
     'palette': (
         png((7, 9), 8, 3, filtered(INDEX), before_pixels=chunk(b'PLTE', PALETTE.tobytes())), PALETTE[INDEX]),
     'palette with transparency': (
@@ -277,12 +277,12 @@ def test_a15_a_depth_encoding_in_format_is_believed(name: str) -> None:
         assert caught.value.reason is DropReason.BAD_ENCODING
 
 
-def test_a15_other_jpeg_kinds_are_refused() -> None:
-    refused = {'CMYK': saved(RGB, 'JPEG', mode='CMYK'), '12-bit': jpeg_header(64, 48, precision=12),
+def test_a15_other_jpeg_kinds_are_rejected() -> None:
+    rejected = {'CMYK': saved(RGB, 'JPEG', mode='CMYK'), '12-bit': jpeg_header(64, 48, precision=12),
                'two channels': jpeg_header(64, 48, channels=2), 'no channel': jpeg_header(64, 48, channels=0)}
-    refused |= {f'SOF{n}': jpeg_header(64, 48, kind=0xC0 + n) for n in (3, 5, 6, 7, 9, 10, 11, 13, 14, 15)}
-    reasons = {name: drop_of(data).reason for name, data in refused.items()}
-    assert reasons == dict.fromkeys(refused, DropReason.BAD_FORMAT)
+    rejected |= {f'SOF{n}': jpeg_header(64, 48, kind=0xC0 + n) for n in (3, 5, 6, 7, 9, 10, 11, 13, 14, 15)}
+    reasons = {name: drop_of(data).reason for name, data in rejected.items()}
+    assert reasons == dict.fromkeys(rejected, DropReason.BAD_FORMAT)
 
 
 def with_bad_sum(data: bytes, kind: bytes) -> bytes:
@@ -295,7 +295,7 @@ def repacked(pixels: bytes) -> bytes:
     return PNGS['rgb'][:33] + chunk(b'IDAT', pixels) + chunk(b'IEND', b'')
 
 
-ROTTEN: dict[str, bytes] = {
+MALFORMED: dict[str, bytes] = {
     'two frame headers': JPEGS['baseline'].replace(b'\xff\xc0', jpeg_header(64, 48)[2:] + b'\xff\xc0'),
     'no frame header': re.sub(rb'\xff\xc0\x00\x11.{15}', b'', JPEGS['baseline'], flags=re.DOTALL),
     'short frame header': b'\xff\xd8\xff\xc0\x00\x04\x08\x00' + JPEGS['baseline'][2:],
@@ -314,7 +314,7 @@ ROTTEN: dict[str, bytes] = {
     + PNGS['rgb'][8:],
     'short header': b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', b'abc') + PNGS['rgb'][8:],
     'unknown critical chunk': PNGS['rgb'][:33] + chunk(b'CgBI', b'') + PNGS['rgb'][33:],
-    'chunk of no letters': PNGS['rgb'][:33] + chunk(b'\0\0\0\0', b'') + PNGS['rgb'][33:],
+    'chunk without letters': PNGS['rgb'][:33] + chunk(b'\0\0\0\0', b'') + PNGS['rgb'][33:],
     'chunk of a letter': PNGS['rgb'][:33] + chunk(b'a\0\0\0', b'') + PNGS['rgb'][33:],
     'pixels with a bad sum': with_bad_sum(PNGS['rgb'], b'IDAT'),
     'header with a bad sum': with_bad_sum(PNGS['rgb'], b'IHDR'),
@@ -327,10 +327,10 @@ ROTTEN: dict[str, bytes] = {
     'wrong sum of the pixels': repacked(zlib.compress(filtered(RGB))[:-1] + b'\0'),
     'no sum of the pixels': repacked(zlib.compress(filtered(RGB))[:-4]),
     'no end of the pixels': repacked(zlib.compress(filtered(RGB))[:-6]),
-    'pixels that are no stream': repacked(b'\x78\x9c\xff\xff\xff\xff\xff\xff'),
+    'pixels that are not a stream': repacked(b'\x78\x9c\xff\xff\xff\xff\xff\xff'),
     'pixels of one byte': repacked(b'\x78'),
-    'a filter that is none': png((64, 48), 8, 2, b'\x09' + filtered(RGB)[1:]),
-    'interlace that is none': png((64, 48), 8, 2, filtered(RGB), interlace=2),
+    'an invalid filter': png((64, 48), 8, 2, b'\x09' + filtered(RGB)[1:]),
+    'an invalid interlace': png((64, 48), 8, 2, filtered(RGB), interlace=2),
     'much fill': JPEGS['baseline'][:-2] + b'\xff' * 100 + JPEGS['baseline'][-2:],
     'much fill before the frame header': b'\xff\xd8' + b'\xff' * 100 + JPEGS['baseline'][2:],
     'a frame header beyond 1 MiB': b'\xff\xd8' + b'\xff\xfe\xff\xff' .ljust(65_537, b'\0') * 17
@@ -340,32 +340,32 @@ ROTTEN: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize('name', ROTTEN)
-def test_malformed_files_are_named(name: str) -> None:
-    assert drop_of(ROTTEN[name]).reason is DropReason.BAD_FORMAT
+@pytest.mark.parametrize('name', MALFORMED)
+def test_malformed_files_are_reported(name: str) -> None:
+    assert drop_of(MALFORMED[name]).reason is DropReason.BAD_FORMAT
 
 
 @pytest.mark.parametrize('name', [
     'no pixels', 'pixels with a bad sum', 'header with a bad sum', 'a line too many',
     'bytes after the pixels', 'no sum of the pixels', 'no end of the pixels',
-    'pixels that are no stream', 'too few lines', 'no lines',
-    'seven bits', 'interlace that is none',
+    'pixels that are not a stream', 'too few lines', 'no lines',
+    'seven bits', 'an invalid interlace',
 ])
-def test_a_malformed_png_is_refused_before_opencv_sees_it(name: str) -> None:
+def test_a_malformed_png_is_rejected_before_opencv_sees_it(name: str) -> None:
     with pytest.raises(FrameError):
-        png_payload(memoryview(ROTTEN[name]))
+        png_payload(memoryview(MALFORMED[name]))
 
 
 @pytest.mark.parametrize('name', [
     'two frame headers', 'tables after the last scan', 'one scan twice', 'no scan',
 ])
-def test_a_malformed_jpeg_is_refused_before_opencv_sees_it(name: str) -> None:
+def test_a_malformed_jpeg_is_rejected_before_opencv_sees_it(name: str) -> None:
     with pytest.raises(FrameError):
-        jpeg_payload(memoryview(ROTTEN[name]))
+        jpeg_payload(memoryview(MALFORMED[name]))
 
 
 @pytest.mark.parametrize(('kind', 'channels'), [(0, 1), (2, 3), (4, 2), (6, 4), (3, 1)])
-def test_the_bytes_of_the_pixels_are_foretold(kind: int, channels: int) -> None:
+def test_the_number_of_filtered_bytes_is_computed_from_the_header(kind: int, channels: int) -> None:
     for width, height in ((1, 1), (2, 3), (4, 4), (5, 1), (7, 9), (8, 8), (13, 6), (64, 48)):
         pixels = noise((height, width, channels))
         for interlace, lines in enumerate((filtered(pixels), adam7(pixels))):
@@ -376,7 +376,7 @@ def test_the_bytes_of_the_pixels_are_foretold(kind: int, channels: int) -> None:
 
 
 @pytest.mark.parametrize('extra', [1, 1 << 20])
-def test_bytes_beyond_what_an_image_can_need_are_refused_before_they_are_read(extra: int) -> None:
+def test_bytes_beyond_what_an_image_can_need_are_rejected_before_they_are_read(extra: int) -> None:
     for data, a_pixel in ((JPEGS['baseline'], 5), (PNGS['rgb'], 9)):
         most = (1 << 20) + a_pixel * 64 * 48
         assert np.array_equal(decoded(data.ljust(most, b'\0')), decoded(data))
@@ -406,12 +406,12 @@ def test_opencv_sees_nothing_but_the_image() -> None:
 
 
 @pytest.mark.parametrize('data', [None, 'text', [1], np.zeros(8, np.int32)])
-def test_data_that_is_no_buffer_of_bytes_is_named(data: object) -> None:
+def test_data_that_is_not_a_buffer_of_bytes_is_reported(data: object) -> None:
     assert drop_of(data).reason is DropReason.BAD_FORMAT
 
 
 def bright_then(data: bytes) -> DecodedImage:
-    """Decode a bright frame of the same size, let its memory go, then decode."""
+    """Decode a bright frame of the same size, free its memory, then decode."""
     assert (decoded(saved(np.full((480, 640, 3), 250, np.uint8), 'JPEG')) > 240).all()
     return decode_compressed(Compressed(data), MAX_PIXELS)
 
@@ -423,7 +423,7 @@ def test_a16_no_pixel_of_the_frame_before_comes_back(share: float) -> None:
     cut = data[:int(len(data) * share)]
     with pytest.raises(FrameError):
         bright_then(cut)
-    # A cut that still ends in an end marker cannot be told from a whole file; its tail must be gray, not old.
+    # A truncated file that still ends in an end marker looks whole; its tail must be gray, not old.
     for entropy_end in (cut, cut[:-1], cut + b'\0'):
         assert (bright_then(entropy_end + b'\xff\xd9').pixels < 200).all()
     short = png((640, 480), 8, 2, filtered(dark[:int(480 * share)]))
@@ -454,9 +454,9 @@ def test_opencv_is_imported_in_one_place(repo_root: Path) -> None:
     assert [path.name for path in sources if direct.search(path.read_text())] == ['opencv.py']
 
 
-def test_opencvs_own_refusal_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(*_: object) -> None:
+def test_opencvs_own_error_is_bad_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rejects(*_: object) -> None:
         raise cv2.error('stand-in')
 
-    monkeypatch.setattr(cv2, 'imdecode', refuses)
+    monkeypatch.setattr(cv2, 'imdecode', rejects)
     assert drop_of(JPEGS['baseline']).reason is DropReason.BAD_FORMAT

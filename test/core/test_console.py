@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines for people cannot steer a terminal; JSON stays JSON; failing streams are noticed."""
+"""Output cannot control a terminal; JSON stays JSON; failing streams are noticed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from shufflenet_ros.core import console
 from shufflenet_ros.core.text import one_line, printable
 
-STEERING = {
+CONTROLS = {
     'escape': '\x1b[2J\x1b]0;title\x07', 'line end': 'a\nb\r\n', 'C1': '\x9b31m\x85', 'delete': '\x7f',
     'bidi': '\u202a\u202e\u2066\u2069\u200e\u200f\u061c', 'separators': '\u2028\u2029', 'surrogate': '\udcff',
 }
 
 
-@pytest.mark.parametrize('kind', STEERING)
-def test_what_steers_a_terminal_is_escaped(kind: str) -> None:
-    for text in (one_line(STEERING[kind]), printable(STEERING[kind])):
+@pytest.mark.parametrize('kind', CONTROLS)
+def test_what_controls_a_terminal_is_escaped(kind: str) -> None:
+    for text in (one_line(CONTROLS[kind]), printable(CONTROLS[kind])):
         assert text.isprintable() and '\\' in text
 
 
@@ -39,18 +39,18 @@ def test_every_text_becomes_one_line_without_controls(text: str) -> None:
 
 
 def test_a_line_stays_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    console.say('a\nb', f'name \x1b[31m{STEERING["bidi"]}')
+    console.say('a\nb', f'name \x1b[31m{CONTROLS["bidi"]}')
     out = capsys.readouterr().out
     assert out.splitlines()[0] == 'a\\nb' and out.count('\n') == 2
     assert '\x1b' not in out and '\u202e' not in out
 
 
-@pytest.mark.parametrize('kind', STEERING)
+@pytest.mark.parametrize('kind', CONTROLS)
 def test_json_is_ascii_and_gives_the_text_back(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    console.say_json({STEERING[kind]: [STEERING[kind]]})
+    console.say_json({CONTROLS[kind]: [CONTROLS[kind]]})
     line = capsys.readouterr().out
     assert line.isascii() and line[:-1].isprintable()
-    assert json.loads(line) == {STEERING[kind]: [STEERING[kind]]}
+    assert json.loads(line) == {CONTROLS[kind]: [CONTROLS[kind]]}
 
 
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:

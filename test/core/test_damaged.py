@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JPEGs that libjpeg warns about: answered, told as damaged, and never a line on stderr."""
+"""JPEGs that libjpeg warns about are decoded and reported as damaged, and nothing goes to stderr."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a10_a_progressive_cut_is_noticed_unless_it_is_between_two_scans() -> No
     assert all(Pillow.open(io.BytesIO(cut)).load() is not None for cut in missed)
 
 
-def test_damage_is_told_in_libjpegs_words() -> None:
+def test_damage_is_reported_in_libjpegs_words() -> None:
     assert decoded(BASELINE[:-60] + END).damage == 'Corrupt JPEG data: premature end of data segment'
     extra = decoded(BASELINE[:-2] + bytes(20) + END)
     assert 'extraneous bytes before marker 0xd9' in extra.damage

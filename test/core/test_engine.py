@@ -95,7 +95,7 @@ class UnspeakableError(Exception):
         raise RuntimeError('no')
 
 
-@pytest.mark.parametrize(('error', 'reason', 'told'), [
+@pytest.mark.parametrize(('error', 'reason', 'reported'), [
     *[(FrameError(reason, 'because'), reason, 'because') for reason in DropReason],
     (MemoryError(), DropReason.NO_MEMORY, 'MemoryError'),
     (ValueError('odd\nshape'), DropReason.BACKEND_ERROR, r'ValueError: odd\nshape'),
@@ -104,7 +104,7 @@ class UnspeakableError(Exception):
     (RecursionError('deep'), DropReason.BACKEND_ERROR, 'RecursionError: deep'),
     (UnspeakableError(), DropReason.BACKEND_ERROR, 'UnspeakableError'),
 ], ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None)
-def test_each_exception_ends_its_frame_alone(error, reason, told):
+def test_each_exception_ends_its_frame_alone(error, reason, reported):
     heard = []
 
     def handle(frame):
@@ -112,7 +112,7 @@ def test_each_exception_ends_its_frame_alone(error, reason, told):
             raise error
 
     def on_drop(frame, dropped):
-        assert nonzero(engine.counts(''))[str(reason)] == 1, 'counted before it is told'
+        assert nonzero(engine.counts(''))[str(reason)] == 1, 'counted before it is reported'
         heard.append((frame.message, dropped.reason, dropped.detail, dropped.__cause__))
 
     engine = started([''], handle, on_drop=on_drop)
@@ -122,7 +122,7 @@ def test_each_exception_ends_its_frame_alone(error, reason, told):
     assert nonzero(engine.counts('')) == {'received': 3, 'published': 2, str(reason): 1}
     (message, heard_reason, detail, cause), = heard
     assert (message, heard_reason) == ('bad', reason)
-    assert told in detail
+    assert reported in detail
     assert cause is (None if isinstance(error, FrameError) else error)
 
 
@@ -215,7 +215,7 @@ def test_max_rate_is_set_at_run_time_and_holds_after_a_pause():
 
 
 @pytest.mark.parametrize('rate', [-1.0, math.nan, math.inf])
-def test_a_max_rate_that_is_none_is_refused(rate):
+def test_a_invalid_max_rate_is_rejected(rate):
     engine = started([''], lambda frame: None)
     engine.max_rate_hz = 5
     with pytest.raises(ValueError, match=r'max_rate_hz: got .*, expected frames a second, or 0'):
@@ -227,7 +227,7 @@ def test_a_max_rate_that_is_none_is_refused(rate):
     ({'cameras': []}, 'cameras'), ({'cameras': ['a', 'a']}, 'cameras'),
     ({'cameras': ['a'], 'policy': 'newest'}, 'newest'), ({'cameras': ['a'], 'queue_size': 0}, 'queue_size'),
 ])
-def test_an_engine_that_makes_no_sense_is_refused(options, named):
+def test_an_engine_that_makes_no_sense_is_rejected(options, named):
     with pytest.raises(ValueError, match=named):
         Engine(handle=print, **options)
 
@@ -286,7 +286,7 @@ def test_counts_tell_how_long_the_frame_that_is_handled_takes():
 
 
 def test_a_frame_that_is_still_handled_keeps_the_next_run_from_starting():
-    refused = []
+    rejected = []
 
     def handle(frame):
         now[0] += 7.25
@@ -294,13 +294,13 @@ def test_a_frame_that_is_still_handled_keeps_the_next_run_from_starting():
         try:
             engine.start()
         except BusyError as error:
-            refused.append(str(error))
+            rejected.append(str(error))
 
     now = [0.0]
     engine = started([''], handle, clock=lambda: now[0])
     engine.submit('', None)
     run_out(engine)
-    assert refused == ['a frame has been processed for 7.2 s and cannot be interrupted']
+    assert rejected == ['a frame has been processed for 7.2 s and cannot be interrupted']
     engine.start()
     engine.submit('', None)
     assert engine.counts('').waiting == 1

@@ -18,7 +18,7 @@ FAULTS = (MemoryError(), ValueError('x'))
 
 
 class EngineMachine(RuleBasedStateMachine):
-    """Random schedules beside a model that is as plain as can be: lists of frames that wait."""
+    """Random schedules, compared with a simple model: lists of waiting frames."""
 
     @initialize(policy=st.sampled_from(['latest', 'every']), queue_size=st.integers(1, 4))
     def build(self, policy, queue_size):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files are written whole or not at all, and what is no regular file is never waited for."""
+"""Files are written whole or not at all; only regular files are opened; locks exclude processes."""
 
 from __future__ import annotations
 

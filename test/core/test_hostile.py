@@ -247,7 +247,7 @@ REFUSED_BOMBS = {
 
 
 @pytest.mark.parametrize('name', REFUSED_BOMBS)
-def test_a12_bombs_are_refused_by_their_header(
+def test_a12_bombs_are_rejected_by_their_header(
         name: str, repo_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bomb, reason = REFUSED_BOMBS[name]
     output = in_child(f"""

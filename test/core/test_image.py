@@ -85,12 +85,12 @@ def test_a1_padded_rows_equal_contiguous_rows(encoding: str) -> None:
     ('nv12', 6, 5), ('bayer_rggb8', 6, 5), ('mono16', 5, 9), ('mono16', 5, 11),
     ('bgr8', 6, -18), ('bgr8', 6, 18.0), ('bgr8', 6, None),
 ])
-def test_a1_bad_step_is_named(encoding: str, width: int, step: int) -> None:
+def test_a1_bad_step_is_reported(encoding: str, width: int, step: int) -> None:
     data = bytes(max(int(step or 0), 0) * data_rows(encoding, 4))
     assert reason_of(Image(4, width, encoding, step, data)) is DropReason.BAD_STEP
 
 
-def test_a1_step_that_is_no_multiple_of_the_pixel_is_not_sheared() -> None:
+def test_a1_step_that_is_not_a_multiple_of_the_pixel_is_not_sheared() -> None:
     rgb = smooth_rgb(7, 5)
     msg = encode(rgb, 'bgr8', padding=2)
     assert msg.step == 17
@@ -114,7 +114,7 @@ SIDES = (0, 1, 2, 255, 32_767, 65_535, 65_536, 2**24, 2**31 - 1, 2**31, 2**32 - 
 
 
 @pytest.mark.parametrize(('width', 'height'), list(product(SIDES, SIDES)))
-def test_a3_sizes_are_refused_before_any_allocation(width: int, height: int) -> None:
+def test_a3_sizes_are_rejected_before_any_allocation(width: int, height: int) -> None:
     possible = all(0 < side < 65_536 for side in (width, height))
     expected = DropReason.BAD_SIZE if not possible else (
         DropReason.TOO_LARGE if width * height > MAX_PIXELS else DropReason.SHORT_DATA)
@@ -126,7 +126,7 @@ def test_a3_sizes_are_refused_before_any_allocation(width: int, height: int) -> 
         tracemalloc.stop()
 
 
-def test_a3_sizes_that_are_no_integers_are_refused() -> None:
+def test_a3_sizes_that_are_not_integers_are_rejected() -> None:
     for side in (None, 1.5, 'a', b''):
         assert reason_of(Image(side, 4, 'mono8', 4, b'')) is DropReason.BAD_SIZE
 
@@ -148,7 +148,7 @@ ODD_NAMES = ['', 'x' * 10_000, 'bgr8\0', '\0', 'bgr8 ', 'BGR8', 'größe', '\ud8
 
 
 @pytest.mark.parametrize('encoding', sorted(set(ROS_ENCODINGS + SUPPORTED)) + ODD_NAMES)
-def test_a5_each_encoding_is_right_or_named(encoding: str) -> None:
+def test_a5_each_encoding_is_right_or_reported(encoding: str) -> None:
     if encoding in SUPPORTED:
         assert decode_image(random_image(encoding, 4, 4), MAX_PIXELS).pixels.shape == (4, 4, 3)
         return
@@ -160,7 +160,7 @@ def test_a5_each_encoding_is_right_or_named(encoding: str) -> None:
     assert all(name in detail for name in SUPPORTED) or 'depth is not classified' in detail
 
 
-def test_a5_an_encoding_that_is_no_text_is_named() -> None:
+def test_a5_an_encoding_that_is_not_text_is_reported() -> None:
     for encoding in (None, 7, b'bgr8', ['bgr8']):
         assert reason_of(Image(4, 4, encoding, 12, bytes(48))) is DropReason.BAD_ENCODING
 
@@ -254,7 +254,7 @@ def test_data_may_come_in_any_buffer_and_is_left_alone(encoding: str) -> None:
 @pytest.mark.parametrize('data', [
     None, 'text', [1, 2, 3], 5, np.zeros(12, np.float32), np.zeros(24, np.uint8)[::2],
 ])
-def test_data_that_is_no_buffer_of_bytes_is_named(data: object) -> None:
+def test_data_that_is_not_a_buffer_of_bytes_is_reported(data: object) -> None:
     assert reason_of(Image(2, 2, 'bgr8', 6, data)) is DropReason.BAD_FORMAT
 
 

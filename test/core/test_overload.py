@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows B1 to B4 of the fault list: what the engine does with more frames than it can answer.
+"""Rows B1 to B4 of the fault list: the engine with more frames than it can process.
 
 The clock is simulated: handling a frame takes the service time drawn for it, and the frames that
 arrive meanwhile are submitted at their moments, so a minute takes milliseconds and repeats exactly.

@@ -115,7 +115,7 @@ def test_one_pixel_is_enough_for_any_size_and_either_channel_order() -> None:
             assert tensor.shape == (1, *size, 3) and (tensor == expected).all()
 
 
-def test_a_image_of_the_right_size_is_taken_as_it_is() -> None:
+def test_an_image_of_the_right_size_is_taken_as_it_is() -> None:
     rgb = smooth_rgb(32, 32)
     assert np.array_equal(preprocess(DecodedImage(rgb, 'rgb'), UINT8)[0], rgb)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which stamps are called a problem, and which are not."""
+"""Which stamps are reported as a problem."""
 
 import pytest
 from hypothesis import given

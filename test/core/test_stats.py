@@ -31,7 +31,7 @@ def test_an_empty_window_has_no_percentiles():
     assert math.isnan(window.summary().p99)
 
 
-def test_window_without_room_is_refused():
+def test_window_of_size_zero_is_rejected():
     with pytest.raises(ValueError, match=r'size: got 0, expected at least 1'):
         Window(0)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON from outside: what Python's reader passes over in silence is refused, and says where."""
+"""JSON from outside: what Python's reader silently accepts is rejected, and the error says where."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ def test_levels_are_counted() -> None:
     ('', 'not JSON'), ('{', 'not JSON'), ('[1,]', 'not JSON'), (b'\xff\xfe{}', 'not JSON in UTF-8'),
     ('{"a": 1}'.encode('utf-16'), 'not JSON in UTF-8'), (b'"\xed\xa0\x80"', 'not JSON in UTF-8'),
 ])
-def test_what_python_would_take_or_guess_is_refused(text: str | bytes, cause: str) -> None:
-    with pytest.raises(ValueError, match=cause) as refused:
+def test_what_python_would_take_or_guess_is_rejected(text: str | bytes, cause: str) -> None:
+    with pytest.raises(ValueError, match=cause) as rejected:
         read_json(text)
-    assert len(str(refused.value)) < 300
+    assert len(str(rejected.value)) < 300
 
 
 @pytest.mark.parametrize('code', [
     0, 9, 10, 0x1B, 0x7F, 0x80, 0x85, 0x9B, 0x9F, 0x61C, 0x200E, 0x200F, 0x2028, 0x2029, 0x202A, 0x202E,
     0x2066, 0x2069, 0xD800, 0xDBFF, 0xDC00, 0xDFFF,
 ])
-def test_texts_that_no_log_can_show_are_refused_with_the_character(code: int) -> None:
+def test_texts_that_no_log_can_show_are_rejected_with_the_character(code: int) -> None:
     for values, where in (([f'a{chr(code)}b'], r'\[0\]'), ({'x': {'y': chr(code)}}, 'x.y'),
                           ({f'a{chr(code)}': 1}, 'a name in')):
-        with pytest.raises(ValueError, match=rf'{where}.*U\+{code:04X}') as refused:
+        with pytest.raises(ValueError, match=rf'{where}.*U\+{code:04X}') as rejected:
             read_json(json.dumps(values))
-        str(refused.value).encode()  # the message itself can be written anywhere
-        assert str(refused.value).isprintable()
+        str(rejected.value).encode()  # the message itself can be written anywhere
+        assert str(rejected.value).isprintable()
 
 
 def test_a_number_of_a_million_digits_costs_nothing() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Log lines: the first at once, then one a key and period, and none uncounted."""
+"""Log lines: the first at once, then one per key and period; all are counted."""
 
 import threading
 

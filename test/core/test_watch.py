@@ -107,7 +107,7 @@ def test_each_watch_can_be_off_and_limits_change_at_run_time():
 
 
 @pytest.mark.parametrize('limits', [(-1, 1), (math.nan, 1), (0, -0.1), (0, math.inf), (math.inf, 1)])
-def test_a_limit_that_is_no_limit_is_refused_and_the_old_one_stays(limits):
+def test_a_limit_that_is_invalid_is_rejected_and_the_old_one_stays(limits):
     camera = Camera(expected_rate_hz=10, timeout_s=1)
     camera.frames(6, 2)
     with pytest.raises(ValueError, match='expected a finite number >= 0'):

@@ -54,7 +54,7 @@ class Compressed:
 
 
 def smooth_rgb(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """(H, W, 3) uint8: soft waves, different in each channel, so that swaps and shears show."""
+    """(H, W, 3) uint8: smooth waves, different in each channel, so that swaps and shears show."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width] / max(height, width)
     channels = []

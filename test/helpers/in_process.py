@@ -215,7 +215,7 @@ def slow_down(node: ClassifyNode, seconds: float) -> SlowBackend:
 
 
 class StuckBackend:
-    """A backend that does not come back from C code before it is told to."""
+    """A backend that does not come back from C code before it is reported to."""
 
     def __init__(self, backend: Any) -> None:
         self._backend, self.name, self.provider = backend, backend.name, backend.provider

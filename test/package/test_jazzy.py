@@ -10,7 +10,7 @@ import pytest
 from shell import clean_environment
 
 # `make test-jazzy` runs all of them.
-FILES = ('test_callbacks.py', 'test_node_answers.py', 'test_node_hostile.py', 'test_transitions.py')
+FILES = ('test_callbacks.py', 'test_node_results.py', 'test_node_hostile.py', 'test_transitions.py')
 
 
 @pytest.mark.skipif(not environments.WHEELS_EXIST, reason='pip has ROS for x86_64 only')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""D5: an exception in any callback or hook, or inside rclpy, is counted and shown, and the node goes on."""
+"""D5: exceptions in callbacks, in hooks and inside rclpy are counted and shown, and the node goes on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('onnx', reason='needs the extra export')
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from in_process import Bench, bench, ros_context, trusted_bundle
+from in_process import Bench, bench
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
@@ -101,18 +101,6 @@ def faults() -> Iterator[dict[str, Fault]]:
         for name, (owner, method) in points.items():
             planted[name].plant(patch, owner, method)
         yield planted
-
-
-@pytest.fixture(scope='module')
-def context(own_domain: None) -> Iterator[Context]:
-    with ros_context() as made:
-        yield made
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with trusted_bundle(tmp_path_factory.mktemp('cache')) as path:
-        yield path
 
 
 @pytest.fixture(scope='module')

@@ -81,7 +81,7 @@ def test_a_graph_without_end_costs_a_bounded_look(monkeypatch: pytest.MonkeyPatc
     assert len(asked) <= MAX_LOOKUPS + 1
 
 
-def test_a_publisher_of_the_wrong_type_is_told_with_where_images_are() -> None:
+def test_a_publisher_of_the_wrong_type_is_reported_with_where_images_are() -> None:
     said = hint({'/image_raw': COMPRESSED, '/cam/raw': IMAGE})
     assert said.startswith(f'they publish {COMPRESSED}, expected {IMAGE}; images are on /cam/raw: ')
     assert hint({'/image_raw': COMPRESSED}).endswith('; no topic here has images that this node can read')

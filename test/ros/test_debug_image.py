@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The debug image: what is drawn, and how it becomes a message with cv_bridge, without, or a broken one."""
+"""The debug image: what is drawn, when, and its message with, without and with a broken cv_bridge."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,12 +13,17 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2')
+pytest.importorskip('onnx', reason='needs the extra export')
 
+from in_process import bench
+from rclpy.context import Context
+from replaying import wait_for
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from shufflenet_ros.core.frame import DecodedImage, Prediction
 from shufflenet_ros.ros import debug_image as module
+from shufflenet_ros.ros import frame_processor
 from shufflenet_ros.ros.debug_image import MAX_WIDTH, annotate, build_message, debug_image
 
 LABELS = tuple(Prediction(f'label {i}', i, 1 / (i + 2)) for i in range(8))
@@ -120,3 +126,24 @@ def test_the_real_cv_bridge_reads_it_back() -> None:
     bridge = pytest.importorskip('cv_bridge', reason='needs cv_bridge', exc_type=ImportError).CvBridge()
     pixels = image(20, 30).pixels
     assert (bridge.imgmsg_to_cv2(build_message(pixels, HEADER), 'bgr8') == pixels).all()
+
+
+def test_it_is_drawn_only_while_somebody_subscribes(context: Context, model: Path,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(frame_processor, 'debug_image',
+                        lambda *args: drawn.append(args) or debug_image(*args))
+    with bench(context, model, 'spied') as b:
+        b.bring_to('active')
+        b.wait_for_subscription()
+        assert b.answered() and drawn == []
+        images: list[Image] = []
+        b.operator.create_subscription(Image, 'spied/debug_image', images.append, 10)
+        wait_for(lambda: b.answered() and images, 'an image')
+    message = images[0]
+    assert len(drawn) >= len(images)
+    assert (message.height, message.width, message.encoding) == (32, 32, 'bgr8')
+    assert message.header.stamp.sec in {result.header.stamp.sec for result in b.heard}
+    pixels = np.frombuffer(message.data, np.uint8).reshape(32, 32, 3)
+    assert (pixels[-16:] == (0, 0, 255)).all(), 'below the text the image is unchanged'
+    assert (pixels[:16] != (0, 0, 255)).any(), 'the labels are drawn on it'

@@ -27,7 +27,6 @@ from driving import driver
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.srv import GetParameters
 from replaying import NODE, process, wait_for
-from tiny_bundle import tiny_bundle
 
 from shufflenet_ros.ros.parameters import TABLE, accept
 from shufflenet_ros.ros.params_file import ParamsFileError
@@ -35,11 +34,6 @@ from shufflenet_ros.ros.params_file import ParamsFileError
 ARGUMENTS = {'model', 'cameras', 'image_topic', 'image_transport', 'params_file', 'namespace', 'use_sim_time',
              'log_level', 'autostart', 'respawn', 'backend', 'precision'}
 PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')  # Fast DDS 3 and 2
-
-
-@pytest.fixture(scope='module')
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp('bundle') / 'tiny.onnx')
 
 
 @pytest.fixture

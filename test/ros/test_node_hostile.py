@@ -34,7 +34,6 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from replaying import EVERY, wait_for
 from sensor_msgs.msg import CompressedImage, Image
-from tiny_bundle import tiny_bundle
 from vision_msgs.msg import Classification
 
 from shufflenet_ros.backends.load import load
@@ -45,11 +44,6 @@ from shufflenet_ros.core.reasons import DropReason, FrameError
 FRAMES, MAX_PIXELS = 250, 4096  # frames a transport
 RGB = smooth_rgb(24, 32)
 LOG_PERIOD_S = 5.0
-
-
-@pytest.fixture(scope='module')
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp('bundle') / 'tiny.onnx')
 
 
 @pytest.fixture(scope='module', params=['raw', 'compressed'])
@@ -166,8 +160,8 @@ def test_hostile_requests(victim: tuple[str, Driver, Path]) -> None:
         request.transition.id = transition
         drive.ask(ChangeState, 'change_state', request)
     assert drive.state() == 'active'
-    refused, = drive.set(top_k=0)
-    assert not refused.successful and 'got 0, expected an integer in [1, 1000]' in refused.reason
+    rejected, = drive.set(top_k=0)
+    assert not rejected.successful and 'got 0, expected an integer in [1, 1000]' in rejected.reason
     raised = drive.status_when('node', lambda s: s.count('callback_errors') >= 3, 'the errors').values
     assert raised['last_callback_error']
     assert log.read_text().count('a callback failed') <= 6, 'the same error is logged once in a while only'

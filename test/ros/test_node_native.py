@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('onnx', reason='needs the extra export')
 
 
-from driving import Driver, active_node, driver, image, ros_arguments
+from driving import Driver, active_node, image, ros_arguments
 from lifecycle_msgs.msg import Transition
 from native_models import SIZE, native_bundle, weights
 from replaying import process, wait_for
@@ -35,12 +34,6 @@ def built(native_library: Path, own_domain: None, monkeypatch: pytest.MonkeyPatc
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return native_bundle(tmp_path / 'm.onnx', precisions=('fp32', 'fp16'))
-
-
-@pytest.fixture
-def drive() -> Iterator[Driver]:
-    with driver() as made:
-        yield made
 
 
 def file_of(bundle: Path, precision: str) -> Path:
@@ -111,6 +104,6 @@ def test_orders_that_it_cannot_follow_keep_it_unconfigured(
         drive: Driver, bundle: Path, tmp_path: Path, asked: dict[str, Any], causes: list[str]) -> None:
     with process(ros_arguments({'model': bundle} | asked), tmp_path / 'node.log'):
         assert not drive.change_state(Transition.TRANSITION_CONFIGURE)
-        said = drive.status_when('node', lambda s: 'configure failed' in s.message, 'the refusal')
+        said = drive.status_when('node', lambda s: 'configure failed' in s.message, 'the error')
         assert said.level == 2 and all(cause in said.message for cause in causes), said.message
         assert drive.state() == 'unconfigured'

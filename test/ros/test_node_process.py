@@ -18,7 +18,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2')
 
-from driving import RED, Driver, Stream, active_node, driver, plain, ros_arguments
+from driving import RED, Driver, Stream, active_node, plain, ros_arguments
 from onnx import helper, numpy_helper
 from replaying import ROOT, process, wait_for
 from tiny_bundle import tiny_bundle
@@ -67,12 +67,6 @@ def slow_bundle(fast: Path, path: Path) -> None:
     del model.metadata_props[:]
     onnx.checker.check_model(model)
     save_bundle(model.SerializeToString(), replace(loaded.card, name='slow'), path)
-
-
-@pytest.fixture
-def drive(own_domain: None) -> Iterator[Driver]:
-    with driver() as made:
-        yield made
 
 
 def assert_ends_well(node: subprocess.Popen[bytes], log: Path, *signals: signal.Signals) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An inference that never returns: shown, survived, cured by cleanup and configure, or ended for respawn."""
+"""An inference that never returns: it is reported, and the node recovers or ends for a respawn."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('onnx', reason='needs the extra export')
 
-from driving import RED, Driver, driver, plain, ros_arguments
-from in_process import trusted_bundle
+from driving import RED, Driver, plain, ros_arguments
 from replaying import ROOT, process, wait_for
 from vision_msgs.msg import Classification
 
@@ -26,18 +25,6 @@ WARN, ERROR = 1, 2
 CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE = 1, 2, 3, 4
 CALLS = 100
 STUCK_NODE = str(ROOT / 'test' / 'helpers' / 'stuck_node.py')
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with trusted_bundle(tmp_path_factory.mktemp('cache')) as path:
-        yield path
-
-
-@pytest.fixture
-def drive(own_domain: None) -> Iterator[Driver]:
-    with driver() as made:
-        yield made
 
 
 @contextmanager
@@ -59,9 +46,10 @@ def test_a_stall_is_shown_and_services_answer_on(drive: Driver, model: Path, tmp
     with stuck_node(drive, log, 'wait', **parameters) as (node, camera):
         for part in ('node', 'camera'):
             drive.status_when(part, lambda s: s.level == ERROR, 'the error')
-            told = [s for s in drive.statuses(part) if 'processed for' in s.message]
-            assert [level for level, _ in itertools.groupby(told, lambda s: s.level)] == [WARN, ERROR]
-            assert all('stall_s 2 s' in s.message and float(s.values['processing_s']) > s.level for s in told)
+            stalled = [s for s in drive.statuses(part) if 'processed for' in s.message]
+            assert [level for level, _ in itertools.groupby(stalled, lambda s: s.level)] == [WARN, ERROR]
+            assert all('stall_s 2 s' in s.message and float(s.values['processing_s']) > s.level
+                       for s in stalled)
         wait_for(lambda: '[ERROR]' in log.read_text(), 'the error')
         camera.publish(plain(RED))
         drive.status_when('camera', lambda s: s.count('in_flight') == 2, 'one more, that waits')

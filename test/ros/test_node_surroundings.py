@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a node has to start all the same: odd homes, logs, locales (row D20), beside its double (D19)."""
+"""The node starts with odd homes, log folders and locales (row D20), and beside its double (D19)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,6 @@ pytest.importorskip('onnx', reason='needs the extra export')
 
 from driving import RED, active_node, driver, plain
 from replaying import EVERY, NODE, wait_for
-from tiny_bundle import tiny_bundle
 from vision_msgs.msg import Classification
 
 
@@ -43,11 +41,6 @@ SURROUNDINGS = {
     'optimized': Surrounding(options=('-O',)),
     'read_only_folder': Surrounding(folder='/proc'),
 }
-
-
-@pytest.fixture(scope='module')
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    yield tiny_bundle(tmp_path_factory.mktemp('bundle') / 'tiny.onnx')
 
 
 def start(name: str, where: Surrounding, bundle: Path, root: Path, log: Path) -> subprocess.Popen[bytes]:

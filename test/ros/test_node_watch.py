@@ -33,16 +33,10 @@ from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from replaying import wait_for
 from sensor_msgs.msg import CompressedImage, Image
-from tiny_bundle import tiny_bundle
 from vision_msgs.msg import Classification
 
 TOGGLES, ON_OFF_S, TIMEOUT_S, RATE_HZ = 4, 1.5, 0.7, 20.0
 ERROR = 2
-
-
-@pytest.fixture(scope='module')
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp('bundle') / 'tiny.onnx')
 
 
 @pytest.fixture(scope='module')
@@ -62,7 +56,7 @@ def at_state(watching: tuple[Driver, Path]) -> Callable[[str], Any]:
     return wait
 
 
-def test_a_camera_that_never_came_is_told_apart(
+def test_a_camera_that_never_came_has_a_state_of_its_own(
         watching: tuple[Driver, Path], at_state: Callable[[str], Any]) -> None:
     status = at_state('NotReceived')
     assert status.level == ERROR and status.values['publishers'] == '0'
@@ -109,13 +103,13 @@ def test_a_camera_that_stops_and_comes_back_four_times(
                 delays[state].append(time.monotonic() - toggled)
                 # On until the end after the last toggle: stopping would be a fifth one.
                 time.sleep(ON_OFF_S)
-                told = drive.statuses('camera')[first - 1:]
+                reported = drive.statuses('camera')[first - 1:]
     drive.node.destroy_publisher(camera)
-    states = [state for state, _ in itertools.groupby(status.values['state'] for status in told)]
+    states = [state for state, _ in itertools.groupby(status.values['state'] for status in reported)]
     assert states == ['OK', 'Timeout', 'OK', 'Timeout', 'OK'], 'exactly four transitions'
-    assert {(status.values['state'], status.level) for status in told} == {('OK', 0), ('Timeout', ERROR)}
-    assert {s.values['rate_hz'] for s in told if s.values['state'] == 'Timeout'} == {'0.00'}
-    assert '0.00' not in {s.values['rate_hz'] for s in told if s.values['state'] == 'OK'}
+    assert {(status.values['state'], status.level) for status in reported} == {('OK', 0), ('Timeout', ERROR)}
+    assert {s.values['rate_hz'] for s in reported if s.values['state'] == 'Timeout'} == {'0.00'}
+    assert '0.00' not in {s.values['rate_hz'] for s in reported if s.values['state'] == 'OK'}
     with capsys.disabled():
         print('\nseconds until noticed:', {state: [round(s, 2) for s in d] for state, d in delays.items()})
     wait_for(lambda: log.read_text().count('no frame for') >= warned + TOGGLES // 2, 'the warnings')
@@ -167,7 +161,7 @@ def test_every_publisher_reaches_the_default_subscription(watching: tuple[Driver
     assert 'is incompatible with' not in log.read_text()
 
 
-def test_a_publisher_that_cannot_serve_is_named(bundle: Path, own_domain: None, tmp_path: Path) -> None:
+def test_a_publisher_that_cannot_serve_is_reported(bundle: Path, own_domain: None, tmp_path: Path) -> None:
     log = tmp_path / 'node.log'
     parameters = {'model': bundle, 'image_qos.reliability': 'reliable', 'timeout_s': TIMEOUT_S}
     remaps = ('-r', '__node:=strict', '-r', 'image_raw:=/strict/image_raw')
@@ -181,7 +175,7 @@ def test_a_publisher_that_cannot_serve_is_named(bundle: Path, own_domain: None, 
             drive.status_when('camera', lambda s: hint in s.message, 'the remedy')
             wait_for(lambda: '[ERROR]' in log.read_text(), 'the error')
             errors = [line for line in log.read_text().splitlines() if line.startswith('[ERROR]')]
-            assert len(errors) == 1, 'told once, not again and again'
+            assert len(errors) == 1, 'reported once, not again and again'
             assert all(word in errors[0] for word in (
                 '/strict/image_raw', 'RELIABILITY policy', 'BEST_EFFORT VOLATILE', 'image_qos.*'))
             heard = drive.hear(Classification, '/strict/classification')
@@ -192,7 +186,7 @@ def test_a_publisher_that_cannot_serve_is_named(bundle: Path, own_domain: None, 
             wait_for(lambda: heard, 'an answer to a publisher that can')
 
 
-def test_a_publisher_of_another_type_is_named(bundle: Path, own_domain: None, tmp_path: Path) -> None:
+def test_a_publisher_of_another_type_is_reported(bundle: Path, own_domain: None, tmp_path: Path) -> None:
     log = tmp_path / 'node.log'
     remaps = ('-r', '__node:=typed', '-r', 'image_raw:=/typed/image_raw')
     with driver('/typed') as drive:
@@ -202,7 +196,7 @@ def test_a_publisher_of_another_type_is_named(bundle: Path, own_domain: None, tm
             drive.status_when('camera', lambda s: hint in s.message, 'the type')
 
 
-def test_where_images_are_is_told_and_what_to_type_works(
+def test_where_images_are_is_reported_and_what_to_type_works(
         bundle: Path, own_domain: None, tmp_path: Path, repo_root: Path,
         monkeypatch: pytest.MonkeyPatch) -> None:
     """The camera is elsewhere and compressed: the hint names it, and a node that is started so answers."""

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One verdict whichever way a value comes (row D8), all or nothing (D9), and a table that tells the truth."""
+"""Start and run time validate alike (row D8), sets are all or nothing (D9), and the table is true."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.context import Context
 from rclpy.parameter import Parameter
 from replaying import NODE, process, wait_for
-from tiny_bundle import tiny_bundle
 
 from shufflenet_ros.bundles.locate import DEFAULT_MODEL, is_path
 from shufflenet_ros.ros.node import FAILURE, SUCCESS, ClassifyNode
@@ -47,21 +47,8 @@ VALUES: tuple[Any, ...] = (
 TYPES = {bool: 'bool', int: 'int', float: 'double', str: 'string', list: 'string[]'}
 
 
-@pytest.fixture(scope='module')
-def context(own_domain: None) -> Iterator[Context]:
-    made = Context()
-    made.init()
-    yield made
-    made.try_shutdown()
-
-
-@pytest.fixture(scope='module')
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp('bundle') / 'tiny.onnx')
-
-
 class Quoting(yaml.SafeDumper):
-    """Texts in quotes, because rcl takes a plain nan for a number, and no aliases, which it refuses."""
+    """Texts in quotes, because rcl reads a plain nan as a number; no aliases, which it rejects."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -71,13 +58,19 @@ Quoting.add_representer(
     str, lambda dumper, text: dumper.represent_scalar('tag:yaml.org,2002:str', text, style='"'))
 
 
-def started(context: Context, folder: Path, parameters: dict[str, Any]) -> ClassifyNode:
+@contextmanager
+def started(context: Context, folder: Path, parameters: dict[str, Any]) -> Iterator[ClassifyNode]:
     """The node, started with a real parameter file."""
     path = folder / 'parameters.yaml'
     content = {'/**': {'ros__parameters': parameters}}
     path.write_text(yaml.dump(content, Dumper=Quoting, allow_unicode=True))
-    return ClassifyNode(context=context, use_global_arguments=False,
+    node = ClassifyNode(context=context, use_global_arguments=False,
                         cli_args=['--ros-args', '--params-file', str(path)])
+    try:
+        yield node
+    finally:
+        node.close(3.0)
+        node.destroy_node()
 
 
 @pytest.fixture(scope='module')
@@ -93,8 +86,7 @@ def test_start_up_and_run_time_agree(context: Context, running: ClassifyNode, tm
     """Each value as a start-up value of every parameter at once, and as a change of each."""
     # rcl's parser needs a second for each megabyte.
     names = list(TABLE) if len(repr(value)) < 10_000 else ['model']
-    node = started(context, tmp_path, dict.fromkeys(names, value))
-    try:
+    with started(context, tmp_path, dict.fromkeys(names, value)) as node:
         for name in names:
             spec = TABLE[name]
             before = running.value_of(name)
@@ -115,8 +107,6 @@ def test_start_up_and_run_time_agree(context: Context, running: ClassifyNode, tm
             after = running.value_of(name)
             assert after == (value if verdict.successful else before) and type(after) is spec.kind
             running.set_parameters_atomically([Parameter(name, value=spec.default)])
-    finally:
-        node.destroy_node()
 
 
 def test_the_values_reach_both_verdicts_of_every_parameter() -> None:
@@ -132,29 +122,21 @@ def test_the_values_reach_both_verdicts_of_every_parameter() -> None:
         assert verdicts == {True, False}, name
 
 
-def test_a_refused_start_is_mended_by_starting_right(context: Context, bundle: Path, tmp_path: Path) -> None:
+def test_a_rejected_start_is_fixed_by_starting_right(context: Context, bundle: Path, tmp_path: Path) -> None:
     for wrong in ({'top_k': 2.5}, {'cameras': ['a', 'a']}, {'timeout_s': math.nan, 'class_id': 'color'}):
-        node = started(context, tmp_path, {'model': str(bundle)} | wrong)
-        try:
+        with started(context, tmp_path, {'model': str(bundle)} | wrong) as node:
             assert node.trigger_configure() == FAILURE and node.state == 'unconfigured'
             assert all(name in node.failure for name in wrong)
-        finally:
-            node.destroy_node()
-    node = started(context, tmp_path, {'model': str(bundle), 'topk': 3})
-    try:
-        assert node.unknown_at_start == ['topk'], 'a name this node does not know is told, not obeyed'
+    with started(context, tmp_path, {'model': str(bundle), 'topk': 3}) as node:
+        assert node.unknown_at_start == ['topk'], 'a name this node does not know is reported, not obeyed'
         assert node.trigger_configure() == SUCCESS
-    finally:
-        node.close(3.0)
-        node.destroy_node()
 
 
 def test_a_wrong_start_up_value_is_set_right_while_unconfigured(context: Context, bundle: Path,
                                                                 tmp_path: Path) -> None:
     """Each parameter that the message says can be set."""
     wrong = {'top_k': 2.5, 'threads': 0, 'cameras': ['a', 'a']}
-    node = started(context, tmp_path, {'model': str(bundle)} | wrong)
-    try:
+    with started(context, tmp_path, {'model': str(bundle)} | wrong) as node:
         for name, good in (('top_k', 3), ('threads', 2), ('cameras', ['a'])):
             assert node.trigger_configure() == FAILURE and f'parameter {name}' in node.failure
             assert not node.set_parameters_atomically([Parameter(name, value=-1)]).successful
@@ -162,9 +144,6 @@ def test_a_wrong_start_up_value_is_set_right_while_unconfigured(context: Context
             assert node.set_parameters_atomically([Parameter(name, value=good)]).successful
         assert node.trigger_configure() == SUCCESS, node.failure
         assert list(node._cameras) == ['a'] and node.value_of('threads') == 2
-    finally:
-        node.close(3.0)
-        node.destroy_node()
 
 
 def test_what_may_change_depends_on_the_state(context: Context, bundle: Path, tmp_path: Path) -> None:
@@ -175,9 +154,8 @@ def test_what_may_change_depends_on_the_state(context: Context, bundle: Path, tm
            'frame_policy': 'every', 'queue_size': 7, 'stall_exit_s': 9.0, 'max_pixels': 1000,
            'autostart': True, 'top_k': 3}
     assert set(new) == {spec.name for spec in SPECS if spec.run_time != ALWAYS} | {'top_k'}
-    node = started(context, tmp_path, {'model': str(bundle)})
 
-    def changeable() -> set[str]:
+    def changeable(node: ClassifyNode) -> set[str]:
         """What may change now; each is set back."""
         before = {name: node.value_of(name) for name in new}
         found = {name for name, value in new.items()
@@ -187,25 +165,22 @@ def test_what_may_change_depends_on_the_state(context: Context, bundle: Path, tm
             assert node.set_parameters_atomically([Parameter(name, value=before[name])]).successful
         return found
 
-    try:
+    with started(context, tmp_path, {'model': str(bundle)}) as node:
         assert node.trigger_configure() == SUCCESS
-        assert changeable() == {'top_k'}
+        assert changeable(node) == {'top_k'}
         assert node.trigger_activate() == SUCCESS
-        assert changeable() == {'top_k'}
+        assert changeable(node) == {'top_k'}
         verdict = node.set_parameters_atomically([Parameter('threads', value=2)])
         assert 'no change while the node is active' in verdict.reason and 'lifecycle set' in verdict.reason
         assert node.trigger_deactivate() == SUCCESS and node.trigger_cleanup() == SUCCESS
-        assert changeable() == set(new) - {'model_card', 'autostart'}
+        assert changeable(node) == set(new) - {'model_card', 'autostart'}
         assert node.trigger_shutdown() == SUCCESS
-        assert changeable() == {'top_k'}
-    finally:
-        node.destroy_node()
+        assert changeable(node) == {'top_k'}
 
 
 def test_a_model_changes_to_a_name_alone(context: Context, bundle: Path, tmp_path: Path) -> None:
     """A path comes from the start: what is sent over the network must not choose files."""
-    node = started(context, tmp_path, {'model': str(bundle)})
-    try:
+    with started(context, tmp_path, {'model': str(bundle)}) as node:
         for path in ('/etc/passwd', '../x', 'a/b', 'x.onnx', './x'):
             verdict = node.set_parameters_atomically([Parameter('model', value=path)])
             assert not verdict.successful and repr(path) in verdict.reason
@@ -214,12 +189,9 @@ def test_a_model_changes_to_a_name_alone(context: Context, bundle: Path, tmp_pat
         assert node.set_parameters_atomically([Parameter('model', value=DEFAULT_MODEL)]).successful
         assert node.trigger_configure() == SUCCESS, node.failure
         assert node._loaded is not None and node._loaded.card.name == DEFAULT_MODEL
-    finally:
-        node.close(3.0)
-        node.destroy_node()
 
 
-def test_unknown_names_and_unset_values_are_refused(running: ClassifyNode) -> None:
+def test_unknown_names_and_unset_values_are_rejected(running: ClassifyNode) -> None:
     verdict = running.set_parameters_atomically([Parameter('topk', value=3)])
     assert not verdict.successful and 'did you mean top_k' in verdict.reason
     for name in TABLE:
@@ -292,7 +264,7 @@ def test_a_process_with_a_bad_start_up_value_lives_and_says_so(
     with driver('/odd') as drive, process(words, log) as child:
         assert drive.state() == 'unconfigured'
         assert not drive.change_state(Transition.TRANSITION_CONFIGURE)
-        said = drive.status_when('node', lambda s: 'configure failed' in s.message, 'the refusal')
+        said = drive.status_when('node', lambda s: 'configure failed' in s.message, 'the error')
         assert said.level == 2 and f'parameter {name}' in said.message and 'expected' in said.message
         assert child.poll() is None
     assert 'Traceback' not in log.read_text()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A parameter file that the node would not use is an error before anything starts."""
+"""A parameter file without a section for the node is an error before anything starts."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('onnx', reason='needs the extra export')
 
-from in_process import ros_context
 from rclpy.context import Context
 
 from shufflenet_ros.ros.node import ClassifyNode
@@ -23,12 +22,6 @@ SECTIONS = (
     '/**', '/*', '/*/*', '/**/shufflenet', '/*/shufflenet', '/*/*/shufflenet', '/*/**', '/fleet/**',
     '/fleet/*/shufflenet', '/shufflenet', 'shufflenet', '/robot1/shufflenet', 'robot1/shufflenet', '/robot1',
     '/robot1/*', 'my_node', '/shufflenet2', '/my/shufflenet', '**', '**/shufflenet')
-
-
-@pytest.fixture(scope='module')
-def context(own_domain: None) -> Iterator[Context]:
-    with ros_context() as made:
-        yield made
 
 
 def passes(path: Path, node: str) -> bool:

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('onnx', reason='needs the extra export')
 
-from in_process import make_node, ros_context, trusted_bundle
+from in_process import make_node
 from rclpy.context import Context
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, ReliabilityPolicy
@@ -23,18 +23,6 @@ from shufflenet_ros.ros.node import FAILURE, SUCCESS, ClassifyNode
 
 IMAGE = 'qos_overrides./image_raw.subscription'
 RESULT = 'qos_overrides./shufflenet/classification.publisher'
-
-
-@pytest.fixture(scope='module')
-def context(own_domain: None) -> Iterator[Context]:
-    with ros_context() as made:
-        yield made
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with trusted_bundle(tmp_path_factory.mktemp('cache')) as path:
-        yield path
 
 
 @pytest.fixture
@@ -139,7 +127,7 @@ def test_a_wrong_value_is_named_and_can_be_set_right(started: Any, policy: str, 
 @pytest.mark.parametrize('name', ['qos_overrides./image_rwa.subscription.depth',
                                   'qos_overrides./image_raw.publisher.depth',
                                   'qos_overrides./shufflenet/label_info.publisher.depth'])
-def test_one_for_no_topic_of_the_node_is_told(started: Any, capfd: pytest.CaptureFixture[str],
+def test_one_for_no_topic_of_the_node_is_reported(started: Any, capfd: pytest.CaptureFixture[str],
                                               name: str) -> None:
     activate(started({name: 5}))
     line, = [line for line in capfd.readouterr().err.splitlines() if name in line]
@@ -148,14 +136,14 @@ def test_one_for_no_topic_of_the_node_is_told(started: Any, capfd: pytest.Captur
 
 @pytest.mark.parametrize('name', [f'{IMAGE}.deadline', 'qos_overrides.image_raw.subscription.depth',
                                   'qos_overrides./image_raw.depth', 'qos_overrides./a.b.subscription.depth'])
-def test_one_that_means_nothing_is_told(started: Any, capfd: pytest.CaptureFixture[str], name: str) -> None:
+def test_an_invalid_one_is_reported(started: Any, capfd: pytest.CaptureFixture[str], name: str) -> None:
     node = started({name: 5})
     assert node.unknown_at_start == [name] and not node.has_parameter(name)
     assert name in capfd.readouterr().err
     assert activate(node)
 
 
-def test_one_that_was_not_there_at_start_is_refused(started: Any) -> None:
+def test_one_that_was_not_there_at_start_is_rejected(started: Any) -> None:
     node = started({})
     verdict = set_to(node, f'{IMAGE}.depth', 4)
     assert not verdict.successful and 'restart the node' in verdict.reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,6 @@ GOLDEN_TOLERANCE = 1e-3  # other processors and onnxruntimes add in another orde
 
 
 pytestmark = pytest.mark.usefixtures('own_domain')
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    """A subscriber in this process."""
-    made = Listener()
-    yield made
-    made.close()
 
 
 def copies(bag: Path, folder: Path) -> dict[str, Path]:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +28,6 @@ FRAMES, PERIOD_NS, START_NS = 8, 100_000_000, 1_700_000_000_000_000_000
 
 
 pytestmark = pytest.mark.usefixtures('own_domain')
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    """A subscriber in this process."""
-    made = Listener()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope='module')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""D1 to D3: every transition from every state, in the middle of an inference, and 200 in a row."""
+"""D1 to D3: every transition from every state, during an inference, and 200 in a row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +17,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('onnx', reason='needs the extra export')
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from in_process import Bench, bench, block, ros_context, slow_down, trusted_bundle
+from in_process import Bench, bench, block, slow_down
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.context import Context
@@ -42,18 +41,6 @@ LABELS = ('create', 'configure', 'cleanup', 'activate', 'deactivate', 'shutdown'
           'deactivating', 'errorprocessing', 'Configure', ' configure', 'nonsense', 'ä\n%s', 'x' * 10_000)
 
 
-@pytest.fixture(scope='module')
-def context(own_domain: None) -> Iterator[Context]:
-    with ros_context() as made:
-        yield made
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with trusted_bundle(tmp_path_factory.mktemp('cache')) as path:
-        yield path
-
-
 def illegal(state: str) -> list[tuple[int, str]]:
     """Every id and every label that the state does not take."""
     labels = {label for label, _ in LEGAL[state].values()}
@@ -61,7 +48,7 @@ def illegal(state: str) -> list[tuple[int, str]]:
             + [(0, label) for label in LABELS if label not in labels])
 
 
-def refuses(b: Bench, number: int, label: str) -> bool:
+def rejects(b: Bench, number: int, label: str) -> bool:
     """Whether the node doesn't take the transition; and says so, where rclpy lets it."""
     if ANSWERS_ILLEGAL_IDS:
         return not b.change(number, label)
@@ -72,12 +59,12 @@ def refuses(b: Bench, number: int, label: str) -> bool:
 
 
 @pytest.mark.parametrize('state', LEGAL)
-def test_d1_an_illegal_transition_is_refused_and_changes_nothing(context: Context, model: Path,
+def test_d1_an_illegal_transition_is_rejected_and_changes_nothing(context: Context, model: Path,
                                                                  state: str) -> None:
     with bench(context, model) as b:
         b.bring_to(state)
         for number, label in illegal(state):
-            assert refuses(b, number, label), (state, number, label)
+            assert rejects(b, number, label), (state, number, label)
             assert b.state() == b.node.state == state, (state, number, label)
         assert b.alive and (b.node.errors.total == 0 or not ANSWERS_ILLEGAL_IDS)
 
@@ -103,7 +90,7 @@ def test_d1_illegal_transitions_during_an_inference_do_not_disturb_it(context: C
         for number, label in illegal('active'):
             slow.begun.clear()
             b.show()
-            assert refuses(b, number, label), (number, label)
+            assert rejects(b, number, label), (number, label)
             assert b.node.state == 'active'
         assert slow.begun.wait(2.0)
         assert b.answered()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a running node answers: headers (row A17), labels, embeddings, images, and that none gets lost."""
+"""The results of a running node: headers (row A17), labels, embeddings, and that none gets lost."""
 
 from __future__ import annotations
 
@@ -15,21 +15,17 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('onnx', reason='needs the extra export')
 
-from driving import BLUE, DARK, GREEN, RED, RELIABLE, Driver, active_node, compressed, driver, plain, stamped
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.parameter import Parameter
+from driving import BLUE, DARK, GREEN, RED, Driver, active_node, compressed, driver, plain, stamped
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from replaying import EVERY, wait_for
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage
 from shufflenet_ros_msgs.msg import Embedding
-from tiny_bundle import EMBEDDING_DIM, LABELS, tiny_bundle
+from tiny_bundle import EMBEDDING_DIM, LABELS
 from vision_msgs.msg import Classification, LabelInfo, VisionInfo
 
 from shufflenet_ros.bundles.files import sha256_of
 from shufflenet_ros.core.opencv import cv2
-from shufflenet_ros.ros import frame_processor
 
 FRAMES, RATE_HZ = 300, 30.0
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
@@ -37,11 +33,6 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
 # The tiny bundle's logits for each color, by hand from its weights, in the order of LABELS.
 LOGITS = {RED: (8, -4, -4, -2, 1), GREEN: (-4, 8, -4, -2, 1), BLUE: (-4, -4, 8, -2, 1),
           DARK: (0, 0, 0, -5, 4)}
-
-
-@pytest.fixture(scope='module')
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp('bundle') / 'tiny.onnx')
 
 
 @pytest.fixture(scope='module')
@@ -200,57 +191,6 @@ def test_two_cameras_compressed(bundle: Path, own_domain: None, tmp_path: Path) 
         said = (tmp_path / 'node.log').read_text()
         assert said.count('damaged image (Corrupt JPEG data: premature end of data segment)') == 1
         assert said.count('Corrupt JPEG data') == 1  # libjpeg's own line is not there
-
-
-def test_the_debug_image_is_made_only_while_somebody_listens(
-        bundle: Path, own_domain: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, so that a spy can see whether an image nobody would receive is drawn all the same."""
-    from shufflenet_ros.ros.node import ClassifyNode
-    drawn: list[Any] = []
-    draw = frame_processor.debug_image
-    monkeypatch.setattr(frame_processor, 'debug_image', lambda *args: drawn.append(args) or draw(*args))
-    with driver() as drive:
-        context = Context()
-        context.init(domain_id=drive.node.context.get_domain_id())
-        overrides = [Parameter(name, value=value) for name, value in (
-            ('model', str(bundle)), ('frame_policy', 'every'), ('image_qos.reliability', 'reliable'))]
-        node = ClassifyNode('spied', context=context, parameter_overrides=overrides,
-                            cli_args=['--ros-args', '-r', 'image_raw:=/spied/image_raw'])
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(node)
-        try:
-            node.trigger_configure()
-            node.trigger_activate()
-            publisher = drive.node.create_publisher(Image, '/spied/image_raw', RELIABLE)
-            results = drive.hear(Classification, '/spied/classification')
-
-            def answered(total: int) -> bool:
-                executor.spin_once(timeout_sec=0.05)
-                return len(results) >= total
-
-            wait_for(lambda: executor.spin_once(timeout_sec=0.05) or publisher.get_subscription_count()
-                     and node.count_subscribers('/spied/classification'), 'each other')
-            time.sleep(0.3)
-            publisher.publish(plain(RED, size=(120, 160)))
-            wait_for(lambda: answered(1), 'an answer')
-            assert drawn == []
-            images = drive.hear(Image, '/spied/debug_image')
-            wait_for(lambda: node.count_subscribers('/spied/debug_image'), 'the listener')
-            time.sleep(0.3)
-            publisher.publish(plain(RED, (9, 9), size=(120, 160)))
-            wait_for(lambda: answered(2) and images, 'an image')
-            image, = images
-            assert len(drawn) == 1
-            assert (image.height, image.width, image.encoding) == (120, 160, 'bgr8')
-            assert (image.header.stamp.sec, image.header.frame_id) == (9, 'lens')
-            pixels = np.frombuffer(image.data, np.uint8).reshape(120, 160, 3)
-            assert (pixels[-40:] == (0, 0, 255)).all(), 'below the text the image is as it was'
-            assert (pixels[:40] != (0, 0, 255)).any(), 'the labels are written on it'
-        finally:
-            node.close(3.0)
-            executor.shutdown()
-            node.destroy_node()
-            context.try_shutdown()
 
 
 def test_every_answers_all_and_latest_accounts_for_all(
