@@ -9,18 +9,21 @@ from shufflenet_ros.core.frame import U8, DecodedImage, Prediction
 from shufflenet_ros.core.opencv import cv2, resize, swap_red_and_blue
 from shufflenet_ros.core.text import printable
 
+MAX_WIDTH, MAX_LINES = 1280, 5  # of `annotate`
 _WHITE, _GREEN, _SHADE = (255, 255, 255), (80, 220, 80), 0.35
 _REFERENCE = (480, 640)  # height, width at which the sizes below are in pixels
 _MARGIN, _LINE, _FONT_SCALE = 8, 26, 0.6
 
 
-def bgr_copy(image: DecodedImage, max_width: int) -> U8:
-    """The image as (H, W, 3) uint8 BGR, scaled down to at most max_width pixels wide."""
+def annotate(image: DecodedImage, predictions: Sequence[Prediction]) -> U8:
+    """(H, W, 3) uint8 BGR copy, at most 1280 wide, with the best five predictions drawn at the top."""
     pixels = image.pixels
     height, width = pixels.shape[:2]
-    if width > max_width:
-        pixels = resize(pixels, (max(1, height * max_width // width), max_width), cv2.INTER_AREA)
-    return swap_red_and_blue(pixels) if image.color == 'rgb' else pixels.copy()
+    if width > MAX_WIDTH:
+        pixels = resize(pixels, (max(1, height * MAX_WIDTH // width), MAX_WIDTH), cv2.INTER_AREA)
+    pixels = swap_red_and_blue(pixels) if image.color == 'rgb' else pixels.copy()
+    draw_predictions(pixels, predictions[:MAX_LINES])
+    return pixels
 
 
 def letterbox(image: DecodedImage, size: tuple[int, int]) -> U8:

@@ -10,18 +10,8 @@ from rclpy.logging import get_logger
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from shufflenet_ros.core.drawing import bgr_copy, draw_predictions
+from shufflenet_ros.core.drawing import annotate
 from shufflenet_ros.core.frame import U8, DecodedImage, Prediction
-
-MAX_WIDTH = 1280
-MAX_LINES = 5
-
-
-def annotate(image: DecodedImage, predictions: Sequence[Prediction]) -> U8:
-    """(H, W, 3) uint8 BGR copy, at most 1280 wide, with the best five predictions drawn at the top."""
-    pixels = bgr_copy(image, MAX_WIDTH)
-    draw_predictions(pixels, predictions[:MAX_LINES])
-    return pixels
 
 
 def build_message(image: U8, header: Header) -> Image:

@@ -21,10 +21,11 @@ from replaying import wait_for
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from shufflenet_ros.core.drawing import annotate
 from shufflenet_ros.core.frame import DecodedImage, Prediction
 from shufflenet_ros.ros import debug_image as module
 from shufflenet_ros.ros import frame_processor
-from shufflenet_ros.ros.debug_image import MAX_WIDTH, annotate, build_message, debug_image
+from shufflenet_ros.ros.debug_image import build_message, debug_image
 
 LABELS = tuple(Prediction(f'label {i}', i, 1 / (i + 2)) for i in range(8))
 HEADER = Header(frame_id='lens')
@@ -40,27 +41,6 @@ def forget_converter() -> Iterator[None]:
 def image(height: int, width: int, color: Any = 'rgb') -> DecodedImage:
     rng = np.random.default_rng(0)
     return DecodedImage(rng.integers(0, 256, (height, width, 3), np.uint8), color)
-
-
-@pytest.mark.parametrize('color', ['rgb', 'bgr'])
-def test_labels_are_drawn_on_a_copy(color: str) -> None:
-    shown = image(240, 320, color)
-    before = shown.pixels.copy()
-    drawn = annotate(shown, LABELS)
-    bgr = before if color == 'bgr' else before[..., ::-1]
-    assert (shown.pixels == before).all()
-    assert drawn.shape == (240, 320, 3) and drawn.dtype == np.uint8
-    changed = (drawn != bgr).any(axis=2)
-    assert changed[:80, :200].mean() > 0.05 and not changed[100:].any(), 'five lines in the upper left'
-    assert (annotate(shown, ()) == bgr).all()
-
-
-@pytest.mark.parametrize('size', [(1, 1), (1, 5000), (5000, 1), (2160, 3840), (7, 1281)])
-def test_any_size_is_drawn_and_none_is_wider_than_the_limit(size: tuple[int, int]) -> None:
-    drawn = annotate(image(*size), LABELS)
-    height, width = drawn.shape[:2]
-    assert height >= 1 and width == min(size[1], MAX_WIDTH)
-    assert height == (size[0] if size[1] <= MAX_WIDTH else max(1, size[0] * MAX_WIDTH // size[1]))
 
 
 def assert_is(message: Image, pixels: np.ndarray) -> None:
