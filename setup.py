@@ -76,7 +76,7 @@ setup(
     package_data={
         NAME: ['py.typed'],
         f'{NAME}.backends': ['cards/*.json', '*.yaml'],
-        f'{NAME}.zoo.training': ['recipes/*.yaml'],
+        f'{NAME}.training': ['recipes/*.yaml'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
@@ -107,9 +107,9 @@ setup(
     extras_require={
         'bags': ['rosbags>=0.11'],  # 0.11 brought the Writer arguments version and storage_plugin
         'export': ['onnx>=1.21'],
-        # lightning-fabric: devices, precision and processes of a training run
-        'train': ['torch>=2.10', 'onnx>=1.21', 'lightning-fabric>=2.5', 'tensorboard>=2.16',
-                  'matplotlib>=3.8'],
+        # lightning-fabric: devices, precision and processes of a training run; scikit-learn: a teacher's head
+        'train': ['torch>=2.10', 'onnx>=1.21', 'lightning-fabric>=2.5', 'scikit-learn>=1.6',
+                  'tensorboard>=2.16', 'matplotlib>=3.8'],
         'demo': ['matplotlib>=3.8'],
         'test': ['pytest>=8', 'hypothesis>=6.100'],
     },

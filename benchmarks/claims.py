@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paper's claims at small scale: more groups at equal cost, and shuffle against none.
 
     python -m benchmarks.claims --data cifar10.tar [--out runs/claims] [--seeds 3]
 
-Trains five networks with each seed, seed by seed, so that what is there after any round is balanced. A run
-that is finished is not run again, and one that was interrupted goes on. After each round docs/claims.json,
-the tables in docs/claims.md and docs/claims.svg are written anew. Needs the extra `train`.
+Trains five networks with each seed, seed by seed, so that the results are balanced after any round. Finished
+runs are not repeated, and interrupted ones resume. After each round, docs/claims.json, the tables in
+docs/claims.md and docs/claims.svg are rewritten. Needs the extra `train`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 from benchmarks.claims_report import write_report
 from benchmarks.figures import ROOT, commit, machine, versions
 from shufflenet_ros.core.files import write_whole
-from shufflenet_ros.training.data import ImageSet, load_sets
+from shufflenet_ros.training.data import ImageDataset, load_datasets
 from shufflenet_ros.training.recipe import Recipe, load_recipe
 from shufflenet_ros.training.trainer import Trainer, TrainingInterruptedError
 from shufflenet_ros.zoo.errors import ZooError
@@ -31,7 +32,7 @@ from shufflenet_ros.zoo.macs import count
 from shufflenet_ros.zoo.registry import NETWORKS, build, name_of
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config
 
-# What a run sets in the recipe's network.
+# The fields of the recipe's network that a run sets.
 COMPARED = {
     'g1': {'groups': 1},
     'g3': {'groups': 3},
@@ -54,20 +55,20 @@ def describe(base: Recipe, name: str, classes: int) -> dict[str, Any]:
     """A network's channels and cost at the recipe's size, and the paper's error of its full-depth original.
 
     Raises:
-        ZooError: the recipe's network is no ShuffleNet v1.
+        ZooError: the recipe's network is not a ShuffleNet v1.
     """
     config = recipe_of(base, name, 0).config(classes)
     if not isinstance(config, ShuffleNetV1Config):
         raise ZooError(f'recipe {base.name}: network is {base.network!r}; expected a ShuffleNet v1')
     cost = count(build(config), (base.px, base.px))
     original = ShuffleNetV1Config(config.groups, config.width, shuffle=config.shuffle)
-    variant = NETWORKS.get(name_of(original))
+    entry = NETWORKS.get(name_of(original))
     return {'stem': config.stem_channels, 'stages': list(config.stage_channels), 'macs': cost.total_macs,
-            'params': cost.params, 'paper_error': variant.error if variant else None}
+            'params': cost.params, 'paper_error': entry.error if entry else None}
 
 
 def finished(recipe: Recipe, out: Path) -> dict[str, Any] | None:
-    """The result of a run that is through, None for one that is not.
+    """The result of a finished run; None if it is not finished.
 
     Raises:
         ZooError: it is of another recipe.
@@ -82,9 +83,9 @@ def finished(recipe: Recipe, out: Path) -> dict[str, Any] | None:
     return result
 
 
-def train(recipe: Recipe, sets: tuple[ImageSet, ImageSet], out: Path) -> dict[str, Any]:
-    """One run to its end: the last epoch's validation accuracy in %, and what training cost."""
-    trainer = Trainer(recipe, *sets, out)
+def train(recipe: Recipe, datasets: tuple[ImageDataset, ImageDataset], out: Path) -> dict[str, Any]:
+    """Train one run to its end; returns the last epoch's validation accuracy in %, and the time."""
+    trainer = Trainer(recipe, *datasets, out)
     accuracy = trainer.run()
     result = {'accuracy': round(100 * accuracy, 2), 'seed': recipe.seed,
               'loss': trainer.history[-1]['loss'],
@@ -94,25 +95,26 @@ def train(recipe: Recipe, sets: tuple[ImageSet, ImageSet], out: Path) -> dict[st
     return result
 
 
-def heading(base: Recipe, data: Path, sets: tuple[ImageSet, ImageSet], seeds: int) -> dict[str, Any]:
-    """What claims.json says beside the runs."""
-    train_set, val_set = sets
+def heading(base: Recipe, data: Path, datasets: tuple[ImageDataset, ImageDataset], seeds: int
+            ) -> dict[str, Any]:
+    """The content of claims.json before the runs."""
+    train_set, val_set = datasets
     classes = len(train_set.labels)
     return {'commit': commit(), 'machine': machine(), 'versions': {**versions(), 'torch': torch.__version__},
             'recipe': dataclasses.asdict(base),
-            'set': {'file': data.name, 'train': len(train_set.targets), 'val': len(val_set.targets),
-                    'classes': classes},
+            'dataset': {'file': data.name, 'train': len(train_set.targets), 'val': len(val_set.targets),
+                        'classes': classes},
             'networks': {name: describe(base, name, classes) for name in COMPARED}, 'seeds': seeds}
 
 
 def run(base: Recipe, data: Path, out: Path, docs: Path, seeds: int) -> None:
     """All rounds, a report after each."""
-    sets = load_sets(data, None, base.px, base.store_px)
-    head, runs = heading(base, data, sets, seeds), []
+    datasets = load_datasets(data, None, base.px, base.store_px)
+    head, runs = heading(base, data, datasets, seeds), []
     for seed in range(seeds):
         for name in COMPARED:
             recipe, folder = recipe_of(base, name, seed), out / f'{name}-seed{seed}'
-            result = finished(recipe, folder) or train(recipe, sets, folder)
+            result = finished(recipe, folder) or train(recipe, datasets, folder)
             runs.append({'network': name, **result})
             print(f'{name} seed {seed}: {result["accuracy"]:.2f} %, '
                   f'{result["core_minutes"]:.1f} core-minutes', flush=True)
@@ -124,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train what is missing and report; 130 when interrupted."""
     parser = argparse.ArgumentParser(prog='python -m benchmarks.claims', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data', type=Path, required=True, help='folder or tar to learn from')
+    parser.add_argument('--data', type=Path, required=True, help='folder or tar to train on')
     parser.add_argument('--recipe', default='claims')
     parser.add_argument('--out', type=Path, default=Path('runs') / 'claims', help='folder of the runs')
     parser.add_argument('--docs', type=Path, default=ROOT / 'docs', help='folder of the report')
@@ -137,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run(load_recipe(args.recipe), args.data, args.out, args.docs, args.seeds)
     except TrainingInterruptedError as interrupted:
-        print(f'{interrupted}; the same command goes on from there', file=sys.stderr)
+        print(f'{interrupted}; the same command resumes', file=sys.stderr)
         return 130
     print(f'written to {args.docs / "claims.md"}, .json and .svg')
     return 0

@@ -1,4 +1,5 @@
-"""Judge the claims by their runs, and write docs/claims.json, the tables of docs/claims.md and claims.svg."""
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluate the claims, and write docs/claims.json, the tables of docs/claims.md and docs/claims.svg."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ from typing import Any
 from shufflenet_ros.core.files import write_whole
 
 BEGIN, END = '<!-- python -m benchmarks.claims writes from here -->', '<!-- to here -->'
-REPRODUCED, NOT_REPRODUCED, UNJUDGED = 'reproduced', 'not reproduced at this scale', 'needs two seeds'
+REPRODUCED, NOT_REPRODUCED, UNDECIDED = 'reproduced', 'not reproduced at this scale', 'needs two seeds'
 OPPOSITE = f'{NOT_REPRODUCED}: the opposite'
 
 
 @dataclass(frozen=True)
 class Claim:
-    """That one network errs less than another of the same cost."""
+    """The claim that one network has a smaller error than another of the same cost."""
 
     text: str
     worse: str
@@ -33,15 +34,15 @@ SHUFFLE = (Claim('shuffle helps g = 3', 'g3_noshuffle', 'g3'),
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One claim, judged.
+class ClaimResult:
+    """The result of one claim.
 
     Attributes:
-        gains: error of the worse less that of the better, in points, a seed each.
-        mean, sd, error: of the gains; the standard deviation is a sample's, the standard error of the mean.
-            sd and error are None for less than two seeds, mean for none.
-        paper: the paper's gain, None where it has no such pair.
-        text: `verdict`'s.
+        gains: for each seed, the error of the worse network minus that of the better one, in points.
+        mean, sd, error: of the gains: mean, sample standard deviation, standard error of the mean. sd and
+            error are None for less than two seeds, mean is None for none.
+        paper: the paper's gain; None if it does not compare these two.
+        verdict: see `verdict`.
     """
 
     gains: tuple[float, ...]
@@ -49,13 +50,13 @@ class Verdict:
     sd: float | None
     error: float | None
     paper: float | None
-    text: str
+    verdict: str
 
 
 def verdict(gains: Sequence[float]) -> str:
-    """Reproduced where the mean gain exceeds twice its standard error; its sign is then the paper's."""
+    """Reproduced if the mean gain exceeds twice its standard error."""
     if len(gains) < 2:
-        return UNJUDGED
+        return UNDECIDED
     mean, error = statistics.mean(gains), statistics.stdev(gains) / math.sqrt(len(gains))
     if mean > 2 * error:
         return REPRODUCED
@@ -68,13 +69,13 @@ def errors_of(report: Mapping[str, Any], network: str) -> list[float]:
     return [round(100 - r['accuracy'], 2) for r in runs]
 
 
-def judge(claim: Claim, report: Mapping[str, Any]) -> Verdict:
-    """Pair the runs by seed: what a seed does to both is then no part of the spread."""
+def evaluate(claim: Claim, report: Mapping[str, Any]) -> ClaimResult:
+    """Pair the runs by seed, so that what a seed does to both is not part of the spread."""
     pairs = zip(errors_of(report, claim.worse), errors_of(report, claim.better), strict=True)
     gains = tuple(round(worse - better, 2) for worse, better in pairs)
     paper = [report['networks'][name]['paper_error'] for name in (claim.worse, claim.better)]
     sd = statistics.stdev(gains) if len(gains) > 1 else None
-    return Verdict(gains, statistics.mean(gains) if gains else None, sd,
+    return ClaimResult(gains, statistics.mean(gains) if gains else None, sd,
                    None if sd is None else sd / math.sqrt(len(gains)),
                    None if None in paper else round(paper[0] - paper[1], 2), verdict(gains))
 
@@ -86,15 +87,15 @@ def _number(value: float | None, sign: bool = False, digits: int = 2) -> str:
 
 
 def tables(report: Mapping[str, Any]) -> str:
-    """The part of docs/claims.md that is made of claims.json."""
+    """The part of docs/claims.md that is generated from claims.json."""
     rounds = len(report['runs']) // len(report['networks'])
     spent = sum(run['core_minutes'] for run in report['runs'])
-    image = report['set']
+    data = report['dataset']
     lines = [
         f'{len(report["runs"])} of {report["seeds"] * len(report["networks"])} runs are finished '
         f'({rounds} of {report["seeds"]} seeds): {spent:.0f} core-minutes of training on '
-        f'{report["machine"]["cpu"]}, PyTorch {report["versions"]["torch"]}. Set: {image["file"]}, '
-        f'{image["train"]} training and {image["val"]} validation images of {image["classes"]} '
+        f'{report["machine"]["cpu"]}, PyTorch {report["versions"]["torch"]}. Data: {data["file"]}, '
+        f'{data["train"]} training and {data["val"]} validation images of {data["classes"]} '
         f'classes, {report["recipe"]["px"]} px, {report["recipe"]["epochs"]} epochs.', '',
         '| network | stages | MACs | parameters | error by seed, % | mean | spread | paper, % |',
         '|---|---|---|---|---|---|---|---|']
@@ -109,25 +110,25 @@ def tables(report: Mapping[str, Any]) -> str:
     lines += ['', '| claim | gain by seed, points | mean gain | spread | standard error | paper | verdict |',
               '|---|---|---|---|---|---|---|']
     for claim in GROUPS + SHUFFLE:
-        judged = judge(claim, report)
+        result = evaluate(claim, report)
         lines.append(' | '.join((
-            f'| {claim.text}', ', '.join(_number(g, sign=True) for g in judged.gains) or '-',
-            _number(judged.mean, sign=True), _number(judged.sd), _number(judged.error),
-            _number(judged.paper, sign=True, digits=1), f'{judged.text} |')))
+            f'| {claim.text}', ', '.join(_number(g, sign=True) for g in result.gains) or '-',
+            _number(result.mean, sign=True), _number(result.sd), _number(result.error),
+            _number(result.paper, sign=True, digits=1), f'{result.verdict} |')))
     return '\n'.join(lines)
 
 
 def _panel(axes: Any, claims: Sequence[Claim], report: Mapping[str, Any]) -> None:
-    for place, claim in enumerate(claims):
-        judged = judge(claim, report)
-        if judged.paper is not None:
-            axes.plot(place + 0.18, judged.paper, 'D', color='#c77700', markerfacecolor='none')
-        axes.plot([place] * len(judged.gains), judged.gains, 'o', color='#0b6e99', alpha=0.5, markersize=5)
-        if judged.mean is None:
+    for x, claim in enumerate(claims):
+        result = evaluate(claim, report)
+        if result.paper is not None:
+            axes.plot(x + 0.18, result.paper, 'D', color='#c77700', markerfacecolor='none')
+        axes.plot([x] * len(result.gains), result.gains, 'o', color='#0b6e99', alpha=0.5, markersize=5)
+        if result.mean is None:
             continue
-        axes.errorbar(place - 0.18, judged.mean, None if judged.error is None else 2 * judged.error, fmt='_',
+        axes.errorbar(x - 0.18, result.mean, None if result.error is None else 2 * result.error, fmt='_',
                       color='#333333', markersize=16, capsize=4)
-        axes.annotate(_number(judged.mean, sign=True), (place - 0.18, judged.mean), (-9, 0),
+        axes.annotate(_number(result.mean, sign=True), (x - 0.18, result.mean), (-9, 0),
                       textcoords='offset points', ha='right', va='center', fontsize=8)
     axes.axhline(0, color='#888888', linewidth=0.8)
     axes.set_xticks(range(len(claims)), [claim.text for claim in claims], fontsize=8)
@@ -136,7 +137,7 @@ def _panel(axes: Any, claims: Sequence[Claim], report: Mapping[str, Any]) -> Non
 
 
 def draw(report: Mapping[str, Any], path: Path) -> None:
-    """A panel for the groups and one for the shuffle: gains by seed, their mean, and the paper's."""
+    """Plot a panel for the groups and one for the shuffle: gains by seed, their mean, and the paper's."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -156,7 +157,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
 
 
 def write_report(report: Mapping[str, Any], docs: Path) -> None:
-    """Write the three files; of claims.md only what stands between its two marks."""
+    """Write the three files; in claims.md only the part between its two markers."""
     docs.mkdir(parents=True, exist_ok=True)
     write_whole(docs / 'claims.json', (json.dumps(report, indent=1) + '\n').encode())
     page = docs / 'claims.md'

@@ -1,10 +1,11 @@
-"""What feeding costs in training: the trainer's own steps against bare forward and backward passes.
+# SPDX-License-Identifier: Apache-2.0
+"""The cost of loading data in training: the trainer's steps against bare forward and backward passes.
 
     python -m benchmarks.training --data tiny-imagenet.tar [--recipe NAME] [--threads 1]
 
-Both run the same network, batch size and optimizer; the bare loop takes one batch that is ready in memory.
-They take turns (A B A B), as shared machines drift; the ratio is the median over the rounds. Needs the extra
-`train`.
+Both run the same network, batch size and optimizer. The bare loop uses one batch that is ready in memory.
+They alternate (A B A B), because shared machines drift. The ratio is the median over the rounds. Needs the
+extra `train`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 import torch
 
 from shufflenet_ros.training.batches import loss_of
-from shufflenet_ros.training.data import load_sets
+from shufflenet_ros.training.data import load_datasets
 from shufflenet_ros.training.recipe import load_recipe
 from shufflenet_ros.training.trainer import Trainer
 
@@ -29,21 +30,21 @@ ROUNDS, STEPS = 6, 3
 
 
 def bare_step(trainer: Trainer) -> Callable[[], float]:
-    """Forward, backward and the optimizer's step on one batch that is there already."""
+    """Forward, backward and the optimizer's step on one batch that is ready."""
     batch = trainer._batches.batch(trainer.recipe.epochs - 1, 0)
 
     def step() -> float:
         loss = loss_of(trainer._network(batch.x), batch, trainer.recipe)
-        trainer._stepper.zero_grad()
+        trainer._optimizer.zero_grad()
         trainer.fabric.backward(loss)
-        trainer._stepper.step()
+        trainer._optimizer.step()
         return float(loss.detach())
 
     return step
 
 
 def seconds(step: Callable[[], float]) -> float:
-    """Of STEPS steps."""
+    """The time for STEPS steps."""
     started = time.perf_counter()
     for _ in range(STEPS):
         step()
@@ -60,12 +61,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     recipe = load_recipe(args.recipe, ['teacher='])
-    train, val = load_sets(args.data, None, recipe.px, recipe.store_px)
+    train, val = load_datasets(args.data, None, recipe.px, recipe.store_px)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(recipe, train, val, Path(folder), init=args.init)
         trainer.epoch = recipe.epochs - 1  # at the final size
         trainer._train_mode()
-        steps = {'bare': bare_step(trainer), 'trainer': trainer.learn}
+        steps = {'bare': bare_step(trainer), 'trainer': trainer.train_step}
         for step in steps.values():
             step()
         rounds = []

@@ -1,10 +1,11 @@
-"""What a network of the zoo costs in time on this machine: one thread, 224x224, interleaved rounds.
+# SPDX-License-Identifier: Apache-2.0
+"""The inference time of the zoo's networks on this machine: one thread, 224x224, interleaved rounds.
 
     python -m benchmarks.zoo [NAME ...]
 
-Random weights, as time does not depend on them. Prints the median of each network's time relative to
-the first one's in the same round, beside the ratio of their multiply-adds: shared machines drift, ratios
-of one round hardly. Needs the extra `train`.
+The weights are random, because time does not depend on them. Prints each network's time relative to the
+first one's in the same round (median over the rounds), beside the ratio of their multiply-adds. Shared
+machines drift, but ratios within a round hardly change. Needs the extra `train`.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ NAMES = (
 PX, ROUNDS = 224, 60
 
 
-def ready(name: str, folder: Path) -> tuple[int, OnnxRuntimeBackend]:
-    """(MACs, a warm session of one thread) of a network."""
+def load(name: str, folder: Path) -> tuple[int, OnnxRuntimeBackend]:
+    """Export a network; returns its MACs and a session of one thread."""
     torch.manual_seed(0)
     model = build(config_of(name)).eval()
     card = make_card(model, name, [f'class {i}' for i in range(1000)], PX)
@@ -48,7 +49,7 @@ def main(names: tuple[str, ...]) -> None:
     """Measure and print."""
     frame = np.random.default_rng(0).integers(0, 256, (1, PX, PX, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        networks = {name: ready(name, Path(folder)) for name in names}
+        networks = {name: load(name, Path(folder)) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(ROUNDS):
         for name, (_, backend) in networks.items():

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`shufflenet-ros export`: a trained run in, a bundle out, its accuracy measured on the exported file."""
 
 import argparse
@@ -16,43 +17,42 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument('--run', required=True, type=Path, help='folder that `train` filled')
+    parser.add_argument('--run', required=True, type=Path, help='folder of a run of `train`')
     parser.add_argument('--out', type=Path, default=Path('models'),
                         help='folder for <name>.onnx (default: %(default)s)')
-    parser.add_argument('--data', type=Path,
-                        help='the set; what of it validated the run is scored through the exported file')
-    parser.add_argument('--val', type=Path,
-                        help='the other set that validated the run, where `train` had one')
+    parser.add_argument('--data', type=Path, help="the run's data set; its validation images score the file")
+    parser.add_argument('--val', type=Path, help='the validation data set, if `train` had one')
     parser.add_argument('--data-name', default='',
-                        help="name of the set, for the card (default: the recipe's)")
-    parser.add_argument('--terms', default='', help="terms of the set, for the card (default: the recipe's)")
+                        help="name of the data set, for the card (default: the recipe's)")
+    parser.add_argument('--terms', default='',
+                        help="terms of the data set, for the card (default: the recipe's)")
     parser.add_argument('--crop', type=float, default=1.0,
-                        help='fraction of the short side that the robot looks at (default: %(default)s)')
+                        help='share of the short side that the robot uses (default: %(default)s)')
     parser.add_argument('--precision', nargs='+', choices=PRECISIONS, default=(), metavar='P',
-                        help='also write what our own kernels run, in fp32, fp16, int8; calibrated on the '
-                             'training images of --data, without it on synthetic ones')
+                        help='also write variants for the native kernels: fp32, fp16, int8; calibrated on '
+                             'the training images of --data, or on synthetic ones without it')
     parser.add_argument('--force', action='store_true',
-                        help='export a run that ended no better than guessing, too')
+                        help='export even a run that ended no better than guessing')
 
 
 def _card_fields(args: argparse.Namespace, state: dict[str, Any], recipe: Any) -> dict[str, Any]:
-    """Data, terms and origin. Weights inherit terms, so those of what the run started from come along."""
+    """Data, terms and origin. Weights inherit terms, so those of the initial weights are added."""
     data = args.data_name or recipe.data or (args.data.name if args.data else 'not stated')
-    terms, before = args.terms or recipe.terms or 'not stated', state['start']
-    if before['terms'] and before['terms'] not in terms:
-        terms = (f'{terms.rstrip(".")}. Started from {before["source"]}, whose terms also hold: '
-                 f'{before["terms"]}')
-    origin = f'weights of {before["source"]}' if before['source'] else 'random weights'
+    terms, origin = args.terms or recipe.terms or 'not stated', state['origin']
+    if origin['terms'] and origin['terms'] not in terms:
+        terms = (f'{terms.rstrip(".")}. Started from {origin["source"]}, whose terms also hold: '
+                 f'{origin["terms"]}')
+    start = f'weights of {origin["source"]}' if origin['source'] else 'random weights'
     return {'training': {'data': data, 'terms': terms, 'recipe': f'{recipe.name}, {state["epoch"]} epochs'},
             'license': 'none of their own: the terms of their data hold',
-            'source': f'trained by shufflenet_ros from {origin}'}
+            'source': f'trained by shufflenet_ros from {start}'}
 
 
-def _validation_set(data: Path | None, val: Path | None, learned: int) -> 'LabeledDataset':
-    """What validated the run, nothing of which it learned from.
+def _validation_set(data: Path, val: Path | None, trained_on: int) -> 'LabeledDataset':
+    """The images that validated the run. It was trained on none of them.
 
     Args:
-        learned: how many images the run learned from.
+        trained_on: the number of images that the run was trained on.
     """
     from shufflenet_ros.datasets.errors import DatasetError
     from shufflenet_ros.datasets.holdout import holdout_split
@@ -61,86 +61,81 @@ def _validation_set(data: Path | None, val: Path | None, learned: int) -> 'Label
     dataset = open_dataset(val or data)
     if not val and not dataset.split:
         rest, dataset = holdout_split(dataset)
-        if learned > rest.count:
-            raise DatasetError(f'--data {data}: the run learned from {learned} images, and only {rest.count} '
-                           'of these are not held out: expected --val with the set that validated the run')
+        if trained_on > rest.count:
+            raise DatasetError(f'--data {data}: the run was trained on {trained_on} images, and only '
+                               f'{rest.count} of these are not held out: expected --val with the data that '
+                               'validated the run')
     return dataset
 
 
 def _metrics(path: Path, dataset: 'LabeledDataset') -> dict[str, Any]:
-    """Accuracy of the exported file, and on which part of its set."""
+    """Accuracy of the exported file, and of which images."""
     from shufflenet_ros.backends.load import load
     from shufflenet_ros.datasets.score import accuracy
 
-    found = accuracy(load(str(path), backend='onnxruntime', precision=''), dataset)
-    return found | {'set': 'validation' if dataset.split == 'val' else dataset.split or 'another set'}
+    metrics = accuracy(load(str(path), backend='onnxruntime', precision=''), dataset)
+    return metrics | {'set': 'validation' if dataset.split == 'val' else dataset.split or 'another set'}
 
 
-def _pack(path: Path, args: argparse.Namespace, judges: 'LabeledDataset | None') -> list[str]:
-    """Write the native variants and score them too; the names of their files.
-
-    Where no other set validated the run, what of --data did is no training image.
-    """
+def _pack(path: Path, args: argparse.Namespace, validation: 'LabeledDataset | None') -> list[str]:
+    """Write the native variants, and score them too; returns the names of their files."""
     from shufflenet_ros.bundles.bundle import open_bundle
+    from shufflenet_ros.bundles.variants import VariantUnavailableError
     from shufflenet_ros.packer.pack import CONVERSIONS, pack
+    from shufflenet_ros.packer.score_variants import score_variants
 
     bundle = open_bundle(str(path))
     calibration = None
     if CONVERSIONS.keys() & set(args.precision):
+        # Without --val, some of --data validated the run; these are no training images.
         calibration = calibrate(args.data, bundle.card.input, hold_out=not args.val)
-    made = pack(bundle, args.precision, calibration)
-    if judges is not None:
-        from shufflenet_ros.bundles.variants import VariantUnavailableError
-        from shufflenet_ros.packer.score_variants import score_variants
+    variants = [packed.variant for packed in pack(bundle, args.precision, calibration)]
+    if validation is not None:
         try:
-            score_variants(path, judges, [packed.variant.precision for packed in made])
+            score_variants(path, validation, [variant.precision for variant in variants])
         except VariantUnavailableError as error:
             say(f'variants not scored: {error}', to=sys.stderr)
-    return [packed.variant.file for packed in made]
+    return [variant.file for variant in variants]
 
 
 def run(args: argparse.Namespace) -> int:
     """Export, check parity, score, index, pack."""
     from shufflenet_ros.bundles.index import write_index
     from shufflenet_ros.training.checkpoint import FILE, read_checkpoint
+    from shufflenet_ros.training.initial_weights import read_normalization
     from shufflenet_ros.training.recipe import make_recipe
     from shufflenet_ros.training.validation import learned_nothing
     from shufflenet_ros.zoo.errors import ZooError
     from shufflenet_ros.zoo.export import export, make_card
-    from shufflenet_ros.zoo.normalization import Normalization
     from shufflenet_ros.zoo.registry import build, config_of
 
     if not 0 < args.crop <= 1:
         raise ZooError(f'--crop {args.crop}: expected a number above 0 and up to 1')
     state = read_checkpoint(args.run)
     if state is None:
-        raise FileNotFoundError(f'{args.run / FILE}: expected the folder that `shufflenet-ros train --out` '
-                                'filled')
-    recipe = make_recipe(json.loads(state['recipe']), str(args.run))
-    labels = state['labels']
+        raise FileNotFoundError(f'{args.run / FILE}: expected the folder of a run of `shufflenet-ros train`')
+    recipe, labels = make_recipe(json.loads(state['recipe']), str(args.run)), state['labels']
     if (why := learned_nothing(state['history'], len(labels))) and not args.force:
-        raise ZooError(f'--run {args.run}: has learned nothing: {why}; train again with more epochs, as the '
-                       'end of `train` says, or add --force')
+        raise ZooError(f'--run {args.run}: has learned nothing: {why}; train again with more epochs, as '
+                       '`train` suggested at its end, or add --force')
     model = build(config_of(state['network'], len(labels)))
     model.load_state_dict(state['ema'] or state['model'])
-    by = Normalization(*(tuple(state['normalization'][key]) for key in ('mean', 'std')))
-    fields = _card_fields(args, state, recipe)
+    by, fields = read_normalization(state), _card_fields(args, state, recipe)
     path = args.out / f'{recipe.name}.onnx'
     with writing(args.out):
         args.out.mkdir(parents=True, exist_ok=True)
     parity = export(model, make_card(model, recipe.name, labels, recipe.px, args.crop, **fields), path, by)
-    report: dict[str, Any] = {
-        'bundle': str(path), 'parity_logits': parity.logits, 'parity_embedding': parity.embedding,
-    }
-    write_index(args.out)  # a file of ours is held to its index as soon as it is opened
-    judges = _validation_set(args.data, args.val, state['sets']['learned']) if args.data or args.val else None
-    if judges is not None:
-        fields['metrics'] = _metrics(path, judges)
+    report = {'bundle': str(path), 'parity_logits': parity.logits, 'parity_embedding': parity.embedding}
+    write_index(args.out)  # before it is opened: a file in an index is checked against it
+    validation = None
+    if args.data or args.val:
+        validation = _validation_set(args.data, args.val, state['datasets']['training'])
+        fields['metrics'] = _metrics(path, validation)
         report |= fields['metrics']
         export(model, make_card(model, recipe.name, labels, recipe.px, args.crop, **fields), path, by)
-    write_index(args.out)
+        write_index(args.out)
     if args.precision:
-        report['variants'] = _pack(path, args, judges)
+        report['variants'] = _pack(path, args, validation)
     say_json(report)
     say(f'wrote {path} and {args.out / "index.json"}', to=sys.stderr)
     return 0

@@ -43,6 +43,7 @@ REMEDIES = {
     'onnx': "pip install 'shufflenet_ros[export]'",
     'torch': "pip install 'shufflenet_ros[train]'",
     'lightning_fabric': "pip install 'shufflenet_ros[train]'",
+    'sklearn': "pip install 'shufflenet_ros[train]'",
     'rosbags': _from_pip('rosbags'),
     'tqdm': _from_pip('tqdm'),
     'matplotlib': _from_pip('matplotlib'),

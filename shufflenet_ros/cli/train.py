@@ -1,7 +1,8 @@
-"""`shufflenet-ros train`: a recipe and a labeled set in; checkpoint, log and curves out.
+# SPDX-License-Identifier: Apache-2.0
+"""`shufflenet-ros train`: a recipe and a labeled data set in; checkpoint, log and curves out.
 
-The set is a folder or tar of <split>/<class>/* or <class>/*, or a bag with <bag>.labels.yaml beside it. A run
-that was interrupted goes on when the same command is given again. On several GPUs or machines:
+The data set is a folder or tar of <split>/<class>/* or <class>/*, or a bag with <bag>.labels.yaml beside it.
+Give the same command again to resume an interrupted run. On several GPUs or machines:
 torchrun --nproc-per-node 4 -m shufflenet_ros.cli train ...
 """
 
@@ -19,7 +20,6 @@ from shufflenet_ros.zoo.errors import ZooError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-
 LEARNED_NOTHING = 1
 """The exit status of a run that ends no better than guessing."""
 
@@ -27,48 +27,47 @@ LEARNED_NOTHING = 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument('--recipe', required=True, help='name of a shipped recipe, or a YAML file')
-    parser.add_argument('--data', required=True, type=Path, help='folder, tar or labeled bag to learn from')
+    parser.add_argument('--data', required=True, type=Path, help='folder, tar or labeled bag to train on')
     parser.add_argument('--val', type=Path,
                         help='another one to validate on (default: the split val, or the last fifth of each '
                              'class)')
-    parser.add_argument('--init', default='', help='what to start from: a bundle by name or path, a .pt of '
-                                                   '`models import`, or the folder of a run')
+    parser.add_argument('--init', default='',
+                        help='initial weights: a bundle by name or path, a .pt of `models import`, or a run')
     parser.add_argument('--out', type=Path,
-                        help='folder of the run, which goes on when it is there (default: runs/<name of the '
-                             'recipe>)')
+                        help='folder of the run, resumed if it exists (default: runs/<name of the recipe>)')
     parser.add_argument('--set', action='append', default=[], metavar='FIELD=VALUE', dest='overrides',
-                        help='another value for a field of the recipe, such as epochs=5; may be repeated')
+                        help='override a field of the recipe, such as epochs=5; may be repeated')
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--threads', type=int, default=0, help='CPU threads (default: torch decides)')
     parser.add_argument('--compile', action='store_true',
-                        help="use torch.compile: a minute's wait, perhaps faster then; on a CPU it needs g++")
+                        help='use torch.compile: takes a minute, then may be faster; on a CPU it needs g++')
     parser.add_argument('--dry-run', action='store_true',
-                        help='check data, shapes and one step, tell cost and time as JSON, and keep nothing')
+                        help='check data and shapes, time a few steps, print both as JSON, keep nothing')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train to the recipe's end; LEARNED_NOTHING where that is no better than guessing."""
+    """Train the recipe to its end; LEARNED_NOTHING if the result is no better than guessing."""
     recipe = load_recipe(args.recipe, args.overrides)
     import torch
 
-    from shufflenet_ros.training.checkpoint import hold
-    from shufflenet_ros.training.trainer import make_fabric
+    from shufflenet_ros.training.checkpoint import lock_run
+    from shufflenet_ros.training.devices import make_fabric
     if args.threads < 0:
         raise ZooError(f'--threads {args.threads}: expected 1 or more, or 0 to let torch decide')
     if args.threads:
         torch.set_num_threads(args.threads)
     fabric = make_fabric(args.device)
     out = args.out or Path('runs') / recipe.name
-    alone = fabric.is_global_zero and not args.dry_run
-    with hold(out) if alone else contextlib.nullcontext():
+    with lock_run(out) if fabric.is_global_zero and not args.dry_run else contextlib.nullcontext():
         return _run(args, recipe, out, fabric)
 
 
 def _run(args: argparse.Namespace, recipe: Recipe, out: Path, fabric: 'Fabric') -> int:
-    from shufflenet_ros.training.data import load_sets
+    from shufflenet_ros.training.data import load_datasets
     from shufflenet_ros.training.trainer import Trainer, TrainingInterruptedError
-    with fabric.rank_zero_first():  # the others find what it kept
-        train, val = load_sets(args.data, args.val, recipe.px, recipe.store_px)
+
+    with fabric.rank_zero_first():  # the others read its cache
+        train, val = load_datasets(args.data, args.val, recipe.px, recipe.store_px)
     if args.dry_run:
         from shufflenet_ros.training.dry_run import dry_run
         report = dry_run(recipe, train, val, args.init, fabric)
@@ -80,30 +79,30 @@ def _run(args: argparse.Namespace, recipe: Recipe, out: Path, fabric: 'Fabric') 
         from shufflenet_ros.bundles.locate import cache_root
         from shufflenet_ros.training.teacher import teacher_logits
         with fabric.rank_zero_first():
-            answers = teacher_logits(recipe.teacher, train, val, recipe.teacher_px, cache_root() / 'teachers')
-        teacher = answers.logits
-        say(f'teacher {recipe.teacher}: validation top-1 {answers.val_top1:.4f}', to=sys.stderr)
+            result = teacher_logits(recipe.teacher, train, val, recipe.teacher_px, cache_root() / 'teachers')
+        teacher = result.logits
+        say(f'teacher {recipe.teacher}: validation top-1 {result.val_top1:.4f}', to=sys.stderr)
     trainer = Trainer(recipe, train, val, out, init=args.init, teacher=teacher, fabric=fabric,
                       compiled=args.compile)
     try:
         top1 = trainer.run()
     except TrainingInterruptedError as interrupted:
-        say(f'{interrupted}; the same command goes on from there', to=sys.stderr)
+        say(f'{interrupted}; the same command resumes', to=sys.stderr)
         return 130
     if why := trainer.learned_nothing():
-        say(_failed(recipe, out, why), to=sys.stderr)
+        say(_learned_nothing(recipe, out, why), to=sys.stderr)
         return LEARNED_NOTHING
-    following = ['shufflenet-ros', 'export', '--run', str(out), '--data', str(args.data)]
+    export = ['shufflenet-ros', 'export', '--run', str(out), '--data', str(args.data)]
     if args.val:
-        following += ['--val', str(args.val)]
-    say(f'{recipe.name}: validation top-1 {top1:.4f}; next: {shlex.join(following)}', to=sys.stderr)
+        export += ['--val', str(args.val)]
+    say(f'{recipe.name}: validation top-1 {top1:.4f}; next: {shlex.join(export)}', to=sys.stderr)
     return 0
 
 
-def _failed(recipe: Recipe, out: Path, why: str) -> str:
-    """More steps are what a small set needs most; batches below 8 are too few images for BN."""
+def _learned_nothing(recipe: Recipe, out: Path, why: str) -> str:
+    """More steps are what a small data set needs most; batches below 8 are too few images for BN."""
     batch = min(recipe.batch, max(8, recipe.batch // 4))
     again = ['--set', f'epochs={4 * recipe.epochs}', '--set', f'batch={batch}', '--out', f'{out}-again']
-    return (f'ERROR: {recipe.name} has learned nothing: {why}. {out} keeps the run, and `export` takes it '
-            'only with --force. Check that the labels are right, then add more and smaller steps to the same '
-            f'command: {shlex.join(again)}')
+    return (f'ERROR: {recipe.name} has learned nothing: {why}. {out} keeps the run; `export` needs --force '
+            'for it. Check that the labels are right, then add more and smaller steps to the same command: '
+            f'{shlex.join(again)}')

@@ -1,1 +1,2 @@
-"""Training: a recipe and a labeled set in, a run folder out, which `export` turns into a bundle."""
+# SPDX-License-Identifier: Apache-2.0
+"""Training: a recipe and a labeled data set in, a run folder out. `export` makes a bundle of it."""

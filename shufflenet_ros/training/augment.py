@@ -1,7 +1,8 @@
-"""Augmentation of a whole batch at once, on whatever device it is.
+# SPDX-License-Identifier: Apache-2.0
+"""Augmentation of a whole batch at once, on any device.
 
-Every function takes the random numbers that it needs, so that a batch depends on seed, epoch and step alone:
-a run that goes on after an interruption, or on several devices, sees the same images.
+Every function takes the random numbers that it needs. So a batch depends only on seed, epoch and step: a
+resumed run, or one on several devices, sees the same images.
 """
 
 import math
@@ -13,15 +14,15 @@ CROP_NUMBERS = 6
 COLOR_NUMBERS = 2
 
 
-def crop_flip(batch: torch.Tensor, px: int, scale: tuple[float, float], turns: bool, rand: torch.Tensor
+def crop_flip(batch: torch.Tensor, px: int, scale: tuple[float, float], rotate90: bool, rand: torch.Tensor
               ) -> torch.Tensor:
-    """Random resized crop, mirror and quarter turn as one affine resampling for the whole batch.
+    """Random resized crop, mirroring and rotation by quarter turns, as one affine resampling.
 
     Args:
         batch: (N, C, H, W) float32.
         px: side of the result.
-        scale: range of the crop's share of the image's area; its aspect ratio lies in 3/4 .. 4/3.
-        turns: also turn by 0, 90, 180 or 270 degrees.
+        scale: range of the crop's share of the image's area; its aspect ratio is 3/4 .. 4/3.
+        rotate90: also rotate by 0, 90, 180 or 270 degrees.
         rand: (N, 6) uniform in [0, 1).
 
     Returns:
@@ -30,16 +31,16 @@ def crop_flip(batch: torch.Tensor, px: int, scale: tuple[float, float], turns: b
     area = scale[0] + (scale[1] - scale[0]) * rand[:, 0]
     ratio = torch.exp((rand[:, 1] * 2 - 1) * math.log(4 / 3))
     w, h = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
-    quarter = (rand[:, 5] * 4).floor() * (math.pi / 2) * turns
-    cos, sin = quarter.cos(), quarter.sin()
+    angle = (rand[:, 5] * 4).floor() * (math.pi / 2) * rotate90
+    cos, sin = angle.cos(), angle.sin()
     mirror = torch.where(rand[:, 4] < 0.5, -1.0, 1.0)
     # The rows of each image's matrix as (N, 1, 1, 2): what x, y and 1 add to (x, y).
     by_x = _pairs(w * mirror * cos, h * mirror * sin).to(batch.device)
     by_y = _pairs(-w * sin, h * cos).to(batch.device)
     shift = _pairs((1 - w) * (rand[:, 2] * 2 - 1), (1 - h) * (rand[:, 3] * 2 - 1)).to(batch.device)
     # F.affine_grid would take three times as long as the sampling itself.
-    at = (2 * torch.arange(px, device=batch.device) + 1) / px - 1
-    grid = torch.addcmul(torch.addcmul(shift, by_x, at[:, None]), by_y, at[:, None, None])
+    centers = (2 * torch.arange(px, device=batch.device) + 1) / px - 1
+    grid = torch.addcmul(torch.addcmul(shift, by_x, centers[:, None]), by_y, centers[:, None, None])
     return F.grid_sample(batch, grid, mode='bilinear', padding_mode='reflection', align_corners=False)
 
 
@@ -60,13 +61,14 @@ def color_jitter(batch: torch.Tensor, strength: float, rand: torch.Tensor) -> to
 
 
 def _partners(values: torch.Tensor) -> torch.Tensor:
-    """Each item's neighbor, two and two; with an odd number the last is its own.
+    """Each item's neighbor, two by two; the last of an odd number is its own.
 
-    As batches are in random order, neighbors are as good as any pairs, and pairs don't depend on how many
+    Batches are in random order, so neighbors are as good as any pairs. They do not depend on how many
     devices share a batch.
     """
     even = len(values) // 2 * 2
-    return torch.cat((values[:even].unflatten(0, (-1, 2)).flip(1).flatten(0, 1), values[even:]))
+    swapped = values[:even].reshape(-1, 2, *values.shape[1:]).flip(1).flatten(0, 1)
+    return torch.cat((swapped, values[even:]))
 
 
 def mixup(batch: torch.Tensor, targets: tuple[torch.Tensor, ...], share: float
@@ -83,10 +85,10 @@ def mixup(batch: torch.Tensor, targets: tuple[torch.Tensor, ...], share: float
 
 def cutmix(batch: torch.Tensor, targets: tuple[torch.Tensor, ...], share: float, center: tuple[float, float]
            ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """Put a box of the partner into each image, and blend the targets by area (Yun et al. 2019).
+    """Paste a box of the partner into each image, and blend the targets by area (Yun et al. 2019).
 
     Args:
-        share: of the image's area that stays; less stays away where the box leaves the image.
+        share: of the image's area that stays; more stays where the box leaves the image.
         center: of the box, as shares of height and width.
     """
     h, w = batch.shape[2:]

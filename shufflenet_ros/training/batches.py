@@ -1,4 +1,5 @@
-"""Augmented batches, each found by epoch and step alone."""
+# SPDX-License-Identifier: Apache-2.0
+"""Augmented batches, each determined by epoch and step alone."""
 
 from dataclasses import dataclass
 
@@ -14,23 +15,23 @@ from shufflenet_ros.training.augment import (
     cutmix,
     mixup,
 )
-from shufflenet_ros.training.data import ImageSet
+from shufflenet_ros.training.data import ImageDataset
 from shufflenet_ros.training.recipe import Recipe
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.normalization import Normalization, normalize
 
-# A set goes to the GPU as a whole where it takes at most this share of the memory that is free.
+# A data set is kept in the GPU's memory if it takes at most this share of what is free there.
 GPU_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns.
+    """The input of one training step.
 
     Attributes:
         x: (N, 3, px, px) float32, normalized, channels last.
         target: (N, C) float32, the labels as distributions.
-        teacher: (N, C) float32, the teacher's softened answers, or None without a teacher.
+        teacher: (N, C) float32, the teacher's softened probabilities; None without a teacher.
     """
 
     x: torch.Tensor
@@ -39,41 +40,42 @@ class Batch:
 
 
 class Batches:
-    """A set's batches on one device, which may share each of them with others.
+    """A data set's batches on one device, or one device's share of each.
 
     Attributes:
-        steps: batches an epoch; what does not fill one is left for another epoch's order.
+        steps: batches in an epoch. Images that do not fill a batch are left for other epochs.
     """
 
-    def __init__(self, data: ImageSet, recipe: Recipe, by: Normalization, device: torch.device,
+    def __init__(self, data: ImageDataset, recipe: Recipe, by: Normalization, device: torch.device,
                  teacher: np.ndarray | None = None, rank: int = 0, world: int = 1):
-        """Keep the set at hand.
+        """Check the sizes, and move the images to a GPU if they fit.
 
         Args:
-            teacher: (N, C) logits for the set's images.
+            teacher: (N, C) logits for the images.
+            rank, world: this process, and how many share each batch.
 
         Raises:
-            ZooError: the set is smaller than a batch, a batch cannot be shared evenly, or the teacher's
-                logits are of another set.
+            ZooError: fewer images than a batch, a batch that cannot be shared evenly, or logits of another
+                data set.
         """
         count = len(data.targets)
         if count < recipe.batch:
-            raise ZooError(f'batch is {recipe.batch}: expected at most the {count} images of the training '
-                           f'set; --set batch={max(1, count // 4)}')
+            raise ZooError(f'batch is {recipe.batch}: expected at most the {count} training images; '
+                           f'--set batch={max(1, count // 4)}')
         if recipe.batch == world and not recipe.frozen:
             raise ZooError(f'batch is {recipe.batch} for {world} processes: expected at least two images '
-                           'each, as BN learns from their spread; --set frozen=norms learns from one')
+                           'each, because BN learns from their spread; --set frozen=norms trains with one')
         if recipe.batch % world:
             raise ZooError(f'batch is {recipe.batch}: expected a multiple of the {world} processes that '
                            'share it')
         if teacher is not None and teacher.shape != (count, len(data.labels)):
             raise ZooError(f"the teacher's logits are of shape {teacher.shape}: expected "
-                           f'{(count, len(data.labels))}, as the training set has it')
+                           f'{(count, len(data.labels))}, as the training images')
         self._data, self._recipe, self._by, self._device = data, recipe, by, device
         self._teacher, self._rank, self._world = teacher, rank, world
         self.steps = count // recipe.batch
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
-        self._resident = self._to_gpu()
+        self._on_gpu = self._to_gpu()
 
     def _to_gpu(self) -> torch.Tensor | None:
         if self._device.type != 'cuda':
@@ -83,20 +85,20 @@ class Batches:
             return None
         return torch.from_numpy(np.ascontiguousarray(self._data.images)).to(self._device)
 
-    def _chosen(self, epoch: int, step: int) -> np.ndarray:
+    def _indices(self, epoch: int, step: int) -> np.ndarray:
         if self._order[0] != epoch:
             rng = np.random.default_rng([self._recipe.seed, epoch])
             self._order = epoch, rng.permutation(len(self._data.targets))
         size = self._recipe.batch
         return self._order[1][step * size:(step + 1) * size]
 
-    def _pixels(self, chosen: np.ndarray) -> torch.Tensor:
-        if self._resident is not None:
-            return self._resident[torch.from_numpy(chosen).to(self._device)]
-        # In the order of the file, so that a set that is larger than the memory is read forwards.
-        forwards = np.argsort(chosen)
-        pixels = np.empty((len(chosen), *self._data.images.shape[1:]), np.uint8)
-        pixels[forwards] = self._data.images[chosen[forwards]]
+    def _pixels(self, indices: np.ndarray) -> torch.Tensor:
+        if self._on_gpu is not None:
+            return self._on_gpu[torch.from_numpy(indices).to(self._device)]
+        # In the file's order, so that a data set larger than the memory is read forwards.
+        order = np.argsort(indices)
+        pixels = np.empty((len(indices), *self._data.images.shape[1:]), np.uint8)
+        pixels[order] = self._data.images[indices[order]]
         return torch.from_numpy(pixels).to(self._device, non_blocking=True)
 
     def batch(self, epoch: int, step: int) -> Batch:
@@ -105,26 +107,26 @@ class Batches:
         rng = np.random.default_rng([recipe.seed, epoch, step])
         rand = torch.from_numpy(rng.random((recipe.batch, CROP_NUMBERS + COLOR_NUMBERS), np.float32))
         mine = slice(self._rank * recipe.batch // self._world, (self._rank + 1) * recipe.batch // self._world)
-        chosen, rand = self._chosen(epoch, step)[mine], rand[mine]
-        x = normalize(self._pixels(chosen), self._by)
-        x = crop_flip(x, recipe.px_at(epoch), recipe.crop_scale, recipe.turns, rand[:, :CROP_NUMBERS])
-        x = color_jitter(x, recipe.color, rand[:, CROP_NUMBERS:])
-        x, targets = self._mixed(x, self._targets(chosen), rng)
+        indices, rand = self._indices(epoch, step)[mine], rand[mine]
+        x = normalize(self._pixels(indices), self._by)
+        x = crop_flip(x, recipe.px_at(epoch), recipe.crop_scale, recipe.rotate90, rand[:, :CROP_NUMBERS])
+        x = color_jitter(x, recipe.color_jitter, rand[:, CROP_NUMBERS:])
+        x, targets = self._mix(x, self._targets(indices), rng)
         x = x.contiguous(memory_format=torch.channels_last)
         return Batch(x, targets[0], targets[1] if len(targets) > 1 else None)
 
-    def _targets(self, chosen: np.ndarray) -> tuple[torch.Tensor, ...]:
-        """The labels as distributions, and the teacher's where there is one."""
+    def _targets(self, indices: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """The labels as distributions, and the teacher's if there is one."""
         classes, smoothing = len(self._data.labels), self._recipe.label_smoothing
-        hard = F.one_hot(torch.from_numpy(self._data.targets[chosen]), classes).float()
+        hard = F.one_hot(torch.from_numpy(self._data.targets[indices]), classes).float()
         labels = (hard * (1 - smoothing) + smoothing / classes).to(self._device)
         if self._teacher is None:
             return (labels,)
-        logits = torch.from_numpy(self._teacher[chosen]).to(self._device).float()
+        logits = torch.from_numpy(self._teacher[indices]).to(self._device).float()
         return labels, (logits / self._recipe.temperature).softmax(1)
 
-    def _mixed(self, x: torch.Tensor, targets: tuple[torch.Tensor, ...], rng: np.random.Generator
-               ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    def _mix(self, x: torch.Tensor, targets: tuple[torch.Tensor, ...], rng: np.random.Generator
+             ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         alphas = {name: alpha for name, alpha in
                   (('mixup', self._recipe.mixup), ('cutmix', self._recipe.cutmix)) if alpha > 0}
         if not alphas:
@@ -135,7 +137,7 @@ class Batches:
 
 
 def loss_of(logits: torch.Tensor, batch: Batch, recipe: Recipe) -> torch.Tensor:
-    """Cross entropy with the labels, and with the teacher's answers where there are some.
+    """Cross entropy with the labels, and with the teacher's probabilities if there are any.
 
     The teacher's part is scaled by T^2, so that its gradient keeps its size at any temperature (Hinton et
     al. 2015, section 2).

@@ -1,6 +1,6 @@
-"""A run's state on disk: whole or not there, whatever interrupts the writing."""
+# SPDX-License-Identifier: Apache-2.0
+"""A run's folder: its lock, and its checkpoint, which is whole or absent."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,52 +8,50 @@ from typing import Any
 
 import torch
 
-from shufflenet_ros.core.files import check_regular
+from shufflenet_ros.core.files import check_regular, locked
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.saving import save_whole
+from shufflenet_ros.zoo.saving import save_state
 
 FILE = 'checkpoint.pt'
 _LOCK = '.lock'
-_KEYS = {'recipe', 'network', 'labels', 'normalization', 'init', 'sets', 'start', 'model', 'ema',
+_KEYS = {'recipe', 'network', 'labels', 'normalization', 'init', 'datasets', 'origin', 'model', 'ema',
          'optimizer', 'epoch', 'step', 'partial', 'history'}
 
 
 @contextmanager
-def hold(run: Path) -> Iterator[None]:
-    """Make the folder of a run and keep other processes from it; the end of this one frees it, too.
+def lock_run(run: Path) -> Iterator[None]:
+    """Create the folder of a run and keep other processes out, until the block or the process ends.
 
     Raises:
-        ZooError: it is no folder, cannot be written, or another process trains into it.
+        ZooError: it is not a folder, or another process trains into it.
+        WriteError: the folder cannot be written.
     """
+    def busy() -> None:
+        raise ZooError(f'--out {run}: another process trains into it; wait for it, or choose another --out')
+
     try:
         run.mkdir(parents=True, exist_ok=True)
-        lock = (run / _LOCK).open('w')
     except OSError as error:
-        raise ZooError(f'--out {run}: {error.strerror}; expected a folder that can be made and written; '
+        raise ZooError(f'--out {run}: {error.strerror}; expected a folder that can be created and written; '
                        'choose another') from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ZooError(f'--out {run}: another process trains into it; wait for it, or choose another '
-                           '--out') from error
+    with locked(run / _LOCK, busy):
         yield
 
 
 def write_checkpoint(run: Path, state: dict[str, Any]) -> None:
-    """Replace the run's checkpoint, so that a power cut leaves the old one or the new one.
+    """Replace the run's checkpoint; a power cut leaves the old one or the new one.
 
     Args:
-        state: plain values and tensors alone, so that reading it runs no code.
+        state: only plain values and tensors, so that reading it runs no code.
 
     Raises:
         WriteError: it cannot be written; the old one stays.
     """
-    save_whole(run / FILE, state)
+    save_state(run / FILE, state)
 
 
 def read_checkpoint(run: Path) -> dict[str, Any] | None:
-    """The run's state, None where it has none yet.
+    """The run's state, or None if it has none yet.
 
     Raises:
         ZooError: a file that is damaged or of another program.
@@ -69,7 +67,7 @@ def read_checkpoint(run: Path) -> dict[str, Any] | None:
         raise ZooError(f'{path} cannot be read ({reason}): expected a checkpoint of `shufflenet-ros train`; '
                        'delete it, or choose another --out') from error
     if not isinstance(state, dict) or (missing := _KEYS - set(state)):
-        found = f'has no {", ".join(sorted(missing))}' if isinstance(state, dict) else 'is no dictionary'
-        raise ZooError(f'{path} {found}: expected a checkpoint of this version of `shufflenet-ros train`; '
+        problem = f'lacks {", ".join(sorted(missing))}' if isinstance(state, dict) else 'is not a dictionary'
+        raise ZooError(f'{path} {problem}: expected a checkpoint of this version of `shufflenet-ros train`; '
                        'delete it, or choose another --out')
     return state

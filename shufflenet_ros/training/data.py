@@ -1,7 +1,8 @@
-"""Training sets: a folder, tar or labeled bag in, one uint8 array a split out.
+# SPDX-License-Identifier: Apache-2.0
+"""Training data: a folder, tar or labeled bag in, one uint8 array for each split out.
 
-The whole set is decoded once, because at these sizes decoding costs more than the network's forward pass. A
-tar's images are kept beside it and mapped into memory from there, so a set may be larger than the memory.
+The images are decoded once, because at these sizes decoding costs more than the network's forward pass. A
+tar's images are cached beside it and mapped into memory, so a data set may be larger than the memory.
 """
 
 import json
@@ -29,11 +30,11 @@ from shufflenet_ros.datasets.labeled_dataset import LabeledDataset
 from shufflenet_ros.datasets.match_labels import match_labels
 from shufflenet_ros.datasets.open_dataset import open_dataset
 from shufflenet_ros.datasets.tar import TarDataset
-from shufflenet_ros.zoo.saving import mapped_array
+from shufflenet_ros.zoo.saving import reserved_array
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class ImageDataset:
     """Decoded images of one split.
 
     Attributes:
@@ -47,61 +48,58 @@ class ImageSet:
     labels: tuple[str, ...]
 
 
-def load_sets(path: str | Path, val_path: str | Path | None, px: int, store_px: int = 0
-              ) -> tuple[ImageSet, ImageSet]:
-    """Read a set for training and one for validation.
+def load_datasets(path: str | Path, val_path: str | Path | None, px: int, store_px: int = 0
+                  ) -> tuple[ImageDataset, ImageDataset]:
+    """Read the images for training and those for validation.
 
-    Validation is `val_path` where it is given, the split `val` where the set has splits, and otherwise what
-    `sets.holdout_split` holds out.
+    Validation images come from `val_path`, else from the split `val`, else from what `holdout_split` holds
+    out.
 
     Args:
         px: side of the validation images.
         store_px: side of the training images, 0 for px.
 
     Returns:
-        Training and validation, with the labels of the first.
+        Training and validation, both with the labels of training.
 
     Raises:
-        DatasetError, BagError: no set, no such split, less than two classes, or a class without images.
+        DatasetError, BagError: no such data set or split, less than two classes, or a class without images.
     """
     split = open_dataset(path).split
     if val_path is not None:
         if not split and Path(val_path).resolve() == Path(path).resolve():
-            raise DatasetError(f'{val_path}: would validate what was learned from it: expected another set, or '
-                           'none, and the last fifth of each class is held out')
-        train = load_set(path, 'train' if split else '', store_px or px)
-        val = _relabeled(load_set(val_path, '', px), train.labels, str(path))
+            raise DatasetError(f'{val_path}: is also the training data: expected another data set for '
+                               'validation, or none: then the last fifth of each class is held out')
+        train = load_dataset(path, 'train' if split else '', store_px or px)
+        val = load_dataset(val_path, '', px)
+        indices = np.array(match_labels(val.labels, train.labels, f'the training set {path}'))
+        val = ImageDataset(val.images, indices[val.targets], train.labels)
     elif split:
-        train, val = load_set(path, 'train', store_px or px), load_set(path, 'val', px)
+        train, val = load_dataset(path, 'train', store_px or px), load_dataset(path, 'val', px)
     else:
-        learned, held_out = holdout_split(open_dataset(path))
-        train, val = _decoded(learned, store_px or px, np.empty), _decoded(held_out, px, np.empty)
+        rest, held_out = holdout_split(open_dataset(path))
+        train, val = _decode(rest, store_px or px, np.empty), _decode(held_out, px, np.empty)
     _check(train, path)
     return train, val
 
 
-def _relabeled(val: ImageSet, labels: tuple[str, ...], where: str) -> ImageSet:
-    places = np.array(match_labels(val.labels, labels, f'the training set {where}'))
-    return ImageSet(val.images, places[val.targets], labels)
-
-
-def _check(train: ImageSet, path: str | Path) -> None:
+def _check(train: ImageDataset, path: str | Path) -> None:
     if len(train.labels) < 2:
-        raise DatasetError(f'{path}: has the one class {train.labels[0]!r}: expected at least two')
+        raise DatasetError(f'{path}: has only the class {train.labels[0]!r}: expected at least two')
     if strange := [label for label in train.labels if not label.isprintable()]:
-        raise DatasetError(f'{path}: class {strange[0]!r} has control characters, which no card takes: rename it')
+        raise DatasetError(f'{path}: class {strange[0]!r} has control characters, which cards cannot '
+                           'hold: rename it')
     counts = np.bincount(train.targets, minlength=len(train.labels))
-    if not counts.all():
-        empty = [label for label, count in zip(train.labels, counts) if not count]
-        raise DatasetError(f'{path}: no training image of {", ".join(map(repr, empty[:5]))}: expected some of '
-                       'each class; add them, or take the class out of validation')
+    if empty := [label for label, count in zip(train.labels, counts) if not count]:
+        raise DatasetError(f'{path}: no training image of {", ".join(map(repr, empty[:5]))}: expected some '
+                           'of each class; add them, or remove the class from validation')
 
 
-def load_set(path: str | Path, split: str, px: int) -> ImageSet:
-    """Read a set's images, each center-cropped to a square and resized to px as on the robot.
+def load_dataset(path: str | Path, split: str, px: int) -> ImageDataset:
+    """Read a split's images, each center-cropped to a square and resized to px as on the robot.
 
-    An image that cannot be decoded is left out and named on stderr. A tar's images are kept as
-    <tar>.<split>.<px>.npy, and taken from there while the tar keeps its size and time.
+    An image that cannot be decoded is skipped and reported on stderr. A tar's images are cached as
+    <tar>.<split>.<px>.npy; the cache is used as long as the tar keeps its size and time.
 
     Args:
         split: see `open_dataset`.
@@ -110,51 +108,53 @@ def load_set(path: str | Path, split: str, px: int) -> ImageSet:
         DatasetError, BagError: see `open_dataset`; or no image can be decoded.
     """
     path = Path(path)
-    kept = path.with_name(f'{path.name}.{split}.{px}.npy')
-    if kept.with_suffix('.npz').is_file() and (cached := _from_kept(kept, _key(path))):
+    cache = path.with_name(f'{path.name}.{split}.{px}.npy')
+    if cached := _from_cache(cache, path):
         return cached
     dataset = open_dataset(path, split)
     if not isinstance(dataset, TarDataset):
-        return _decoded(dataset, px, np.empty)
+        return _decode(dataset, px, np.empty)
     try:
         folder = tempfile.TemporaryDirectory(prefix=f'{path.name}.', dir=path.parent)  # of this process alone
     except OSError as error:
-        say(f'{kept}: not kept ({error.strerror}); the images are held in memory', to=sys.stderr)
-        return _decoded(dataset, px, np.empty)
+        say(f'{cache}: not cached ({error.strerror}); the images stay in memory', to=sys.stderr)
+        return _decode(dataset, px, np.empty)
     with folder as own:
-        part, index = Path(own) / kept.name, Path(own) / kept.with_suffix('.npz').name
-        data = _decoded(dataset, px, lambda shape, dtype: _mapped(part, shape, dtype))
-        with writing(kept):
-            np.savez(index, targets=data.targets, labels=json.dumps(data.labels), key=_key(path))
-            part.replace(kept)
-            index.replace(kept.with_suffix('.npz'))
+        draft, index = Path(own) / cache.name, Path(own) / cache.with_suffix('.npz').name
+        data = _decode(dataset, px, lambda shape, dtype: _reserve(draft, shape, dtype))
+        with writing(cache):
+            np.savez(index, targets=data.targets, labels=json.dumps(data.labels), key=_version(path))
+            draft.replace(cache)
+            index.replace(cache.with_suffix('.npz'))
     return data
 
 
-def _mapped(part: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """See `mapped_array`."""
+def _reserve(draft: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     try:
-        return mapped_array(part, shape, dtype)
+        return reserved_array(draft, shape, dtype)
     except OSError as error:
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        raise DatasetError(f'{part.parent.parent}: no room to keep {size} bytes of decoded images '
-                       f'({error.strerror}): make some, or move the tar to another disk') from error
+        raise DatasetError(f'{draft.parent.parent}: no space for {size} bytes of decoded images '
+                           f'({error.strerror}): free some, or move the tar to another disk') from error
 
 
-def _key(path: Path) -> str:
+def _version(path: Path) -> str:
     status = path.stat()
     return f'{status.st_size} bytes, changed {status.st_mtime_ns}'
 
 
-def _from_kept(kept: Path, key: str) -> ImageSet | None:
-    with np.load(kept.with_suffix('.npz')) as index:
-        if 'key' not in index or str(index['key']) != key or not kept.is_file():
+def _from_cache(cache: Path, path: Path) -> ImageDataset | None:
+    index_file = cache.with_suffix('.npz')
+    if not index_file.is_file() or not cache.is_file():
+        return None
+    with np.load(index_file) as index:
+        if 'key' not in index or str(index['key']) != _version(path):
             return None
         targets, labels = index['targets'], tuple(json.loads(str(index['labels'])))
-    return ImageSet(np.load(kept, mmap_mode='r')[:len(targets)], targets, labels)
+    return ImageDataset(np.load(cache, mmap_mode='r')[:len(targets)], targets, labels)
 
 
-def _decoded(dataset: LabeledDataset, px: int, allocate: Callable[..., np.ndarray]) -> ImageSet:
+def _decode(dataset: LabeledDataset, px: int, allocate: Callable[..., np.ndarray]) -> ImageDataset:
     spec = CardInput('NHWC', 'uint8', (px, px), 'rgb')
     images, targets = allocate((dataset.count, px, px, 3), np.uint8), np.empty(dataset.count, np.int64)
     good = 0
@@ -163,11 +163,11 @@ def _decoded(dataset: LabeledDataset, px: int, allocate: Callable[..., np.ndarra
             if isinstance(sample.message, FrameError):
                 raise sample.message
             images[good] = preprocess(decode(sample.message, DEFAULT_MAX_PIXELS), spec)[0]
-        except FrameError as dropped:
-            say(f'{dataset.path}: {sample.name} left out: {dropped}', to=sys.stderr)
+        except FrameError as reason:
+            say(f'{dataset.path}: {sample.name} skipped: {reason}', to=sys.stderr)
             continue
         targets[good] = sample.target
         good += 1
     if not good:
         raise DatasetError(f'{dataset.path}: none of its {dataset.count} images can be decoded')
-    return ImageSet(images[:good], targets[:good], dataset.labels)
+    return ImageDataset(images[:good], targets[:good], dataset.labels)

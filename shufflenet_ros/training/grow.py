@@ -1,9 +1,12 @@
-"""A wider ShuffleNet v1 that computes what a trained narrow one computes (Net2Net, Chen et al., ICLR 2016).
+# SPDX-License-Identifier: Apache-2.0
+"""A wider ShuffleNet v1 that computes the same as a trained narrow one (Net2Net, Chen et al., ICLR 2016).
 
-Each channel of the wide network is a copy of one of the narrow network's, and who reads that one now reads
-its copies, with shares that sum to 1. A grouped convolution reads its own group alone, so each group must
-hold a copy of every channel that the narrow network's group holds, also behind concatenations and shuffles.
-Places that belong to the same groups all the way make a cell, and copies stay in the cell of their original.
+Each channel of the wide network is a copy of a channel of the narrow one. A layer that reads the original now
+reads its copies, with shares that sum to 1. A grouped convolution reads only its own group. So each group
+must hold a copy of every channel of its narrow counterpart, also after concatenations and shuffles.
+
+Hence copies stay among the channels that pass through the same groups as their original. The list of these
+groups is called the path of a channel here.
 """
 
 from collections import defaultdict
@@ -19,8 +22,9 @@ from shufflenet_ros.zoo.channel_shuffle import channel_shuffle
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config, ShuffleUnit, SqueezeExcite
 
+_block_diag: Any = torch.block_diag  # untyped
 _FREE: dict[str, Any] = {'width': 1.0, 'stem': 0, 'stages': (), 'classes': 1000}
-"""What may differ between the two networks, with one value for both."""
+"""The options that may differ, with one value for both networks."""
 
 
 def is_wider(config: ShuffleNetV1Config, target: ShuffleNetV1Config) -> bool:
@@ -31,36 +35,35 @@ def is_wider(config: ShuffleNetV1Config, target: ShuffleNetV1Config) -> bool:
 
 @torch.no_grad()
 def grow(model: ShuffleNetV1, target: ShuffleNetV1Config, noise: float, seed: int) -> ShuffleNetV1:
-    """The network of `target`, with the function of `model`.
+    """The network of `target` that computes the same as `model`.
 
-    Copies take uneven shares, drawn by chance: that is exact too, and lets them learn different things.
+    Copies take random, unequal shares. That is exact too, and lets them learn different things.
 
     Args:
-        target: the model's options but for width, stem and stages; its class count is the model's.
-        noise: standard deviation of what is added to the weights of 1x1 convolutions, relative to that of
-            the layer's weights; 0 keeps the function exactly.
+        target: the model's options except width, stem and stages; its class count is ignored.
+        noise: standard deviation of the noise on the weights of 1x1 convolutions, relative to that of the
+            layer's weights. With 0 the function stays the same.
         seed: of shares and noise.
 
     Raises:
-        ZooError: other options, no wider stages, or channels that cannot be copied so that every group gets
-            what it needs.
+        ZooError: other options, no wider stages, or groups that cannot get a copy of every channel they need.
     """
     if not is_wider(model.config, target):
         raise ZooError(f'{target}: expected wider stages than those of {model.config}, and the same options '
-                       'but for width, stem and stages')
+                       'except width, stem and stages')
     wide = ShuffleNetV1(replace(target, classes=model.config.classes))
-    copies = _copies(_cells(model), _cells(wide), 'the outputs of the stages')
+    originals = _originals(_paths(model), _paths(wide), 'the outputs of the stages')
     copier = _Copier(torch.Generator().manual_seed(seed), noise)
-    copier.pointwise(model.fc, wide.fc, copies, torch.arange(model.config.classes), exact=True)
+    copier.pointwise(model.fc, wide.fc, originals, torch.arange(model.config.classes), exact=True)
     for name in reversed(STAGES):
         pairs = list(zip(getattr(model, name), getattr(wide, name), strict=True))
-        before, branch = _apart(copies, *pairs[0])
-        copier.unit(*pairs[0], before, branch, f'the first unit of {name}')
+        shortcut, branch = _split_output(originals, *pairs[0])
+        copier.unit(*pairs[0], shortcut, branch, f'the first unit of {name}')
         for narrow_unit, wide_unit in pairs[1:]:
-            copier.unit(narrow_unit, wide_unit, copies, copies, f'a unit of {name}')
-        copies = before
+            copier.unit(narrow_unit, wide_unit, originals, originals, f'a unit of {name}')
+        originals = shortcut
     for narrow_layer, wide_layer in zip(model.stem, wide.stem, strict=True):
-        copier.per_channel(narrow_layer, wide_layer, copies)
+        copier.per_channel(narrow_layer, wide_layer, originals)
     return wide.train(model.training)
 
 
@@ -69,92 +72,95 @@ def _groups(channels: int, groups: int) -> list[int]:
     return [channel * groups // channels for channel in range(channels)]
 
 
-def _cells(network: ShuffleNetV1) -> list[tuple[object, ...]]:
-    """For each channel that the last stage gives: who wrote it first, and its group in each stage since.
+def _paths(network: ShuffleNetV1) -> list[tuple[object, ...]]:
+    """For each channel of the last stage's output: where it was computed, and its group in each later stage.
 
-    Every stage's output is a part of the last one's, as a stride-2 unit hands its input on beside its branch.
+    Every stage's output is part of the last one's, because stride-2 units concatenate their input.
     """
-    cells: list[tuple[object, ...]] = [('stem',)] * network.config.stem_channels
+    paths: list[tuple[object, ...]] = [('stem',)] * network.config.stem_channels
     for name in STAGES:
         first = getattr(network, name)[0]
         branch = [(name, group) for group in _groups(first.expand.out_channels, first.expand.groups)]
-        cells = [*cells, *branch] if first.shortcut_first else [*branch, *cells]
-        cells = [(*cell, group) for cell, group in zip(cells, _groups(len(cells), first.expand.groups))]
-    return cells
+        paths = [*paths, *branch] if first.shortcut_first else [*branch, *paths]
+        paths = [(*path, group) for path, group in zip(paths, _groups(len(paths), first.expand.groups))]
+    return paths
 
 
 def _shuffle(unit: ShuffleUnit) -> torch.Tensor:
-    """(C,) the channel of the bottleneck that the shuffle puts in each place."""
+    """(C,) the bottleneck's channel at each index after the shuffle."""
     channels = torch.arange(unit.compress.out_channels)
     return channel_shuffle(channels[None, :, None, None], unit.shuffle_groups).flatten()
 
 
-def _inner_cells(unit: ShuffleUnit) -> list[tuple[object, ...]]:
-    """For each channel that `compress` gives: the group that writes it, and the group that reads it."""
+def _bottleneck_paths(unit: ShuffleUnit) -> list[tuple[object, ...]]:
+    """For each output channel of `compress`: its group there, and the group of `expand` that reads it."""
     channels = unit.compress.out_channels
     readers = _groups(channels, unit.expand.groups)
-    place = _shuffle(unit).argsort().tolist()
-    return [(writer, readers[place[channel]])
+    index = _shuffle(unit).argsort().tolist()
+    return [(writer, readers[index[channel]])
             for channel, writer in enumerate(_groups(channels, unit.compress.groups))]
 
 
-def _copies(narrow: Sequence[tuple[object, ...]], wide: Sequence[tuple[object, ...]], what: str,
-            spares: bool = False) -> torch.Tensor:
-    """(wide channels,) the narrow channel that each wide one copies; each is copied, and in its own cell.
+def _originals(narrow: Sequence[tuple[object, ...]], wide: Sequence[tuple[object, ...]], what: str,
+               allow_new: bool = False) -> torch.Tensor:
+    """(wide channels,) the narrow channel that each wide one copies: on the same path, each at least once.
 
     Args:
-        narrow, wide: the cell of each channel.
+        narrow, wide: the path of each channel.
         what: what the channels are, for the error.
-        spares: whether places in a cell that the narrow network doesn't have may hold copies of what the
-            same group writes elsewhere, which nobody needs yet.
+        allow_new: whether there may be paths that the narrow network does not have. Their channels copy
+            others of the same writing group; no layer needs them yet.
 
     Raises:
-        ZooError: a cell with too few places, or with places and nothing to copy.
+        ZooError: a path with fewer channels than in the narrow network, or with nothing to copy.
     """
-    originals, written = defaultdict(list), defaultdict(list)
-    for channel, cell in enumerate(narrow):
-        originals[cell].append(channel)
-        written[cell[0]].append(channel)
-    places = defaultdict(list)
-    for place, cell in enumerate(wide):
-        places[cell].append(place)
-    copies = torch.empty(len(wide), dtype=torch.long)
-    for cell in [*originals, *(cell for cell in places if cell not in originals)]:
-        here, there = originals[cell], places[cell]
-        if not here and spares:
-            here = written[cell[0]][:len(there)]
+    sources, written = defaultdict(list), defaultdict(list)
+    for channel, path in enumerate(narrow):
+        sources[path].append(channel)
+        written[path[0]].append(channel)
+    targets = defaultdict(list)
+    for channel, path in enumerate(wide):
+        targets[path].append(channel)
+    originals = torch.empty(len(wide), dtype=torch.long)
+    for path in [*sources, *(path for path in targets if path not in sources)]:
+        here, there = sources[path], targets[path]
+        if not here and allow_new:
+            here = written[path[0]][:len(there)]
         if len(there) < len(here) or not here:
             raise ZooError(
                 f'{what} cannot be grown from {len(narrow)} to {len(wide)} channels: the groups '
-                f'{"/".join(map(str, cell))} share {len(here)} channels in the narrow network and '
+                f'{"/".join(map(str, path))} share {len(here)} channels in the narrow network and '
                 f'{len(there)} in the wide one; expected at least as many, and none for none. Grow to '
                 'another width, or start from random weights')
-        for rank, place in enumerate(there):
-            copies[place] = here[rank * len(here) // len(there)]
-    return copies
+        for rank, channel in enumerate(there):
+            originals[channel] = here[rank * len(here) // len(there)]
+    return originals
 
 
-def _apart(copies: torch.Tensor, narrow: ShuffleUnit, wide: ShuffleUnit) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a stride-2 unit's output copies, cut into its input's part and its branch's."""
+def _split_output(originals: torch.Tensor, narrow: ShuffleUnit, wide: ShuffleUnit
+                  ) -> tuple[torch.Tensor, torch.Tensor]:
+    """The originals of a stride-2 unit's output, split into those of its input and of its branch."""
     if narrow.shortcut_first:
-        cut = wide.compress.in_channels
-        return copies[:cut], copies[cut:] - narrow.compress.in_channels
-    cut = wide.expand.out_channels
-    return copies[cut:] - narrow.expand.out_channels, copies[:cut]
+        at = wide.compress.in_channels
+        return originals[:at], originals[at:] - narrow.compress.in_channels
+    at = wide.expand.out_channels
+    return originals[at:] - narrow.expand.out_channels, originals[:at]
 
 
 @dataclass(frozen=True)
 class _Copier:
     """Fills layers of the wide network from those of the narrow one.
 
-    In its methods `reads` and `writes` are the narrow channels that a layer's inputs and outputs copy.
+    `reads` and `writes` are the originals of a layer's inputs and outputs.
     """
 
     generator: torch.Generator
     noise: float
 
-    def unit(self, narrow: ShuffleUnit, wide: ShuffleUnit, reads: torch.Tensor, writes: torch.Tensor, what: str) -> None:
-        inner = _copies(_inner_cells(narrow), _inner_cells(wide), f'the bottleneck of {what}', spares=True)
+    def unit(self, narrow: ShuffleUnit, wide: ShuffleUnit, reads: torch.Tensor, writes: torch.Tensor,
+             what: str) -> None:
+        inner = _originals(_bottleneck_paths(narrow), _bottleneck_paths(wide), f'the bottleneck of {what}',
+                           allow_new=True)
         shuffled = _shuffle(narrow).argsort()[inner[_shuffle(wide)]]
         self.pointwise(narrow.compress, wide.compress, reads, inner)
         self.per_channel(narrow.compress_bn, wide.compress_bn, inner)
@@ -163,13 +169,13 @@ class _Copier:
         self.pointwise(narrow.expand, wide.expand, shuffled, writes)
         self.per_channel(narrow.expand_bn, wide.expand_bn, writes)
         if isinstance(narrow.se, SqueezeExcite) and isinstance(wide.se, SqueezeExcite):
-            cells = [[('squeeze',)] * se.squeeze.out_channels for se in (narrow.se, wide.se)]
-            squeezed = _copies(cells[0], cells[1], f'the squeeze of {what}')
+            paths = [[('squeeze',)] * se.squeeze.out_channels for se in (narrow.se, wide.se)]
+            squeezed = _originals(paths[0], paths[1], f'the squeeze of {what}')
             self.pointwise(narrow.se.squeeze, wide.se.squeeze, writes, squeezed)
             self.pointwise(narrow.se.excite, wide.se.excite, squeezed, writes)
 
     def per_channel(self, narrow: nn.Module, wide: nn.Module, writes: torch.Tensor) -> None:
-        """BN, depthwise convolutions, and the stem, which reads no copies."""
+        """BN, depthwise convolutions, and the stem, whose input is the image."""
         state = narrow.state_dict()
         wide.load_state_dict({key: value[writes] if value.ndim else value for key, value in state.items()})
 
@@ -177,14 +183,14 @@ class _Copier:
                   writes: torch.Tensor, exact: bool = False) -> None:
         """1x1 convolutions in groups, and the linear layer."""
         groups = narrow.groups if isinstance(narrow, nn.Conv2d) else 1
-        dense = torch.block_diag(*narrow.weight.flatten(1).chunk(groups))
+        dense: torch.Tensor = _block_diag(*narrow.weight.flatten(1).chunk(groups))
         per_group = torch.ones(len(writes) // groups, len(reads) // groups)
-        within = torch.block_diag(*[per_group] * groups)
+        within: torch.Tensor = _block_diag(*[per_group] * groups)
         shares = within * (0.5 + torch.rand(within.shape, generator=self.generator))
         sums = torch.zeros(len(writes), dense.shape[1]).index_add_(1, reads, shares)
         weight = (dense[writes][:, reads] * shares / sums[:, reads])[within.bool()]
         if not exact:
             weight += self.noise * narrow.weight.std() * torch.randn(weight.shape, generator=self.generator)
         wide.weight.copy_(weight.view_as(wide.weight))
-        if narrow.bias is not None:
+        if narrow.bias is not None and wide.bias is not None:
             wide.bias.copy_(narrow.bias[writes])

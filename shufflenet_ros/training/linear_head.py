@@ -1,19 +1,17 @@
-"""A linear classifier on features that somebody else's network computed."""
+# SPDX-License-Identifier: Apache-2.0
+"""A linear classifier on features of another network."""
 
-from collections.abc import Iterator
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-# From strong to weak: each fit starts where the one before it ended, so the walk costs little more than one.
+# From strong to weak. Each fit starts where the one before it ended, so all cost little more than one.
 DECAYS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
-HELD = 10  # one in ten
-_STEPS = 20
-_ENOUGH = 1e-4  # a step that lowers the loss by less is the last one
-_CHUNK = 8192
+HELD_OUT = 10  # one in ten
+_MIN_STD = 1e-3  # a feature that hardly changes in training must not be amplified in validation
+_MAX_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -26,38 +24,46 @@ class Head:
         decay: the weight decay that was chosen.
     """
 
-    mean: Tensor
-    std: Tensor
-    weight: Tensor
-    bias: Tensor
+    mean: np.ndarray
+    std: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
     decay: float
 
-    @torch.no_grad()
     def logits(self, features: np.ndarray) -> np.ndarray:
         """(N, D) features of any float type -> (N, C) float32."""
-        parts = [x @ self.weight.T + self.bias for x, _ in _chunks(features, None, self.mean, self.std)]
-        return torch.cat(parts).numpy()
+        x: np.ndarray = (np.asarray(features, np.float32) - self.mean) / self.std
+        logits: np.ndarray = x @ self.weight.T + self.bias
+        return logits
 
 
-def fit_head(features: np.ndarray, targets: np.ndarray, classes: int) -> Head:
-    """Multinomial logistic regression with weight decay, on standardized features, by L-BFGS from zero.
+def fit_head(features: np.ndarray, targets: np.ndarray) -> Head:
+    """Logistic regression with weight decay on standardized features.
 
     The decay is the one with the least cross entropy on the last tenth of each class, in the order given
-    (neighboring frames of a video are nearly the same image); the head is then fitted on everything.
-    Nothing is drawn by chance, so the same features on as many threads give the same head.
+    (neighboring frames of a video are nearly the same image). The head is then fitted on everything. Nothing
+    is random.
 
     Args:
         features: (N, D), float16 or float32.
-        targets: (N,) int64, below classes.
+        targets: (N,) int64. Each class has at least one row.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is missing.
     """
-    held = _held(targets, classes)
-    decay, start = DECAYS[0], None
-    if held.any():
-        decay, start = _choose(features[~held], targets[~held], features[held], targets[held], classes)
-    mean, std = _moments(features)
-    fit = _Fit(features, targets, mean, std, classes, start)
-    fit.run(decay)
-    return Head(mean, std, *fit.values(), decay)
+    from sklearn.linear_model import LogisticRegression  # here: only recipes with a teacher need it
+
+    model = LogisticRegression(max_iter=_MAX_STEPS, warm_start=True)
+    held_out = _held_out(targets)
+    decay, least = DECAYS[0], np.inf
+    for candidate in DECAYS if held_out.any() else ():
+        head = _fit(model, features[~held_out], targets[~held_out], candidate)
+        logits, expected = head.logits(features[held_out]), targets[held_out]
+        loss = (np.logaddexp.reduce(logits, 1) - logits[np.arange(len(logits)), expected]).mean()
+        if loss >= least:
+            break
+        decay, least = candidate, loss
+    return _fit(model, features, targets, decay)
 
 
 def top1(logits: np.ndarray, targets: np.ndarray) -> float:
@@ -65,74 +71,29 @@ def top1(logits: np.ndarray, targets: np.ndarray) -> float:
     return float((logits.argmax(1) == targets).mean())
 
 
-def _held(targets: np.ndarray, classes: int) -> np.ndarray:
-    held = np.zeros(len(targets), bool)
-    for target in range(classes):
-        places = np.flatnonzero(targets == target)
-        if len(places) > 1:
-            held[places[-max(1, len(places) // HELD):]] = True
-    return held
+def _held_out(targets: np.ndarray) -> np.ndarray:
+    held_out = np.zeros(len(targets), bool)
+    for target in np.unique(targets):
+        rows = np.flatnonzero(targets == target)
+        if len(rows) > 1:
+            held_out[rows[-max(1, len(rows) // HELD_OUT):]] = True
+    return held_out
 
 
-def _choose(features: np.ndarray, targets: np.ndarray, held_features: np.ndarray, held_targets: np.ndarray,
-            classes: int) -> tuple[float, tuple[Tensor, Tensor]]:
-    """The best decay, and the weights that it gave."""
-    mean, std = _moments(features)
-    fit = _Fit(features, targets, mean, std, classes)
-    best = (float('inf'), DECAYS[0], fit.values())
-    for decay in DECAYS:
-        fit.run(decay)
-        logits = Head(mean, std, *fit.values(), decay).logits(held_features)
-        loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(held_targets)).item()
-        if loss >= best[0]:
-            break
-        best = (loss, decay, fit.values())
-    return best[1], best[2]
-
-
-class _Fit:
-    """The weights on their way, and the loss that they go down."""
-
-    def __init__(self, features: np.ndarray, targets: np.ndarray, mean: Tensor, std: Tensor, classes: int,
-                 start: tuple[Tensor, Tensor] | None = None):
-        self.data = features, targets, mean, std
-        self.weight, self.bias = start or (torch.zeros(classes, features.shape[1]), torch.zeros(classes))
-        self.weight.requires_grad_(True)
-        self.bias.requires_grad_(True)
-
-    def run(self, decay: float) -> None:
-        optimizer = torch.optim.LBFGS([self.weight, self.bias], max_iter=_STEPS, tolerance_change=_ENOUGH,
-                                      history_size=10, line_search_fn='strong_wolfe')
-
-        def loss() -> Tensor:
-            optimizer.zero_grad()
-            total = decay / 2 * self.weight.square().sum()
-            total.backward()
-            for x, y in _chunks(*self.data):  # a chunk at a time: float16 features may fill the memory
-                part = F.cross_entropy(x @ self.weight.T + self.bias, y, reduction='sum') / len(self.data[1])
-                part.backward()
-                total = total.detach() + part.detach()
-            return total
-
-        optimizer.step(loss)
-
-    def values(self) -> tuple[Tensor, Tensor]:
-        return self.weight.detach().clone(), self.bias.detach().clone()
-
-
-def _moments(features: np.ndarray) -> tuple[Tensor, Tensor]:
-    mean = np.mean(features, 0, dtype=np.float64)
-    square = np.zeros_like(mean)
-    for at in range(0, len(features), _CHUNK):
-        square += np.square(features[at:at + _CHUNK] - mean).sum(0)
-    # A feature that hardly moves in training must not be blown up in validation.
-    std = np.maximum(np.sqrt(square / len(features)), 1e-3)
-    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
-
-
-def _chunks(features: np.ndarray, targets: np.ndarray | None, mean: Tensor, std: Tensor
-            ) -> Iterator[tuple[Tensor, Tensor]]:
-    for at in range(0, len(features), _CHUNK):
-        x = torch.from_numpy(np.asarray(features[at:at + _CHUNK], np.float32))
-        y = torch.empty(0) if targets is None else torch.from_numpy(targets[at:at + _CHUNK])
-        yield (x - mean) / std, y
+def _fit(model: Any, features: np.ndarray, targets: np.ndarray, decay: float) -> Head:
+    """Minimize the mean cross entropy + decay / 2 * |weight|^2, from where the model stands."""
+    x = np.asarray(features, np.float32)
+    mean = x.mean(0, dtype=np.float64).astype(np.float32)
+    x = x - mean
+    std = np.maximum(np.sqrt(np.square(x).mean(0, dtype=np.float64)), _MIN_STD).astype(np.float32)
+    x /= std
+    binary = targets.max() == 1
+    # For two classes scikit-learn fits the difference of the two rows, which doubles the penalty.
+    model.set_params(C=(2 if binary else 1) / (decay * len(x)))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # that it has not converged: close to the minimum is enough
+        model.fit(x, targets)
+    weight, bias = model.coef_, model.intercept_
+    if binary:
+        weight, bias = np.concatenate((-weight, weight)) / 2, np.concatenate((-bias, bias)) / 2
+    return Head(mean, std, weight.astype(np.float32), bias.astype(np.float32), decay)

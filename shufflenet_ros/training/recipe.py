@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training recipe: every choice of a run, read from a YAML file."""
 
 from collections.abc import Mapping, Sequence
@@ -5,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from shufflenet_ros.core.fields import FieldError, choice, integer, invalid, number, section
 from shufflenet_ros.core.strict_yaml import read_yaml
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.registry import Config, config_of
@@ -17,28 +19,28 @@ class Recipe:
     """How one model is trained.
 
     Attributes:
-        name: of the bundle it makes.
-        network: a name of the registry, or fields of a configuration (`registry.config_of`); '' takes the
+        name: of the bundle that comes out.
+        network: a name of the registry, or fields of a configuration (`registry.config_of`). '' takes the
             network that the run starts from.
-        px: side of the network's input in training's end, validation and deployment.
+        px: side of the network's input in validation, deployment and the last epochs.
         epochs, batch, learning_rate, warmup_epochs, weight_decay, momentum, label_smoothing: SGD with
-            Nesterov momentum; the rate rises linearly over the warm-up and falls linearly to 0. No weight
-            decay on BN and biases.
-        ema: decay a step of the averaged weights that are validated and exported; 0 for none.
+            Nesterov momentum. The rate rises linearly over the warm-up and falls linearly to 0. BN and
+            biases have no weight decay.
+        ema: decay per step of the averaged weights that are validated and exported; 0 for none.
         mixup, cutmix: alpha of the Beta distribution that a batch's share is drawn from; 0 for none. With
-            both, each batch draws which.
+            both, each batch draws one of them.
         crop_scale: range of the random crop's share of the image's area.
-        turns: whether images are also turned by quarters, for cameras that look straight down.
-        color: strength of the brightness and contrast jitter.
-        store_px: side at which training images are kept, so that crops of them stay sharp; 0 for px.
+        rotate90: also rotate images by quarter turns, for cameras that look straight down.
+        color_jitter: strength of the brightness and contrast jitter.
+        store_px: side of the stored training images, larger than px for sharper crops; 0 for px.
         early_px, early_share: side of the input during the first share of the epochs.
-        frozen: what stays as it started: '', `norms` (statistics of BN) or `backbone` (all but the linear
-            layer).
-        teacher, teacher_px: network whose answers are learned beside the labels, and the side it looks at.
-        distill_weight, temperature: share of the teacher in the loss, and how soft its answers are made
-            (Hinton et al. 2015); 1 suits a teacher whose head is fitted, as it is calibrated.
+        frozen: what is not trained: '' for nothing, `norms` (the statistics of BN), or `backbone` (all but
+            the linear layer).
+        teacher, teacher_px: network whose logits are learned beside the labels, and the side of its input.
+        distill_weight, temperature: share of the teacher in the loss, and softening of its logits (Hinton
+            et al. 2015). A temperature of 1 suits a fitted head, which is calibrated.
         seed: of weights, order and augmentation.
-        data, terms: name and terms of the set, for the card.
+        data, terms: name and terms of the data set, for the card.
     """
 
     name: str
@@ -55,8 +57,8 @@ class Recipe:
     mixup: float = 0.0
     cutmix: float = 0.0
     crop_scale: tuple[float, float] = (0.35, 1.0)
-    turns: bool = False
-    color: float = 0.2
+    rotate90: bool = False
+    color_jitter: float = 0.2
     store_px: int = 0
     early_px: int = 0
     early_share: float = 0.0
@@ -78,118 +80,117 @@ class Recipe:
         return self.early_px if epoch < self.early_share * self.epochs else self.px
 
     def rate_at(self, epoch: float) -> float:
-        """Learning rate at a moment of the run, in epochs from 0."""
+        """Learning rate at a point of the run, in epochs from 0."""
         if epoch < self.warmup_epochs:
             return self.learning_rate * min(1.0, (epoch + 0.01) / self.warmup_epochs)
         return self.learning_rate * max(0.0, (self.epochs - epoch) / (self.epochs - self.warmup_epochs))
 
 
-# What a field's number may be: the least and the largest value.
-_RANGES = {
+# The least and the largest value of each number.
+_RANGES: Mapping[str, tuple[Any, Any]] = {
     'px': (16, 1024), 'store_px': (0, 2048), 'early_px': (0, 1024), 'teacher_px': (64, 512),
     'epochs': (1, 100_000), 'batch': (1, 1 << 20), 'learning_rate': (0, 100), 'warmup_epochs': (0, 1000),
     'weight_decay': (0, 1), 'momentum': (0, 0.9999), 'label_smoothing': (0, 0.9), 'ema': (0, 0.99999),
-    'mixup': (0, 100), 'cutmix': (0, 100), 'crop_scale': (0.01, 1), 'color': (0, 1), 'early_share': (0, 1),
-    'distill_weight': (0, 1), 'temperature': (0.1, 100), 'seed': (0, 2**31 - 1),
+    'mixup': (0, 100), 'cutmix': (0, 100), 'crop_scale': (0.01, 1), 'color_jitter': (0, 1),
+    'early_share': (0, 1), 'distill_weight': (0, 1), 'temperature': (0.1, 100), 'seed': (0, 2**31 - 1),
 }
 _FROZEN = ('', 'norms', 'backbone')
-_NAMES = tuple(field.name for field in fields(Recipe))
+_TYPES = {field.name: field.type for field in fields(Recipe)}
 _REQUIRED = ('name', 'px', 'epochs')
 
 
-def make_recipe(values: Mapping[str, Any], where: str) -> Recipe:
-    """A recipe of plain values, as YAML, JSON or a command line gives them.
+def make_recipe(values: Any, where: str) -> Recipe:
+    """A recipe from plain values, as YAML, JSON or a command line gives them.
+
+    Args:
+        where: the file, for the error.
 
     Raises:
         ZooError: a field that is unknown, missing, of another type or out of range.
     """
-    if unknown := sorted(map(str, set(values) - set(_NAMES))):
-        raise ZooError(f'{where}: unknown fields {unknown}; expected some of {list(_NAMES)}')
-    if missing := [name for name in _REQUIRED if name not in values]:
-        raise ZooError(f'{where}: {missing} missing; expected at least {list(_REQUIRED)}')
-    recipe = Recipe(**{name: _value(name, value, where) for name, value in values.items()})
-    if recipe.early_share > 0 and recipe.early_px == 0:
-        raise ZooError(f'{where}: early_share is {recipe.early_share} without early_px; give the side of the '
-                       'early epochs, or early_share: 0')
-    if 0 < recipe.early_px < _RANGES['px'][0]:
-        raise ZooError(f'{where}: early_px is {recipe.early_px}; expected 0 for none, or at least '
-                       f'{_RANGES["px"][0]}')
-    if recipe.warmup_epochs >= recipe.epochs:
-        raise ZooError(f'{where}: warmup_epochs is {recipe.warmup_epochs}; expected less than epochs '
-                       f'({recipe.epochs})')
-    if recipe.frozen not in _FROZEN:
-        raise ZooError(f'{where}: frozen is {recipe.frozen!r}; expected one of {list(_FROZEN)}')
+    try:
+        section(values, '', _REQUIRED, [name for name in _TYPES if name not in _REQUIRED])
+        recipe = Recipe(**{name: _value(name, value) for name, value in values.items()})
+        _check_together(recipe)
+    except FieldError as error:
+        raise ZooError(f'{where}: {error}') from error
     return recipe
 
 
-def _value(name: str, value: Any, where: str) -> Any:
-    kind = next(field.type for field in fields(Recipe) if field.name == name)
+def _check_together(recipe: Recipe) -> None:
+    least = _RANGES['px'][0]
+    if recipe.early_share > 0 and recipe.early_px == 0:
+        raise invalid('early_share', recipe.early_share, '0 without early_px; add that')
+    if 0 < recipe.early_px < least:
+        raise invalid('early_px', recipe.early_px, f'0 for none, or at least {least}')
+    if recipe.warmup_epochs >= recipe.epochs:
+        raise invalid('warmup_epochs', recipe.warmup_epochs, f'less than epochs ({recipe.epochs})')
+
+
+def _value(name: str, value: Any) -> Any:
     if name == 'crop_scale':
-        if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
-            raise ZooError(f'{where}: crop_scale is {value!r}; expected two numbers such as [0.35, 1.0]')
-        low, high = (_number(name, item, float, where) for item in value)
+        if not isinstance(value, (list, tuple)) or len(value) != 2:
+            raise invalid(name, value, 'two numbers such as [0.35, 1.0]')
+        low, high = (_number(name, item) for item in value)
         if low > high:
-            raise ZooError(f'{where}: crop_scale is {value!r}; expected the smaller number first')
+            raise invalid(name, value, 'the smaller number first')
         return low, high
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise ZooError(f'{where}: {name} is {value!r}; expected true or false')
-        return value
     if name in _RANGES:
-        return _number(name, value, int if kind is int else float, where)
-    if not isinstance(value, (str, dict) if name == 'network' else str):
-        raise ZooError(f'{where}: {name} is {value!r}; expected a text')
-    if name == 'name' and not _names_a_file(value):
-        raise ZooError(f'{where}: name is {value!r}; expected a text that can be the name of a file, without '
-                       'slashes and not with a dot first')
+        return _number(name, value)
+    if name == 'frozen':
+        return choice(value, name, _FROZEN)
+    if name == 'name' and not _is_file_name(value):
+        raise invalid(name, value, 'a text that can be a file name, without slashes or a leading dot')
+    if _TYPES[name] is bool and not isinstance(value, bool):
+        raise invalid(name, value, 'true or false')
+    if _TYPES[name] is str and not isinstance(value, str):
+        raise invalid(name, value, 'a text')
+    if name == 'network' and not isinstance(value, (str, dict)):
+        raise invalid(name, value, 'a name or fields such as {groups: 3, width: 0.5}')
     return value
 
 
-def _names_a_file(text: str) -> bool:
-    return bool(text) and text.isprintable() and not set(text) & {'/', '\\'} and text[0] != '.'
+def _is_file_name(value: Any) -> bool:
+    return (isinstance(value, str) and value.isprintable() and not set(value) & {'/', '\\'}
+            and value[:1] not in ('', '.'))
 
 
-def _number(name: str, value: Any, kind: type, where: str) -> float:
-    low, high = _RANGES[name]
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-    if not good or (kind is int and value != int(value)):
-        # YAML 1.1 reads 4e-5 as a text: its numbers need the dot.
-        hint = f'; write {float(value)!r} with a dot, as in 4.0e-5' if _reads_as_number(value) else ''
-        what = 'a whole number' if kind is int else 'a number'
-        raise ZooError(f'{where}: {name} is {value!r}; expected {what} from {low} to {high}{hint}')
-    return kind(value)
-
-
-def _reads_as_number(value: Any) -> bool:
+def _number(name: str, value: Any) -> float:
+    check = integer if _TYPES[name] is int else number
     try:
-        return isinstance(value, str) and float(value) is not None
-    except ValueError:
-        return False
+        return check(value, name, *_RANGES[name])
+    except FieldError as error:
+        try:
+            meant = float(value) if isinstance(value, str) else None
+        except ValueError:
+            meant = None
+        if meant is None:
+            raise
+        # YAML 1.1 reads 4e-5 as a text: its numbers need the dot.
+        raise FieldError(f'{error}; write {meant!r} with a dot, as in 4.0e-5') from error
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by the name of a shipped one, or by path.
 
     Args:
-        overrides: `FIELD=VALUE`, the value as it would stand in the file.
+        overrides: `FIELD=VALUE`, the value as in the file.
 
     Raises:
-        ZooError: no such recipe, or a field that cannot be used.
+        ZooError: an unknown recipe, or a field that cannot be used.
     """
     path = Path(name_or_path)
     if not path.suffix:
         path = RECIPES / f'{name_or_path}.yaml'
     if not path.is_file():
         known = ', '.join(sorted(p.stem for p in RECIPES.glob('*.yaml')))
-        raise ZooError(f'no recipe {name_or_path!r}: expected a YAML file or one of {known}')
+        raise ZooError(f'unknown recipe {name_or_path!r}: expected a YAML file or one of {known}')
     given = dict(map(_override, overrides))
     try:
         values = read_yaml(path.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise ZooError(f'{path}: no YAML that can be read: {error}') from error
-    if not isinstance(values, dict):
-        raise ZooError(f'{path}: holds {type(values).__name__}; expected fields such as px: 64')
-    return make_recipe(values | given, str(path))
+        raise ZooError(f'{path}: is not valid YAML: {error}') from error
+    return make_recipe(values | given if isinstance(values, dict) else values, str(path))
 
 
 def _override(item: str) -> tuple[str, Any]:
@@ -199,6 +200,6 @@ def _override(item: str) -> tuple[str, Any]:
     try:
         parsed = read_yaml(value)
     except ValueError as error:
-        raise ZooError(f'--set {item}: no YAML that can be read ({error}); expected a value as it stands in '
-                       "a recipe, such as 'crop_scale=[0.5, 1]'") from error
+        raise ZooError(f'--set {item}: is not valid YAML ({error}); expected a value as in a recipe, such as '
+                       "'crop_scale=[0.5, 1]'") from error
     return name.strip(), value if parsed is None or name == 'name' else parsed

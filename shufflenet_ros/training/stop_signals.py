@@ -1,4 +1,5 @@
-"""SIGINT and SIGTERM, so that a run ends between two steps."""
+# SPDX-License-Identifier: Apache-2.0
+"""SIGINT and SIGTERM end a run between two steps."""
 
 import signal
 import sys
@@ -10,22 +11,22 @@ from shufflenet_ros.core.console import say
 
 
 class StopRequest:
-    """SIGINT and SIGTERM set a flag, so that a step ends before the run does. In a thread they stay as is."""
+    """Set by SIGINT and SIGTERM. Outside the main thread, Python allows no handlers, and it stays unset."""
 
     def __init__(self) -> None:
-        self.came = False
-        self._before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+        self.received = False
+        self._previous: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
-                self._before[number] = signal.signal(number, self._note)
+                self._previous[number] = signal.signal(number, self._on_signal)
             except ValueError:  # only the main thread may
                 return
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.came = True
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.received = True
         say('stopping after this step', to=sys.stderr)
 
     def restore(self) -> None:
-        """Leave the signals to whom they belonged."""
-        for number, handler in self._before.items():
+        """Put the previous handlers back."""
+        for number, handler in self._previous.items():
             signal.signal(number, handler)

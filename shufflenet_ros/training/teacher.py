@@ -1,7 +1,8 @@
-"""A teacher's answers to a training set, computed once and kept: what distillation learns from.
+# SPDX-License-Identifier: Apache-2.0
+"""Distillation (Hinton et al. 2015): a teacher's logits for the training images, computed once and cached.
 
-The teacher is somebody else's ImageNet network from pip. Its pooled features feed a linear head that is
-fitted to the set's own classes, so that it can teach any set. The use: Hinton et al. 2015, arXiv 1503.02531.
+The teacher is an ImageNet network from pip. A linear head on its pooled features is fitted to the data set's
+own classes, so that it can teach any classes.
 """
 
 import hashlib
@@ -15,21 +16,21 @@ import numpy as np
 
 from shufflenet_ros.core.console import say
 from shufflenet_ros.core.files import replacing, writing
-from shufflenet_ros.training.data import ImageSet
+from shufflenet_ros.training.data import ImageDataset
 from shufflenet_ros.training.linear_head import fit_head, top1
-from shufflenet_ros.training.teacher_features import TEACHERS, done_file, features
+from shufflenet_ros.training.teacher_features import TEACHERS, compute_features, done_file
 from shufflenet_ros.zoo.errors import ZooError
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """What a teacher says of a training set, and how good it is.
+class TeacherResult:
+    """A teacher's logits, and how good it is.
 
     Attributes:
-        logits: (N, C) float16, in the order of the training set.
-        val_top1: share of the validation set that it names rightly; it was not fitted on it.
-        train_top1: the same of the training set, which its head was fitted on.
-        decay: weight decay of the head, chosen on a held-out tenth of the training set.
+        logits: (N, C) float16, in the order of the training images.
+        val_top1: accuracy on the validation images, which the head was not fitted on.
+        train_top1: accuracy on the training images, which the head was fitted on.
+        decay: weight decay of the head, chosen on a held-out tenth of the training images.
     """
 
     logits: np.ndarray
@@ -38,20 +39,22 @@ class Teacher:
     decay: float
 
 
-def teacher_logits(name: str, train: ImageSet, val: ImageSet, px: int, cache: Path | None) -> Teacher:
-    """Ask a teacher about each training image, or take its answers from the cache.
+def teacher_logits(name: str, train: ImageDataset, val: ImageDataset, px: int, cache: Path | None
+                   ) -> TeacherResult:
+    """A teacher's logits for each training image, from the cache if they are there.
 
-    The features (the work of minutes) and the logits are kept in cache/<name>-<px>-<key>.npz; the key tells
-    sets apart by their images and targets. A run that was killed goes on from its last chunk.
+    Features (minutes of work) and logits are cached in cache/<name>-<px>-<key>.npz. The key depends on all
+    images and targets. A run that was killed resumes at its last chunk.
 
     Args:
         name: of `TEACHERS`.
-        train, val: sets with the same labels; their images may differ in size.
+        train, val: images with the same labels; their sizes may differ.
         px: side that the images are resized to for the teacher.
-        cache: folder to keep answers in; None keeps nothing.
+        cache: the folder; None keeps nothing.
 
     Raises:
-        ZooError: an unknown teacher, one whose packages are missing, or sets with other labels.
+        ZooError: an unknown teacher, one whose packages are missing, or other labels for validation.
+        ModuleNotFoundError: scikit-learn is missing.
     """
     if name not in TEACHERS:
         raise ZooError(f'teacher {name!r}: expected one of {sorted(TEACHERS)}')
@@ -63,36 +66,37 @@ def teacher_logits(name: str, train: ImageSet, val: ImageSet, px: int, cache: Pa
             return teacher_logits(name, train, val, px, Path(folder))
     with writing(cache):
         cache.mkdir(parents=True, exist_ok=True)
-    kept = cache / f'{name}-{px}-{_key(name, train, val, px)}.npz'
-    if not kept.exists():
-        _compute(name, train, val, px, kept)
-    with np.load(kept) as file:
-        return Teacher(file['logits'], *(float(file[key]) for key in ('val_top1', 'train_top1', 'decay')))
+    path = cache / f'{name}-{px}-{_key(name, train, val, px)}.npz'
+    if not path.exists():
+        _compute(name, train, val, px, path)
+    with np.load(path) as file:
+        figures = (float(file[key]) for key in ('val_top1', 'train_top1', 'decay'))
+        return TeacherResult(file['logits'], *figures)
 
 
-def _key(name: str, train: ImageSet, val: ImageSet, px: int) -> str:
+def _key(name: str, train: ImageDataset, val: ImageDataset, px: int) -> str:
     digest = hashlib.sha256(repr((name, TEACHERS[name].packages, px, len(train.labels))).encode())
     for data in (train, val):
         digest.update(repr(data.images.shape).encode())
-        for at in range(0, len(data.images), 4096):
-            digest.update(np.ascontiguousarray(data.images[at:at + 4096]))
-        digest.update(np.ascontiguousarray(data.targets))
+        for start in range(0, len(data.images), 4096):
+            digest.update(np.ascontiguousarray(data.images[start:start + 4096]).data)
+        digest.update(np.ascontiguousarray(data.targets).data)
     return digest.hexdigest()[:20]
 
 
-def _compute(name: str, train: ImageSet, val: ImageSet, px: int, kept: Path) -> None:
+def _compute(name: str, train: ImageDataset, val: ImageDataset, px: int, path: Path) -> None:
     start = time.process_time()
-    part = kept.with_suffix('.part.npy')
-    found = features(name, [train.images, val.images], px, part)
-    own, other = found[:len(train.images)], found[len(train.images):]
-    head = fit_head(own, train.targets, len(train.labels))
-    logits = head.logits(own)
-    teacher = Teacher(logits.astype(np.float16), top1(head.logits(other), val.targets),
-                      top1(logits, train.targets), head.decay)
-    with replacing(kept) as draft:
-        np.savez(draft, features=own, **asdict(teacher))
-    part.unlink()
-    done_file(part).unlink()
+    partial = path.with_suffix('.part.npy')
+    both = compute_features(name, [train.images, val.images], px, partial)
+    train_features, val_features = both[:len(train.images)], both[len(train.images):]
+    head = fit_head(train_features, train.targets)
+    logits = head.logits(train_features)
+    result = TeacherResult(logits.astype(np.float16), top1(head.logits(val_features), val.targets),
+                           top1(logits, train.targets), head.decay)
+    with replacing(path) as draft:
+        np.savez(draft, features=train_features, **asdict(result))
+    partial.unlink()
+    done_file(partial).unlink()
     minutes = (time.process_time() - start) / 60
-    say(f'teacher {name} at {px} px: top-1 {teacher.val_top1:.1%} in validation, {teacher.train_top1:.1%} '
-        f'in training; decay {head.decay:g}; {minutes:.1f} core-minutes; kept as {kept}', to=sys.stderr)
+    say(f'teacher {name} at {px} px: top-1 {result.val_top1:.1%} in validation, {result.train_top1:.1%} '
+        f'in training; decay {head.decay:g}; {minutes:.1f} core-minutes; cached as {path}', to=sys.stderr)

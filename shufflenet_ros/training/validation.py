@@ -1,4 +1,5 @@
-"""How a network does on the validation set, and whether that is better than guessing."""
+# SPDX-License-Identifier: Apache-2.0
+"""Score a network on the validation images, and decide whether it is better than guessing."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,61 +9,62 @@ import numpy as np
 import torch
 from torch import nn
 
-from shufflenet_ros.training.data import ImageSet
+from shufflenet_ros.training.data import ImageDataset
 from shufflenet_ros.zoo.normalization import Normalization, normalize
 
 _BATCH = 250
-_SIGMAS = 2.33  # a network that guesses gets above so many standard deviations once in a hundred runs
+_SIGMAS = 2.33  # guessing exceeds its mean by so many standard deviations once in a hundred runs
 _LOSS_MARGIN = 0.98
 
 
 @torch.no_grad()
-def correct(model: nn.Module, data: ImageSet, by: Normalization, device: torch.device,
-            rank: int = 0, world: int = 1) -> torch.Tensor:
-    """Hits in this process's share of the set.
+def count_correct(model: nn.Module, data: ImageDataset, by: Normalization, device: torch.device,
+                  rank: int = 0, world: int = 1) -> torch.Tensor:
+    """Count the correct predictions in this process's share of the images.
 
     Returns:
-        (C + 1,) float64: for each class how many of its images have it first, and at the end how many images
-        of the set have theirs among the first five.
+        (C + 1,) float64: for each class the images whose top-1 prediction is correct; at the end, of all
+        classes together, those whose class is in the top 5.
     """
     model.eval()
-    hits = torch.zeros(len(data.labels) + 1, dtype=torch.float64)
+    correct = torch.zeros(len(data.labels) + 1, dtype=torch.float64)
     mine = np.arange(rank, len(data.targets), world)
     for start in range(0, len(mine), _BATCH):
-        chosen = mine[start:start + _BATCH]
-        x = normalize(torch.from_numpy(data.images[chosen]).to(device), by)
+        indices = mine[start:start + _BATCH]
+        x = normalize(torch.from_numpy(data.images[indices]).to(device), by)
         logits = model(x.contiguous(memory_format=torch.channels_last)).cpu()
-        target = torch.from_numpy(data.targets[chosen]).long()
-        best = logits.topk(min(5, logits.shape[1]), 1).indices == target[:, None]
-        hits[:-1] += torch.bincount(target[best[:, 0]], minlength=len(data.labels))
-        hits[-1] += best.any(1).sum()
-    return hits
+        target = torch.from_numpy(data.targets[indices]).long()
+        top5 = logits.topk(min(5, logits.shape[1]), 1).indices == target[:, None]
+        correct[:-1] += torch.bincount(target[top5[:, 0]], minlength=len(data.labels))
+        correct[-1] += top5.any(1).sum()
+    return correct
 
 
-def scores(hits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """What the log says of hits in a whole set.
+def scores(correct: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """The log's figures for all validation images.
 
     Args:
-        hits: (C + 1,) as `correct` counts them.
-        targets: (N,) the set's classes.
+        correct: (C + 1,) from `count_correct`.
+        targets: (N,) the images' classes.
 
     Returns:
-        Shares of 1: val_top1, val_top5, val_recall (of the classes, averaged) and val_guess, the recall that
-        guessing reaches with luck; 1 and more where the set is too small to tell.
+        Shares of 1: val_top1, val_top5, val_recall (the mean over the classes) and val_guess, the recall that
+        lucky guessing reaches. It is 1 or more if there are too few images to tell.
     """
-    count = np.bincount(targets, minlength=len(hits) - 1)
-    there = count > 0
-    p = 1 / int(there.sum())
-    deviation = p * math.sqrt(p * (1 - p) * float((1 / count[there]).sum()))
-    found = {'val_top1': hits[:-1].sum() / len(targets), 'val_top5': hits[-1] / len(targets),
-             'val_recall': (hits[:-1][there] / count[there]).mean(), 'val_guess': p + _SIGMAS * deviation}
-    return {name: round(float(value), 4) for name, value in found.items()}
+    count = np.bincount(targets, minlength=len(correct) - 1)
+    present = count > 0
+    p = 1 / int(present.sum())
+    deviation = p * math.sqrt(p * (1 - p) * float((1 / count[present]).sum()))
+    values = {'val_top1': correct[:-1].sum() / len(targets), 'val_top5': correct[-1] / len(targets),
+              'val_recall': (correct[:-1][present] / count[present]).mean(),
+              'val_guess': p + _SIGMAS * deviation}
+    return {name: round(float(value), 4) for name, value in values.items()}
 
 
 def learned_nothing(history: Sequence[Mapping[str, Any]], classes: int) -> str:
-    """Why a run is no better than guessing, by its log; '' where it is better.
+    """Why a run is no better than guessing, according to its log; '' if it is better.
 
-    A network that guesses, or always gives the same answer, has a recall of 1 / classes. Where there are too
+    A network that guesses, or always predicts the same class, has a recall of 1 / classes. If there are too
     few validation images to tell, the training loss must be below that of guessing, ln(classes).
 
     Args:

@@ -1,1 +1,2 @@
-"""PyTorch: the networks, their training and their export. The only room that imports torch."""
+# SPDX-License-Identifier: Apache-2.0
+"""The networks in PyTorch, what they cost, and their export to a bundle."""

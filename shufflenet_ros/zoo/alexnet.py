@@ -1,6 +1,7 @@
-"""AlexNet (Krizhevsky et al., 2012) with its two towers: for counting beside ShuffleNet, not for training.
+# SPDX-License-Identifier: Apache-2.0
+"""AlexNet (Krizhevsky et al., 2012) with its two towers, to compare costs with; not for training.
 
-Libraries carry later, one-tower variants of other widths; the ShuffleNet paper compares with this one.
+Libraries carry later, one-tower versions of other widths. The ShuffleNet paper compares with this one.
 """
 
 from torch import nn
@@ -12,7 +13,7 @@ PX = 227
 class AlexNet(nn.Sequential):
     """Five convolutions and three linear layers; (N, 3, 227, 227) -> (N, 1000).
 
-    The towers of the publication's two GPUs are convolutions with two groups.
+    The publication trained two towers on two GPUs; here they are convolutions with two groups.
     """
 
     def __init__(self) -> None:

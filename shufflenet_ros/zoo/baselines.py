@@ -1,4 +1,5 @@
-"""Other people's networks, for counting beside ShuffleNet: AlexNet is ours, the rest comes from libraries.
+# SPDX-License-Identifier: Apache-2.0
+"""Other people's networks, to compare their cost with ShuffleNet's. AlexNet is here, the rest in libraries.
 
 scripts/requirements/compare.txt lists the libraries; they are installed without dependencies. pytorchcv's
 networks are imported module by module: its model_provider loads all of them, and one needs torchvision.
@@ -13,6 +14,7 @@ import torch
 
 from shufflenet_ros.zoo.alexnet import PX
 from shufflenet_ros.zoo.macs import Cost, count
+from shufflenet_ros.zoo.registry import NETWORKS
 
 PAPER = 'ShuffleNet, CVPR 2018'
 TORCHVISION = 'torchvision, first weights'
@@ -23,20 +25,20 @@ class Baseline:
     """A network to compare with.
 
     Attributes:
-        name: as its authors call it.
+        name: the authors' name for it.
         module: where it is defined.
-        build: makes the network, given that module.
-        error: published ImageNet top-1 error in %, single center crop.
+        build: builds the network, given that module.
+        error: published ImageNet top-1 error in %, single center crop; None if nobody published one.
         source: who published it.
-        paper_mmacs: its multiply-adds in millions as the ShuffleNet paper gives them; None where it doesn't.
+        paper_mmacs: millions of multiply-adds according to the ShuffleNet paper; None if it has none.
         px: side of the input.
-        note: in what the definition that is counted differs from the one that the error belongs to.
+        note: how the counted definition differs from the one that has the error.
     """
 
     name: str
     module: str
     build: Callable[[Any], torch.nn.Module]
-    error: float
+    error: float | None
     source: str
     paper_mmacs: int | None = None
     px: int = 224
@@ -65,6 +67,13 @@ BASELINES = (
              note='stride in the 3x3 convolutions, as in torchvision'),
     Baseline('ResNeXt-50 32x4d', f'{_CV}.resnext', lambda m: m.resnext50_32x4d(), 22.38, TORCHVISION),
 )
+
+
+def ours(name: str, paper_mmacs: int | None = None) -> Baseline:
+    """A network of the registry, as a row beside the others."""
+    entry = NETWORKS[name]
+    return Baseline(name, 'shufflenet_ros.zoo.registry', lambda m: m.build(entry.config), entry.error,
+                    entry.source, paper_mmacs, note=entry.note)
 
 
 def cost_of(baseline: Baseline) -> Cost:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The channel shuffle (ShuffleNet, CVPR 2018, section 3.1)."""
 
 import torch
@@ -6,11 +7,11 @@ from shufflenet_ros.zoo.errors import ZooError
 
 
 def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
-    """Mix the channels of a grouped convolution's output so that every next group sees all of them.
+    """Mix the channels of a grouped convolution's output, so that each next group sees all of them.
 
     g*n channels are reshaped to (g, n), transposed and flattened: out[j*g + i] = in[i*n + j].
-    The inverse is the shuffle with n groups. Written as view/transpose/reshape because
-    torch.nn.ChannelShuffle has no symbol in the ONNX exporter that bundles are made with.
+    The inverse is the shuffle with n groups. torch.nn.ChannelShuffle is not used, because the ONNX exporter
+    that makes bundles has no symbol for it.
 
     Args:
         x: (N, C, H, W), any dtype.

@@ -1,14 +1,15 @@
-"""Other units on ShuffleNet v1's skeleton, at its cost (Table 4 of the paper): why shuffle, to be run.
+# SPDX-License-Identifier: Apache-2.0
+"""Other units on ShuffleNet v1's skeleton, at its cost (Table 4 of the paper): what the shuffle gains.
 
-The skeleton stays: stem, max-pool, stages of 4, 8 and 4 units whose first one halves the image, pooling,
-one linear layer. ResNet's bottleneck, ResNeXt's, and two plain 3x3 convolutions (VGG) take the units' place.
-The paper's Xception-like network is ShuffleNet with one group: `shufflenet_v1_x1_0_g1` and its like.
+The skeleton stays: stem, max-pool, stages of 4, 8 and 4 units whose first one halves the image, pooling, one
+linear layer. The units are ResNet's bottleneck, ResNeXt's, or two plain 3x3 convolutions (VGG). The paper's
+Xception-like network is ShuffleNet with one group: `shufflenet_v1_x1_0_g1` and similar.
 
-The paper says how wide Stage 4 is at 38 MFLOPs (ResNet and ResNeXt 192, VGG 50) and nothing of the other
-widths, the stems, the stride-2 units and bottlenecks that 16 groups cannot share. Of the conventions tried
-(average-pooled, projected or padded shortcut; stride in the 3x3 or the first 1x1; stem of 12 or 24; ways to
-round) these were taken because `best_stages` then finds just those widths: a fit to them, no proof that the
-authors built it so. The other widths follow from it.
+The paper gives the width of Stage 4 at 38 MFLOPs (ResNet and ResNeXt 192, VGG 50). It does not give the other
+widths, the stems, the stride-2 units and the bottlenecks that 16 groups cannot share. Several conventions
+were tried (average-pooled, projected or padded shortcut; stride in the 3x3 or the first 1x1; stem of 12 or
+24; ways to round). With these, the widths nearest to 38M are the paper's. That is a fit, it does not show
+that the authors built it so. All other widths are the nearest to their budget under the same conventions.
 """
 
 from dataclasses import dataclass
@@ -19,12 +20,10 @@ from torch import nn
 
 from shufflenet_ros.zoo.backbone import Backbone, conv_stem
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.macs import count
 
 REPEATS = (4, 8, 4)
 CARDINALITY = 16
-# What Stage 4's width is a multiple of: of 4, so that it halves twice; the paper's 50 for VGG is only even.
-WIDTH_STEPS = {'resnet': 4, 'resnext': 4, 'vgg': 2}
+UNITS = ('resnet', 'resnext', 'vgg')
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,11 @@ class ComparisonConfig:
     """One network of the family.
 
     Attributes:
-        unit: what fills the stages: `resnet`, `resnext` or `vgg`.
+        unit: of the stages: `resnet`, `resnext` or `vgg`.
         stages: output channels of stages 2, 3 and 4.
         stem: output channels of the first convolution.
         classes: length of the logits.
-        stem_pool: False leaves the max-pool out, as in `ShuffleNetV1Config`.
+        stem_pool: False omits the max-pool, as in `ShuffleNetV1Config`.
     """
 
     unit: Literal['resnet', 'resnext', 'vgg'] = 'resnet'
@@ -79,7 +78,7 @@ def vgg_unit(c_in: int, c_out: int, stride: int) -> nn.Sequential:
 
 
 def resnext_bottleneck(c_out: int) -> int:
-    """The multiple of the cardinality that is nearest to c_out/2, the smaller of two."""
+    """The multiple of the cardinality that is nearest to c_out/2; of two, the smaller one."""
     return max(CARDINALITY, -(-(c_out - CARDINALITY) // (2 * CARDINALITY)) * CARDINALITY)
 
 
@@ -95,13 +94,15 @@ class ComparisonNet(Backbone):
     """ShuffleNet v1's skeleton with another unit.
 
     Raises:
-        ZooError: an unknown unit, other than three positive stage widths, or no stem.
+        ZooError: an unknown unit, not three positive stage widths, or no stem.
     """
+
+    config: ComparisonConfig
 
     def __init__(self, config: ComparisonConfig):
         self.config = config
-        if config.unit not in WIDTH_STEPS:
-            raise ZooError(f'unit={config.unit!r}: expected one of {sorted(WIDTH_STEPS)}')
+        if config.unit not in UNITS:
+            raise ZooError(f'unit={config.unit!r}: expected one of {list(UNITS)}')
         if len(config.stages) != 3 or min(config.stages) < 1:
             raise ZooError(f'stages={config.stages}: expected the widths of stages 2, 3 and 4')
         if config.stem < 1:
@@ -114,28 +115,3 @@ class ComparisonNet(Backbone):
             c_in = c_out
         stem = conv_stem(config.stem, nn.MaxPool2d(3, 2, 1) if config.stem_pool else None)
         super().__init__(stem, stages, c_in, config.classes)
-
-
-def stages_of(stage4: int) -> tuple[int, int, int]:
-    """Widths that double from stage to stage, rounded up where they cannot."""
-    return -(-stage4 // 4), -(-stage4 // 2), stage4
-
-
-def best_stages(unit: Literal['resnet', 'resnext', 'vgg'], budget: int, stem: int) -> tuple[int, int, int]:
-    """The widths whose cost (convolutions and linear layer, 1000 classes, 224x224) is nearest to a budget.
-
-    Args:
-        budget: multiply-adds.
-        stem: output channels of the first convolution.
-    """
-    def cost(stage4: int) -> int:
-        return count(ComparisonNet(ComparisonConfig(unit, stages_of(stage4), stem))).total_macs
-
-    step = WIDTH_STEPS[unit]
-    low = high = step
-    while cost(high) < budget:  # the cost grows with the width: double, then halve the interval
-        low, high = high, 2 * high
-    while high - low > step:
-        middle = (low + high) // (2 * step) * step
-        low, high = (middle, high) if cost(middle) < budget else (low, middle)
-    return stages_of(min((low, high), key=lambda width: abs(cost(width) - budget)))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a unit costs: the paper's formulas, and a network's cost unit by unit."""
 
 from collections.abc import Mapping
@@ -7,16 +8,7 @@ import torch
 
 from shufflenet_ros.zoo.backbone import STAGES, Backbone
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.macs import KINDS, LayerCost, params_of, trace
-
-
-def _check(groups: int, **counts: int) -> None:
-    for name, value in counts.items():
-        if value < 1:
-            raise ZooError(f'{name}={value}: expected at least 1')
-    for name in ('c', 'm'):
-        if groups < 1 or counts[name] % groups:
-            raise ZooError(f'{name}={counts[name]}, g={groups}: expected channels that g groups can share')
+from shufflenet_ros.zoo.macs import KINDS, params_of, trace
 
 
 def resnet_macs(c: int, m: int, h: int, w: int) -> int:
@@ -48,16 +40,25 @@ def resnext_macs(c: int, m: int, g: int, h: int, w: int) -> int:
 def shufflenet_macs(c: int, m: int, g: int, h: int, w: int) -> int:
     """hw(2cm/g + 9m): ShuffleNet's unit with stride 1, both 1x1 convolutions in g groups (section 3.2).
 
-    It holds neither for units with stride 2 nor for Stage 2's first, whose first 1x1 is not grouped.
+    Not for units with stride 2, nor for Stage 2's first, whose first 1x1 is not grouped.
     Arguments and errors as `resnext_macs`.
     """
     _check(g, c=c, m=m, h=h, w=w)
     return h * w * (2 * c * m // g + 9 * m)
 
 
+def _check(groups: int, **counts: int) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise ZooError(f'{name}={value}: expected at least 1')
+    for name in ('c', 'm'):
+        if groups < 1 or counts[name] % groups:
+            raise ZooError(f'{name}={counts[name]}, g={groups}: expected channels that g groups can share')
+
+
 @dataclass(frozen=True)
 class UnitCost:
-    """A stem, a unit or a layer of a network.
+    """The cost of a stem, a unit or a layer of a network.
 
     Attributes:
         name: such as `stage2.0`, as in the state dict.
@@ -77,12 +78,8 @@ class UnitCost:
         return sum(self.macs.values())
 
 
-def _inside(layer: LayerCost, name: str) -> bool:
-    return layer.name == name or layer.name.startswith(f'{name}.')
-
-
 def unit_costs(network: Backbone, px: int = 224) -> tuple[UnitCost, ...]:
-    """A network cut into stem, units, last convolution and linear layer; the sums are what `count` gives.
+    """A network split into stem, units, last convolution and linear layer. The sums are those of `count`.
 
     Args:
         px: side of the input.
@@ -90,11 +87,13 @@ def unit_costs(network: Backbone, px: int = 224) -> tuple[UnitCost, ...]:
     layers = trace(network, torch.zeros(0, 3, px, px))
     shapes = {layer.name: layer.shape for layer in layers}
     units = [f'{stage}.{i}' for stage in STAGES for i in range(len(getattr(network, stage)))]
-    parts = []
+    costs = []
     for name in ('stem', *units, 'last', 'fc'):
         params = params_of(network.get_submodule(name))
         if params:  # v1 has no last convolution
-            macs = {kind: sum(layer.macs for layer in layers if layer.kind == kind and _inside(layer, name))
-                    for kind in KINDS}
-            parts.append(UnitCost(name, shapes[name], params, macs))
-    return tuple(parts)
+            macs = dict.fromkeys(KINDS, 0)
+            for layer in layers:
+                if layer.kind and f'{layer.name}.'.startswith(f'{name}.'):
+                    macs[layer.kind] += layer.macs
+            costs.append(UnitCost(name, shapes[name], params, macs))
+    return tuple(costs)

@@ -1,4 +1,5 @@
-"""A trained network to a bundle: one ONNX file that takes a camera's bytes and explains itself."""
+# SPDX-License-Identifier: Apache-2.0
+"""Turn a trained network into a bundle: an ONNX file that takes a camera's bytes, with its card."""
 
 import copy
 import io
@@ -37,9 +38,11 @@ class ExportError(ZooError):
 class Deployed(nn.Module):
     """The network as a robot runs it: (1, H, W, 3) uint8 RGB -> logits (1, C), embedding (1, D).
 
-    1/(255 std) is folded into the first weights; the mean stays a subtraction, because the stem's zero
-    padding has to mean "an average pixel" as it did in training.
+    1/(255 std) is folded into the first weights. The mean stays a subtraction: the stem pads with zeros, and
+    in training these were average pixels.
     """
+
+    mean: torch.Tensor
 
     def __init__(self, model: Backbone, by: Normalization):
         super().__init__()
@@ -63,23 +66,27 @@ class Parity:
     samples: int
 
 
+def graph_bytes(model: nn.Module, example: torch.Tensor, inputs: list[str], outputs: list[str],
+                **options: Any) -> bytes:
+    """A module as ONNX, traced with one example input, by PyTorch's TorchScript exporter."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The exporter is deprecated. The tracer asks whether the shuffle's channel counts may change.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(model, (example,), buffer, opset_version=OPSET,  # type: ignore[arg-type]
+                          dynamo=False, input_names=inputs, output_names=outputs, **options)
+    return buffer.getvalue()
+
+
 def to_onnx(model: Backbone, size: int | tuple[int, int], by: Normalization = IMAGENET) -> bytes:
     """The deployed form of a network as ONNX, batch 1, input `frame`, outputs `logits`, `embedding`.
 
     Args:
         size: (height, width) of the frame, or the side of a square.
     """
-    buffer = io.BytesIO()
     height, width = (size, size) if isinstance(size, int) else size
     frame = torch.zeros(1, height, width, 3, dtype=torch.uint8)
-    with warnings.catch_warnings():
-        # It asks whether the shuffle's channel counts may change; batch and size are fixed here.
-        warnings.simplefilter('ignore', torch.jit.TracerWarning)
-        torch.onnx.export(
-            Deployed(model, by), (frame,), buffer, opset_version=OPSET, dynamo=False,
-            input_names=['frame'], output_names=['logits', 'embedding'],
-        )
-    return buffer.getvalue()
+    return graph_bytes(Deployed(model, by), frame, ['frame'], ['logits', 'embedding'])
 
 
 def _relative(a: np.ndarray, b: np.ndarray) -> float:
@@ -95,20 +102,18 @@ def check_parity(model: Backbone, backend: OnnxRuntimeBackend, px: int, by: Norm
         ExportError: a difference above 1e-4 of the largest value.
     """
     rng = np.random.default_rng(0)
-    worst_logits = worst_embedding = 0.0
+    logits = embedding = 0.0
     for _ in range(samples):
         frame = rng.integers(0, 256, (1, px, px, 3), np.uint8)
         x = normalize(torch.from_numpy(frame), by)
         outputs = backend.run(frame)
         assert outputs.embedding is not None
-        worst_logits = max(worst_logits, _relative(outputs.logits, model.eval()(x)[0].numpy()))
-        worst_embedding = max(worst_embedding, _relative(outputs.embedding, model.embed(x)[0].numpy()))
-    if max(worst_logits, worst_embedding) > PARITY:
-        raise ExportError(
-            f'the exported graph differs from the network by {worst_logits:.1e} (logits) and '
-            f'{worst_embedding:.1e} (embedding) of the largest value: expected at most {PARITY:.0e}'
-        )
-    return Parity(worst_logits, worst_embedding, samples)
+        logits = max(logits, _relative(outputs.logits, model.eval()(x)[0].numpy()))
+        embedding = max(embedding, _relative(outputs.embedding, model.embed(x)[0].numpy()))
+    if max(logits, embedding) > PARITY:
+        raise ExportError(f'the exported graph differs from the network by {logits:.1e} (logits) and '
+                          f'{embedding:.1e} (embedding) of the largest value: expected at most {PARITY:.0e}')
+    return Parity(logits, embedding, samples)
 
 
 def make_card(model: Backbone, name: str, labels: Sequence[str], px: int, crop: float = 1.0,
@@ -126,7 +131,7 @@ def make_card(model: Backbone, name: str, labels: Sequence[str], px: int, crop: 
 
 
 def export(model: Backbone, card: Card, path: Path, by: Normalization = IMAGENET) -> Parity:
-    """Write one bundle: graph, card, parity check against torch, golden sample.
+    """Write one bundle: graph and card, with a golden sample, checked against torch.
 
     Raises:
         ExportError: the graph differs from the network; nothing is written to path.

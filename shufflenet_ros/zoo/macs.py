@@ -1,4 +1,5 @@
-"""Counting parameters and multiply-adds of a network by running it once."""
+# SPDX-License-Identifier: Apache-2.0
+"""Count the parameters and multiply-adds of a network by running it once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +28,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one module did in one run.
+    """The cost and output of one module in one run.
 
     Attributes:
-        name: as `named_modules` has it; '' for the network itself.
+        name: as in `named_modules`; '' for the network itself.
         kind: one of `KINDS`; '' for everything that is not counted, such as BN and whole units.
         macs: multiply-adds; 0 where nothing is counted.
         shape: of its output, without the batch.
@@ -42,35 +43,28 @@ class LayerCost:
     shape: tuple[int, ...]
 
 
-def _kind(module: nn.Module) -> str:
+def _kind_and_macs(module: nn.Module, output: torch.Tensor) -> tuple[str, int]:
+    outputs = output.shape[1:].numel()
     if isinstance(module, nn.Linear):
-        return 'linear'
+        return 'linear', outputs * module.in_features
     if not isinstance(module, nn.Conv2d):
-        return ''
-    if module.kernel_size == (1, 1):
-        return 'pointwise'
-    return 'depthwise' if module.groups == module.in_channels > 1 else 'other_conv'
-
-
-def _macs(module: nn.Module, output: torch.Tensor) -> int:
-    if isinstance(module, nn.Linear):
-        return output.shape[1:].numel() * module.in_features
-    if isinstance(module, nn.Conv2d):
-        kernel = module.kernel_size[0] * module.kernel_size[1]
-        return output.shape[1:].numel() * kernel * module.in_channels // module.groups
-    return 0
+        return '', 0
+    depthwise = 'depthwise' if module.groups == module.in_channels > 1 else 'other_conv'
+    kernel = module.kernel_size[0] * module.kernel_size[1]
+    return ('pointwise' if module.kernel_size == (1, 1) else depthwise,
+            outputs * kernel * module.in_channels // module.groups)
 
 
 @torch.no_grad()
 def trace(model: nn.Module, x: torch.Tensor) -> tuple[LayerCost, ...]:
-    """Run a network once on a batch of any length and note every module, each after those inside it."""
+    """Run a network once on a batch of any length. Returns every module, each after those inside it."""
     layers: list[LayerCost] = []
 
     def hook_of(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def note(module: nn.Module, _inputs: Any, output: Any) -> None:
+        def record(module: nn.Module, _inputs: Any, output: Any) -> None:
             if isinstance(output, torch.Tensor):
-                layers.append(LayerCost(name, _kind(module), _macs(module, output), tuple(output.shape[1:])))
-        return note
+                layers.append(LayerCost(name, *_kind_and_macs(module, output), tuple(output.shape[1:])))
+        return record
 
     hooks = [module.register_forward_hook(hook_of(name)) for name, module in model.named_modules()]
     try:
@@ -90,8 +84,8 @@ def count(model: nn.Module, size: tuple[int, int] = (224, 224), batch: int = 0) 
     """Cost of one (3, H, W) input.
 
     Args:
-        batch: an empty one gives all shapes and computes nothing. A network that flattens with -1 cannot
-            take it: give 1, and build and count it on the meta device.
+        batch: an empty batch gives all shapes and computes nothing. A network that flattens with -1 cannot
+            take it: use 1, and build and count the network on the meta device.
     """
     layers = trace(model, torch.zeros(batch, 3, *size))
     linear = sum(layer.macs for layer in layers if layer.kind == 'linear')

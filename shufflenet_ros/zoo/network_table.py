@@ -1,12 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """models/networks.json: what every network costs, for `models list` on machines without torch.
 
-`python -m shufflenet_ros.zoo.network_table` writes it again after a line of the registry has changed.
+Run `python -m shufflenet_ros.zoo.network_table` after a line of the registry has changed.
 """
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.zoo.macs import count
@@ -16,24 +16,25 @@ TABLE = Path(__file__).resolve().parents[2] / 'models' / 'networks.json'
 SCHEMA = 1
 
 
-def row(name: str, variant: NetworkEntry) -> dict[str, Any]:
-    """One network at 1000 classes and 224x224: its name, cost and published error."""
-    network = build(variant.config)
+def _row(name: str, entry: NetworkEntry) -> str:
+    """One network at 1000 classes and 224x224 as JSON: its name, cost and published error."""
+    network = build(entry.config)
     cost = count(network)
-    published = {'top1_error': variant.error, 'source': variant.source} if variant.error is not None else None
-    return {
-        'name': name, 'family': values_of(variant.config)['family'], 'params': cost.params,
+    return json.dumps({
+        'name': name, 'family': values_of(entry.config)['family'], 'params': cost.params,
         'macs': cost.total_macs, 'conv_macs': cost.conv_macs, 'embedding_dim': network.embedding_dim,
-        'published': published, 'note': variant.note,
-    }
+        'published': None if entry.error is None else {'top1_error': entry.error, 'source': entry.source},
+        'note': entry.note,
+    })
 
 
 def table_text() -> str:
     """The whole file: one network a line."""
-    rows = [json.dumps(row(name, variant)) for name, variant in NETWORKS.items()]
-    return f'{{"schema": {SCHEMA}, "networks": [\n' + ',\n'.join(rows) + '\n]}\n'
+    rows = ',\n'.join(_row(name, entry) for name, entry in NETWORKS.items())
+    return f'{{"schema": {SCHEMA}, "networks": [\n{rows}\n]}}\n'
 
 
 if __name__ == '__main__':
-    argparse.ArgumentParser(prog='python -m shufflenet_ros.zoo.network_table', description=__doc__).parse_args()
+    argparse.ArgumentParser(prog='python -m shufflenet_ros.zoo.network_table',
+                            description=__doc__).parse_args()
     write_whole(TABLE, table_text().encode())

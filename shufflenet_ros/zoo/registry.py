@@ -1,7 +1,5 @@
-"""Every network of the zoo: one line a variant, and a name for each.
-
-The names are what recipes, cards, `models list` and `complexity` call a network.
-"""
+# SPDX-License-Identifier: Apache-2.0
+"""Every network of the zoo by name, one line each. Recipes, cards and all verbs use these names."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,7 +13,7 @@ from shufflenet_ros.zoo.shufflenet_v2 import ShuffleNetV2, ShuffleNetV2Config
 
 Config: TypeAlias = ShuffleNetV1Config | ShuffleNetV2Config | ComparisonConfig
 
-# The class of a family's configuration, and what builds a network from it.
+# The class of a family's configuration, and of its networks.
 FAMILIES: Mapping[str, tuple[type[Config], Callable[[Any], Backbone]]] = {
     'shufflenet_v1': (ShuffleNetV1Config, ShuffleNetV1),
     'shufflenet_v2': (ShuffleNetV2Config, ShuffleNetV2),
@@ -29,9 +27,9 @@ class NetworkEntry:
 
     Attributes:
         config: for 1000 classes.
-        error: published ImageNet top-1 error in %, single center crop; None where nobody published one.
+        error: published ImageNet top-1 error in %, single center crop; None if nobody published one.
         source: who published it.
-        note: what is our own choice, or why the variant exists.
+        note: what is our own choice, or why the network is listed.
     """
 
     config: Config
@@ -84,21 +82,21 @@ NETWORKS: Mapping[str, NetworkEntry] = {
     'shufflenet_v1_x2_0_g3': NetworkEntry(_V1(3, 2.0), 26.3, TABLE_5),
     'shufflenet_v1_x2_0_g4': NetworkEntry(_V1(4, 2.0)),
     'shufflenet_v1_x2_0_g8': NetworkEntry(_V1(8, 2.0), 27.1, MEGVII),
-    # Table 3: what the shuffle is worth.
+    # Table 3: the same networks without shuffle.
     'shufflenet_v1_x0_25_g3_noshuffle': NetworkEntry(_V1(3, 0.25, shuffle=False), 56.3, TABLE_3),
     'shufflenet_v1_x0_25_g8_noshuffle': NetworkEntry(_V1(8, 0.25, shuffle=False), 56.5, TABLE_3),
     'shufflenet_v1_x0_5_g3_noshuffle': NetworkEntry(_V1(3, 0.5, shuffle=False), 45.7, TABLE_3),
     'shufflenet_v1_x0_5_g8_noshuffle': NetworkEntry(_V1(8, 0.5, shuffle=False), 48.1, TABLE_3),
     'shufflenet_v1_x1_0_g3_noshuffle': NetworkEntry(_V1(3, 1.0, shuffle=False), 34.5, TABLE_3),
     'shufflenet_v1_x1_0_g8_noshuffle': NetworkEntry(_V1(8, 1.0, shuffle=False), 37.6, TABLE_3),
-    # Table 5's other two, where the paper gives no widths and no place for the squeeze.
+    # Table 5's other two. The paper gives no widths, and not where the squeeze goes.
     'shufflenet_v1_x0_5_g3_shallow': NetworkEntry(
         _V1(3, 0.5, stages=SHALLOW, repeats=(2, 4, 2)), 42.8, TABLE_5,
         'our choice: 2/4/2 units at 168/336/672 channels, stem 12; the paper gives 40M and no widths'),
     'shufflenet_v1_x2_0_g3_se': NetworkEntry(
         _V1(3, 2.0, se=True), 24.7, TABLE_5,
         'our choice: on the residual branch, reduction 16, which gives the 527M; the paper gives no place'),
-    # Other stems that published weights or other codes have.
+    # Other stems, for published weights and other implementations.
     'shufflenet_v1_x0_25_g1_stem6': NetworkEntry(_V1(1, 0.25, stem=6), 62.00, OSMR, "osmr's stem"),
     'shufflenet_v1_x0_25_g3_stem6': NetworkEntry(_V1(3, 0.25, stem=6), 61.34, OSMR, "osmr's stem"),
     'shufflenet_v1_x1_5_g3_stem36': NetworkEntry(
@@ -107,7 +105,7 @@ NETWORKS: Mapping[str, NetworkEntry] = {
     'shufflenet_v2_x1_0': NetworkEntry(_V2(1.0), 30.6, V2_PAPER),
     'shufflenet_v2_x1_5': NetworkEntry(_V2(1.5), 27.4, V2_PAPER),
     'shufflenet_v2_x2_0': NetworkEntry(_V2(2.0), 25.1, V2_PAPER),
-    # Table 4: other units at the cost of ShuffleNet 1x, 0.5x and 0.25x; its Xception-like ones have g1 above.
+    # Table 4: other units at the cost of ShuffleNet 1x, 0.5x and 0.25x. Xception-like: the g1 networks above.
     'vgg_like_140m': NetworkEntry(_Comparison('vgg', (25, 49, 98), 24), 50.7, TABLE_4, OUR_WIDTHS),
     'resnet_like_140m': NetworkEntry(_Comparison('resnet', (94, 188, 376), 24), 37.3, TABLE_4, OUR_WIDTHS),
     'resnet_like_38m': NetworkEntry(_Comparison('resnet', (48, 96, 192), 12), 48.8, TABLE_4, PAPER_WIDTH),
@@ -122,7 +120,11 @@ NETWORKS: Mapping[str, NetworkEntry] = {
 
 
 def build(config: Config) -> Backbone:
-    """The network of a configuration, with random weights."""
+    """The network of a configuration, with random weights.
+
+    Raises:
+        ZooError: the configuration is of no known family, or no network can be built from it.
+    """
     for config_type, network in FAMILIES.values():
         if isinstance(config, config_type):
             try:
@@ -130,29 +132,29 @@ def build(config: Config) -> Backbone:
             except ZooError:
                 raise
             except (TypeError, ValueError, RuntimeError) as error:  # a field of another type
-                raise ZooError(f'{config}: no network can be built of it ({error}); mend its '
-                                'fields') from error
+                raise ZooError(f'{config}: no network can be built from it ({error}); fix its '
+                               'fields') from error
     raise ZooError(f'{type(config).__name__}: expected the configuration of one of {sorted(FAMILIES)}')
 
 
 def config_of(network: str | Mapping[str, Any], classes: int = 1000) -> Config:
-    """The configuration that a recipe or card means.
+    """The configuration for a network entry of a recipe or card.
 
     Args:
         network: a name of the registry, or a mapping of a configuration's fields with its `family`
-            (shufflenet_v1 where it names none); without `classes`.
+            (default: shufflenet_v1), without `classes`.
 
     Raises:
-        ZooError: no such name, family or field.
+        ZooError: an unknown name, family or field.
     """
     if isinstance(network, str):
         if network not in NETWORKS:
-            raise ZooError(f'there is no network {network!r}: expected one of {", ".join(NETWORKS)}')
+            raise ZooError(f'unknown network {network!r}: expected one of {", ".join(NETWORKS)}')
         return replace(NETWORKS[network].config, classes=classes)
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in network.items()}
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in network.items()}
     family = values.pop('family', 'shufflenet_v1')
     if family not in FAMILIES:
-        raise ZooError(f'there is no family {family!r}: expected one of {", ".join(FAMILIES)}')
+        raise ZooError(f'unknown family {family!r}: expected one of {", ".join(FAMILIES)}')
     config_type = FAMILIES[family][0]
     known = {field.name for field in fields(config_type)} - {'classes'}
     if unknown := sorted(map(str, set(values) - known)):
@@ -161,20 +163,19 @@ def config_of(network: str | Mapping[str, Any], classes: int = 1000) -> Config:
 
 
 def values_of(config: Config) -> dict[str, Any]:
-    """A configuration as a card keeps it: the family, and each field that differs from its default.
+    """A configuration as a card stores it: the family, and each field that differs from its default.
 
-    `config_of` turns it back, so a default never changes: a new option's default is the old behavior.
+    `config_of` reverses it. So never change a default: the default of a new option is the old behavior.
     """
     family = next(name for name, (kind, _) in FAMILIES.items() if isinstance(config, kind))
-    plain = asdict(type(config)())
-    changed = {key: value for key, value in asdict(config).items() if value != plain[key]}
-    changed.pop('classes', None)
+    default = asdict(type(config)(classes=config.classes))
+    changed = {key: value for key, value in asdict(config).items() if value != default[key]}
     return {'family': family, **changed}
 
 
 def name_of(config: Config) -> str:
-    """The registry's name of a network, or its family's with `_custom` where no line describes it."""
-    for name, variant in NETWORKS.items():
-        if replace(config, classes=variant.config.classes) == variant.config:
+    """The registry's name of a network, or `<family>_custom` if it has none."""
+    for name, entry in NETWORKS.items():
+        if replace(config, classes=entry.config.classes) == entry.config:
             return name
     return f'{values_of(config)["family"]}_custom'

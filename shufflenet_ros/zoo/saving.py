@@ -1,4 +1,5 @@
-"""What training writes: values of torch in files that are whole or not there, arrays whose room is taken."""
+# SPDX-License-Identifier: Apache-2.0
+"""Files that training writes: a torch state that is whole or absent, and arrays with their space reserved."""
 
 import io
 import os
@@ -12,22 +13,22 @@ import torch
 from shufflenet_ros.core.files import write_whole
 
 
-def save_whole(path: Path, values: dict[str, Any]) -> None:
-    """Write what `torch.load(..., weights_only=True)` reads.
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a file that `torch.load(..., weights_only=True)` reads.
 
     Raises:
         WriteError: it cannot be written; an old file stays.
     """
-    buffer = io.BytesIO()  # writing to a file itself, torch hides the cause of a failure
-    torch.save(values, buffer)
+    buffer = io.BytesIO()  # if torch wrote to the file itself, it would hide the cause of a failure
+    torch.save(state, buffer)
     write_whole(path, buffer.getvalue())
 
 
-def mapped_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> 'np.memmap[Any, Any]':
-    """A new .npy file as an array, its room taken at once: on a full disk, writing into a hole would kill us.
+def reserved_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> 'np.memmap[Any, Any]':
+    """Map a new .npy file, with its space reserved. Without that, a full disk would kill the process later.
 
     Raises:
-        OSError: there is no room.
+        OSError: there is not enough space.
     """
     array = np.lib.format.open_memmap(path, 'w+', dtype, shape)
     with path.open('r+b') as file:

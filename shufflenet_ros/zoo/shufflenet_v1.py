@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """ShuffleNet v1 (Zhang et al., CVPR 2018) for every group count and width.
 
-The paper is silent on rounding, on the stem of scaled networks and on the concatenation's order;
-each choice made here is a field of `ShuffleNetV1Config`, so that other codes' weights can be carried.
+The paper does not specify rounding, the stem of scaled networks and the concatenation's order. Each choice
+made here is a field of `ShuffleNetV1Config`, so that weights of other implementations fit too.
 """
 
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ def stage_channels(groups: int, width: float) -> tuple[int, int, int]:
         raise ZooError(f'groups={groups}: expected one of {sorted(STAGE2_CHANNELS)} (Table 1 of the paper)')
     if not 0 < width <= 8:
         raise ZooError(f'width={width}: expected a scale factor in (0, 8], such as 0.5')
-    # The tiny epsilon keeps products such as 0.1 * 240 from being rounded up by binary noise.
+    # The epsilon keeps floating-point noise from rounding products such as 0.1 * 240 up.
     first, second, third = (
         _round_up(STAGE2_CHANNELS[groups] * 2**i * width - 1e-9, 4 * groups) for i in range(3)
     )
@@ -62,14 +63,14 @@ class ShuffleNetV1Config:
         stages: output channels of stages 2, 3 and 4; empty takes those of `stage_channels`.
         repeats: units of stages 2, 3 and 4.
         se: squeeze-and-excitation on the residual branch before it is added or concatenated. The paper
-            names the variant (Table 5) and not its place; a reduction of 16 gives its 527M at 2x.
+            does not say where it goes (Table 5); here, a reduction of 16 gives its 527M at 2x.
         shuffle: False gives the paper's ablation (Table 3).
-        shuffle_inverse: shuffle with the inverse permutation, as Megvii's and tensorpack's codes do.
+        shuffle_inverse: shuffle with the inverse permutation, as Megvii and tensorpack do.
         shortcut_first: order of the concatenation in stride-2 units. False, (branch, shortcut), is
             pytorchcv's order; Megvii, jaxony and mmpretrain have the other one. Weights of the two are
-            not permutations of each other, as the groups cut the channels in different places.
-        stem_pool: False leaves the max-pool out, for images of 64 pixels: every stage then works at twice
-            the resolution, and the network costs four times the multiply-adds of its size.
+            not permutations of each other, because the groups split the channels at different points.
+        stem_pool: False omits the max-pool, for images of 64 pixels. Every stage then works at twice the
+            resolution, at four times the multiply-adds.
         bare_stem: the first convolution has a bias and neither BN nor ReLU, as in jaxony's code.
     """
 
@@ -98,7 +99,7 @@ class ShuffleNetV1Config:
 
 
 class SqueezeExcite(nn.Module):
-    """Scale each channel by what the whole image says of it (Hu et al., CVPR 2018), reduction 16."""
+    """Scale each channel by a weight computed from the whole image (Hu et al., CVPR 2018), reduction 16."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -122,7 +123,7 @@ class ShuffleUnit(nn.Module):
         super().__init__()
         mid, branch = c_out // 4, c_out - c_in if stride == 2 else c_out
         self.shortcut_first = config.shortcut_first
-        # One group needs no shuffle: it would be the identity, and a useless node in the exported graph.
+        # With one group the shuffle is the identity; it would only add a node to the exported graph.
         groups = config.groups if config.shuffle else 1
         self.shuffle_groups = mid // groups if config.shuffle_inverse and groups > 1 else groups
         self.compress = nn.Conv2d(c_in, mid, 1, groups=config.groups if grouped_first else 1, bias=False)
@@ -150,8 +151,10 @@ class ShuffleNetV1(Backbone):
     """The whole network: stem, max-pool, stages 2 to 4, global pool, one linear layer.
 
     Raises:
-        ZooError: the stem or a stage cannot be cut into this many groups.
+        ZooError: the stem or a stage cannot be split into this many groups.
     """
+
+    config: ShuffleNetV1Config
 
     def __init__(self, config: ShuffleNetV1Config):
         self.config = config
@@ -160,15 +163,15 @@ class ShuffleNetV1(Backbone):
             raise ZooError(f'stem={c_in}: expected a multiple of groups={config.groups}')
         stem = conv_stem(c_in, nn.MaxPool2d(3, 2, 1) if config.stem_pool else None)
         if config.bare_stem:
-            stem = nn.Sequential(nn.Conv2d(3, c_in, 3, 2, 1), *stem[3:])
+            stem = nn.Sequential(nn.Conv2d(3, c_in, 3, 2, 1), *list(stem)[3:])
         stages = []
         for index, (c_out, units) in enumerate(zip(config.stage_channels, config.repeats, strict=True)):
             if c_out % (4 * config.groups):
                 raise ZooError(f'a stage of {c_out} channels: expected a multiple of {4 * config.groups}, as '
-                               f'its bottleneck of a quarter is cut into {config.groups} groups')
+                               f'its bottleneck of a quarter is split into {config.groups} groups')
             stage = []
             for unit in range(units):
-                # The very first pointwise convolution has too few input channels to be grouped (Table 1).
+                # The first pointwise convolution has too few input channels to be grouped (Table 1).
                 grouped = index > 0 or unit > 0
                 stage.append(ShuffleUnit(c_in, c_out, 2 if unit == 0 else 1, config, grouped))
                 c_in = c_out

@@ -1,6 +1,7 @@
-"""ShuffleNet v2 (Ma et al., ECCV 2018, section 3): ungrouped, half of the channels pass a unit untouched.
+# SPDX-License-Identifier: Apache-2.0
+"""ShuffleNet v2 (Ma et al., ECCV 2018, section 3): no groups, half of the channels bypass each unit.
 
-Units and keys are laid out as torchvision's, whose published weights are the ones to be had.
+Units and keys are laid out as torchvision's, because its weights are the published ones.
 """
 
 from dataclasses import dataclass
@@ -25,10 +26,10 @@ class ShuffleNetV2Config:
     """One network of the family.
 
     Attributes:
-        width: 0.5, 1, 1.5 or 2, the paper's; another one needs `channels`.
+        width: 0.5, 1, 1.5 or 2 as in the paper; any other needs `channels`.
         classes: length of the logits.
         channels: of stages 2, 3, 4 and the last convolution; empty takes the paper's.
-        ceil_pool: the max-pool pads at the bottom and right alone, as in pytorchcv's code.
+        ceil_pool: the max-pool pads only at the bottom and right, as in pytorchcv's code.
         megvii: units as in Megvii's code: stride 1 transforms every second channel instead of the second
             half, nothing is shuffled, and a stride-2 unit's first branch keeps its input's channel count.
     """
@@ -54,16 +55,16 @@ class BasicUnit(nn.Module):
 
     def __init__(self, channels: int, *, megvii: bool = False):
         super().__init__()
-        self.half = channels // 2
+        self.half_channels = channels // 2
         self.megvii = megvii
-        self.branch2 = _branch(self.half, self.half, self.half, 1)
+        self.branch2 = _branch(self.half_channels, self.half_channels, self.half_channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        if self.megvii:  # the inverse shuffle puts the odd channels behind the even ones
-            x = channel_shuffle(x, self.half)
+        if self.megvii:  # the inverse shuffle puts the odd channels after the even ones
+            x = channel_shuffle(x, self.half_channels)
         # split, because chunk would leave shape arithmetic in the exported graph
-        kept, changed = x.split(self.half, 1)
+        kept, changed = torch.split(x, self.half_channels, 1)
         y = torch.cat((kept, self.branch2(changed)), 1)
         return y if self.megvii else channel_shuffle(y, 2)
 
@@ -91,8 +92,10 @@ class ShuffleNetV2(Backbone):
     """The whole network: stem, max-pool, stages of 4, 8 and 4 units, 1x1 convolution, pool, linear layer.
 
     Raises:
-        ZooError: a width that the paper has no channels for, or stages that cannot be halved.
+        ZooError: a width that is not in the paper, or stages with an odd number of channels.
     """
+
+    config: ShuffleNetV2Config
 
     def __init__(self, config: ShuffleNetV2Config):
         self.config = config

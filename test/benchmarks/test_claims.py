@@ -1,4 +1,5 @@
-"""The claims' page is made of their runs, the rule judges as it says, and the driver resumes."""
+# SPDX-License-Identifier: Apache-2.0
+"""The page of the claims is generated from the runs, the rule is as stated, and the driver resumes."""
 
 import json
 
@@ -13,8 +14,8 @@ from benchmarks.claims_report import (
     OPPOSITE,
     REPRODUCED,
     SHUFFLE,
-    UNJUDGED,
-    judge,
+    UNDECIDED,
+    evaluate,
     tables,
     verdict,
 )
@@ -37,8 +38,8 @@ warmup_epochs: 0.3
     ((2.0, 0.0, 1.0), NOT_REPRODUCED),  # mean 1.0, standard error 0.577
     ((0.0, 0.0, 0.0), NOT_REPRODUCED),
     ((-2.0, -2.4, -1.6), OPPOSITE),
-    ((5.0,), UNJUDGED),
-    ((), UNJUDGED),
+    ((5.0,), UNDECIDED),
+    ((), UNDECIDED),
 ])
 def test_the_rule(gains, expected):
     assert verdict(gains) == expected
@@ -49,7 +50,7 @@ def made_up():
               'g3_noshuffle': (47.0, 47.4), 'g8_noshuffle': (52.0, 50.5)}
     network = {'stages': [36, 72, 144], 'macs': 1_000_000, 'params': 1000, 'paper_error': 55.0}
     return {'machine': {'cpu': 'abacus'}, 'versions': {'torch': '0'}, 'recipe': {'px': 32, 'epochs': 3},
-            'set': {'file': 'some.tar', 'train': 9, 'val': 5, 'classes': 2}, 'seeds': 2,
+            'dataset': {'file': 'some.tar', 'train': 9, 'val': 5, 'classes': 2}, 'seeds': 2,
             'networks': dict.fromkeys(errors, network),
             'runs': [{'network': name, 'seed': seed, 'accuracy': 100 - error, 'core_minutes': 1.0}
                      for name, pair in errors.items() for seed, error in enumerate(pair)]}
@@ -58,11 +59,11 @@ def made_up():
 def test_gains_are_paired_by_seed_whatever_the_order_of_the_runs():
     report = made_up()
     report['runs'].reverse()
-    judged = judge(GROUPS[0], report)
-    assert judged.gains == (2.0, 2.4)
-    assert judged.mean == pytest.approx(2.2)
-    assert judged.sd == pytest.approx(0.2 * 2**0.5) and judged.error == pytest.approx(0.2)
-    assert [judge(claim, report).text for claim in GROUPS + SHUFFLE] == [
+    result = evaluate(GROUPS[0], report)
+    assert result.gains == (2.0, 2.4)
+    assert result.mean == pytest.approx(2.2)
+    assert result.sd == pytest.approx(0.2 * 2**0.5) and result.error == pytest.approx(0.2)
+    assert [evaluate(claim, report).verdict for claim in GROUPS + SHUFFLE] == [
         REPRODUCED, NOT_REPRODUCED, NOT_REPRODUCED, OPPOSITE, REPRODUCED]
     line = '| shuffle helps g = 8 | +3.00, +3.50 | +3.25 | 0.35 | 0.25 | +0.0 | reproduced |'
     assert line in tables(report)
@@ -72,21 +73,21 @@ def test_a_claim_misses_no_network_of_a_round():
     report = made_up()
     report['runs'].pop(0)
     with pytest.raises(ValueError, match='zip'):
-        judge(GROUPS[0], report)
+        evaluate(GROUPS[0], report)
 
 
-def test_the_page_and_the_plot_are_made_of_the_runs(repo_root):
+def test_the_page_and_the_plot_are_generated_from_the_runs(repo_root):
     docs = repo_root / 'docs'
     report = json.loads((docs / 'claims.json').read_text())
     page, plot = (docs / 'claims.md').read_text(), (docs / 'claims.svg').read_text()
     assert page.partition(BEGIN)[2].partition(END)[0].strip('\n') == tables(report)
-    means = [judge(claim, report).mean for claim in GROUPS + SHUFFLE]
+    means = [evaluate(claim, report).mean for claim in GROUPS + SHUFFLE]
     assert all(claim.text in plot for claim in GROUPS + SHUFFLE)
     assert all(f'>{mean:+.2f}<'.replace('-', '\N{MINUS SIGN}') in plot or f'>{mean:+.2f}<' in plot
                for mean in means if mean is not None)
 
 
-def test_claims_are_told_of_the_papers_own_networks(repo_root):
+def test_the_papers_errors_are_those_of_the_same_networks(repo_root):
     networks = json.loads((repo_root / 'docs' / 'claims.json').read_text())['networks']
     errors = {name: network['paper_error'] for name, network in networks.items()}
     assert errors == {'g1': 57.1, 'g3': 55.0, 'g8': 52.7, 'g3_noshuffle': 56.3, 'g8_noshuffle': 56.5}
@@ -135,7 +136,7 @@ def test_the_driver_trains_each_network_with_each_seed_and_nothing_twice(tiny, m
     assert (docs / 'claims.svg').read_text().startswith('<?xml')
 
 
-def test_runs_of_another_recipe_are_refused(tiny):
+def test_runs_of_another_recipe_are_rejected(tiny):
     from benchmarks import claims
     from shufflenet_ros.training.recipe import load_recipe
     from shufflenet_ros.zoo.errors import ZooError

@@ -1,4 +1,5 @@
-"""A training set small enough to learn in a test: three kinds of images that differ in color."""
+# SPDX-License-Identifier: Apache-2.0
+"""Training data that is small enough to learn in a test: three classes of images that differ in color."""
 
 import io
 import tarfile

@@ -1,4 +1,5 @@
-"""Augmentation: what it does to images and targets, from given random numbers."""
+# SPDX-License-Identifier: Apache-2.0
+"""Augmentation of images and targets, from given random numbers."""
 
 import pytest
 
@@ -12,7 +13,7 @@ def rand(n, k, seed=0):
     return torch.rand(n, k, generator=torch.Generator().manual_seed(seed))
 
 
-def test_normalize_is_imagenets():
+def test_normalize_is_that_of_imagenet():
     batch = torch.full((1, 2, 2, 3), 128, dtype=torch.uint8)
     assert normalize(batch)[0, :, 0, 0].tolist() == pytest.approx(
         [(128 / 255 - m) / s for m, s in zip(IMAGENET.mean, IMAGENET.std)], abs=1e-5)
@@ -29,7 +30,7 @@ def test_a_full_crop_is_the_image_or_its_mirror():
     assert torch.allclose(crop_flip(constant, 16, (0.3, 1.0), True, rand(4, 6)), torch.ones(4, 3, 16, 16))
 
 
-def test_turns_are_the_eight_symmetries_of_a_square():
+def test_rotations_and_mirrors_are_the_eight_symmetries_of_a_square():
     x = torch.randn(1, 3, 16, 16)
     ways = [y for k in range(4) for y in (x.rot90(k, (2, 3)), x.flip(3).rot90(k, (2, 3)))]
     crops = crop_flip(x.expand(200, 3, 16, 16), 16, (4.0, 4.0), True, rand(200, 6))
@@ -38,8 +39,8 @@ def test_turns_are_the_eight_symmetries_of_a_square():
     assert {match[0] for match in which} == set(range(8))
 
 
-def test_a_crop_covers_its_share_and_lies_anywhere():
-    ramp = torch.linspace(0, 1, 64).expand(200, 1, 64, 64)  # the value of a pixel is its place
+def test_a_crop_covers_its_share_at_any_position():
+    ramp = torch.linspace(0, 1, 64).expand(200, 1, 64, 64)  # the value of a pixel is its position
     crops = crop_flip(ramp, 16, (0.25, 0.25), False, rand(200, 6))
     left, right = crops.amin((1, 2, 3)), crops.amax((1, 2, 3))
     assert float((right - left).mean()) == pytest.approx(0.5 * 15 / 16, abs=0.03)

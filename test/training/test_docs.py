@@ -1,4 +1,5 @@
-"""docs/training.md and the recipes name commands, options, recipes and fields that exist."""
+# SPDX-License-Identifier: Apache-2.0
+"""The commands, options, recipes and fields in docs/training.md and in recipes exist."""
 
 import argparse
 import importlib

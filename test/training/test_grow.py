@@ -1,4 +1,5 @@
-"""Growing a ShuffleNet v1: the wide network computes what the narrow one does, and can learn more."""
+# SPDX-License-Identifier: Apache-2.0
+"""Growing a ShuffleNet v1: the wide network computes the same as the narrow one, and can learn more."""
 
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ LIMIT = 1e-4
 
 
 def trained(config):
-    """Weights and statistics such as no initialization gives, so that nothing can be left out unseen."""
+    """Weights and statistics such as no initialization gives, so that an omission shows."""
     torch.manual_seed(0)
     model = foreign.randomize_batch_norms(build(replace(config, classes=foreign.CLASSES)))
     with torch.no_grad():
@@ -68,7 +69,7 @@ def test_the_grown_network_computes_the_same(narrow, target):
     (_V1(3, 0.5), _V1(1, 1.0), 'the same options'), (_V1(3, 0.5), _V1(3, 1.0, stem_pool=False), 'options'),
     (_V1(3, 0.5), _V1(3, 1.0, repeats=(2, 4, 2)), 'the same options'),
 ])
-def test_what_cannot_be_exact_is_refused_with_the_reason(narrow, target, expected):
+def test_an_inexact_growth_is_rejected_with_the_reason(narrow, target, expected):
     with pytest.raises(ZooError, match=expected):
         grow(trained(narrow), target, noise=0.0, seed=0)
 
@@ -84,14 +85,14 @@ def test_copies_learn_different_things_even_without_noise():
         _, copy_of = norm.weight.detach().unique(return_inverse=True)
         for original in copy_of.unique():
             gradients = norm.weight.grad[copy_of == original]
-            if len(gradients) > 1 and gradients.any():  # no gradient reaches a channel that ReLU shuts
+            if len(gradients) > 1 and gradients.any():  # no gradient reaches a channel that ReLU cuts off
                 pairs += 1
                 assert gradients.unique().numel() == len(gradients)
     assert pairs > 400
 
 
 @torch.no_grad()
-def test_noise_moves_the_answers_a_little_and_the_seed_decides():
+def test_noise_changes_the_logits_a_little_and_depends_on_the_seed():
     model, x, target = trained(_V1(3, 0.25)), torch.randn(4, 3, 64, 64), _V1(3, 0.5)
     wide = grow(model, target, noise=0.01, seed=5)
     assert 1e-4 < foreign.relative(wide(x), model(x)) < 0.05

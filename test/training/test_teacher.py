@@ -1,4 +1,5 @@
-"""The teacher is the real one, on images of three colors."""
+# SPDX-License-Identifier: Apache-2.0
+"""The real teacher, on images of three colors."""
 
 import functools
 import subprocess
@@ -11,24 +12,26 @@ import pytest
 
 pytest.importorskip('torch')
 pytest.importorskip('efficientnet_lite_pytorch')
+pytest.importorskip('sklearn')
 
+from shufflenet_ros.cli.main import main
 from shufflenet_ros.training import teacher_features
-from shufflenet_ros.training.data import ImageSet
+from shufflenet_ros.training.data import ImageDataset
 from shufflenet_ros.training.linear_head import fit_head, top1
 from shufflenet_ros.training.teacher import teacher_logits
-from shufflenet_ros.training.teacher_features import features
+from shufflenet_ros.training.teacher_features import compute_features
 from shufflenet_ros.zoo.errors import ZooError
 
 NAME = 'efficientnet_lite0'
 PX = 64
 
 
-def noise(count: int, seed: int, px: int = 40) -> ImageSet:
-    """Red, green and blue in turns, with noise."""
+def noise(count: int, seed: int, px: int = 40) -> ImageDataset:
+    """Red, green and blue in turn, with noise."""
     targets = np.arange(count) % 3
     images = np.random.default_rng(seed).integers(0, 60, (count, px, px, 3))
     images += 120 * np.eye(3, dtype=int)[targets][:, None, None]
-    return ImageSet(images.astype(np.uint8), targets.astype(np.int64), ('red', 'green', 'blue'))
+    return ImageDataset(images.astype(np.uint8), targets.astype(np.int64), ('red', 'green', 'blue'))
 
 
 TRAIN, VAL = noise(48, 1), noise(15, 2, px=72)
@@ -48,19 +51,19 @@ def first(tmp_path_factory):
     return cache, teacher_logits(NAME, TRAIN, VAL, PX, cache)
 
 
-def test_it_answers_each_training_image(first):
+def test_it_has_logits_for_each_training_image(first):
     _, teacher = first
     assert teacher.logits.shape == (48, 3) and teacher.logits.dtype == np.float16
     assert top1(teacher.logits, TRAIN.targets) == teacher.train_top1 > 0.9
     assert 0.9 < teacher.val_top1 <= 1
 
 
-def test_the_same_call_without_a_cache_gives_the_same_answers(first):
+def test_the_same_call_without_a_cache_gives_the_same_logits(first):
     again = teacher_logits(NAME, TRAIN, VAL, PX, None)
     assert np.array_equal(again.logits, first[1].logits) and again.val_top1 == first[1].val_top1
 
 
-def test_validation_is_only_looked_at(first, tmp_path):
+def test_validation_images_do_not_train(first, tmp_path):
     """Wrong targets in validation change its figure and nothing else."""
     wrong = replace(VAL, targets=(VAL.targets + 1) % 3)
     other = teacher_logits(NAME, TRAIN, wrong, PX, tmp_path)
@@ -68,23 +71,23 @@ def test_validation_is_only_looked_at(first, tmp_path):
     assert other.val_top1 < 0.1
 
 
-def test_the_second_call_asks_no_teacher(first, monkeypatch):
+def test_the_second_call_runs_no_teacher(first, monkeypatch):
     cache, teacher = first
-    monkeypatch.setattr('shufflenet_ros.training.teacher.features', None)
+    monkeypatch.setattr('shufflenet_ros.training.teacher.compute_features', None)
     again = teacher_logits(NAME, TRAIN, VAL, PX, cache)
     assert np.array_equal(again.logits, teacher.logits)
     assert (again.val_top1, again.train_top1, again.decay) == (
         teacher.val_top1, teacher.train_top1, teacher.decay)
 
 
-def test_what_is_kept_is_one_file_with_features(first):
+def test_the_cache_is_one_file_with_features(first):
     [kept] = first[0].iterdir()
     assert kept.name.startswith(f'{NAME}-{PX}-') and kept.suffix == '.npz'
     with np.load(kept) as file:
         assert file['features'].shape == (48, 1280) and file['features'].dtype == np.float16
 
 
-def _one_pixel(data: ImageSet) -> ImageSet:
+def _one_pixel(data: ImageDataset) -> ImageDataset:
     images = data.images.copy()
     images[7, 3, 3, 1] ^= 1
     return replace(data, images=images)
@@ -94,15 +97,12 @@ def _one_pixel(data: ImageSet) -> ImageSet:
     (_one_pixel(TRAIN), VAL, PX), (TRAIN, _one_pixel(VAL), PX), (TRAIN, VAL, 96),
     (replace(TRAIN, targets=TRAIN.targets[::-1].copy()), VAL, PX),
 ], ids=['a pixel', 'a pixel of validation', 'px', 'targets'])
-def test_another_set_is_not_taken_for_the_first(first, monkeypatch, train, val, px):
-    class AskedError(Exception):
-        pass
+def test_other_images_do_not_share_the_cache(first, monkeypatch, train, val, px):
+    def compute(*_):
+        raise InterruptedError
 
-    def ask(*_):
-        raise AskedError
-
-    monkeypatch.setattr('shufflenet_ros.training.teacher.features', ask)
-    with pytest.raises(AskedError):
+    monkeypatch.setattr('shufflenet_ros.training.teacher.compute_features', compute)
+    with pytest.raises(InterruptedError):
         teacher_logits(NAME, train, val, px, first[0])
 
 
@@ -110,49 +110,51 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
+from shufflenet_ros.cli.main import main
 from shufflenet_ros.training import teacher_features
 
 teacher_features._CHUNK = 16
-seen = teacher_features._seen
+infer, batches = teacher_features._infer, []
 
-def killed(session, images, first, end, px):
-    if first == 32:
+def killed(session, images, px):
+    batches.append(images)
+    if len(batches) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return seen(session, images, first, end, px)
+    return infer(session, images, px)
 
-teacher_features._seen = killed
-teacher_features.features('efficientnet_lite0', [np.load(sys.argv[1])], 64, Path(sys.argv[2]))
+teacher_features._infer = killed
+teacher_features.compute_features('efficientnet_lite0', [np.load(sys.argv[1])], 64, Path(sys.argv[2]))
 """
 
 
-def test_a_killed_run_goes_on_from_its_last_chunk(tmp_path, monkeypatch, capsys):
+def test_a_killed_run_resumes_at_its_last_chunk(tmp_path, monkeypatch, capsys):
     np.save(tmp_path / 'images.npy', TRAIN.images)
     part = tmp_path / 'part.npy'
     killed = subprocess.run([sys.executable, '-c', KILLED, tmp_path / 'images.npy', part],
                             capture_output=True, text=True, check=False)
     assert killed.returncode == -9, killed.stderr
-    asked = []
-    seen = teacher_features._seen
+    batches, infer = [], teacher_features._infer
 
-    def counted(session, images, first, end, px):
-        asked.append(first)
-        return seen(session, images, first, end, px)
+    def counted(session, images, px):
+        batches.append(images)
+        return infer(session, images, px)
 
-    monkeypatch.setattr(teacher_features, '_seen', counted)
-    resumed = features(NAME, [TRAIN.images], PX, part)
-    assert asked == [32]
-    assert np.array_equal(resumed, features(NAME, [TRAIN.images], PX, tmp_path / 'whole.npy'))
+    monkeypatch.setattr(teacher_features, '_infer', counted)
+    resumed = compute_features(NAME, [TRAIN.images], PX, part)
+    [batch] = batches
+    assert np.array_equal(batch, TRAIN.images[32:])
+    assert np.array_equal(resumed, compute_features(NAME, [TRAIN.images], PX, tmp_path / 'whole.npy'))
     assert '48/48' in capsys.readouterr().err
 
 
-def test_onnxruntime_sees_what_torch_sees(tmp_path):
+def test_onnxruntime_computes_what_torch_computes(tmp_path):
     torch = pytest.importorskip('torch')
     net = teacher_features.TEACHERS[NAME].build(PX).eval()
     image = noise(1, 5, PX).images
     x = (torch.from_numpy(image).permute(0, 3, 1, 2).float() - 127) / 128
     with torch.no_grad():
         expected = net(x).mean((2, 3)).numpy()
-    assert np.allclose(features(NAME, [image], PX, tmp_path / 'part.npy'), expected, atol=2e-3)
+    assert np.allclose(compute_features(NAME, [image], PX, tmp_path / 'part.npy'), expected, atol=2e-3)
 
 
 def test_a_missing_package_is_named(monkeypatch, tmp_path):
@@ -162,7 +164,7 @@ def test_a_missing_package_is_named(monkeypatch, tmp_path):
 
 
 def test_the_list_for_pip_holds_every_teacher():
-    root = Path(__file__).parents[3] / 'scripts/requirements'
+    root = Path(__file__).parents[2] / 'scripts' / 'requirements'
     named = (root / 'teacher.txt').read_text().split()
     pinned = (root / 'constraints.txt').read_text().split()
     for teacher in teacher_features.TEACHERS.values():
@@ -182,13 +184,21 @@ def test_bad_input_is_named(name, val, message, tmp_path):
 def test_the_head_finds_a_plane_and_decays_on_noise():
     rng = np.random.default_rng(0)
     x = rng.normal(3, 2, (400, 20)).astype(np.float32)
-    plane = fit_head(x, (x[:, 0] > x[:, 1]).astype(np.int64), 2)
+    plane = fit_head(x, (x[:, 0] > x[:, 1]).astype(np.int64))
     fresh = rng.normal(3, 2, (400, 20)).astype(np.float32)
     assert top1(plane.logits(fresh), (fresh[:, 0] > fresh[:, 1]).astype(np.int64)) > 0.95
-    chance = fit_head(x, rng.integers(0, 2, 400), 2)
+    chance = fit_head(x, rng.integers(0, 2, 400))
     assert chance.decay > plane.decay
 
 
-def test_the_head_does_with_one_image_a_class():
+def test_one_image_per_class_is_enough_for_the_head():
     x = np.eye(3, 8, dtype=np.float16)
-    assert top1(fit_head(x, np.arange(3), 3).logits(x), np.arange(3)) == 1
+    assert top1(fit_head(x, np.arange(3)).logits(x), np.arange(3)) == 1
+
+
+def test_a_missing_scikit_learn_has_a_remedy(tiny_tar, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'sklearn.linear_model', None)
+    monkeypatch.setattr('shufflenet_ros.training.teacher.compute_features', lambda *_: np.eye(96, 8))
+    assert main(['train', '--recipe', 'finetune', '--data', str(tiny_tar), '--out', str(tmp_path / 'run'),
+                 '--set', f'teacher={NAME}']) == 2
+    assert "needs the Python module sklearn: pip install 'shufflenet_ros[train]'" in capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""The trainer on a set that is learned in seconds: it learns, resumes, shares its work, tells."""
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer on data that is learned in seconds: it learns, resumes, shares its work and reports."""
 
 import json
 import os
@@ -15,8 +16,8 @@ torch = pytest.importorskip('torch')
 
 from shufflenet_ros.cli.main import main  # noqa: E402
 from shufflenet_ros.training.batches import Batches  # noqa: E402
-from shufflenet_ros.training.checkpoint import hold, read_checkpoint  # noqa: E402
-from shufflenet_ros.training.data import ImageSet, load_sets  # noqa: E402
+from shufflenet_ros.training.checkpoint import lock_run, read_checkpoint  # noqa: E402
+from shufflenet_ros.training.data import ImageDataset, load_datasets  # noqa: E402
 from shufflenet_ros.training.recipe import Recipe  # noqa: E402
 from shufflenet_ros.training.trainer import Trainer  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
@@ -41,13 +42,13 @@ CPU = torch.device('cpu')
 
 
 @pytest.fixture(scope='module')
-def sets(tiny_tar):
-    return load_sets(tiny_tar, None, 32)
+def datasets(tiny_tar):
+    return load_datasets(tiny_tar, None, 32)
 
 
 @pytest.fixture(scope='module')
-def logits(sets):
-    return np.random.default_rng(0).normal(0, 1, (len(sets[0].targets), 3)).astype(np.float16)
+def logits(datasets):
+    return np.random.default_rng(0).normal(0, 1, (len(datasets[0].targets), 3)).astype(np.float16)
 
 
 @pytest.fixture
@@ -73,8 +74,8 @@ def assert_equal_runs(one, other):
     assert learned[0] == learned[1]
 
 
-def test_learns_three_colors_and_tells_how(sets, tmp_path):
-    assert Trainer(TINY, *sets, tmp_path).run() >= 0.9  # chance is 0.33
+def test_learns_three_colors_and_logs_it(datasets, tmp_path):
+    assert Trainer(TINY, *datasets, tmp_path).run() >= 0.9  # chance is 0.33
     log = lines(tmp_path)
     assert [line['epoch'] for line in log] == [*range(1, 9)] and log[-1]['loss'] < log[0]['loss']
     assert json.loads((tmp_path / 'labels.json').read_text()) == ['blue', 'green', 'red']
@@ -86,27 +87,27 @@ def test_learns_three_colors_and_tells_how(sets, tmp_path):
         pytest.approx(line['val_top1']) for line in log]
 
 
-def test_an_interruption_at_any_step_changes_nothing(sets, logits, tmp_path):
-    whole = Trainer(EVERYTHING, *sets, tmp_path / 'whole', teacher=logits)
+def test_an_interruption_at_any_step_changes_nothing(datasets, logits, tmp_path):
+    whole = Trainer(EVERYTHING, *datasets, tmp_path / 'whole', teacher=logits)
     whole.run()
-    steps = len(sets[0].targets) // EVERYTHING.batch
+    steps = len(datasets[0].targets) // EVERYTHING.batch
     for stop in (2, steps + 5):  # inside the first epoch, and inside the second
         run = tmp_path / f'halves{stop}'
-        first = Trainer(EVERYTHING, *sets, run, teacher=logits)
+        first = Trainer(EVERYTHING, *datasets, run, teacher=logits)
         while first.epoch * steps + first.step < stop:
             first._train_mode()
-            first._partial['loss'] += first.learn()
+            first._partial['loss'] += first.train_step()
             if first.step == steps:
                 first._partial['seconds'] = 1.0
-                first._close_epoch()
+                first._end_epoch()
         first.save()
-        second = Trainer(EVERYTHING, *sets, run, teacher=logits)
+        second = Trainer(EVERYTHING, *datasets, run, teacher=logits)
         assert (second.epoch, second.step) == divmod(stop, steps)
         second.run()
         assert_equal_runs(tmp_path / 'whole', run)
 
 
-def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(tiny_tar, recipe_file, tmp_path):
+def test_a_killed_run_resumes_and_ends_as_an_undisturbed_one(tiny_tar, recipe_file, tmp_path):
     command = [sys.executable, '-m', 'shufflenet_ros.cli', 'train', '--recipe', str(recipe_file), '--data',
                str(tiny_tar), '--threads', '1', '--set', 'epochs=12', '--out']
     assert main([*command[3:], str(tmp_path / 'whole')]) == 0
@@ -119,8 +120,8 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(tiny_tar, recipe_fi
             err = process.communicate(timeout=60)[1].decode()
         assert process.returncode == status, err
         state = read_checkpoint(run)
-        assert 1 <= state['epoch'] < 12, 'it was to be interrupted on its way'
-        assert ('the same command goes on' in err) == (kind is signal.SIGTERM)
+        assert 1 <= state['epoch'] < 12, 'it should be interrupted midway'
+        assert ('the same command resumes' in err) == (kind is signal.SIGTERM)
         assert main([*command[3:], str(run)]) == 0
         assert_equal_runs(tmp_path / 'whole', run)
 
@@ -137,7 +138,7 @@ def test_two_processes_learn_what_one_learns(tiny_tar, recipe_file, tmp_path):
                               text=True, timeout=240)
         assert done.returncode == 0, done.stderr
     one, two = (read_checkpoint(tmp_path / name)['model'] for name in ('one', 'two'))
-    start = Trainer(replace(TINY, epochs=3, early_share=0.0), *load_sets(tiny_tar, None, 32),
+    start = Trainer(replace(TINY, epochs=3, early_share=0.0), *load_datasets(tiny_tar, None, 32),
                     tmp_path / 'start').model.state_dict()
     for name, value in one.items():
         if not value.is_floating_point():
@@ -149,10 +150,10 @@ def test_two_processes_learn_what_one_learns(tiny_tar, recipe_file, tmp_path):
     assert [line['val_top1'] for line in logs[0]] == [line['val_top1'] for line in logs[1]]
 
 
-def test_shares_of_a_batch_are_the_batch(sets, logits):
+def test_shares_of_a_batch_are_the_batch(datasets, logits):
     recipe = replace(EVERYTHING, batch=16)
-    whole = Batches(sets[0], recipe, IMAGENET, CPU, logits)
-    shares = [Batches(sets[0], recipe, IMAGENET, CPU, logits, rank, 4) for rank in range(4)]
+    whole = Batches(datasets[0], recipe, IMAGENET, CPU, logits)
+    shares = [Batches(datasets[0], recipe, IMAGENET, CPU, logits, rank, 4) for rank in range(4)]
     for epoch, step in ((0, 0), (2, 3)):
         expected, parts = whole.batch(epoch, step), [share.batch(epoch, step) for share in shares]
         for name in ('x', 'target', 'teacher'):
@@ -160,25 +161,26 @@ def test_shares_of_a_batch_are_the_batch(sets, logits):
     assert not torch.equal(whole.batch(0, 0).x, whole.batch(1, 0).x)
 
 
-def test_an_epoch_sees_each_image_once_with_its_own_label(sets):
-    plain = replace(TINY, color=0.0, crop_scale=(1.0, 1.0))
+def test_an_epoch_sees_each_image_once_with_its_own_label(datasets):
+    plain = replace(TINY, color_jitter=0.0, crop_scale=(1.0, 1.0))
     pixels = np.arange(72, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 3), np.uint8)
-    numbered = ImageSet(pixels, sets[0].targets, sets[0].labels)
+    numbered = ImageDataset(pixels, datasets[0].targets, datasets[0].labels)
     batches = Batches(numbered, plain, IMAGENET, CPU)
     seen = []
     for step in range(batches.steps):
         batch = batches.batch(0, step)
         value = (batch.x[:, 0].mean((1, 2)) * IMAGENET.std[0] + IMAGENET.mean[0]) * 255
-        seen += value.round().int().tolist()
-        assert np.array_equal(batch.target.argmax(1).numpy(), sets[0].targets[value.round().int().numpy()])
+        number = value.round().int().numpy()
+        seen += number.tolist()
+        assert np.array_equal(batch.target.argmax(1).numpy(), datasets[0].targets[number])
     assert sorted(seen) == list(range(72)) and seen != sorted(seen)
 
 
 @pytest.mark.parametrize('frozen', ['backbone', 'norms'])
-def test_what_is_frozen_stays(sets, tmp_path, frozen):
-    Trainer(TINY, *sets, tmp_path / 'before').save()
+def test_frozen_parts_stay(datasets, tmp_path, frozen):
+    Trainer(TINY, *datasets, tmp_path / 'before').save()
     recipe = replace(TINY, epochs=1, warmup_epochs=0.1, frozen=frozen)
-    trainer = Trainer(recipe, *sets, tmp_path / 'run', init=str(tmp_path / 'before'))
+    trainer = Trainer(recipe, *datasets, tmp_path / 'run', init=str(tmp_path / 'before'))
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.run()
     after = trainer.model.state_dict()
@@ -189,21 +191,21 @@ def test_what_is_frozen_stays(sets, tmp_path, frozen):
     assert not any('running' in name or 'tracked' in name for name in moved)
 
 
-def test_nothing_random_is_frozen(sets, tmp_path):
+def test_random_weights_are_not_frozen(datasets, tmp_path):
     frozen = replace(TINY, frozen='backbone', network='')
-    with pytest.raises(ZooError, match='no --init: expected weights'):
-        Trainer(frozen, *sets, tmp_path)
+    with pytest.raises(ZooError, match='without --init: expected trained weights'):
+        Trainer(frozen, *datasets, tmp_path)
     config = config_of('shufflenet_v2_x0_5', 1000)
     body = {key: value for key, value in build(config).state_dict().items() if key[:3] not in ('fc.', 'las')}
     card = {'training': {}, 'source': '', 'license': ''}
     torch.save({'network': values_of(config), 'model': body, 'labels': [], 'card': card,
                 'normalization': asdict(IMAGENET)}, tmp_path / 'body.pt')
-    with pytest.raises(ZooError, match='nothing for the last convolution'):
-        Trainer(frozen, *sets, tmp_path, init=str(tmp_path / 'body.pt'))
+    with pytest.raises(ZooError, match='has no last convolution'):
+        Trainer(frozen, *datasets, tmp_path, init=str(tmp_path / 'body.pt'))
 
 
-def test_averaged_weights_are_what_is_validated(sets, tmp_path):
-    trainer = Trainer(replace(TINY, epochs=1, ema=0.5, warmup_epochs=0.1), *sets, tmp_path)
+def test_averaged_weights_are_validated(datasets, tmp_path):
+    trainer = Trainer(replace(TINY, epochs=1, ema=0.5, warmup_epochs=0.1), *datasets, tmp_path)
     trainer.run()
     state = read_checkpoint(tmp_path)
     name = 'stage4.1.expand.weight'
@@ -213,74 +215,74 @@ def test_averaged_weights_are_what_is_validated(sets, tmp_path):
     assert trainer.validate()['val_top1'] == pytest.approx(lines(tmp_path)[0]['val_top1'], abs=1e-4)
 
 
-def test_the_teacher_is_learned(sets, tmp_path):
-    """With the whole weight on a teacher that takes blue for red, the network does, too."""
-    wrong = np.eye(3, dtype=np.float16)[(sets[0].targets + 1) % 3] * 10
-    trainer = Trainer(replace(TINY, teacher='some', distill_weight=1.0), *sets, tmp_path, teacher=wrong)
+def test_the_teacher_is_learned(datasets, tmp_path):
+    """With the whole weight on a teacher that confuses classes, the network confuses them, too."""
+    wrong = np.eye(3, dtype=np.float16)[(datasets[0].targets + 1) % 3] * 10
+    trainer = Trainer(replace(TINY, teacher='some', distill_weight=1.0), *datasets, tmp_path, teacher=wrong)
     assert trainer.run() <= 0.1
     with pytest.raises(ZooError, match="the recipe's teacher is ''"):
-        Trainer(TINY, *sets, tmp_path / 'other', teacher=wrong)
+        Trainer(TINY, *datasets, tmp_path / 'other', teacher=wrong)
     with pytest.raises(ZooError, match=r'logits are of shape \(5, 3\): expected \(72, 3\)'):
-        Trainer(replace(TINY, teacher='some'), *sets, tmp_path / 'other', teacher=wrong[:5])
+        Trainer(replace(TINY, teacher='some'), *datasets, tmp_path / 'other', teacher=wrong[:5])
 
 
-def test_weight_decay_spares_norms_and_biases(sets, tmp_path):
-    decayed, plain = Trainer(TINY, *sets, tmp_path).optimizer.param_groups
+def test_weight_decay_spares_norms_and_biases(datasets, tmp_path):
+    decayed, plain = Trainer(TINY, *datasets, tmp_path).optimizer.param_groups
     assert decayed['weight_decay'] == 4e-5 and all(p.ndim > 1 for p in decayed['params'])
     assert plain['weight_decay'] == 0 and all(p.ndim == 1 for p in plain['params'])
 
 
-def test_checkpoints_that_do_not_fit_are_refused(sets, tmp_path):
-    Trainer(TINY, *sets, tmp_path).save()
+def test_checkpoints_of_other_runs_are_rejected(datasets, tmp_path):
+    Trainer(TINY, *datasets, tmp_path).save()
     with pytest.raises(ZooError, match='another recipe .epochs 8 instead of 5'):
-        Trainer(replace(TINY, epochs=5), *sets, tmp_path)
-    renamed = [replace(part, labels=('a', 'b', 'c')) for part in sets]
+        Trainer(replace(TINY, epochs=5), *datasets, tmp_path)
+    renamed = [replace(part, labels=('a', 'b', 'c')) for part in datasets]
     with pytest.raises(ZooError, match='other classes'):
         Trainer(TINY, *renamed, tmp_path)
-    fewer = replace(sets[1], images=sets[1].images[1:], targets=sets[1].targets[1:])
+    fewer = replace(datasets[1], images=datasets[1].images[1:], targets=datasets[1].targets[1:])
     with pytest.raises(ZooError, match='on other images .72 and 24 of .* instead of 72 and 23 of'):
-        Trainer(TINY, sets[0], fewer, tmp_path)
+        Trainer(TINY, datasets[0], fewer, tmp_path)
     with pytest.raises(ZooError, match="started from '' instead of 'some'"):
-        Trainer(TINY, *sets, tmp_path, init='some')
+        Trainer(TINY, *datasets, tmp_path, init='some')
     whole = (tmp_path / 'checkpoint.pt').read_bytes()
     for damaged, complaint in ((whole[:1000], 'cannot be read'), (b'', 'cannot be read')):
         (tmp_path / 'checkpoint.pt').write_bytes(damaged)
         with pytest.raises(ZooError, match=complaint):
-            Trainer(TINY, *sets, tmp_path)
+            Trainer(TINY, *datasets, tmp_path)
     torch.save({'model': {}}, tmp_path / 'checkpoint.pt')
-    with pytest.raises(ZooError, match='has no ema, epoch'):
-        Trainer(TINY, *sets, tmp_path)
+    with pytest.raises(ZooError, match='lacks datasets, ema, epoch'):
+        Trainer(TINY, *datasets, tmp_path)
 
 
-def test_batches_that_cannot_be_are_refused(sets):
+def test_impossible_batches_are_rejected(datasets):
     with pytest.raises(ZooError, match='at most the 72 images.*--set batch=18'):
-        Batches(sets[0], replace(TINY, batch=100), IMAGENET, CPU)
+        Batches(datasets[0], replace(TINY, batch=100), IMAGENET, CPU)
     with pytest.raises(ZooError, match='at least two images each'):
-        Batches(sets[0], replace(TINY, batch=1), IMAGENET, CPU)
+        Batches(datasets[0], replace(TINY, batch=1), IMAGENET, CPU)
     with pytest.raises(ZooError, match='multiple of the 3 processes'):
-        Batches(sets[0], TINY, IMAGENET, CPU, world=3)
+        Batches(datasets[0], TINY, IMAGENET, CPU, world=3)
 
 
-def test_a_loss_that_explodes_ends_the_run_and_keeps_the_state(sets, tmp_path):
+def test_a_loss_that_explodes_ends_the_run_and_keeps_the_state(datasets, tmp_path):
     recipe = replace(TINY, learning_rate=100.0, momentum=0.99, warmup_epochs=0.0, epochs=20)
     with pytest.raises(ZooError, match=r'loss is (nan|inf).*--set learning_rate'):
-        Trainer(recipe, *sets, tmp_path).run()
+        Trainer(recipe, *datasets, tmp_path).run()
 
 
-def test_a_dry_run_tells_and_keeps_nothing(tiny_tar, recipe_file, tmp_path, capsys):
+def test_a_dry_run_reports_and_keeps_nothing(tiny_tar, recipe_file, tmp_path, capsys):
     run = tmp_path / 'run'
     status = main(['train', '--recipe', str(recipe_file), '--data', str(tiny_tar), '--out', str(run),
                    '--device', 'cpu', '--set', 'batch=72', '--dry-run'])  # one step is the whole epoch
     report = json.loads(capsys.readouterr().out)
     assert status == 0 and not run.exists()
-    assert report['classes'] == 3 and report['training_images'] == 72 and report['fewest_of_a_class'] == 24
+    assert report['classes'] == 3 and report['training_images'] == 72 and report['smallest_class'] == 24
     assert report['network'] == 'shufflenet_v1_x0_25_g3' and report['input'] == [72, 3, 32, 32]
-    assert report['images_per_s'] > 0 and report['minutes_for_the_run'] >= 0
+    assert report['images_per_s'] > 0 and report['estimated_minutes'] >= 0
 
 
 def test_a_run_belongs_to_one_process(tiny_tar, recipe_file, tmp_path, capsys):
     command = ['train', '--recipe', str(recipe_file), '--data', str(tiny_tar), '--device', 'cpu', '--out']
-    with hold(tmp_path / 'run'):
+    with lock_run(tmp_path / 'run'):
         assert main([*command, str(tmp_path / 'run')]) == 2
     assert 'another process trains into it' in capsys.readouterr().err
     assert main([*command, str(recipe_file)]) == 2
@@ -294,7 +296,7 @@ def test_a_run_without_a_network_or_set_is_one_line(tiny_tar, recipe_file, tmp_p
     assert main([*common, '--data', str(tiny_tar), '--threads', '-1']) == 2
     assert '--threads -1: expected' in capsys.readouterr().err
     assert main([*common, '--data', str(tiny_tar), '--set', 'network={repeats: 3}']) == 2
-    assert 'no network can be built of it' in capsys.readouterr().err
+    assert 'no network can be built from it' in capsys.readouterr().err
     assert main([*common, '--data', str(tiny_tar), '--set', 'network=']) == 2
     assert 'tiny has no network: expected --init' in capsys.readouterr().err
     if not torch.cuda.is_available():

@@ -1,4 +1,5 @@
-"""The channel shuffle against vectors worked out by hand (section 3.1 of the paper)."""
+# SPDX-License-Identifier: Apache-2.0
+"""The channel shuffle against vectors computed by hand (section 3.1 of the paper)."""
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_moves_whole_planes():
     assert torch.equal(channel_shuffle(x, 3), x[:, [0, 2, 4, 1, 3, 5]])
 
 
-def test_channels_that_do_not_divide_are_refused():
+def test_channels_that_do_not_divide_are_rejected():
     with pytest.raises(ValueError, match='10 channels cannot be shuffled in 3 groups'):
         channel_shuffle(torch.zeros(1, 10, 1, 1), 3)
 
@@ -53,15 +54,15 @@ def shuffles_of_the_zoo():
     """(g, C) of every shuffle that runs in any network of the registry."""
     seen = set()
 
-    def noting(x, groups):
+    def recording(x, groups):
         seen.add((groups, x.shape[1]))
         return channel_shuffle(x, groups)
 
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         for family in (shufflenet_v1, shufflenet_v2):
-            patch.setattr(family, 'channel_shuffle', noting)
-        for variant in NETWORKS.values():
-            build(variant.config).eval()(torch.zeros(0, 3, 32, 32))
+            patch.setattr(family, 'channel_shuffle', recording)
+        for entry in NETWORKS.values():
+            build(entry.config).eval()(torch.zeros(0, 3, 32, 32))
     return sorted(seen)
 
 
@@ -71,9 +72,9 @@ def test_shuffle_then_inverse_is_the_identity_everywhere_in_the_zoo(shuffles_of_
         assert (groups, channels) in shuffles_of_the_zoo
     for groups, channels in shuffles_of_the_zoo:
         x = torch.randn(1, channels, 2, 3)
-        there = channel_shuffle(x, groups)
-        assert torch.equal(channel_shuffle(there, channels // groups), x), (groups, channels)
-        assert torch.equal(there, x) == (groups == 1), (groups, channels)
+        shuffled = channel_shuffle(x, groups)
+        assert torch.equal(channel_shuffle(shuffled, channels // groups), x), (groups, channels)
+        assert torch.equal(shuffled, x) == (groups == 1), (groups, channels)
 
 
 @pytest.mark.parametrize('channels, groups', [(12, 3), (20, 4), (16, 8), (10, 2)])

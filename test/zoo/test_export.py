@@ -1,9 +1,9 @@
-"""Export: the bundle computes what the network computes, and tells everything about itself."""
+# SPDX-License-Identifier: Apache-2.0
+"""Export: the bundle computes what the network computes, and its card is complete."""
 
 import json
 import shlex
 import tarfile
-import warnings
 
 import numpy as np
 import pytest
@@ -26,7 +26,6 @@ from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config  #
 
 SMALL_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 
-pytestmark = pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
 LABELS = [f'thing_{i}' for i in range(10)]
 
 
@@ -51,14 +50,14 @@ def test_bundle_equals_the_network(groups, width, tmp_path):
     assert card.network == name_of(model.config) and card.labels == tuple(LABELS) and card.golden is not None
     frame = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
     options = Options(top_k=10, l2_normalize=False)
-    answer = Classifier(card, loaded.backend).classify_image(DecodedImage(frame, 'rgb'), options)
+    result = Classifier(card, loaded.backend).classify_image(DecodedImage(frame, 'rgb'), options)
     with torch.no_grad():
         x = normalize(torch.from_numpy(frame)[None])
         expected = model(x).softmax(1)[0].numpy()
         embedding = model.embed(x)[0].numpy()
-    scores = {label.index: label.score for label in answer.predictions}
+    scores = {prediction.index: prediction.score for prediction in result.predictions}
     assert scores == pytest.approx(dict(enumerate(expected)), abs=1e-5)
-    assert np.allclose(answer.embedding, embedding, rtol=1e-3, atol=1e-4 * np.abs(embedding).max())
+    assert np.allclose(result.embedding, embedding, rtol=1e-3, atol=1e-4 * np.abs(embedding).max())
 
 
 def test_files_stay_readable_for_the_oldest_runtime_and_one_group_has_no_transpose(tmp_path):
@@ -70,7 +69,7 @@ def test_files_stay_readable_for_the_oldest_runtime_and_one_group_has_no_transpo
     assert not any(node.op_type == 'BatchNormalization' for node in proto.graph.node)
 
 
-def test_a_graph_that_differs_is_refused(tmp_path):
+def test_a_graph_that_differs_is_rejected(tmp_path):
     model = network(3, 0.25)
     path = tmp_path / 'm.onnx'
     export(model, make_card(model, 'm', LABELS, 64), path)
@@ -91,12 +90,10 @@ def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys):
     train = ['train', '--recipe', recipe, '--data', str(tar)]
     export_it = ['export', '--run', str(run), '--out', str(out), '--data', str(tar)]
     assert main([*train, '--out', str(run)]) == LEARNED_NOTHING, '12 steps from random weights'
-    assert 'ERROR: tiny has learned nothing: its recall on' in (said := capsys.readouterr().err)
+    assert 'ERROR: tiny has learned nothing: its recall on' in (message := capsys.readouterr().err)
     assert main(export_it) == 2 and not out.exists()
     assert f'--run {run}: has learned nothing: its recall on' in capsys.readouterr().err
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        assert main([*export_it, '--force']) == 0
+    assert main([*export_it, '--force']) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     trained = json.loads((run / 'log.jsonl').read_text().splitlines()[-1])
     assert report['top1'] == pytest.approx(trained['val_top1'], abs=0.05) and report['images'] == 24
@@ -106,15 +103,13 @@ def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys):
     assert card.source == 'trained by shufflenet_ros from random weights'
     assert set(read_index(out)) == {'tiny'}
     assert main(['export', '--run', str(tmp_path / 'nowhere'), '--out', str(out)]) == 2
-    assert 'expected the folder that' in capsys.readouterr().err
-    # What `train` told to add makes it learn.
-    assert main([*train, '--out', str(run), *shlex.split(said.split('to the same command: ')[1])]) == 0
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        assert main(['export', '--run', f'{run}-again', '--out', str(out)]) == 0
+    assert 'expected the folder of a run' in capsys.readouterr().err
+    # With what `train` suggested, it learns.
+    assert main([*train, '--out', str(run), *shlex.split(message.split('to the same command: ')[1])]) == 0
+    assert main(['export', '--run', f'{run}-again', '--out', str(out)]) == 0
 
 
-def test_weights_inherit_terms_and_a_folder_is_judged_on_what_was_held_out(tmp_path, capsys):
+def test_weights_inherit_terms_and_a_folder_is_scored_on_what_was_held_out(tmp_path, capsys):
     tar = write_set(tmp_path / 'tiny.tar', train=20, val=2)
     with tarfile.open(tar) as archive:
         archive.extractall(tmp_path, filter='data')
@@ -124,11 +119,9 @@ def test_weights_inherit_terms_and_a_folder_is_judged_on_what_was_held_out(tmp_p
     train = ['train', '--recipe', str(tmp_path / 'tiny.yaml'), *common, '--out', str(tmp_path / 'run'),
              '--init', SMALL_MODEL]
     assert main(train) == 0
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        assert main(['export', '--run', str(tmp_path / 'run'), '--out', str(out), *common, '--terms', 'mine',
-                     '--crop', '0.9']) == 0
-        assert main(['export', '--run', str(tmp_path / 'run'), '--crop', '0', '--out', str(out)]) == 2
+    assert main(['export', '--run', str(tmp_path / 'run'), '--out', str(out), *common, '--terms', 'mine',
+                 '--crop', '0.9']) == 0
+    assert main(['export', '--run', str(tmp_path / 'run'), '--crop', '0', '--out', str(out)]) == 2
     card = open_bundle(str(out / 'tiny.onnx')).card
     assert card.metrics['images'] == 12 and card.metrics['set'] == 'held out'  # a fifth of 60
     assert card.training['terms'].startswith('mine. Started from ') and 'research' in card.training['terms']
@@ -137,7 +130,7 @@ def test_weights_inherit_terms_and_a_folder_is_judged_on_what_was_held_out(tmp_p
     whole = [*train, '--val', str(tmp_path / 'val'), '--out', str(tmp_path / 'whole')]
     assert main(whole) == 0
     assert main(['export', '--run', str(tmp_path / 'whole'), '--out', str(tmp_path / 'other'), *common]) == 2
-    assert 'learned from 60 images, and only 48 of these are not held out' in capsys.readouterr().err
+    assert 'trained on 60 images, and only 48 of these are not held out' in capsys.readouterr().err
     capsys.readouterr()
     assert main(['evaluate', str(tmp_path / 'train'), '--held-out', '--model', str(out / 'tiny.onnx'),
                  '--json']) == 0

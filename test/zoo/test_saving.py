@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints on a full disk: the old one stays."""
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ import pytest
 import torch
 
 from shufflenet_ros.core.files import WriteError
-from shufflenet_ros.zoo.saving import mapped_array, save_whole
+from shufflenet_ros.zoo.saving import reserved_array, save_state
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     path, limits = tmp_path / 'checkpoint.pt', resource.getrlimit(resource.RLIMIT_FSIZE)
-    save_whole(path, {'step': 1})
+    save_state(path, {'step': 1})
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
         with pytest.raises(WriteError, match='checkpoint.pt cannot be written: File too large; '):
-            save_whole(path, {'step': 2, 'model': torch.zeros(10_000)})
+            save_state(path, {'step': 2, 'model': torch.zeros(10_000)})
         with pytest.raises(OSError, match='File too large'):
-            mapped_array(tmp_path / 'array.npy', (10_000,), 'float32')
+            reserved_array(tmp_path / 'array.npy', (10_000,), 'float32')
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert torch.load(path, weights_only=True) == {'step': 1}

@@ -1,4 +1,5 @@
-"""What `train --init` starts from: runs, imports, bundles; heads; BN that was folded away."""
+# SPDX-License-Identifier: Apache-2.0
+"""The initial weights of `train --init`: runs, imports, bundles; new heads; folded BN."""
 
 import json
 from dataclasses import asdict, replace
@@ -14,7 +15,7 @@ from shufflenet_ros.bundles.errors import ModelError  # noqa: E402
 from shufflenet_ros.bundles.onnx_write import save_bundle  # noqa: E402
 from shufflenet_ros.cli.main import main  # noqa: E402
 from shufflenet_ros.datasets.calibration import seeded_images  # noqa: E402
-from shufflenet_ros.training.start import open_start, recalibrate  # noqa: E402
+from shufflenet_ros.training.initialization import load_initial_model, recalibrate  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.export import make_card, to_onnx  # noqa: E402
 from shufflenet_ros.zoo.normalization import IMAGENET, Normalization, normalize  # noqa: E402
@@ -22,8 +23,6 @@ from shufflenet_ros.zoo.registry import build, values_of  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config  # noqa: E402
 
 SMALL_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
-
-pytestmark = pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
 
 LABELS = ('cup', 'door', 'cat')
 SMALL = ShuffleNetV1Config(3, 0.25, classes=3)
@@ -40,12 +39,12 @@ def network(seed=0, config=SMALL):
     return model
 
 
-def write_run(folder, model, *, ema=None, labels=LABELS, recipe_terms='theirs alone', **start):
+def write_run(folder, model, *, ema=None, labels=LABELS, recipe_terms='theirs alone', **origin):
     """A checkpoint as the trainer leaves it."""
     folder.mkdir(exist_ok=True)
     state = {
         'recipe': json.dumps({'name': 'toys', 'terms': recipe_terms}), 'network': values_of(model.config),
-        'labels': list(labels), 'normalization': asdict(BY), 'start': {'source': '', 'terms': ''} | start,
+        'labels': list(labels), 'normalization': asdict(BY), 'origin': {'source': '', 'terms': ''} | origin,
         'model': model.state_dict(), 'ema': ema and ema.state_dict(), 'optimizer': {}, 'epoch': 5, 'step': 0,
         'partial': {}, 'history': [],
     }
@@ -62,23 +61,24 @@ def logits(model, x):
     return model.eval()(x)
 
 
-def test_a_run_goes_on_with_its_weights_under_the_same_labels(tmp_path):
+def test_a_run_keeps_its_weights_for_the_same_labels(tmp_path):
     model, x = network(), torch.randn(4, 3, 64, 64)
-    start = open_start(write_run(tmp_path / 'run', model, source='a download', terms='research'), LABELS)
+    init = write_run(tmp_path / 'run', model, source='a download', terms='research')
+    start = load_initial_model(init, LABELS)
     assert torch.equal(logits(start.model, x), logits(model, x)) and start.model.config == SMALL
-    assert start.by == BY and not start.new_head and not start.recalibrate
+    assert start.by == BY and not start.new_head and not start.bn_folded
     assert start.source == 'run of toys, 5 epochs; a download' and start.terms == 'theirs alone; research'
 
 
-def test_the_averaged_weights_of_a_run_go_before_its_last_ones(tmp_path):
+def test_the_averaged_weights_of_a_run_come_before_its_last_ones(tmp_path):
     last, averaged, x = network(0), network(1), torch.randn(4, 3, 64, 64)
-    start = open_start(write_run(tmp_path / 'run', last, ema=averaged), LABELS)
+    start = load_initial_model(write_run(tmp_path / 'run', last, ema=averaged), LABELS)
     assert torch.equal(logits(start.model, x), logits(averaged, x))
 
 
 def test_the_same_labels_in_another_order_keep_their_rows(tmp_path):
     model, x = network(), torch.randn(4, 3, 64, 64)
-    start = open_start(write_run(tmp_path / 'run', model), ('cat', 'cup', 'door'))
+    start = load_initial_model(write_run(tmp_path / 'run', model), ('cat', 'cup', 'door'))
     assert not start.new_head
     assert torch.allclose(logits(start.model, x), logits(model, x)[:, [2, 0, 1]], atol=1e-5)
 
@@ -90,15 +90,15 @@ def test_other_labels_get_a_new_head_on_the_same_backbone(old, new, tmp_path):
     model, x = network(), torch.randn(4, 3, 64, 64)
     init = write_run(tmp_path / 'run', model, labels=old)
     torch.manual_seed(3)
-    start = open_start(init, new)
+    start = load_initial_model(init, new)
     assert start.new_head and start.model.config == replace(SMALL, classes=len(new))
     assert torch.equal(start.model.embed(x), model.embed(x))
     weight = start.model.fc.weight
     assert 0.008 < float(weight.detach().std()) < 0.012 and not start.model.fc.bias.any()
     torch.manual_seed(3)
-    assert torch.equal(open_start(init, new).model.fc.weight, weight)
+    assert torch.equal(load_initial_model(init, new).model.fc.weight, weight)
     torch.manual_seed(4)
-    assert not torch.equal(open_start(init, new).model.fc.weight, weight)
+    assert not torch.equal(load_initial_model(init, new).model.fc.weight, weight)
 
 
 def test_a_backbone_without_head_is_imported_and_started_from(shared_data, tmp_path):
@@ -106,9 +106,9 @@ def test_a_backbone_without_head_is_imported_and_started_from(shared_data, tmp_p
     assert main(['models', 'import', str(shared_data / V2_BACKBONE), '-o', str(path), '--source', 'somebody',
                  '--terms', 'of ImageNet', '--license', 'BSD-3-Clause']) == 0
     imported = torch.load(path, weights_only=True)['model']
-    start = open_start(str(path), LABELS)
+    start = load_initial_model(str(path), LABELS)
     state = start.model.state_dict()
-    assert start.new_head and start.model.config.classes == 3 and not start.recalibrate
+    assert start.new_head and start.model.config.classes == 3 and not start.bn_folded
     assert all(torch.equal(state[key], tensor) for key, tensor in imported.items())
     assert {key.split('.')[0] for key in state.keys() - imported.keys()} <= {'fc', 'last'}
     assert 'of ImageNet' in start.terms and 'BSD-3-Clause' in start.terms and 'somebody' in start.source
@@ -121,25 +121,25 @@ def bundle(tmp_path, model, **fields):
     return str(path)
 
 
-def test_a_bundle_is_started_from_and_says_that_its_statistics_are_folded(tmp_path):
+def test_a_bundle_reports_that_its_bn_is_folded(tmp_path):
     model = network()
     init = bundle(tmp_path, model, training={'data': 'toys', 'terms': 'for play'}, license='MIT', source='us')
-    start, frames = open_start(init, LABELS), images()
+    start, frames = load_initial_model(init, LABELS), images()
     expected = logits(model, normalize(frames, IMAGENET))
     assert foreign.relative(logits(start.model, normalize(frames, start.by)), expected) <= 1e-4
-    assert start.recalibrate and not start.new_head
+    assert start.bn_folded and not start.new_head
     assert (start.source, start.terms) == ('toys; us', 'for play; MIT')
-    other = open_start(init, ('left', 'right'))
+    other = load_initial_model(init, ('left', 'right'))
     assert other.new_head and other.model.fc.out_features == 2
 
 
-def test_terms_that_nobody_knows_are_called_unknown(tmp_path):
-    assert open_start(bundle(tmp_path, network()), LABELS).terms == 'unknown for toys'
+def test_missing_terms_are_reported_as_unknown(tmp_path):
+    assert load_initial_model(bundle(tmp_path, network()), LABELS).terms == 'unknown for toys'
 
 
 def test_the_shipped_model_is_started_from_by_name():
-    start = open_start(SMALL_MODEL, LABELS)
-    assert start.new_head and start.recalibrate and 'ImageNet' in start.terms
+    start = load_initial_model(SMALL_MODEL, LABELS)
+    assert start.new_head and start.bn_folded and 'ImageNet' in start.terms
 
 
 def correlation(a, b):
@@ -147,12 +147,12 @@ def correlation(a, b):
 
 
 @torch.no_grad()
-def test_recalibrated_statistics_change_no_answer_and_let_training_mode_agree():
+def test_recalibration_keeps_the_outputs_and_makes_training_mode_agree():
     x = normalize(images(160))
-    model = open_start(SMALL_MODEL, LABELS).model
+    model = load_initial_model(SMALL_MODEL, LABELS).model
     before = model.eval().embed(x)
     trained_before = model.train().embed(x)
-    model = open_start(SMALL_MODEL, LABELS).model
+    model = load_initial_model(SMALL_MODEL, LABELS).model
     recalibrate(model, x.split(64))  # batches of 64, 64 and 32 images
     after = model.eval().embed(x)
     assert foreign.relative(after, before) <= 1e-4
@@ -163,7 +163,7 @@ def test_recalibrated_statistics_change_no_answer_and_let_training_mode_agree():
 
 
 @torch.no_grad()
-def test_channels_that_never_change_stay_what_they_are():
+def test_recalibration_keeps_constant_channels():
     model = network()
     for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
         norm.running_mean.zero_()
@@ -180,7 +180,7 @@ def test_channels_that_never_change_stay_what_they_are():
 
 
 @torch.no_grad()
-def test_uneven_batches_give_the_statistics_of_all_images_together():
+def test_uneven_batches_give_the_statistics_of_all_images():
     one, many = network(), network()
     x = torch.randn(24, 3, 64, 64) + torch.arange(24)[:, None, None, None] / 8  # ever brighter
     recalibrate(one, [x])
@@ -189,7 +189,7 @@ def test_uneven_batches_give_the_statistics_of_all_images_together():
         assert torch.allclose(whole, split, rtol=1e-3, atol=1e-5)
 
 
-def test_recalibration_without_images_is_refused():
+def test_recalibration_without_images_is_rejected():
     with pytest.raises(ZooError, match='at least one batch'):
         recalibrate(network(), [])
 
@@ -204,45 +204,45 @@ def damaged(folder, **changes):
     ({'network': None}, "KeyError 'network'"),
     ({'labels': ['cup']}, '3 rows for 1 labels'),
     ({'model': {'stem.0.weight': torch.zeros(12, 3, 3, 3)}}, 'lacks'),
-    ({'network': {'groups': 3, 'width': 0.5}}, 'not of its network'),
-    ({'network': {'groups': 'three'}}, 'no network can be built of it'),
+    ({'network': {'groups': 3, 'width': 0.5}}, 'do not fit its network'),
+    ({'network': {'groups': 'three'}}, 'no network can be built from it'),
     ({'normalization': {'mean': [0, 0, 0]}}, "KeyError 'std'"),
 ])
-def test_damaged_checkpoints_are_refused(changes, expected, tmp_path):
+def test_damaged_checkpoints_are_rejected(changes, expected, tmp_path):
     write_run(tmp_path / 'run', network())
     with pytest.raises(ZooError, match=expected):
-        open_start(damaged(tmp_path / 'run', **changes), LABELS)
+        load_initial_model(damaged(tmp_path / 'run', **changes), LABELS)
 
 
-def test_weights_that_are_no_numbers_are_refused(tmp_path):
+def test_weights_that_are_not_finite_are_rejected(tmp_path):
     model = network()
     model.fc.bias.data[1] = float('nan')
     with pytest.raises(ZooError, match=r'fc\.bias holds values that are not finite'):
-        open_start(write_run(tmp_path / 'run', model), LABELS)
+        load_initial_model(write_run(tmp_path / 'run', model), LABELS)
 
 
-def test_what_is_no_start_is_refused_with_a_remedy(tmp_path):
+def test_bad_initial_weights_are_rejected_with_a_remedy(tmp_path):
     with pytest.raises(ZooError, match='without weights.*network: shufflenet_v1_x0_5_g3'):
-        open_start('shufflenet_v1_x0_5_g3', LABELS)
+        load_initial_model('shufflenet_v1_x0_5_g3', LABELS)
     with pytest.raises(ZooError, match=r'models import theirs\.pth\.zip -o theirs\.pt'):
-        open_start('theirs.pth.zip', LABELS)
+        load_initial_model('theirs.pth.zip', LABELS)
     with pytest.raises(ModelError, match='no_such_bundle'):
-        open_start('no_such_bundle', LABELS)
+        load_initial_model('no_such_bundle', LABELS)
     with pytest.raises(ModelError, match='checkpoint.pt'):
-        open_start(str(tmp_path), LABELS)
+        load_initial_model(str(tmp_path), LABELS)
     (tmp_path / 'checkpoint.pt').write_bytes(b'no checkpoint')
-    with pytest.raises(ZooError, match='no checkpoint of plain tensors'):
-        open_start(str(tmp_path), LABELS)
+    with pytest.raises(ZooError, match='is not a checkpoint of plain tensors'):
+        load_initial_model(str(tmp_path), LABELS)
 
 
-def test_the_network_that_the_recipe_asks_for_must_be_that_of_the_weights(tmp_path):
+def test_the_recipes_network_must_be_that_of_the_weights(tmp_path):
     init = write_run(tmp_path / 'run', network())
-    assert open_start(init, LABELS, 'shufflenet_v1_x0_25_g3').model.config == SMALL
-    assert open_start(init, LABELS, {'groups': 3, 'width': 0.25}).model.config == SMALL
+    assert load_initial_model(init, LABELS, 'shufflenet_v1_x0_25_g3').model.config == SMALL
+    assert load_initial_model(init, LABELS, {'groups': 3, 'width': 0.25}).model.config == SMALL
     with pytest.raises(ZooError, match=r"'width': 0\.25.*recipe asks for.*'shufflenet_v2'"):
-        open_start(init, LABELS, 'shufflenet_v2_x0_5')
+        load_initial_model(init, LABELS, 'shufflenet_v2_x0_5')
     with pytest.raises(ZooError, match=r"recipe asks for.*'stem_pool': False"):
-        open_start(init, LABELS, {'groups': 3, 'width': 0.25, 'stem_pool': False})
+        load_initial_model(init, LABELS, {'groups': 3, 'width': 0.25, 'stem_pool': False})
 
 
 @torch.no_grad()
@@ -250,10 +250,10 @@ def test_a_wider_network_is_grown_from_the_weights(tmp_path):
     model, x = network(), torch.randn(16, 3, 64, 64)
     init = write_run(tmp_path / 'run', model)
     torch.manual_seed(0)
-    start = open_start(init, LABELS, 'shufflenet_v1_x0_5_g3')
+    start = load_initial_model(init, LABELS, 'shufflenet_v1_x0_5_g3')
     assert start.model.config == replace(SMALL, width=0.5) and not start.new_head and start.by == BY
     assert correlation(logits(start.model, x), logits(model, x)) > 0.99
-    other = open_start(init, ('left', 'right'), 'shufflenet_v1_x0_5_g3')
+    other = load_initial_model(init, ('left', 'right'), 'shufflenet_v1_x0_5_g3')
     assert other.new_head and 0.008 < float(other.model.fc.weight.std()) < 0.012
     assert correlation(other.model.embed(x).mean(0), start.model.embed(x).mean(0)) > 0.99
 
@@ -261,9 +261,9 @@ def test_a_wider_network_is_grown_from_the_weights(tmp_path):
 @torch.no_grad()
 def test_a_bundle_is_grown_and_then_recalibrated():
     x = normalize(images(64))
-    before = open_start(SMALL_MODEL, LABELS).model.embed(x)
-    start = open_start(SMALL_MODEL, LABELS, {'groups': 3, 'width': 1.0, 'stem_pool': False})
-    assert start.recalibrate and start.model.embedding_dim == 960
+    before = load_initial_model(SMALL_MODEL, LABELS).model.embed(x)
+    start = load_initial_model(SMALL_MODEL, LABELS, {'groups': 3, 'width': 1.0, 'stem_pool': False})
+    assert start.bn_folded and start.model.embedding_dim == 960
     wide = start.model.embed(x)
     assert correlation(torch.cat((before, before), 1).sort().values, wide.sort().values) > 0.99
     recalibrate(start.model, [x])
@@ -271,7 +271,7 @@ def test_a_bundle_is_grown_and_then_recalibrated():
     assert correlation(start.model.train().embed(x), wide) > 0.99
 
 
-def test_a_growth_that_cannot_be_exact_is_refused(tmp_path):
+def test_an_inexact_growth_is_rejected(tmp_path):
     init = write_run(tmp_path / 'run', network(config=ShuffleNetV1Config(8, 0.25, classes=3)))
     with pytest.raises(ZooError, match='cannot be grown from 24 to 48'):
-        open_start(init, LABELS, 'shufflenet_v1_x0_5_g8')
+        load_initial_model(init, LABELS, 'shufflenet_v1_x0_5_g8')

@@ -1,4 +1,5 @@
-"""What a run tells while it goes: progress with the time left, a log, TensorBoard, curves."""
+# SPDX-License-Identifier: Apache-2.0
+"""What a run reports: progress with the time left, a log, TensorBoard, curves."""
 
 import json
 import sys
@@ -12,64 +13,60 @@ from shufflenet_ros.core.console import say
 from shufflenet_ros.core.files import replacing, write_whole
 from shufflenet_ros.training.recipe import Recipe
 
-_SECONDS_BETWEEN_LINES = 30  # where stderr is a file, not a terminal
+_SECONDS_BETWEEN_LINES = 30  # if stderr is a file, not a terminal
 
 
-class Report:
-    """The voice of one run; of several processes only the first has one.
+class RunLog:
+    """The reports of one run; of several processes only the first has one.
 
-    log.jsonl has one line an epoch and is written anew from the checkpoint's history, so an interruption
-    neither loses nor doubles a line.
+    log.jsonl has one line per epoch. It is rewritten from the checkpoint's history, so an interruption
+    neither loses nor repeats a line.
     """
 
     def __init__(self, out: Path, recipe: Recipe, steps: int, epoch: int, step: int):
         """Open the files.
 
         Args:
-            steps: an epoch.
-            epoch, step: where the run stands.
+            steps: in an epoch.
+            epoch, step: what the run has done.
         """
-        # An epoch of small images is quicker: work is counted in pixels, for the time left to be right.
-        self._work = [steps * recipe.px_at(e)**2 for e in range(recipe.epochs)]
+        # Epochs of smaller images are faster: count work in pixels, so that the time left is right.
+        work = [steps * recipe.px_at(e)**2 for e in range(recipe.epochs)]
         self._out, self._recipe, self._steps = out, recipe, steps
-        done = sum(self._work[:epoch]) + step * recipe.px_at(epoch)**2
         self._bar = tqdm(
-            total=sum(self._work), initial=done, file=sys.stderr, desc=self._place(epoch),
+            total=sum(work), initial=sum(work[:epoch]) + step * recipe.px_at(epoch)**2, file=sys.stderr,
             mininterval=0.5 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
-            bar_format='{desc} {percentage:.1f}% of the run, {elapsed} gone, {remaining} left{postfix}')
-        self._board = _board(out, epoch * steps + step)
-
-    def _place(self, epoch: int) -> str:
-        return f'epoch {epoch + 1}/{self._recipe.epochs}'
+            bar_format='{desc} {percentage:.1f}% of the run, {elapsed} elapsed, {remaining} left{postfix}')
+        self._tensorboard = _tensorboard_writer(out, epoch * steps + step)
 
     def step(self, epoch: int, step: int, loss: float, mean: float, rate: float) -> None:
-        """After each step; the mean is of the epoch's losses until now."""
+        """After each step; the mean is of this epoch's losses."""
         self._bar.set_postfix_str(f'loss {mean:.3f}', refresh=False)
-        self._bar.set_description_str(self._place(epoch), refresh=False)
+        self._bar.set_description_str(f'epoch {epoch + 1}/{self._recipe.epochs}', refresh=False)
         self._bar.update(self._recipe.px_at(epoch)**2)
-        if self._board and step % 10 == 0:
-            at = epoch * self._steps + step
-            self._board.add_scalar('loss', loss, at)
-            self._board.add_scalar('learning_rate', rate, at)
+        if self._tensorboard and step % 10 == 0:
+            total = epoch * self._steps + step
+            self._tensorboard.add_scalar('loss', loss, total)
+            self._tensorboard.add_scalar('learning_rate', rate, total)
 
     def epoch(self, history: Sequence[dict[str, Any]]) -> None:
-        """After each epoch: its line, and the curves until now."""
+        """After each epoch: its line, and the curves so far."""
         last = history[-1]
         write_whole(self._out / 'log.jsonl', ''.join(json.dumps(line) + '\n' for line in history).encode())
         self._bar.write(json.dumps(last), file=sys.stderr)
-        if self._board:
+        if self._tensorboard:
             for key in ('val_top1', 'val_top5'):
-                self._board.add_scalar(key, last[key], last['epoch'] * self._steps)
+                self._tensorboard.add_scalar(key, last[key], last['epoch'] * self._steps)
         draw_curves(history, self._recipe.name, self._out / 'curves.png')
 
     def close(self) -> None:
         """Flush everything."""
         self._bar.close()
-        if self._board:
-            self._board.close()
+        if self._tensorboard:
+            self._tensorboard.close()
 
 
-def _board(out: Path, step: int) -> Any:
+def _tensorboard_writer(out: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError:
@@ -79,7 +76,7 @@ def _board(out: Path, step: int) -> Any:
 
 
 def draw_curves(history: Sequence[dict[str, Any]], title: str, path: Path) -> None:
-    """Loss and validation accuracy over the epochs, as an image; nothing without matplotlib."""
+    """Plot loss and validation accuracy over the epochs; without matplotlib, do nothing."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
