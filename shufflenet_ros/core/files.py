@@ -106,29 +106,6 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold the lock of a file. It ends with the process, however that ends.
-
-    The file stays: if it were removed while somebody waits for it, two processes could hold the lock.
-
-    Args:
-        waiting: called once if another process holds the lock.
-
-    Raises:
-        WriteError: the file cannot be made.
-    """
-    with writing(path):
-        file = path.open('w')
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
 def writing(path: Path, remedy: str = '') -> Iterator[None]:
     """Turn an OSError of a write into an error that names the file and a remedy.
 

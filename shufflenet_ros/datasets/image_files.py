@@ -76,6 +76,6 @@ def image_message(data: bytes, suffix: str) -> FileImage | PixelImage | FrameErr
     except FrameError as error:
         return error
     if pixels is None:
-        return FrameError(DropReason.BAD_FORMAT, f'OpenCV cannot decode these {len(data)} bytes: damaged, or not '
-                                             'an image')
+        detail = f'OpenCV cannot decode these {len(data)} bytes: damaged, or not an image'
+        return FrameError(DropReason.BAD_FORMAT, detail)
     return PixelImage.from_pixels(pixels)

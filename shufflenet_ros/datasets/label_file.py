@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from shufflenet_ros.core.fields import FieldError, at, choice, invalid, items, number, section
-from shufflenet_ros.core.text import printable
 from shufflenet_ros.core.strict_yaml import YamlError, read_yaml_file
 from shufflenet_ros.core.text import printable
 from shufflenet_ros.datasets.errors import DatasetError

@@ -19,7 +19,7 @@ from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.export import export, make_card
 from shufflenet_ros.zoo.normalization import IMAGENET
 from shufflenet_ros.zoo.registry import name_of, values_of
-from shufflenet_ros.zoo.saving import save_whole
+from shufflenet_ros.zoo.saving import save_state
 
 DEFAULT_PX = 224
 RGB = tuple[float, float, float]
@@ -180,6 +180,6 @@ def write_checkpoint(imported: ImportedFile, output: Path, options: ImportOption
     values = values_of(network.config)
     state = {key: value for key, value in network.model.state_dict().items()
              if key not in network.missing and not (headless and key == 'last.1.num_batches_tracked')}
-    save_whole(output, {'network': values, 'model': state, 'labels': labels,
+    save_state(output, {'network': values, 'model': state, 'labels': labels,
                         'normalization': asdict(network.by), 'card': imported.fields})
     return {'network': name_of(network.config), 'network_config': values, 'missing': sorted(network.missing)}

@@ -43,7 +43,8 @@ ALIASES = ['&a0 [x, x, x, x, x, x, x, x, x]',
      '\n  '.join([*(f'x{i}: {line}' for i, line in enumerate(ALIASES)), 'compression_format: *a8',
                   'compression_mode: file']),
      'metadata.yaml: alias *a0: expected none'),
-    ("compression_format: ''", f'compression_format: {"[" * 900}{"]" * 900}', 'nested more than 50 levels deep'),
+    ("compression_format: ''", f'compression_format: {"[" * 900}{"]" * 900}',
+     'nested more than 50 levels deep'),
 ], ids=['30 MB', 'aliases', 'deep'])
 def test_hostile_metadata_is_an_error(
         bags: dict[str, Path], tmp_path: Path, old: str, new: str, expected: str) -> None:

@@ -77,7 +77,8 @@ def test_core_and_sets_pass_without_onnxruntime(ubuntu, repo_root, without_onnxr
 
 def test_native_kernels_pass_without_onnxruntime(ubuntu, repo_root, native_library, without_onnxruntime):
     tests = [f'test/backends/test_choice.py::{name}' for name in (
-        'test_native_variants_run_without_onnxruntime', 'test_a_machine_with_neither_runtime_reports_what_is_missing')]
+        'test_native_variants_run_without_onnxruntime',
+        'test_a_machine_with_neither_runtime_reports_what_is_missing')]
     passes(python(ubuntu, repo_root, '-m', 'pytest', '-q', *tests, first=without_onnxruntime,
                   SHUFFLENET_NATIVE_LIBRARY=str(native_library)))
 
