@@ -34,7 +34,7 @@ def lock_run(run: Path) -> Iterator[None]:
     except OSError as error:
         raise ZooError(f'--out {run}: {error.strerror}; expected a folder that can be created and written; '
                        'choose another') from error
-    with locked(run / _LOCK, busy):
+    with locked(run / _LOCK, on_wait=busy):
         yield
 
 
