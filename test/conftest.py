@@ -78,7 +78,8 @@ def native_library(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) ->
             pytest.fail(message)
         pytest.skip(message)
     out = tmp_path_factory.mktemp('native')
-    subprocess.run([sys.executable, str(repo_root / 'native' / 'build.py'), '--out', str(out)], check=True)
+    build = [sys.executable, str(repo_root / 'native' / 'build.py'), '--out', str(out), '--werror']
+    subprocess.run(build, check=True)
     return out / 'libshufflenet_native.so'
 
 

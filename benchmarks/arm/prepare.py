@@ -72,7 +72,7 @@ def ensure_plugin() -> Path:
     plugin = CACHE / f'libcount-{version}.so'
     if not plugin.is_file() or plugin.stat().st_mtime < PLUGIN_SOURCE.stat().st_mtime:
         with replacing(plugin) as draft:
-            _run(['gcc', '-std=c11', '-O2', '-Wall', '-Wextra', '-shared', '-fPIC',
+            _run(['gcc', '-std=c11', '-O2', '-Wall', '-Wextra', '-Wconversion', '-Werror', '-shared', '-fPIC',
                   f'-DPLUGIN_VERSION={version}', '-o', draft, PLUGIN_SOURCE])
     return plugin
 

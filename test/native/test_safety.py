@@ -48,7 +48,8 @@ def mutants(tmp_path_factory) -> Path:
     """The program, with the kernels that can run on most machines: AVX2 and plain ones."""
     folder = tmp_path_factory.mktemp('sanitized')
     compiler = find_compiler()
-    objects = compile_objects(folder, compiler, sanitize=True, names=('avx2', 'neon', 'dot', 'half', 'c'))
+    objects = compile_objects(folder, compiler, sanitize=True, werror=True,
+                              names=('avx2', 'neon', 'dot', 'half', 'c'))
     program = folder / 'mutants'
     source = Path(__file__).with_name('mutants.c')
     subprocess.run([*compiler, *SANITIZERS, '-I', str(HERE / 'include'), str(source), *map(str, objects),
