@@ -59,7 +59,7 @@ def test_a_video_on_a_full_disk_is_absent_and_the_status_is_1(
         ran = classify(photos, '--model', tiny, '--json', '--annotate', out)
     assert ran.status == 1
     assert f'error: video {out} cannot be written: ' in ran.err.splitlines()[-1]
-    assert 'no space left' in ran.err and 'make room there, or choose another place' in ran.err
+    assert 'no space left' in ran.err and 'free some space there, or choose another path' in ran.err
     assert (out.read_bytes() == b'old') if before else not out.exists()
     assert not list(photos.parent.glob('.draft*'))
     assert classify(photos, '--model', tiny, '--json', '--annotate', out).status == 0
