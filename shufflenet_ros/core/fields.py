@@ -44,7 +44,7 @@ def section(values: Any, where: str, required: Sequence[str], optional: Sequence
             raise invalid(at(where, key), values[key], f'no such field; known are {", ".join(known)}')
     for key in required:
         if key not in values:
-            raise FieldError(f'{at(where, key)}: missing, but required; expected all of '
+            raise FieldError(f'{at(where, key)}: missing, but required: expected all of '
                              f'{", ".join(required)}')
     return values
 
