@@ -76,23 +76,16 @@ def read_label_file(path: Path, image_topics: Sequence[str], duration_s: float) 
         DatasetError: names the file, the entry, the field, the value and what is expected.
     """
     try:
-        entries = items(_parse(path), 'labels', _MAX_ENTRIES)
+        if not path.is_file():
+            raise DatasetError("no such file; expected the bag's labels: a list of "
+                               f'{{{", ".join(FIELDS)}}}, in seconds from its start (docs/evaluate.md)')
+        entries = items(read_yaml_file(path, MAX_BYTES), 'labels', _MAX_ENTRIES)
         spans = [_span(entry, f'entry {i}', image_topics, duration_s)
                  for i, entry in enumerate(entries, start=1)]
         return {topic: Timeline(_merge([span for span in spans if span.topic == topic]))
                 for topic in sorted({span.topic for span in spans})}
-    except (DatasetError, FieldError) as error:
+    except (DatasetError, FieldError, YamlError) as error:
         raise DatasetError(f'{path}: {error}') from error
-
-
-def _parse(path: Path) -> Any:
-    if not path.is_file():
-        raise DatasetError("no such file; expected the bag's labels: a list of "
-                           f'{{{", ".join(FIELDS)}}}, in seconds from its start (docs/evaluate.md)')
-    try:
-        return read_yaml_file(path, MAX_BYTES)
-    except YamlError as error:
-        raise DatasetError(f'{error}; correct it there') from error
 
 
 def _span(entry: Any, where: str, image_topics: Sequence[str], duration_s: float) -> LabelSpan:

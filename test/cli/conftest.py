@@ -7,17 +7,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from shufflenet_ros.cli import main as cli
 
 
-@dataclass(frozen=True)
-class Ran:
+class Ran(NamedTuple):
     """The exit status and output of a command."""
 
     status: int
@@ -40,16 +39,28 @@ def python(repo_root: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture
-def classify(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Run `shufflenet-ros classify` with these arguments."""
+def run_verb(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Run `shufflenet-ros` with these arguments, in this process."""
     def run(*arguments: str | Path) -> Ran:
         capfd.readouterr()
         try:
-            status = cli.main(['classify', *map(str, arguments)])
+            status = cli.main([*map(str, arguments)])
         except SystemExit as end:  # argparse exits
             status = int(end.code or 0)
         return Ran(status, *capfd.readouterr())
     return run
+
+
+@pytest.fixture
+def classify(run_verb: Callable[..., Ran]) -> Callable[..., Ran]:
+    """Run `shufflenet-ros classify` with these arguments."""
+    return partial(run_verb, 'classify')
+
+
+@pytest.fixture
+def evaluate(run_verb: Callable[..., Ran]) -> Callable[..., Ran]:
+    """Run `shufflenet-ros evaluate` with these arguments."""
+    return partial(run_verb, 'evaluate')
 
 
 @pytest.fixture(scope='session')

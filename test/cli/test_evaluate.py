@@ -22,7 +22,6 @@ from matplotlib.figure import Figure
 from shufflenet_ros.backends.load import load
 from shufflenet_ros.bags.reader import Bag
 from shufflenet_ros.bags.writer import BagWriter
-from shufflenet_ros.cli import main as cli
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.frame import Options
 from shufflenet_ros.datasets.confusion import draw_matrix
@@ -34,26 +33,13 @@ from shufflenet_ros.datasets.score import Scores
 INT8 = 'shufflenet_v2_x1_0_int8.onnx'
 MODEL_KEYS = ['model', 'sha256', 'backend', 'provider', 'precision', 'dataset', 'split', 'images', 'skipped',
               'left_out', 'classes', 'top1', 'top5', 'ece', 'map', 'per_class', 'confused']
-Evaluate = Callable[..., Any]
+Verb = Callable[..., Any]
 
 
-@pytest.fixture
-def evaluate(capfd: pytest.CaptureFixture[str]) -> Evaluate:
-    """Run `shufflenet-ros evaluate` with these arguments: status, stdout, stderr."""
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        capfd.readouterr()
-        try:
-            status = cli.main(['evaluate', *map(str, arguments)])
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return status, *capfd.readouterr()
-    return run
-
-
-def lines(ran: tuple[int, str, str]) -> list[dict[str, Any]]:
-    """Stdout as JSON lines of a run that went well."""
-    assert ran[0] == 0, ran[2]
-    return [json.loads(line) for line in ran[1].splitlines()]
+def lines_of(ran: Any) -> list[dict[str, Any]]:
+    """The JSON lines of a run that succeeded."""
+    assert ran.status == 0, ran.err
+    return ran.lines
 
 
 @pytest.fixture
@@ -85,15 +71,12 @@ def photo_set(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_the_int8_model_scores_what_classify_predicts(
-        evaluate: Evaluate, photo_set: Path, shared_data: Path, tmp_path: Path,
-        capfd: pytest.CaptureFixture[str]) -> None:
+        evaluate: Verb, classify: Verb, photo_set: Path, shared_data: Path, tmp_path: Path) -> None:
     image = tmp_path / 'photos.png'
-    (line,) = lines(evaluate(photo_set, '--model', shared_data / INT8, '--json', '--confusion', image))
+    (line,) = lines_of(evaluate(photo_set, '--model', shared_data / INT8, '--json', '--confusion', image))
     assert list(line) == MODEL_KEYS
     assert (line['images'], line['skipped'], line['classes'], line['map']) == (40, 0, 40, None)
-    command = ['classify', shared_data / 'photos', '--model', shared_data / INT8, '--json']
-    assert cli.main([*map(str, command)]) == 0
-    results = [json.loads(text) for text in capfd.readouterr().out.splitlines()]
+    results = lines_of(classify(shared_data / 'photos', '--model', shared_data / INT8, '--json'))
     truth = json.loads((shared_data / 'photos' / 'labels.json').read_text())
     expected = [truth[Path(result['source']).name]['imagenet_index'] for result in results]
     ranked = [[prediction['index'] for prediction in result['predictions']] for result in results]
@@ -109,9 +92,9 @@ def test_the_int8_model_scores_what_classify_predicts(
     assert min(cv2.imread(str(image)).shape[:2]) > 800
 
 
-def test_figures_by_hand(evaluate: Evaluate, tiny: Path, colors: Path) -> None:
+def test_figures_by_hand(evaluate: Verb, tiny: Path, colors: Path) -> None:
     ran = evaluate(colors, '--model', tiny, '--json')
-    (line,) = lines(ran)
+    (line,) = lines_of(ran)
     assert (line['images'], line['skipped'], line['left_out'], line['classes']) == (6, 1, {}, 2)
     assert (line['top1'], line['top5'], line['split']) == (round(5 / 6, 4), 1.0, '')
     assert line['per_class'] == [{'label': 'red', 'images': 4, 'correct': 3, 'top1': 0.75},
@@ -120,7 +103,7 @@ def test_figures_by_hand(evaluate: Evaluate, tiny: Path, colors: Path) -> None:
     # Embeddings are the color: a red image finds 2 red (1), then 3 green of which one counts (3/5).
     red, wrong, green = (2 + 3 / 5) / 3, 3 / 5, (1 / 2)
     assert line['map'] == pytest.approx((3 * red + wrong + 2 * green) / 6, abs=1e-4)
-    assert 'red/truncated.png: not scored, truncated: ' in ran[2]
+    assert 'red/truncated.png: not scored, truncated: ' in ran.err
     model = load(str(tiny))
     classifier = Classifier(model.card, model.backend)
     good = [s for s in open_dataset(colors).samples() if 'truncated' not in s.name]
@@ -135,29 +118,29 @@ def test_figures_by_hand(evaluate: Evaluate, tiny: Path, colors: Path) -> None:
 
 
 def test_a_folder_a_tar_and_a_bag_of_the_same_images_score_alike(
-        evaluate: Evaluate, tiny: Path, colors: Path, tmp_path: Path) -> None:
+        evaluate: Verb, tiny: Path, colors: Path, tmp_path: Path) -> None:
     files = sorted(colors.rglob('*.png'))
     val = {f'val/{file.relative_to(colors)}': file.read_bytes() for file in files}
     tar = write_tar(tmp_path / 'set.tar.gz', val | {'train/blue/0.png': encoded('blue')}, 'w:gz')
     frames = [(file.parent.name, file.read_bytes()) for file in files]
     bags = [write_labeled_bag(tmp_path / storage, frames, storage) for storage in ('mcap', 'db3')]
     ran = [evaluate(path, '--model', tiny, '--json') for path in (colors, tar, *bags)]
-    first, *others = [lines(one)[0] | {'dataset': ''} for one in ran]
+    first, *others = [lines_of(one)[0] | {'dataset': ''} for one in ran]
     assert [other | {'split': ''} for other in others] == [first] * 3
     assert [one['split'] for one in others] == ['val', '', '']
-    assert all('truncated' in one[2] for one in ran)
-    blue = lines(evaluate(tar, '--model', tiny, '--json', '--split', 'train'))[0]
+    assert all('truncated' in one.err for one in ran)
+    blue = lines_of(evaluate(tar, '--model', tiny, '--json', '--split', 'train'))[0]
     assert (blue['images'], blue['top1'], blue['map']) == (1, 1.0, None)
 
 
 def test_two_bundles_side_by_side(
-        evaluate: Evaluate, photo_set: Path, shared_data: Path, tmp_path: Path) -> None:
+        evaluate: Verb, photo_set: Path, shared_data: Path, tmp_path: Path) -> None:
     """The model against itself with red and blue swapped."""
     color = {'color': 'bgr'}
     model_input = json.loads(load(str(shared_data / INT8)).card.to_json())['input'] | color
     swapped = copy_with_card(shared_data / INT8, tmp_path / 'swapped.onnx', input=model_input)
     arguments = (photo_set, '--model', shared_data / INT8, '--against', swapped)
-    a, b, paired = lines(evaluate(*arguments, '--json', '--confusion', tmp_path / 'both.png'))
+    a, b, paired = lines_of(evaluate(*arguments, '--json', '--confusion', tmp_path / 'both.png'))
     names = [a['model'], 'swapped']
     assert paired['comparison'] == names and b['model'] == 'swapped' and paired['images'] == 40
     assert paired['both'] + paired['only_a'] == round(a['top1'] * 40)
@@ -173,23 +156,23 @@ def test_two_bundles_side_by_side(
     assert ('is better on this dataset.' if paired['better'] else 'may be chance.') in text
 
 
-def test_a_model_against_itself_is_not_better(evaluate: Evaluate, tiny: Path, colors: Path) -> None:
-    *_, paired = lines(evaluate(colors, '--model', tiny, '--against', tiny, '--json'))
+def test_a_model_against_itself_is_not_better(evaluate: Verb, tiny: Path, colors: Path) -> None:
+    *_, paired = lines_of(evaluate(colors, '--model', tiny, '--against', tiny, '--json'))
     assert (paired['both'], paired['only_a'], paired['only_b'], paired['neither']) == (5, 0, 0, 1)
     assert (paired['difference'], paired['p_value'], paired['better']) == (0, 1.0, None)
     assert len(set(map(len, paired['comparison']))) == 1 and '@' in paired['comparison'][0]
-    text = evaluate(colors, '--model', tiny, '--against', tiny)[1]
+    text = evaluate(colors, '--model', tiny, '--against', tiny).out
     assert text.rstrip().endswith('Neither is better on this dataset.')
 
 
-def test_within_sets_the_status(evaluate: Evaluate, tiny: Path, colors: Path, tmp_path: Path) -> None:
+def test_within_sets_the_status(evaluate: Verb, tiny: Path, colors: Path, tmp_path: Path) -> None:
     """A bundle, and a copy with red and green exchanged: 5 of 6 correct and 1 of 6, 66.7 points apart."""
     swap = {'red': 'green', 'green': 'red'}
     labels = [swap.get(label, label) for label in load(str(tiny)).card.labels]
     worse = copy_with_card(tiny, tmp_path / 'worse.onnx', labels=labels)
     card = ('--card', tmp_path / 'worse.onnx.card.json')  # tiny has a card of its own
 
-    def compare(first: Path, points: str, *more: str | Path) -> tuple[int, str, str]:
+    def compare(first: Path, points: str, *more: str | Path) -> Any:
         return evaluate(colors, '--model', first, '--against', tiny, '--within', points, *more)
 
     status, out, _ = compare(worse, '60', '--json', *card)
@@ -197,7 +180,7 @@ def test_within_sets_the_status(evaluate: Evaluate, tiny: Path, colors: Path, tm
     gap = 100 * (b['top1'] - a['top1'])
     assert status == 1 and gap > 60 and (paired['limit_points'], paired['within_limit']) == (60.0, False)
     assert paired['points_below'] == pytest.approx(gap, abs=0.01) and paired['without_result'] == 0
-    assert compare(worse, str(gap + 0.01), *card)[0] == 0
+    assert compare(worse, str(gap + 0.01), *card).status == 0
     status, text, _ = compare(worse, '60', *card)
     assert status == 1 and text.rstrip().endswith(
         '\nworse is 66.67 points of top-1 below tiny: it is NOT within 60.')
@@ -205,7 +188,7 @@ def test_within_sets_the_status(evaluate: Evaluate, tiny: Path, colors: Path, tm
     assert status == 0 and ' is level with tiny@' in text and text.rstrip().endswith(': it is within 0.')
 
 
-def test_images_without_a_result_count_as_wrong(evaluate: Evaluate, tiny: Path, colors: Path) -> None:
+def test_images_without_a_result_count_as_wrong(evaluate: Verb, tiny: Path, colors: Path) -> None:
     """Such as an overflow in half precision: a red image gives NaN, all others the original result."""
     helper, numpy_helper = pytest.importorskip('onnx.helper'), pytest.importorskip('onnx.numpy_helper')
     model = pytest.importorskip('onnx').load(str(tiny))
@@ -228,7 +211,7 @@ def test_images_without_a_result_count_as_wrong(evaluate: Evaluate, tiny: Path, 
     assert (paired['images'], paired['difference']) == (3, 0), 'level on the images with two results'
     assert (paired['points_below'], paired['without_result']) == (50, 3)
     assert (paired['within_limit'], status) == (False, 1)
-    text = evaluate(*arguments, '20')[1]
+    text = evaluate(*arguments, '20').out
     assert 'tiny, counting 3 images without a result as wrong: it is NOT within 20.' in text
 
 
@@ -252,7 +235,7 @@ def test_the_limit_counts_images(first: str, second: str, points: float, below: 
     assert (figures['points_below'], figures['within_limit']) == (below, within)
 
 
-def test_the_text_is_a_table(evaluate: Evaluate, tiny: Path, colors: Path) -> None:
+def test_the_text_is_a_table(evaluate: Verb, tiny: Path, colors: Path) -> None:
     status, text, err = evaluate(colors, '--model', tiny)
     assert status == 0
     assert text.splitlines()[0] == f'{colors}: 7 images, 2 classes'
@@ -261,12 +244,12 @@ def test_the_text_is_a_table(evaluate: Evaluate, tiny: Path, colors: Path) -> No
     assert '   75.0 %  3 of 4  red' in text.splitlines()
     assert '     1  red predicted as green' in text.splitlines()
     assert 'terms: none needed' in err and '/7' not in err
-    assert '7/7' in evaluate(colors, '--model', tiny, '--progress')[2]
-    (line,) = lines(evaluate(colors, '--model', tiny, '--json', '--limit', '2'))
+    assert '7/7' in evaluate(colors, '--model', tiny, '--progress').err
+    (line,) = lines_of(evaluate(colors, '--model', tiny, '--json', '--limit', '2'))
     assert line['images'] == 2 and {row['label'] for row in line['per_class']} == {'green', 'red'}
 
 
-def test_no_result_at_all_is_status_1(evaluate: Evaluate, tiny: Path, tmp_path: Path) -> None:
+def test_no_result_at_all_is_status_1(evaluate: Verb, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / 'red').mkdir()
     (tmp_path / 'red' / 'a.png').write_bytes(b'')
     for extra in ((), ('--json',), ('--against', tiny)):
@@ -289,7 +272,7 @@ def test_no_result_at_all_is_status_1(evaluate: Evaluate, tiny: Path, tmp_path: 
     ([], 'the following arguments are required: DATASET'),
 ])
 def test_wrong_arguments_are_one_error_with_status_2(
-        evaluate: Evaluate, tiny: Path, colors: Path, tmp_path: Path,
+        evaluate: Verb, tiny: Path, colors: Path, tmp_path: Path,
         arguments: list[str], expected: str) -> None:
     (tmp_path / 'unknown').mkdir()
     (tmp_path / 'unknown' / 'reds').symlink_to(colors / 'red')
@@ -299,7 +282,7 @@ def test_wrong_arguments_are_one_error_with_status_2(
 
 
 def test_the_default_model_on_a_bag_and_on_a_folder_of_photos(
-        evaluate: Evaluate, repo_root: Path, tmp_path: Path) -> None:
+        evaluate: Verb, repo_root: Path, tmp_path: Path) -> None:
     """Two of the demo's photos, from a camera and as files in a folder."""
     photos = {'orange': repo_root / 'demo' / 'photos' / 'orange.jpg',
               'lemon': repo_root / 'demo' / 'photos' / 'fruits.jpg'}
@@ -315,22 +298,22 @@ def test_the_default_model_on_a_bag_and_on_a_folder_of_photos(
             (tmp_path / 'set' / label).mkdir(parents=True)
             (tmp_path / 'set' / label / path.name).write_bytes(path.read_bytes())
     (tmp_path / 'bag.labels.yaml').write_text(yaml.safe_dump(entries))
-    (line,) = lines(evaluate(tmp_path / 'bag', '--json'))
+    (line,) = lines_of(evaluate(tmp_path / 'bag', '--json'))
     assert (line['images'], line['skipped'], line['classes']) == (8, 0, 2)
     assert line['left_out'] == {'frames outside every range': 2}
     assert 0 < line['map'] <= 1 and 0 <= line['ece'] <= 1 and line['top1'] <= line['top5']
-    (still,) = lines(evaluate(tmp_path / 'set', '--json'))
+    (still,) = lines_of(evaluate(tmp_path / 'set', '--json'))
     assert still['images'] == 2 and still['map'] is None
 
 
-def test_a_real_ros_1_bag_with_labels(evaluate: Evaluate, shared_data: Path, tmp_path: Path) -> None:
+def test_a_real_ros_1_bag_with_labels(evaluate: Verb, shared_data: Path, tmp_path: Path) -> None:
     bag = tmp_path / 'raspicam.bag'
     bag.symlink_to(shared_data / 'bags' / 'raspicam_compressed.bag')
     with Bag(bag) as opened:
         (topic,) = (t.name for t in opened.topics if t.type.endswith('CompressedImage'))
     (tmp_path / 'raspicam.bag.labels.yaml').write_text(
         f'- {{topic: {topic}, from_s: 0, to_s: 100, label: desktop computer}}\n')
-    (line,) = lines(evaluate(bag, '--model', shared_data / INT8, '--json'))
+    (line,) = lines_of(evaluate(bag, '--model', shared_data / INT8, '--json'))
     assert (line['images'], line['classes']) == (1, 1) and line['top1'] in (0, 1)
 
 

@@ -117,7 +117,7 @@ def test_labels_and_names_of_cards_cannot_control_the_terminal(capsys: pytest.Ca
 
 BLOCKED = """
 import contextlib, io, json, sys
-for name in ('rosbags', 'apsw', 'lz4', 'tqdm'):
+for name in ('rosbags', 'apsw', 'lz4', 'tqdm', 'matplotlib'):
     sys.modules[name] = None
 from shufflenet_ros.cli import main as cli
 for argv in json.loads(sys.argv[1]):
@@ -128,19 +128,21 @@ for argv in json.loads(sys.argv[1]):
 """
 
 
-def test_photos_and_datasets_need_neither_rosbags_nor_tqdm(
+def test_photos_and_datasets_need_neither_rosbags_nor_tqdm_nor_matplotlib(
         python: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
     data, bag, model = str(tmp_path / 'set'), str(tmp_path / 'bag.db3'), ['--model', str(tiny)]
     photo(tmp_path / 'set' / 'red' / 'a.png')
     Path(bag).touch()
     calls = [['classify', data, '--json', *model], ['evaluate', data, *model], ['classify', bag, *model],
-             ['classify', data, '--progress', *model]]
+             ['classify', data, '--progress', *model],
+             ['evaluate', data, '--confusion', str(tmp_path / 'out.png'), *model]]
     done = python('-c', BLOCKED, json.dumps(calls))
     assert done.returncode == 0, done.stderr
-    photos, scores, from_bag, bar = map(json.loads, done.stdout.splitlines())
+    photos, scores, from_bag, bar, drawing = map(json.loads, done.stdout.splitlines())
     assert photos[0] == 0 and json.loads(photos[1])['predictions'][0]['name'] == 'red'
     assert scores[0] == 0 and 'top-1' in scores[1]
-    for (status, out, err), module in ((from_bag, 'rosbags'), (bar, 'tqdm')):
+    for (status, out, err), verb, module in ((from_bag, 'classify', 'rosbags'), (bar, 'classify', 'tqdm'),
+                                             (drawing, 'evaluate', 'matplotlib')):
         assert (status, out) == (2, '')
-        assert f'classify needs the Python module {module}: pip install {module}; if pip reports ' \
+        assert f'{verb} needs the Python module {module}: pip install {module}; if pip reports ' \
             'externally-managed-environment: python3 -m venv' in err.splitlines()[-1]
