@@ -77,7 +77,7 @@ def test_a_bad_image_in_a_tar_leaves_no_row(tmp_path):
 
 
 def test_a_tar_without_the_split_is_rejected(tiny_tar):
-    with pytest.raises(DatasetError, match='no image under test/<class>/'):
+    with pytest.raises(DatasetError, match='no images in test/<class>/'):
         load_dataset(tiny_tar, 'test', 32)
 
 
@@ -110,7 +110,7 @@ def test_another_data_set_validates_by_the_names_of_its_classes(folder, tiny_tar
     train, val = load_datasets(folder / 'train', folder / 'val', 32)
     assert train.labels == val.labels == ('azure', 'green', 'red')
     assert Counter(val.targets.tolist()) == {0: 8, 2: 8} and len(train.targets) == 72
-    with pytest.raises(DatasetError, match='are no labels of the training set'):
+    with pytest.raises(DatasetError, match='are not labels of the training set'):
         load_datasets(folder / 'train', tiny_tar, 32)
 
 
@@ -154,5 +154,5 @@ def test_a_tar_whose_images_cannot_be_cached(tmp_path, monkeypatch):
 def test_a_class_of_one_image_cannot_be_split(folder):
     for file in sorted((folder / 'train' / 'red').iterdir())[1:]:
         file.unlink()
-    with pytest.raises(DatasetError, match=r"class 'red' has 1 image: .*another set"):
+    with pytest.raises(DatasetError, match=r"class 'red' has 1 image: .*another dataset"):
         load_datasets(folder / 'train', None, 32)
