@@ -42,8 +42,8 @@ def file_of(bundle: Path, precision: str) -> Path:
 
 @pytest.mark.parametrize(('asked', 'file', 'backend', 'precision', 'why'), [
     ({'precision': 'fp16'}, 'fp16', 'native', 'fp16', 'nothing else in the bundle fits'),
-    ({'backend': 'native'}, 'fp32', 'native', 'fp32', 'it was asked for'),
-    ({'backend': 'onnxruntime'}, '', 'onnxruntime', 'fp32', 'it was asked for'),
+    ({'backend': 'native'}, 'fp32', 'native', 'fp32', 'it was requested'),
+    ({'backend': 'onnxruntime'}, '', 'onnxruntime', 'fp32', 'it was requested'),
 ])
 def test_it_runs_what_is_asked_for_and_says_so(
         drive: Driver, bundle: Path, tmp_path: Path, asked: dict[str, Any], file: str, backend: str,
