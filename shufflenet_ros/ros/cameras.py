@@ -94,7 +94,7 @@ class CameraTopics:
         if policy not in self.incompatible:
             self.incompatible.add(policy)
             self._node.get_logger().error(
-                f'{self.topic}: a publisher'"'"'s {policy} policy is incompatible with {self.requested_qos}; '
+                f"{self.topic}: a publisher's {policy} policy is incompatible with {self.requested_qos}; "
                 f'it offers {self._offered_qos()}. Nothing arrives from it: set image_qos.* or its '
                 'qos_overrides to match, or change the camera')
 

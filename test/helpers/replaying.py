@@ -117,26 +117,26 @@ class Listener:
 def as_lines(heard: Sequence[Any]) -> list[dict[str, Any]]:
     """Classifications in the form of classify's lines."""
     return [{'stamp_ns': message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec,
-             'labels': [{'name': result.class_id, 'score': result.score} for result in message.results]}
+             'predictions': [{'name': result.class_id, 'score': result.score} for result in message.results]}
             for message in heard]
 
 
 def assert_same_answers(got: Sequence[dict[str, Any]], expected: Sequence[dict[str, Any]],
                         tolerance: float) -> None:
-    """The same frames in the same order, each once, with the same labels and scores.
+    """The same frames in the same order, each once, with the same predictions.
 
-    Labels whose scores are closer than the tolerance may change places, at the end of the list with the
+    Predictions whose scores are closer than the tolerance may change places, at the end of the list with the
     next one that is not listed.
     """
     assert [line['stamp_ns'] for line in got] == [line['stamp_ns'] for line in expected]
     for mine, theirs in zip(got, expected):
-        scores = {label['name']: label['score'] for label in mine['labels']}
-        ordered = [label['score'] for label in theirs['labels']]
+        scores = {prediction['name']: prediction['score'] for prediction in mine['predictions']}
+        ordered = [prediction['score'] for prediction in theirs['predictions']]
         assert len(scores) == len(ordered)
-        for label in theirs['labels']:
-            if label['name'] in scores:
-                assert abs(scores[label['name']] - label['score']) <= tolerance, (mine, theirs)
+        for prediction in theirs['predictions']:
+            if prediction['name'] in scores:
+                assert abs(scores[prediction['name']] - prediction['score']) <= tolerance, (mine, theirs)
             else:
-                assert label['score'] - ordered[-1] <= tolerance, (mine, theirs)
+                assert prediction['score'] - ordered[-1] <= tolerance, (mine, theirs)
         if ordered[0] - ordered[1] > 2 * tolerance:
-            assert mine['labels'][0]['name'] == theirs['labels'][0]['name'], (mine, theirs)
+            assert mine['predictions'][0]['name'] == theirs['predictions'][0]['name'], (mine, theirs)

@@ -34,7 +34,7 @@ def test_photos_are_classified_and_a_bag_asks_for_rosbags(plain_venv, repo_root,
     command = [plain_venv / 'bin/shufflenet-ros', 'classify', '--json']
     environment = clean_environment(XDG_CACHE_HOME=str(tmp_path))
     line = json.loads(run([*command, repo_root / 'docs/demo.png'], env=environment, cwd=plain_venv))
-    assert line['labels'] and not line['dropped']
+    assert line['predictions'] and not line['dropped']
     with pytest.raises(SetupError, match='classify needs the Python module rosbags: pip install rosbags'):
         run([*command, repo_root / 'test/data/pan.mcap'], env=environment, cwd=plain_venv)
 
