@@ -41,7 +41,7 @@ def test_photos_are_classified_and_a_bag_asks_for_rosbags(plain_venv, repo_root,
 
 def test_files_that_belong_to_the_package_come_along(plain_venv, repo_root):
     site = next(plain_venv.glob('lib/python3*/site-packages/shufflenet_ros'))
-    for pattern in ('py.typed', 'backends/cards/*.json', 'zoo/training/recipes/*.yaml'):
+    for pattern in ('py.typed', 'bundles/cards/*.json', 'training/recipes/*.yaml'):
         expected = {path.name for path in (repo_root / 'shufflenet_ros').glob(pattern)}
         assert expected, f'no {pattern} in the source tree'
         assert {path.name for path in site.glob(pattern)} == expected

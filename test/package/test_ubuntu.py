@@ -13,22 +13,15 @@ import pytest
 from shell import clean_environment
 
 VERSIONS = {'jammy': ['3.10', '1.21.5', '4.5.4'], 'noble': ['3.12', '1.26.4', '4.6.0']}
-# Everything on the oldest set. On the other what decodes, preprocesses and runs; the rest is slow, and about
-# neither NumPy nor OpenCV: `make test-full` runs it.
-CORE = {
-    'jammy': ['test/core', 'test/datasets'],
-    'noble': ['test/core', '--ignore=test/core/test_engine_counts.py', '--ignore=test/core/test_hostile.py'],
-}
-BACKENDS = {
-    'jammy': ['test/bundles', 'test/backends'],
-    'noble': ['test/backends/test_ort.py', 'test/backends/test_load.py', 'test/backends/test_choice.py', *(
-        f'test/backends/test_native.py::{name}' for name in (
-            'test_all_kernels_match_onnxruntime',
-            'test_int8_equals_its_definition'))],
-}
-
+# What depends most on NumPy, OpenCV and onnxruntime. `make test-full` runs the same on both, and all of it.
+ALL_CORE, ALL_BACKENDS = ('test/core', 'test/datasets'), ('test/bundles', 'test/backends')
+CORE = {'jammy': ALL_CORE,
+        'noble': ('test/core/test_image.py', 'test/core/test_compressed.py', 'test/core/test_preprocess.py')}
+BACKENDS = ('test/backends/test_ort.py', 'test/backends/test_load.py', 'test/backends/test_choice.py',
+            'test/backends/test_native.py::test_all_kernels_match_onnxruntime',
+            'test/backends/test_native.py::test_int8_equals_its_definition')
 if os.environ.get('SHUFFLENET_TEST_FULL'):
-    CORE['noble'], BACKENDS['noble'] = CORE['jammy'], BACKENDS['jammy']
+    CORE['noble'], BACKENDS = ALL_CORE, ALL_BACKENDS
 
 
 @pytest.fixture(scope='module', params=VERSIONS)
@@ -84,7 +77,7 @@ def test_native_kernels_pass_without_onnxruntime(ubuntu, repo_root, native_libra
 
 
 def test_both_backends_pass(ubuntu, repo_root, native_library, shared_data):
-    passes(python(ubuntu, repo_root, '-m', 'pytest', '-q', *BACKENDS[ubuntu],
+    passes(python(ubuntu, repo_root, '-m', 'pytest', '-q', *BACKENDS,
                   SHUFFLENET_NATIVE_LIBRARY=str(native_library)))
 
 
