@@ -62,7 +62,7 @@ class Candidate:
     """One way to run a bundle: its own graph in onnxruntime, or one of its variants.
 
     Attributes:
-        precision: fp32, fp16 or int8; '' for a graph whose card doesn't tell.
+        precision: fp32, fp16 or int8; '' for a graph whose card does not state it.
         variant: None for the bundle's own graph.
     """
 

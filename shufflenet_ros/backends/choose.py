@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the fastest of several candidates on this machine: measured once, then kept."""
+"""Find the fastest of several candidates on this machine: measure once, then keep the choice."""
 
 import hashlib
 import importlib.util

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Add a card or an embedding output to somebody else's ONNX classifier. Needs the extra `export`."""
+"""Add a card or an embedding output to a third-party ONNX classifier. Needs the extra `export`."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +33,7 @@ LINEAR = {
     'QGemm': Linear(weight=3, quantized=True), 'QLinearMatMul': Linear(weight=3, quantized=True),
 }
 
-# May be between the last linear layer and the logits; each keeps one value a class.
+# May be between the last linear layer and the logits; each keeps one value per class.
 PASSED = frozenset({'Add', 'QLinearAdd', 'Cast', 'Identity', 'Dropout', 'Flatten', 'Reshape', 'Squeeze',
                     'QuantizeLinear', 'DequantizeLinear', 'Softmax', 'LogSoftmax', 'QLinearSoftmax'})
 

@@ -65,7 +65,7 @@ class LoadedModel:
 
     @property
     def precision(self) -> str:
-        """fp32, fp16 or int8; '' if the bundle's own graph runs and its card doesn't tell."""
+        """fp32, fp16 or int8; '' if the bundle's own graph runs and its card does not state it."""
         return self.model.precision
 
     @property
@@ -109,7 +109,7 @@ def load(name_or_path: str, *, card: str = '', sha256: str = '', backend: str = 
     request = LoadRequest(backend, precision, provider, threads, max_accuracy_loss)
     bundle = open_bundle(name_or_path, card, sha256)
     candidates = find_candidates(bundle, request)
-    if not bundle.trusted:  # check the card against the graph, whatever will run
+    if not bundle.trusted:  # check the card against the graph, no matter what will run
         with suppress(VariantUnavailableError):  # without onnxruntime, variants are checked against the card
             verify_in_subprocess(resolve(bundle))
     kept = choice_file(bundle, candidates, threads, provider)

@@ -78,7 +78,7 @@ class OnnxRuntimeBackend:
 
         Raises:
             ModelError: outputs of another shape than the card says (possible with dynamic shapes).
-            Exception: whatever onnxruntime raises.
+            Exception: any error of onnxruntime.
         """
         values = self._session.run(self._outputs, {self._input: tensor})
         logits = self._row(values[0], 'logits', len(self._card.labels))

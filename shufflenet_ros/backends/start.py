@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start the backend that a file needs."""
+"""Start the backend that a model file needs."""
 
 from shufflenet_ros.bundles.variants import Runnable
 from shufflenet_ros.core.frame import Backend

@@ -53,7 +53,7 @@ def verify_in_subprocess(model: Runnable, limits: ProcessLimits = ProcessLimits(
     # One thread: OpenBLAS reserves tens of MB of address space for each.
     environment = os.environ | {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'}
     try:
-        # From the package's parent folder, `-m` finds this very package, whatever the user's folder holds.
+        # From the package's parent folder, `-m` finds this package, no matter what the user's folder holds.
         done = subprocess.run(command, input=sent, cwd=_PACKAGE_PARENT, env=environment, capture_output=True,
                               timeout=limits.wall_s)
     except subprocess.TimeoutExpired as error:

@@ -41,7 +41,7 @@ class Codec:
         return self._stores[msgtype]
 
     def deserialize(self, raw: bytes, msgtype: str) -> Any:
-        """An object with the message's fields. Raises whatever rosbags raises."""
+        """An object with the message's fields. Raises any error of rosbags."""
         store = self._store(msgtype)
         return store.deserialize_ros1(raw, msgtype) if self._ros1 else store.deserialize_cdr(raw, msgtype)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The error of bags."""
+"""The error for bags that cannot be read."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ class BagError(ShuffleNetError):
 
 @contextmanager
 def bag_errors(what: str, remedy: str = '') -> Iterator[None]:
-    """Turn whatever rosbags raises into a BagError.
+    """Turn any error of rosbags into a BagError.
 
     Damaged bags make it raise some twenty exception classes (AssertionError, struct.error, KeyError, apsw,
     zstd, ...), so every Exception is caught.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read a db3 file without running the SQL in it, within limits that depend on the file's size.
 
-rosbags queries whatever the file calls `topics` and `messages`. In a hostile file these are endless views,
-or columns that are computed on reading. So the schema is checked first: a file must have what recorders
-write, plain tables with no more content than the file has bytes.
+rosbags queries everything that the file calls `topics` and `messages`. In a hostile file these are
+endless views, or columns that are computed on reading. So the schema is checked first: a file must have what
+recorders write, plain tables with no more content than the file has bytes.
 """
 
 import os

@@ -41,7 +41,7 @@ def open_bundle(name_or_path: str, card_file: str = '', sha256: str = '') -> Bun
     """Read a model by name or path.
 
     Args:
-        card_file: a card that replaces every other; '' for none.
+        card_file: a card to use instead of any other; '' for none.
         sha256: the hash the file must have; '' for any.
 
     Raises:

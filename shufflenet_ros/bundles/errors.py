@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The error of everything that can be wrong with a model."""
+"""The error for everything that can be wrong with a model."""
 
 from shufflenet_ros.core.errors import ShuffleNetError
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetch a file of the catalog into this machine's cache: checked before it is kept, whole or absent.
+"""Download a file of the catalog into this machine's cache. It is checked first, and is whole or absent.
 
 Python's ssl checks certificates (SSL_CERT_FILE, SSL_CERT_DIR). Proxies come from https_proxy.
 """
@@ -51,7 +51,7 @@ def fetch(download: Download, cache: Path | None = None, *, stall_s: float = 30.
         report: gets one line before anything that takes time.
 
     Raises:
-        ModelError, WriteError: in one line, whatever goes wrong.
+        ModelError, WriteError: a one-line message for everything that can go wrong.
     """
     folder = cache_directory(download, cache)
     path = folder / download.file

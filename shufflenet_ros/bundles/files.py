@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read a file that somebody else wrote: once, regular files only, never more than a limit."""
+"""Read an untrusted file: once, only a regular file, and never more than a limit."""
 
 import hashlib
 import os

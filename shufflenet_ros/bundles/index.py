@@ -90,7 +90,7 @@ def write_index(folder: Path) -> dict[str, IndexEntry]:
                            f'add one: shufflenet-ros models add-card {path} --card FILE -o {path}')
         name = parse_card(card).name
         if name in entries:
-            raise mismatch(str(path), 'one file a name', f'{name!r}, the name of {entries[name].file} too',
+            raise mismatch(str(path), 'one file per name', f'{name!r}, the name of {entries[name].file} too',
                            'rename one of the cards')
         entries[name] = IndexEntry.of(path.name, data)
     write_entries(folder, entries)

@@ -17,7 +17,7 @@ PRECISIONS = ('fp32', 'fp16', 'int8')
 
 
 class VariantUnavailableError(ModelError):
-    """This machine cannot run the variant as it is set up; the variant itself may be fine."""
+    """This machine cannot run the variant with its current setup; the variant itself may be fine."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Runnable:
 
     @property
     def precision(self) -> str:
-        """One of PRECISIONS; '' for a graph whose card doesn't tell."""
+        """One of PRECISIONS; '' for a graph whose card does not state it."""
         return self.variant.precision if self.variant else graph_precision(self.card)
 
     @property
@@ -59,7 +59,7 @@ class Runnable:
 
 
 def graph_precision(card: Card) -> str:
-    """The precision of the bundle's own graph; '' if the card doesn't tell.
+    """The precision of the bundle's own graph; '' if the card does not state it.
 
     A network of our zoo is exported as fp32, and native variants are packed from fp32 graphs only.
     """

@@ -33,12 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('sources', nargs='+', metavar='SOURCE', help='image, folder of images, video, or bag')
     add('--model', default=DEFAULT_MODEL, help='name or path of a bundle or ONNX file (default: %(default)s)')
-    add('--card', default='', help='card file for an ONNX file without a card')
+    add('--card', default='', metavar='FILE', help='card file for an ONNX file without a card')
     add_backend_options(parser, precision=AUTO)
-    add('--topic', action='append', default=[], help='topic of a bag, repeatable (default: all image topics)')
+    add('--topic', action='append', default=[],
+        help='topic of a bag; may be repeated (default: all image topics)')
     add('--top-k', type=_count, default=5, help='predictions per frame (default: %(default)s)')
     add('--json', action='store_true', help='one JSON object per frame')
-    add('--embedding', action='store_true', help='with --json: the embedding too, of length 1')
+    add('--embedding', action='store_true', help='with --json: add the embedding, scaled to length 1')
     add('--annotate', metavar='OUT.mp4', help='write a video with the predictions drawn on every frame')
     add('--progress', action='store_true', help='show the progress bar even if stderr is not a terminal')
 
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Classify every frame of every source.
 
     Raises:
-        SourceError, BagError, ModelError, AnnotateError, WriteError: see there.
+        SourceError, BagError, ModelError, AnnotateError, WriteError: as their docstrings say.
     """
     # Imported here so that --help does not load onnxruntime.
     from shufflenet_ros.backends.load import load
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
                 predictions = () if isinstance(result, FrameError) else result.predictions
                 video.add(image, predictions, _title(frame, result))
     if damaged := counts.pop('damaged', 0):
-        say(f'damaged {damaged} frames: classified all the same', to=sys.stderr)
+        say(f'damaged {damaged} frames: still classified', to=sys.stderr)
     if counts:
         reasons = ', '.join(f'{reason} {count}' for reason, count in sorted(counts.items()))
         say(f'dropped {counts.total()} frames: {reasons}', to=sys.stderr)
@@ -99,7 +100,7 @@ def _frames(sources: list[Source], bar: bool) -> Iterator[SourceFrame]:
 
 
 def json_values(frame: SourceFrame, result: Result | FrameError) -> dict[str, Any]:
-    """One frame as values for JSON; with `embedding` where it was requested and the model has one."""
+    """One frame as values for JSON; with `embedding` if it was requested and the model has one."""
     line: dict[str, Any] = {
         'source': frame.source, 'topic': frame.topic, 'frame': frame.frame, 'stamp_ns': frame.stamp_ns,
         'predictions': [], 'dropped': None}
@@ -142,7 +143,7 @@ def _report_problems(frame: SourceFrame, image: DecodedImage | None, result: Res
     """Count damaged and dropped frames; report the first damaged frame, and the first of each reason."""
     if image is not None and image.damage:
         if not counts['damaged']:
-            say(f'{_position(frame)}: damaged image ({image.damage}), classified all the same (more are only '
+            say(f'{_position(frame)}: damaged image ({image.damage}), still classified (more are only '
                 'counted)', to=sys.stderr)
         counts['damaged'] += 1
     if isinstance(result, FrameError):

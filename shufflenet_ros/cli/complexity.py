@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`shufflenet-ros complexity`: what networks cost, counted; without options the paper's Table 1."""
+"""`shufflenet-ros complexity`: count what networks cost. Without options, print the paper's Table 1."""
 
 import argparse
 import sys
@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument('--formulas', nargs=5, type=int, metavar=('C', 'M', 'G', 'H', 'W'),
                        help="the paper's formulas for a unit: channels, bottleneck, groups, height, width")
     parser.add_argument('--px', type=int, help='side of the input, with --network (default: 224)')
-    parser.add_argument('--classes', type=int, help='length of the logits, with --network (default: 1000)')
-    parser.add_argument('--json', action='store_true', help='one JSON object a line')
+    parser.add_argument('--classes', type=int, help='number of classes, with --network (default: 1000)')
+    parser.add_argument('--json', action='store_true', help='one JSON object per line')
 
 
 def _table(args: argparse.Namespace) -> 'ComplexityTable':
@@ -61,6 +61,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         say(table.title, '', *_aligned(table.cells), *([''] if table.notes else []), *table.notes)
     if table.missing:
-        say(f'left out, because their library is not installed: {", ".join(table.missing)}; in a checkout: '
+        say(f'left out because their library is not installed: {", ".join(table.missing)}; in a checkout: '
             'pip install --no-deps -r scripts/requirements/compare.txt', to=sys.stderr)
     return 0

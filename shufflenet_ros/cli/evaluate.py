@@ -2,7 +2,7 @@
 """Score a bundle on labeled images: accuracy, calibration, retrieval; or compare two bundles.
 
 DATASET is a folder or tar of <class>/<image> or <split>/<class>/<image>, or a bag with <bag>.labels.yaml
-beside it. The exported file is scored, through the same steps as in the node. An image without a result is
+beside it. The exported file is scored, with the same steps as in the node. An image without a result is
 reported and counted; the exit status is 1 if no image has a result.
 """
 
@@ -42,10 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='a second model, compared image by image; it runs in its own precision')
     add('--within', type=_points, metavar='POINTS',
         help='with --against: status 1 if --model is more than this many points of top-1 below it')
-    add('--split', default='', help='of a dataset with splits (default: val)')
+    add('--split', default='', help='split to score, if the dataset has splits (default: val)')
     add('--held-out', action='store_true',
-        help='of a dataset without splits only what `train` holds out: the last fifth of each class')
-    add('--limit', type=_count, default=0, metavar='N', help='at most N images, evenly spread')
+        help='score only what `train` holds out of a dataset without splits: the last fifth of each class')
+    add('--limit', type=_count, default=0, metavar='N', help='score at most N images, spread evenly')
     add('--json', action='store_true', help='one JSON object per model, then one for the comparison')
     add('--confusion', metavar='OUT.png', type=Path, help='draw the confusion matrix (needs matplotlib)')
     add('--progress', action='store_true', help='show the progress bar even if stderr is not a terminal')
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """Score one model or two; 0, or 1 if a model has no result at all or is not within the limit.
 
     Raises:
-        DatasetError, BagError, ModelError, ConfusionError, WriteError: see there.
+        DatasetError, BagError, ModelError, ConfusionError, WriteError: as their docstrings say.
     """
     if args.within is not None and not args.against:
         raise DatasetError(f'--within {args.within}: expected --against MODEL to compare --model with')

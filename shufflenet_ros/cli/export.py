@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`shufflenet-ros export`: a trained run in, a bundle out, its accuracy measured on the exported file."""
+"""`shufflenet-ros export`: make a bundle from a run of `train`, and score the exported file."""
 
 import argparse
 import json
@@ -20,14 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--run', required=True, type=Path, help='folder of a run of `train`')
     parser.add_argument('--out', type=Path, default=Path('models'),
                         help='folder for <name>.onnx (default: %(default)s)')
-    parser.add_argument('--data', type=Path, help="the run's data set; its validation images score the file")
-    parser.add_argument('--val', type=Path, help='the validation data set, if `train` had one')
+    parser.add_argument('--data', type=Path,
+                        help="the run's dataset; the exported file is scored on its validation images")
+    parser.add_argument('--val', type=Path, help='the validation dataset, if `train` was given one')
     parser.add_argument('--data-name', default='',
-                        help="name of the data set, for the card (default: the recipe's)")
+                        help="name of the dataset, for the card (default: the recipe's)")
     parser.add_argument('--terms', default='',
-                        help="terms of the data set, for the card (default: the recipe's)")
+                        help="terms of the dataset, for the card (default: the recipe's)")
     parser.add_argument('--crop', type=float, default=1.0,
-                        help='share of the short side that the robot uses (default: %(default)s)')
+                        help='fraction of the short side that the robot uses (default: %(default)s)')
     parser.add_argument('--precision', nargs='+', choices=PRECISIONS, default=(), metavar='P',
                         help='also write variants for the native kernels: fp32, fp16, int8; calibrated on '
                              'the training images of --data, or on synthetic ones without it')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `shufflenet-ros`: a table of verbs, each loaded only when called.
+"""The command `shufflenet-ros`: a table of verbs. A verb's module is loaded only when it is called.
 
 A verb's module has `add_arguments(parser)` and `run(args) -> int`. Machine-readable output goes to stdout,
 everything else to stderr. An error that the user can correct is one line; the exit status is 2 for wrong
@@ -20,13 +20,13 @@ from shufflenet_ros.core.text import one_line
 
 VERBS = {
     'classify': ('shufflenet_ros.cli.classify', 'classify images, folders, videos and bags'),
-    'models': ('shufflenet_ros.cli.models', 'list, show, check, fetch and complete model files'),
-    'models import': ('shufflenet_ros.cli.models_import', "make a bundle from somebody else's weights"),
+    'models': ('shufflenet_ros.cli.models', 'list, show, check, fetch and edit model files'),
+    'models import': ('shufflenet_ros.cli.models_import', 'make a bundle from published weights'),
     'models pack': ('shufflenet_ros.cli.models_pack', "write a bundle's variants for our own kernels"),
     'evaluate': ('shufflenet_ros.cli.evaluate',
                  'score a bundle on labeled images: accuracy, calibration, retrieval'),
-    'replay': ('shufflenet_ros.cli.replay', 'publish a bag over ROS 2 with its own timing'),
-    'train': ('shufflenet_ros.cli.train', 'train a ShuffleNet on labeled images, on any devices'),
+    'replay': ('shufflenet_ros.cli.replay', 'publish a bag over ROS 2 with the recorded timing'),
+    'train': ('shufflenet_ros.cli.train', 'train a ShuffleNet on labeled images'),
     'complexity': ('shufflenet_ros.cli.complexity', 'count parameters and multiply-adds of networks'),
     'export': ('shufflenet_ros.cli.export', 'make a bundle from a trained checkpoint'),
 }
@@ -52,7 +52,7 @@ REMEDIES = {
 
 
 def usage() -> str:
-    """The help text: one line a verb. Loads no verb."""
+    """The help text: one line per verb. Loads no verb."""
     lines = [f'  {verb:<13} {summary}' for verb, (_, summary) in VERBS.items()]
     return '\n'.join([
         'usage: shufflenet-ros VERB [options]', '', 'ShuffleNet on camera topics, bags and files.', '',
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             flush_output()
     except BrokenPipeError:
-        return 0  # the reader (head, a pager) has seen enough
+        return 0  # the reader (head, a pager) has closed the pipe
     except OutputError as error:
         return _fail(str(error), status=1)
 

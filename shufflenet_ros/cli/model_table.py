@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of `models list` as tables for people."""
+"""The rows of `models list` as text tables."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""List, show, check, fetch, import and complete model files.
+"""List, show, check, fetch, import and edit model files.
 
   list            networks, bundles on this machine and downloads, with cost, figures and terms
   show            one of them in full
-  fetch           get a download into the cache, checked
-  import          make a bundle from somebody else's weights (needs the extra train)
+  fetch           download a file into the cache and check it
+  import          make a bundle from published weights (needs the extra train)
   pack            write a bundle's variants for our own kernels (needs the extra export)
   check           everything the node does when it loads a model, first in a subprocess, and the same for each
                   variant that this machine can run; exit status 1 if the model or a variant is bad
@@ -38,19 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if model:
             sub.add_argument('model', metavar=model, help='name of `models list`, or path of an ONNX file')
             sub.add_argument('--card', default='', metavar='FILE', required=verb == 'add-card',
-                             help='card that replaces every other')
+                             help='card file to use instead of any other card')
         if json_lines:
-            sub.add_argument('--json', action='store_true', help='one JSON object a line')
+            sub.add_argument('--json', action='store_true', help='one JSON object per line')
         return sub
 
     listing = add('list', _list, 'networks, bundles on this machine and downloads', json_lines=True)
-    listing.add_argument('--kind', choices=KINDS, help='only these')
+    listing.add_argument('--kind', choices=KINDS, help='list only this kind')
     show = add('show', _show, 'a network, bundle or download in full', model='NAME_OR_PATH', json_lines=True)
     add_backend_options(show, default=None)
-    models_fetch.add_arguments(add('fetch', models_fetch.run, 'get a download into the cache, checked'))
+    models_fetch.add_arguments(add('fetch', models_fetch.run, 'download a file into the cache and check it'))
     check = add('check', _check, 'load and verify a model as the node would', model='NAME_OR_PATH',
                 json_lines=True)
-    check.add_argument('--sha256', default='', metavar='HEX', help='the hash the file must have')
+    check.add_argument('--sha256', default='', metavar='HEX', help='the hash that the file must have')
     add_backend_options(check, default=None)
     check.add_argument('--provider', default='cpu', help='onnxruntime provider (default: %(default)s)')
     for verb, run_verb, summary in (

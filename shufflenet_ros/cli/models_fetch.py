@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`models fetch`: get a published file into this machine's cache."""
+"""`models fetch`: download a published file into this machine's cache."""
 
 import argparse
 import shlex
@@ -13,8 +13,8 @@ from shufflenet_ros.core.console import say, say_json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument('name', metavar='NAME', help='a name of `models list --kind download`')
-    parser.add_argument('--json', action='store_true', help='one JSON object')
+    parser.add_argument('name', metavar='NAME', help='a name from `models list --kind download`')
+    parser.add_argument('--json', action='store_true', help='print one JSON object')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 """`shufflenet-ros models import`: another project's weights as a bundle, or as a checkpoint to train from.
 
 Reads state dicts (.pth, .pt, or a zip around one) of pytorchcv, torchvision, Megvii, jaxony and mmpretrain,
-and classifiers in ONNX. Nothing is approximated: what no network of ours computes exactly is an error.
+and classifiers in ONNX. Nothing is approximated: weights that fit none of our networks exactly are an error.
 """
 
 import argparse
@@ -20,15 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('file', type=Path, help='.pth, .pt, .pth.zip or .onnx')
     add('-o', '--output', type=Path, required=True,
         help='NAME.onnx for a bundle, NAME.pt for a checkpoint to train from')
-    add('--layout', default='', help='of a state dict (default: recognized by its keys)')
+    add('--layout', default='', help='layout of the state dict (default: recognized by its keys)')
     add('--name', help="the bundle's name (default: that of the output file)")
-    add('--labels', type=Path, help="one a line or a JSON list (default: ImageNet's for 1000 classes)")
+    add('--labels', type=Path,
+        help="class labels, one per line or a JSON list (default: ImageNet's for 1000 classes)")
     add('--px', type=int, help='side of the input in pixels (default: 224)')
     for name in ('mean', 'std'):
         add(f'--{name}', type=float, nargs=3, metavar=('R', 'G', 'B'),
-            help=f'{name} of the training, for pixels of 0 to 1 (default: that of the layout)')
+            help=f'{name} used in training, for pixels from 0 to 1 (default: that of the layout)')
     add('--bgr', action=argparse.BooleanOptionalAction,
-        help='the weights take blue first (default: that of the layout)')
+        help='the weights expect BGR input (default: that of the layout)')
     add('--crop', type=float, help='fraction of the short side to classify (default: 0.875 for most)')
     add('--data', help='what the weights were trained on')
     add('--terms', help='terms of that data')
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     given |= {name: tuple(given[name]) for name in ('mean', 'std') if given[name]}
     options = ImportOptions(**given)
     if args.output.exists() and args.file.exists() and args.output.samefile(args.file):
-        raise ZooError(f'-o {args.output}: is the file to import; choose another name')
+        raise ZooError(f'-o {args.output}: this is the file to import; choose another name')
     imported = read_file(args.file, options)
     if not imported.fields['training'].get('terms'):
         say('the data and terms of these weights are unknown: state them with --data, --terms, --license',

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`shufflenet-ros models pack`: write native variants of a bundle, in one or several precisions.
 
-Writes <bundle>-<precision>.native beside the bundle and lists them in its card; the graph's bytes stay. A
-graph that the native kernels cannot compute exactly is an error with the reason: onnxruntime runs it.
+Writes <bundle>-<precision>.native beside the bundle and lists them in its card. The graph's bytes do not
+change. A graph that the native kernels cannot compute exactly is an error with the reason; it still runs on
+onnxruntime.
 """
 
 import argparse
@@ -27,13 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--precision', nargs='+', choices=PRECISIONS, metavar='P',
         help='fp32, fp16, int8 (default: all with calibration images, else fp32)')
     images = parser.add_mutually_exclusive_group()
-    images.add_argument('--calibrate', type=Path, metavar='SET',
-                        help='calibrate fp16 and int8 on training images of this data set; without splits, '
+    images.add_argument('--calibrate', type=Path, metavar='DATASET',
+                        help='calibrate fp16 and int8 on training images of this dataset; without splits, '
                              'on all but those of `evaluate --held-out`')
     images.add_argument('--reference', action='store_true', help='calibrate on synthetic images')
-    add('--count', type=int, default=256, metavar='N', help='calibration images (default: %(default)s)')
-    add('--score', type=Path, metavar='SET',
-        help='measure each variant on the validation images of this data set (without splits, on those of '
+    add('--count', type=int, default=256, metavar='N',
+        help='number of calibration images (default: %(default)s)')
+    add('--score', type=Path, metavar='DATASET',
+        help='measure each variant on the validation images of this dataset (without splits, on those of '
              '`evaluate --held-out`) and keep the accuracy in the card')
     add('-o', '--output', type=Path, metavar='FOLDER',
         help="where to write the bundle and its variants (default: the bundle's folder)")
@@ -70,13 +72,13 @@ def run(args: argparse.Namespace) -> int:
 
 def calibrate(data: Path | None, spec: 'CardInput', count: int = 256, *, hold_out: bool = True
               ) -> 'Calibration':
-    """Training images of a data set, or synthetic ones without it.
+    """Training images of a dataset, or synthetic ones without it.
 
     Args:
-        hold_out: leave out the images of `evaluate --held-out` if the data set has no splits.
+        hold_out: leave out the images of `evaluate --held-out` if the dataset has no splits.
 
     Raises:
-        DatasetError: no such data set, or nothing usable in it.
+        DatasetError: no such dataset, or nothing usable in it.
     """
     from shufflenet_ros.datasets.calibration import calibration_inputs, reference_inputs
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publish a bag (ROS 1, db3, mcap) over ROS 2 with its own timing and /clock.
+"""Publish a bag (ROS 1, db3, mcap) over ROS 2 with the recorded timing and /clock.
 
-ROS 2 messages are published as the bytes in the bag, ROS 1 messages are converted; header stamps are not
-changed. A topic whose message package is not installed is skipped with a message.
+ROS 2 messages are published as the bytes in the bag, and ROS 1 messages are converted. Header stamps are not
+changed. A topic whose message package is not installed is skipped and reported.
 """
 
 import argparse
@@ -17,16 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
     add('bag', help='ROS 1 .bag, ROS 2 bag folder, .db3 or .mcap file')
-    add('--rate', type=_rate, default=1.0, help='how many times faster than recorded (default: %(default)s)')
-    add('--topics', nargs='+', metavar='TOPIC', help='only these (default: all)')
+    add('--rate', type=_rate, default=1.0, help='speed relative to the recording (default: %(default)s)')
+    add('--topics', nargs='+', metavar='TOPIC', help='topics to publish (default: all)')
     add('--remap', nargs='+', action='extend', default=[], type=_remap, metavar='A:=B', help='publish A as B')
     add('--loop', action='store_true', help='start again at the end; /clock and stamps then jump back')
     add('--clock', action=argparse.BooleanOptionalAction, default=True,
-        help='publish the time of recording on /clock (default: yes)')
+        help='publish the recorded time on /clock (default: yes)')
     qos = parser.add_mutually_exclusive_group()
     qos.add_argument('--reliable', action='store_true', default=True,
                      help='offer reliable delivery; best-effort subscribers match too (default)')
-    qos.add_argument('--best-effort', action='store_false', dest='reliable', help='as most camera drivers do')
+    qos.add_argument('--best-effort', action='store_false', dest='reliable',
+                     help='offer best-effort delivery, as most camera drivers do')
     add('--wait-for-subscribers', type=int, default=0, metavar='N',
         help='start when N subscriptions match, counted over all topics (default: at once)')
     add('--wait-for-clock', action='store_true', help='also wait for a subscription to /clock')

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`shufflenet-ros train`: a recipe and a labeled data set in; checkpoint, log and curves out.
+"""`shufflenet-ros train`: train a recipe on a labeled dataset; writes a checkpoint, a log and curves.
 
-The data set is a folder or tar of <split>/<class>/* or <class>/*, or a bag with <bag>.labels.yaml beside it.
-Give the same command again to resume an interrupted run. On several GPUs or machines:
+The dataset is a folder or tar of <split>/<class>/* or <class>/*, or a bag with <bag>.labels.yaml beside it.
+Run the same command again to resume an interrupted run. On several GPUs or machines:
 torchrun --nproc-per-node 4 -m shufflenet_ros.cli train ...
 """
 
@@ -29,15 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--recipe', required=True, help='name of a shipped recipe, or a YAML file')
     parser.add_argument('--data', required=True, type=Path, help='folder, tar or labeled bag to train on')
     parser.add_argument('--val', type=Path,
-                        help='another one to validate on (default: the split val, or the last fifth of each '
-                             'class)')
+                        help='another dataset to validate on (default: the split val, or the last fifth '
+                             'of each class)')
     parser.add_argument('--init', default='',
-                        help='initial weights: a bundle by name or path, a .pt of `models import`, or a run')
+                        help='initial weights: a bundle by name or path, a .pt from `models import`, or a '
+                             'run')
     parser.add_argument('--out', type=Path,
                         help='folder of the run, resumed if it exists (default: runs/<name of the recipe>)')
     parser.add_argument('--set', action='append', default=[], metavar='FIELD=VALUE', dest='overrides',
                         help='override a field of the recipe, such as epochs=5; may be repeated')
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto',
+                        help='device to train on; auto: a GPU if there is one')
     parser.add_argument('--threads', type=int, default=0, help='CPU threads (default: torch decides)')
     parser.add_argument('--compile', action='store_true',
                         help='use torch.compile: takes a minute, then may be faster; on a CPU it needs g++')
@@ -100,7 +102,7 @@ def _run(args: argparse.Namespace, recipe: Recipe, out: Path, fabric: 'Fabric') 
 
 
 def _learned_nothing(recipe: Recipe, out: Path, why: str) -> str:
-    """More steps are what a small data set needs most; batches below 8 are too few images for BN."""
+    """More steps are what a small dataset needs most; batches below 8 are too few images for BN."""
     batch = min(recipe.batch, max(8, recipe.batch // 4))
     again = ['--set', f'epochs={4 * recipe.epochs}', '--set', f'batch={batch}', '--out', f'{out}-again']
     return (f'ERROR: {recipe.name} has learned nothing: {why}. {out} keeps the run; `export` needs --force '

@@ -147,7 +147,7 @@ class Card:
 
 def _triple(value: Any, where: str, low: float) -> tuple[float, float, float]:
     if not isinstance(value, list) or len(value) != 3:
-        raise invalid(where, value, 'three numbers, one a channel')
+        raise invalid(where, value, 'three numbers, one per channel')
     a, b, c = (number(v, where, low, 1e6) for v in value)
     return a, b, c
 

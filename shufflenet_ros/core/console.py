@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Terminal output of commands: outside text cannot control the terminal, failing streams are noticed."""
+"""Terminal output of commands. Outside text cannot control the terminal, and write errors are detected."""
 
 import io
 import json
@@ -37,8 +37,8 @@ def prepare_streams() -> None:
 def say(*lines: str, to: TextIO | None = None, flush: bool = False) -> None:
     """Write lines for people to standard output, or to another stream.
 
-    A line stays one line whatever a name, label or card contains: control characters, escape sequences and
-    characters that change the direction of writing are escaped.
+    A line stays one line, no matter what a name, label or card contains: control characters, escape
+    sequences and characters that change the writing direction are escaped.
 
     Raises:
         BrokenPipeError: the reader of standard output is gone.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predictions drawn on an image, for people to look at: debug images, annotated videos and the demo."""
+"""Draw predictions on an image for people: debug images, annotated videos and the demo."""
 
 from collections.abc import Sequence
 

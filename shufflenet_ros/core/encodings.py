@@ -12,7 +12,7 @@ class Encoding:
     """The memory layout of an encoding and its conversion to (H, W, 3).
 
     Attributes:
-        channels: bytes a pixel in a row of the data.
+        channels: bytes per pixel in a row of the data.
         color: channel order of the result.
         conversion: OpenCV's code to get three channels; None where the data are the pixels.
         depth: bytes a sample; of two, the high one is used.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passes camera frames to one worker: newest first, cameras in turn, every frame accounted for."""
+"""Passes camera frames to one worker: newest first, cameras in turn. Every frame is counted."""
 
 import logging
 import math
@@ -140,7 +140,7 @@ class Engine:
         return self._worker.stop(timeout)
 
     def submit(self, camera: str, message: Any) -> None:
-        """Accept a message from a subscription's callback, without blocking whatever the message is.
+        """Accept a message from a subscription's callback, without blocking, no matter what the message is.
 
         While the engine is stopped, a frame is superseded at once.
 

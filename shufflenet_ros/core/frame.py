@@ -54,7 +54,7 @@ class Result:
     Attributes:
         image: the decoded frame.
         predictions: best first, ties by index.
-        embedding: (D,) float32, or None where it is not requested or the model has none.
+        embedding: (D,) float32, or None if it is not requested or the model has none.
         times: seconds a stage.
     """
 

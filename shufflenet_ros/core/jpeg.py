@@ -39,7 +39,7 @@ def jpeg_size(data: memoryview) -> tuple[int, int]:
     """(width, height) from the frame header.
 
     Raises:
-        FrameError: TRUNCATED, or BAD_FORMAT where it is not 8-bit gray or three-channel Huffman-coded JPEG.
+        FrameError: TRUNCATED, or BAD_FORMAT if it is not 8-bit gray or three-channel Huffman-coded JPEG.
     """
     head = data[:HEADER_BYTES]
     try:

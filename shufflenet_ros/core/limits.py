@@ -45,7 +45,7 @@ def byte_view(data: Any) -> memoryview:
     """A flat view, without a copy, of an array.array, ndarray, bytes or any other buffer of bytes.
 
     Raises:
-        FrameError: BAD_FORMAT where it is not a contiguous buffer of bytes.
+        FrameError: BAD_FORMAT if it is not a contiguous buffer of bytes.
     """
     try:
         view = memoryview(data)

@@ -2,7 +2,7 @@
 """PNG checked and unpacked: size, true end, checksums, and exactly the pixels' bytes (ISO/IEC 15948).
 
 The pixels are inflated here, with a bound, and handed to OpenCV in stored blocks. libpng alone would inflate
-whatever follows the last row, however much that is. Inflating twice, once here to bound it and once in
+everything that follows the last row, no matter how much. Inflating twice, once here to bound it and once in
 libpng, would cost half as much again as decoding.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML from outside: safe types only, each key of a mapping once, and bounds for files from strangers."""
+"""YAML from outside: safe types only, each key of a mapping once, and limits for untrusted files."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fewer log lines: the first at once, then at most one a key and period."""
+"""Fewer log lines: the first at once, then at most one per key and period."""
 
 import threading
 from collections.abc import Callable, Hashable

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What calls the engine's steps: a thread on the robot, the test itself on a simulated clock."""
+"""The worker that calls the engine's steps: a thread on the robot, or a test with a simulated clock."""
 
 import logging
 import signal

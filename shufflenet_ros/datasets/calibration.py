@@ -74,7 +74,7 @@ def calibration_inputs(path: str | Path, spec: CardInput, count: int = DEFAULT_C
 
     Args:
         path: folder, tar or labeled bag.
-        split: such as train; '' means `train` where the dataset has splits, everything where it has none.
+        split: such as train; '' means `train` if the dataset has splits, else everything.
         hold_out: do not use the images that `holdout_split` holds out of a dataset without splits.
 
     Raises:

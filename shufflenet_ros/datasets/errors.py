@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The error of labeled datasets."""
+"""The error for labeled datasets that cannot be used."""
 
 from shufflenet_ros.core.errors import ShuffleNetError
 

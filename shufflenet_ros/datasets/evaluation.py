@@ -118,7 +118,7 @@ def within_limit(a: Scores, b: Scores, limit_points: float) -> Figures:
     """Whether model A is at most so many percentage points of top-1 below model B.
 
     The images are those with a result from B, at least one. An image without a result from A (NaN, say)
-    counts as wrong: a variant that fails on hard images must not be scored on the easy images alone.
+    counts as wrong: a variant that fails on hard images must not be scored only on the easy ones.
     """
     images, shared = len(b.indices), np.isin(a.indices, b.indices)
     below = int(b.correct.sum()) - int(a.correct[shared].sum())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Split a dataset without splits of its own into a training and a validation subset.
+"""Split a dataset without its own splits into a training and a validation subset.
 
 Validation gets the last fifth of each class, in order of names (2 before 10) or, in a bag, of time.
 Neighboring frames of a video are nearly the same image, so a random fifth would test nothing.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of a classifier: accuracy, calibration, retrieval, and a paired test of two classifiers.
 
-They take the arrays of `score.Scores`. Classes are indices; shares are of 1.
+They take the arrays of `score.Scores`. Classes are indices; shares are fractions of 1.
 """
 
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ def open_dataset(path: str | Path, split: str = '') -> LabeledDataset:
     """Open a folder, a tar or a labeled bag.
 
     Args:
-        split: such as val; '' means `val` where the dataset has splits, everything where it has none.
+        split: such as val; '' means `val` if the dataset has splits, else everything.
 
     Raises:
         DatasetError: not a dataset, no such split, or an invalid label file.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score a model on a labeled dataset, through the same core as on the robot."""
+"""Score a model on a labeled dataset, with the same code as on the robot."""
 
 import sys
 from collections.abc import Callable

@@ -53,7 +53,7 @@ class Source:
     """A source that was opened once and can be read.
 
     Attributes:
-        count: number of frames, None where it is unknown before reading.
+        count: number of frames, None if it is unknown before reading.
         rate_hz: frames per second, None for an image.
     """
 

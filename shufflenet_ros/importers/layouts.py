@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layouts of state dicts that we read: a row for each project, with all that differs from ours."""
+"""The layouts of state dicts that we read: a row for each project, with all its differences from ours."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -35,13 +35,13 @@ def labels_for(classes: int, file: Path | None, own: Sequence[str] = ()) -> list
     if file is not None:
         labels = _read_labels(file)
         if len(labels) != classes:
-            raise ZooError(f'{file}: has {len(labels)} labels: expected {classes}, one a class')
+            raise ZooError(f'{file}: has {len(labels)} labels: expected {classes}, one per class')
         return labels
     if own:
         return list(own)
     if classes == _IMAGENET_CLASSES:
         return list(parse_card(_IMAGENET_CARD.read_bytes()).labels)
-    raise ZooError(f'the network has {classes} classes without labels: expected --labels FILE, one a line '
+    raise ZooError(f'the network has {classes} classes without labels: expected --labels FILE, one per line '
                    'or a JSON list')
 
 

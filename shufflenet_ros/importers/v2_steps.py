@@ -2,7 +2,7 @@
 """Megvii's ShuffleNet v2 as ours: the same convolutions, with channels in another order.
 
 Their stride-1 units keep the even channels, transform the odd ones and concatenate. Ours keep the first half,
-transform the second, concatenate and shuffle. So another unit consumes a channel than in ours, unless each
+transform the second, concatenate and shuffle. So a channel goes to another unit than in ours, unless each
 convolution's output channels get the order that ours needs.
 """
 

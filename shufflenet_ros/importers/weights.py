@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors under our names on their way from another project's state dict into our network."""
+"""Another project's tensors under our names, before they are loaded into our network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -2,7 +2,7 @@
 """Decide which channels are stored next to each other, so that each layer reads neighbors.
 
 An arrangement is a row of channels that some map holds for a while. A layer writes into the arrangement that
-its reader wants, in that order. What a reader wants from an older arrangement is copied.
+its reader needs, in that order. What a reader needs from an older arrangement is copied.
 """
 
 from collections.abc import Iterable
@@ -118,5 +118,5 @@ class Arrangements:
         indices = [target.position[channel] for channel in layer.channels.tolist()]
         whole = len(target.channels) == len(base.channels) == len(indices)
         if not whole or indices != list(range(start, start + len(indices))):
-            raise UnsupportedGraphError('a sum whose operands are in another order than its reader wants')
+            raise UnsupportedGraphError('a sum whose operands are in another order than its reader needs')
         target.base = base

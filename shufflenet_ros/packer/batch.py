@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a network on many frames at once: the fast way, for calibration. reference.py is the definition.
+"""Run a network on many frames at once, fast enough for calibration. reference.py is the definition.
 
 Maps are float32 arrays (channels, N, height, width), so that groups and shuffles are rows, and one matrix
 product serves all frames. In int8 they hold the steps. Products of bytes are summed in float32, which is

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layers found in the graph. What follows a layer is folded into it, if nothing else reads the layer.
 
-A tensor is an array of ids, one a channel. Whatever changes a layer's values (batch normalization, ReLU, a
-sum, a pool) gives its channels new ids. So a use of the old values is noticed, and is an error.
+A tensor is an array of ids, one per channel. Anything that changes a layer's values (batch normalization,
+ReLU, a sum, a pool) gives its channels new ids. So a use of the old values is noticed, and is an error.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure the accuracy of native variants on a data set and write it into their card entries."""
+"""Measure the accuracy of native variants on a dataset and write it into their card entries."""
 
 import sys
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from shufflenet_ros.packer.pack import write_with_card
 
 
 def validation_subset(path: Path) -> LabeledDataset:
-    """A data set's validation split; without splits, the images of `evaluate --held-out`.
+    """A dataset's validation split; without splits, the images of `evaluate --held-out`.
 
     Raises:
-        DatasetError: no data set, or one with splits but none for validation.
+        DatasetError: no dataset, or one with splits but none for validation.
     """
     dataset = open_dataset(path)
     return dataset if dataset.split else holdout_split(dataset)[1]
@@ -39,7 +39,7 @@ def score_variants(path: Path, dataset: LabeledDataset, precisions: Sequence[str
 
     Raises:
         ModelError: a variant cannot run here.
-        DatasetError: the data set's classes are not labels of the model, or no image can be scored.
+        DatasetError: the dataset's classes are not labels of the model, or no image can be scored.
     """
     bundle = open_bundle(str(path))
     graph = [] if 'top1' in bundle.card.metrics else ['']

@@ -24,7 +24,7 @@ def build_message(image: U8, header: Header) -> Image:
 
 @lru_cache(maxsize=1)
 def _converter() -> Callable[[U8, Header], Image]:
-    """Use cv_bridge where it is installed and works with this NumPy and OpenCV, else `build_message`."""
+    """Use cv_bridge if it is installed and works with this NumPy and OpenCV, else `build_message`."""
     try:
         from cv_bridge import CvBridge
         bridge = CvBridge()

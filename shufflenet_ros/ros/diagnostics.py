@@ -17,7 +17,7 @@ from shufflenet_ros.ros.frame_processor import Camera
 
 _LEVEL_BYTES = {Level.OK: DiagnosticStatus.OK, Level.WARN: DiagnosticStatus.WARN,
                 Level.ERROR: DiagnosticStatus.ERROR}
-EXPECTED_DROPS = frozenset({DropReason.THROTTLED})  # the operator asked for these
+EXPECTED_DROPS = frozenset({DropReason.THROTTLED})  # the operator requested these
 
 
 def status(name: str, hardware_id: str, level: Level, message: str,

@@ -60,7 +60,7 @@ class CallbackErrors:
         if more is not None:
             lines = ''.join(traceback.format_exception(error)).splitlines()
             where = '\n'.join(map(one_line, lines))  # the error's text may come from the network
-            self._logger.error(f'a callback failed and the node goes on ({more} more not shown):\n{where}')
+            self._logger.error(f'a callback failed, the node keeps running ({more} more not shown):\n{where}')
 
     def note_image(self, error: Exception) -> None:
         """Record an exception of the image callback: its frame is lost before it was counted."""

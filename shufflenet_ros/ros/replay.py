@@ -165,7 +165,7 @@ class Player:
                 say(f'skipped: {error}', to=sys.stderr)
 
     def _wait_until(self, due: float, log_ns: int) -> bool:
-        """Sleep until a message is due, while /clock goes on; False when a signal comes."""
+        """Sleep until a message is due, while /clock continues; False when a signal comes."""
         while not self.stopped():
             left = due - time.monotonic()
             if left <= 0:

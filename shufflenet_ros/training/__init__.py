@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: a recipe and a labeled data set in, a run folder out. `export` makes a bundle of it."""
+"""Training: from a recipe and a labeled dataset to a run folder. `export` makes a bundle from it."""

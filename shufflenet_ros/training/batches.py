@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Augmented batches, each determined by epoch and step alone."""
+"""Augmented batches, each determined only by epoch and step."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from shufflenet_ros.training.recipe import Recipe
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.normalization import Normalization, normalize
 
-# A data set is kept in the GPU's memory if it takes at most this share of what is free there.
+# A dataset is kept in the GPU's memory if it takes at most this share of what is free there.
 GPU_SHARE = 0.5
 
 
@@ -40,7 +40,7 @@ class Batch:
 
 
 class Batches:
-    """A data set's batches on one device, or one device's share of each.
+    """A dataset's batches on one device, or one device's share of each.
 
     Attributes:
         steps: batches in an epoch. Images that do not fill a batch are left for other epochs.
@@ -56,7 +56,7 @@ class Batches:
 
         Raises:
             ZooError: fewer images than a batch, a batch that cannot be shared evenly, or logits of another
-                data set.
+                dataset.
         """
         count = len(data.targets)
         if count < recipe.batch:
@@ -95,7 +95,7 @@ class Batches:
     def _pixels(self, indices: np.ndarray) -> torch.Tensor:
         if self._on_gpu is not None:
             return self._on_gpu[torch.from_numpy(indices).to(self._device)]
-        # In the file's order, so that a data set larger than the memory is read forwards.
+        # In the file's order, so that a dataset larger than the memory is read forwards.
         order = np.argsort(indices)
         pixels = np.empty((len(indices), *self._data.images.shape[1:]), np.uint8)
         pixels[order] = self._data.images[indices[order]]

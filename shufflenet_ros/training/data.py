@@ -2,7 +2,7 @@
 """Training data: a folder, tar or labeled bag in, one uint8 array for each split out.
 
 The images are decoded once, because at these sizes decoding costs more than the network's forward pass. A
-tar's images are cached beside it and mapped into memory, so a data set may be larger than the memory.
+tar's images are cached beside it and mapped into memory, so a dataset may be larger than the memory.
 """
 
 import json
@@ -63,12 +63,12 @@ def load_datasets(path: str | Path, val_path: str | Path | None, px: int, store_
         Training and validation, both with the labels of training.
 
     Raises:
-        DatasetError, BagError: no such data set or split, less than two classes, or a class without images.
+        DatasetError, BagError: no such dataset or split, less than two classes, or a class without images.
     """
     split = open_dataset(path).split
     if val_path is not None:
         if not split and Path(val_path).resolve() == Path(path).resolve():
-            raise DatasetError(f'{val_path}: is also the training data: expected another data set for '
+            raise DatasetError(f'{val_path}: is also the training data: expected another dataset for '
                                'validation, or none: then the last fifth of each class is held out')
         train = load_dataset(path, 'train' if split else '', store_px or px)
         val = load_dataset(val_path, '', px)
@@ -115,7 +115,7 @@ def load_dataset(path: str | Path, split: str, px: int) -> ImageDataset:
     if not isinstance(dataset, TarDataset):
         return _decode(dataset, px, np.empty)
     try:
-        folder = tempfile.TemporaryDirectory(prefix=f'{path.name}.', dir=path.parent)  # of this process alone
+        folder = tempfile.TemporaryDirectory(prefix=f'{path.name}.', dir=path.parent)  # of this process only
     except OSError as error:
         say(f'{cache}: not cached ({error.strerror}); the images stay in memory', to=sys.stderr)
         return _decode(dataset, px, np.empty)

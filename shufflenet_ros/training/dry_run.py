@@ -33,7 +33,7 @@ def dry_run(recipe: Recipe, train: ImageDataset, val: ImageDataset, init: str, f
         trainer.epoch = recipe.epochs - 1  # at its final size
         started = time.monotonic()
         for _ in range(_TIMED_STEPS):
-            trainer.step = 0  # a small data set may have only one
+            trainer.step = 0  # a small dataset may have only one
             trainer.train_step()
         seconds = (time.monotonic() - started) / _TIMED_STEPS
     per_class = np.bincount(train.targets, minlength=len(train.labels))

@@ -119,7 +119,7 @@ def _fit_to(config: Config, model: Backbone, new_head: bool, init: str) -> Backb
         if new_head:
             nn.init.normal_(wide.fc.weight, std=0.01)
         return wide
-    raise ZooError(f'--init {init}: is {values_of(model.config)}, but the recipe asks for '
+    raise ZooError(f'--init {init}: is {values_of(model.config)}, but the recipe specifies '
                    f'{values_of(config)}: expected the same network, or a wider ShuffleNet v1 with the same '
                    'options; remove `network` from the recipe, or use other weights')
 

@@ -40,7 +40,7 @@ class Recipe:
         distill_weight, temperature: share of the teacher in the loss, and softening of its logits (Hinton
             et al. 2015). A temperature of 1 suits a fitted head, which is calibrated.
         seed: of weights, order and augmentation.
-        data, terms: name and terms of the data set, for the card.
+        data, terms: name and terms of the dataset, for the card.
     """
 
     name: str

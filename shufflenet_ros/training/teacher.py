@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Distillation (Hinton et al. 2015): a teacher's logits for the training images, computed once and cached.
 
-The teacher is an ImageNet network from pip. A linear head on its pooled features is fitted to the data set's
+The teacher is an ImageNet network from pip. A linear head on its pooled features is fitted to the dataset's
 own classes, so that it can teach any classes.
 """
 

@@ -63,7 +63,7 @@ class Trainer:
             compiled: use torch.compile; on a CPU that needs a C++ compiler.
 
         Raises:
-            ZooError: the checkpoint is damaged or of another recipe or data set; or see
+            ZooError: the checkpoint is damaged or of another recipe or dataset; or see
                 `load_initial_model`, `Batches`.
         """
         if bool(recipe.teacher) != (teacher is not None):
@@ -128,7 +128,7 @@ class Trainer:
                            'delete it')
         if state['labels'] != list(self._labels):
             raise ZooError(f'{self.out} holds a run on other classes: choose another --out, or delete it')
-        # A data set that grew is split elsewhere, and images that were trained on would validate.
+        # A dataset that grew is split elsewhere, and images that were trained on would validate.
         if (was := state['datasets']) != self._datasets:
             raise ZooError(
                 f'{self.out} holds a run on other images ({_summary(was)} instead of '

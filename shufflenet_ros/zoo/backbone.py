@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The structure that all networks of the zoo share: stem, three stages, pooling, one linear layer.
 
-Training, export, counting and import use this class alone. So a new family needs only its units and a line
+Training, export, counting and import use only this class. So a new family needs only its units and a line
 in the registry.
 """
 

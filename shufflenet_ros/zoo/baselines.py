@@ -83,5 +83,5 @@ def cost_of(baseline: Baseline) -> Cost:
         ModuleNotFoundError: its library is not installed.
     """
     module = import_module(baseline.module)
-    with torch.device('meta'):  # shapes alone: VGG-16 would fill half a gigabyte
+    with torch.device('meta'):  # only shapes: VGG-16 would fill half a gigabyte
         return count(baseline.build(module), (baseline.px, baseline.px), batch=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of `shufflenet-ros complexity`, as records for programs and as text for people."""
+"""The tables of `shufflenet-ros complexity`, as records for programs and as text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class ComplexityTable:
 
     Attributes:
         title: one line above the table.
-        records: what `--json` prints, one object a line.
+        records: what `--json` prints, one object per line.
         cells: rows of text, the header first.
         notes: lines below the table.
         missing: networks that are left out because their library is not installed.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The error of zoo, training and importers."""
+"""The error of the zoo, training and the importers."""
 
 from shufflenet_ros.core.errors import ShuffleNetError
 
 
 class ZooError(ShuffleNetError):
-    """A recipe, data set, network or run that cannot be used. The message says what is expected."""
+    """A recipe, dataset, network or run that cannot be used. The message says what is expected."""

@@ -13,7 +13,7 @@ KINDS = ('pointwise', 'depthwise', 'other_conv', 'linear')
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs. MACs are multiply-adds, one each, of convolutions and linear layers alone.
+    """What a network costs. MACs are multiply-adds, one each, of convolutions and linear layers only.
 
     Attributes:
         params: all learned parameters.

@@ -184,7 +184,7 @@ def test_write_index_needs_cards_and_single_names(tmp_path: Path) -> None:
     entries = write_index(tmp_path)
     assert list(entries) == ['a', 'b'] and read_index(tmp_path) == entries
     write(tmp_path / 'c.onnx', classifier(), card(name='a'))
-    with pytest.raises(ModelError, match='one file a name'):
+    with pytest.raises(ModelError, match='one file per name'):
         write_index(tmp_path)
     write(tmp_path / 'c.onnx', classifier())
     with pytest.raises(ModelError, match='a card in its metadata'):

@@ -239,9 +239,9 @@ def test_the_recipes_network_must_be_that_of_the_weights(tmp_path):
     init = write_run(tmp_path / 'run', network())
     assert load_initial_model(init, LABELS, 'shufflenet_v1_x0_25_g3').model.config == SMALL
     assert load_initial_model(init, LABELS, {'groups': 3, 'width': 0.25}).model.config == SMALL
-    with pytest.raises(ZooError, match=r"'width': 0\.25.*recipe asks for.*'shufflenet_v2'"):
+    with pytest.raises(ZooError, match=r"'width': 0\.25.*recipe specifies.*'shufflenet_v2'"):
         load_initial_model(init, LABELS, 'shufflenet_v2_x0_5')
-    with pytest.raises(ZooError, match=r"recipe asks for.*'stem_pool': False"):
+    with pytest.raises(ZooError, match=r"recipe specifies.*'stem_pool': False"):
         load_initial_model(init, LABELS, {'groups': 3, 'width': 0.25, 'stem_pool': False})
 
 
