@@ -149,7 +149,7 @@ def _losses(card: Card) -> str:
                      else f'{precision} has no figures' for precision, loss in found.items())
 
 
-def reason_for_only_one(bundle: Bundle, request: LoadRequest) -> str:
+def reason_for_single_candidate(bundle: Bundle, request: LoadRequest) -> str:
     """Why there is only one candidate."""
     if request.backend != AUTO:
         return 'it was requested'

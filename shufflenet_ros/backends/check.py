@@ -11,10 +11,10 @@ from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.variants import BACKENDS, VariantUnavailableError, resolve
 from shufflenet_ros.core.card import Variant
 
-Finding = dict[str, Any]
+CheckResult = dict[str, Any]
 
 
-def finding(loaded: LoadedModel) -> Finding:
+def check_result(loaded: LoadedModel) -> CheckResult:
     """What runs, why, and its distance from the golden logits or, in another precision, from the graph.
 
     `golden_error` is relative to the largest golden logit, None if the card has none. `distance` is that of
@@ -28,8 +28,8 @@ def finding(loaded: LoadedModel) -> Finding:
             'distance': distance(loaded.backend, loaded.bundle) if lower else None}
 
 
-def agreement(result: Finding) -> str:
-    """The measure of a finding in words."""
+def describe_agreement(result: CheckResult) -> str:
+    """How well the results agree with the golden logits or the graph, in words."""
     if result['distance'] is not None:
         return f'logits {result["distance"]:.2g} away from the graph\'s'
     if result['golden_error'] is not None:
@@ -37,28 +37,29 @@ def agreement(result: Finding) -> str:
     return 'the card has no golden sample'
 
 
-def check_variants(model: str, card_file: str, loaded: LoadedModel) -> list[Finding]:
-    """A finding for each variant; `ok` is None, with the cause, if it can't run on this machine."""
+def check_variants(model: str, card_file: str, loaded: LoadedModel) -> list[CheckResult]:
+    """A result for each variant; `ok` is None, with the cause, if it can't run on this machine."""
     return [{'file': variant.file, 'backend': variant.backend, 'precision': variant.precision}
             | _check_variant(model, card_file, variant) for variant in loaded.card.variants]
 
 
-def _check_variant(model: str, card_file: str, variant: Variant) -> Finding:
+def _check_variant(model: str, card_file: str, variant: Variant) -> CheckResult:
     if variant.target or variant.backend not in BACKENDS[1:]:
         return {'ok': None, 'cause': f'it is for {variant.target or "backend " + variant.backend}'}
     try:
-        return {'ok': True} | finding(load(model, card=card_file, backend=variant.backend,
-                                           precision=variant.precision))
+        return {'ok': True} | check_result(load(model, card=card_file, backend=variant.backend,
+                                                precision=variant.precision))
     except VariantUnavailableError as error:
         return {'ok': None, 'cause': str(error)}
     except ModelError as error:
         return {'ok': False, 'cause': str(error)}
 
 
-def describe_variant(result: Finding) -> str:
-    """A variant's finding in one line."""
+def describe_variant(result: CheckResult) -> str:
+    """A variant's result in one line."""
     if result['ok']:
-        return f'{result["file"]}: yes: runs on {result["backend"]} {result["provider"]}; {agreement(result)}'
+        return (f'{result["file"]}: yes: runs on {result["backend"]} {result["provider"]}; '
+                f'{describe_agreement(result)}')
     return f'{result["file"]}: {"no" if result["ok"] is False else "not here"}: {result["cause"]}'
 
 

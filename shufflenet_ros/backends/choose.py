@@ -102,7 +102,7 @@ def read_choice(path: Path, candidates: list[Candidate]) -> Choice | None:
     return None
 
 
-def keep_choice(path: Path, choice: Choice) -> None:
+def save_choice(path: Path, choice: Choice) -> None:
     """Keep a choice for the next start; a robot whose disk is read-only measures at every start."""
     values = {'schema': _SCHEMA, 'chosen': choice.chosen, 'timings_ms': dict(choice.timings_ms)}
     with suppress(OSError, WriteError):

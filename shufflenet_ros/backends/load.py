@@ -14,9 +14,9 @@ from shufflenet_ros.backends.candidates import (
     LoadRequest,
     find_candidates,
     no_onnx_file,
-    reason_for_only_one,
+    reason_for_single_candidate,
 )
-from shufflenet_ros.backends.choose import Choice, choice_file, keep_choice, measure, read_choice
+from shufflenet_ros.backends.choose import Choice, choice_file, measure, read_choice, save_choice
 from shufflenet_ros.backends.native_library import load_library
 from shufflenet_ros.backends.start import start
 from shufflenet_ros.backends.verify import smooth_test_image, verify
@@ -158,10 +158,10 @@ def _load_fastest(bundle: Bundle, candidates: list[Candidate], request: LoadRequ
         raise _nothing_runs(bundle, request, list(left_out.values()))
     if len(started) == 1:
         only = next(iter(started.values()))
-        return replace(only, fallback=fallback, reason=causes or reason_for_only_one(bundle, request))
+        return replace(only, fallback=fallback, reason=causes or reason_for_single_candidate(bundle, request))
     choice = _measure(bundle, started, request)
     if not fallback:
-        keep_choice(kept, choice)
+        save_choice(kept, choice)
     how = f'measured now; {causes}' if causes else 'measured now'
     return replace(_with_choice(started[choice.chosen], choice, how), fallback=fallback)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shufflenet_ros.backends.remedies import pip_install_alone
+from shufflenet_ros.backends.remedies import pip_install_no_deps
 from shufflenet_ros.bundles.errors import ModelError, mismatch
 from shufflenet_ros.bundles.onnx_file import read_facts
 from shufflenet_ros.bundles.variants import Runnable, VariantUnavailableError
@@ -25,7 +25,7 @@ try:
     import onnxruntime as ort
 except ImportError as error:
     raise VariantUnavailableError(f'onnxruntime cannot be imported: {error}; install it: '
-                        f'{pip_install_alone("onnxruntime")}') from error
+                        f'{pip_install_no_deps("onnxruntime")}') from error
 
 PROVIDERS = {
     'cpu': 'CPUExecutionProvider',

@@ -10,7 +10,7 @@ BUILD_NATIVE = ('install a C compiler (sudo apt install gcc), then build shuffle
                 '`colcon build` or `pip install`')
 
 
-def pip_install_alone(package: str) -> str:
+def pip_install_no_deps(package: str) -> str:
     """The command that installs one package for the running Python without changing any other.
 
     Without --no-deps pip brings NumPy 2, with which Ubuntu 22.04's OpenCV cannot be imported. If

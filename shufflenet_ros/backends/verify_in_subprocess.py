@@ -76,7 +76,7 @@ def _failed(path: Path, ending: str) -> ModelError:
                       'expected a model that loads and gives results for three images; export it again')
 
 
-def _lower(kind: int, value: int) -> None:
+def _lower_limit(kind: int, value: int) -> None:
     """Lower a soft limit, unless the process started with an even lower one.
 
     The hard limit stays: at the soft CPU limit the kernel's SIGXCPU tells the parent why the child ended.
@@ -85,11 +85,11 @@ def _lower(kind: int, value: int) -> None:
     resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
-def limit(memory: int, cpu_s: int) -> None:
+def set_limits(memory: int, cpu_s: int) -> None:
     """Limit this process to so many bytes of address space and seconds of CPU time; no core dump."""
-    _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_AS, memory)
-    _lower(resource.RLIMIT_CPU, cpu_s)
+    _lower_limit(resource.RLIMIT_CORE, 0)
+    _lower_limit(resource.RLIMIT_AS, memory)
+    _lower_limit(resource.RLIMIT_CPU, cpu_s)
 
 
 def verify_here(path: Path, card_text: bytes, data: bytes, variant_data: bytes = b'',
@@ -116,7 +116,7 @@ def main() -> int:
     prepare_streams()
     try:
         memory, cpu_s, path, length, index = sys.argv[1:]
-        limit(int(memory), int(cpu_s))
+        set_limits(int(memory), int(cpu_s))
         card, data = sys.stdin.buffer.readline(), sys.stdin.buffer.read(int(length))
         verify_here(Path(path), card, data, sys.stdin.buffer.read(), int(index))
     except Exception as error:

@@ -61,7 +61,7 @@ def _unpack_mcap_chunk(data: bytes, size: int, compression: str) -> bytes:
     return unpack(data, compression, size)
 
 
-def bound_rosbags() -> None:
+def limit_rosbags() -> None:
     """Replace rosbags' decompressors and its sqlite3 reader, which have no limits."""
     for reader, name in ((rosbag2_reader.DirectoryReader, 'sqlite3'), (rosbag2_reader.Reader, '.db3')):
         guarded = partial(GuardedSqlite3Reader, max_message=MAX_UNPACKED_BYTES)

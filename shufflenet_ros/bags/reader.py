@@ -17,7 +17,7 @@ from rosbags.rosbag2 import Reader as Reader2
 
 from shufflenet_ros.bags.codec import Codec
 from shufflenet_ros.bags.errors import BagError, bag_errors
-from shufflenet_ros.bags.limits import MAX_UNPACKED_BYTES, bound_rosbags, check_folder, unpack
+from shufflenet_ros.bags.limits import MAX_UNPACKED_BYTES, check_folder, limit_rosbags, unpack
 from shufflenet_ros.core.files import kind_of
 
 _REMEDIES = {
@@ -111,7 +111,7 @@ class Bag:
             raise BagError(f'bag {self.path} does not exist: expected a bag folder or file')
         if not self.path.is_dir() and (kind := kind_of(self.path.stat())):
             raise BagError(f'bag {self.path}: expected a regular file or a folder, got {kind}')
-        bound_rosbags()
+        limit_rosbags()
         with bag_errors(f'bag {self.path}', self._remedy):
             self._reader = self._open()
             self._opened = True

@@ -67,7 +67,7 @@ class GuardedSqlite3Reader(Sqlite3Reader):
     def messages(self, connections: Collection[Connection], start: int | None = None,
                  stop: int | None = None) -> Generator[tuple[Connection, int, bytes], None, None]:
         """See rosbags."""
-        self._budget.renew()
+        self._budget.reset()
         total = 0
         for connection, time_ns, data in super().messages(connections, start, stop):
             total += len(data)
@@ -82,9 +82,9 @@ class _Budget:
 
     def __init__(self, size: int):
         self._steps = _STEPS + _STEPS_PER_BYTE * size
-        self.renew()
+        self.reset()
 
-    def renew(self) -> None:
+    def reset(self) -> None:
         """Start again with all steps."""
         self._left = self._steps
 

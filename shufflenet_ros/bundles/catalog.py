@@ -184,7 +184,7 @@ def cache_directory(download: Download, cache: Path | None = None) -> Path:
     return (cache or cache_root()) / ('models' if download.runs else 'weights')
 
 
-def in_cache(download: Download) -> tuple[Path | None, IndexEntry | None]:
+def find_in_cache(download: Download) -> tuple[Path | None, IndexEntry | None]:
     """The file if it is there, unread, and the pin of its first fetch.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from shufflenet_ros.bundles.bundle import Bundle, open_bundle
-from shufflenet_ros.bundles.catalog import CHECKS, Download, in_cache, read_downloads
+from shufflenet_ros.bundles.catalog import CHECKS, Download, find_in_cache, read_downloads
 from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.files import read_regular, sha256_of
 from shufflenet_ros.bundles.index import MAX_MODEL_BYTES
@@ -54,7 +54,7 @@ def find_row(name_or_path: str, card_file: str = '') -> tuple[Row, Bundle | None
     if not is_path(name_or_path) and name_or_path not in dict(all_models()):
         for row in list_rows():
             if row['kind'] != 'bundle' and row['name'] == name_or_path:
-                return row | {'check_means': _check_means(row, downloads)}, None
+                return row | {'check_means': _explain_check(row, downloads)}, None
     try:
         bundle = open_bundle(name_or_path, card_file)
     except ModelError as error:
@@ -62,10 +62,10 @@ def find_row(name_or_path: str, card_file: str = '') -> tuple[Row, Bundle | None
             raise
         raise ModelError(f'{error}. For networks and downloads see `shufflenet-ros models list`') from error
     row = _bundle_row(bundle, find(name_or_path), downloads)
-    return row | {'check_means': _check_means(row, downloads)}, bundle
+    return row | {'check_means': _explain_check(row, downloads)}, bundle
 
 
-def _check_means(row: Row, downloads: dict[str, Download]) -> str | None:
+def _explain_check(row: Row, downloads: dict[str, Download]) -> str | None:
     if row['check'] not in CHECKS:
         return None
     means = f'checked against {CHECKS[row["check"]]}'
@@ -165,7 +165,7 @@ def _download_row(download: Download, networks: dict[str, NetworkInfo]) -> Row:
                size=download.size, check=download.check_kind, fetched=False,
                **{key: getattr(network, key, None) for key in _NETWORK_KEYS})
     try:
-        path, pin = in_cache(download)
+        path, pin = find_in_cache(download)
     except ModelError as error:
         return row | {'error': str(error)}
     if pin:

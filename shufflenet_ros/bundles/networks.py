@@ -56,5 +56,5 @@ def _network(row: Any, where: str) -> NetworkInfo:
         value = row[field.name]
         if not (isinstance(value, dict | None) if field.name == 'published' else type(value) is field.type):
             raise invalid(at(where, field.name), value, 'an object or null' if field.name == 'published'
-                          else 'a text' if field.type is str else 'an integer')
+                          else 'a string' if field.type is str else 'an integer')
     return NetworkInfo(**row)

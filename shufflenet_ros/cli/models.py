@@ -105,7 +105,12 @@ def _show(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     """Check the bundle and every variant; or, with --backend or --precision, only what these choose."""
     # Here, so that the other verbs don't load onnxruntime.
-    from shufflenet_ros.backends.check import agreement, check_variants, describe_variant, finding
+    from shufflenet_ros.backends.check import (
+        check_result,
+        check_variants,
+        describe_agreement,
+        describe_variant,
+    )
     from shufflenet_ros.backends.load import load
     chosen = bool(args.backend or args.precision)
     backend, precision = ('auto', 'auto') if chosen else ('onnxruntime', '')
@@ -118,7 +123,7 @@ def _check(args: argparse.Namespace) -> int:
         else:
             say(f'no: {error}')
         return 1
-    result = finding(loaded)
+    result = check_result(loaded)
     variants = [] if chosen else check_variants(args.model, args.card, loaded)
     ok = all(variant['ok'] is not False for variant in variants)
     if args.json:
@@ -126,7 +131,7 @@ def _check(args: argparse.Namespace) -> int:
     else:
         reason = f'; {result["backend"]}, because {result["reason"]}' if chosen else ''
         say(*_summary('checked', describe(loaded.bundle)),
-            f'yes: loads and runs on {result["provider"]}; {agreement(result)}{reason}',
+            f'yes: loads and runs on {result["provider"]}; {describe_agreement(result)}{reason}',
             *(f'  {describe_variant(variant)}' for variant in variants))
     return 0 if ok else 1
 

@@ -254,7 +254,7 @@ def _card(values: Any) -> Card:
         key: mapping(v.get(key, {}), key) for key in ('embedding', 'training', 'metrics', 'network_config')}
     for key in ('license', 'source'):
         if not isinstance(v.get(key, ''), str):
-            raise invalid(key, v[key], 'a text')
+            raise invalid(key, v[key], 'a string')
     outputs = _outputs(v['outputs'])
     if 'embedding' in outputs:
         _check_embedding(free['embedding'])

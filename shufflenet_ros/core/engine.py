@@ -153,7 +153,7 @@ class Engine:
             slot.received += 1
             if self._run is None:
                 slot.superseded += 1
-            elif self._over_rate(slot, frame.arrived):
+            elif self._exceeds_rate(slot, frame.arrived):
                 slot.dropped[DropReason.THROTTLED] += 1
             else:
                 if len(slot.waiting) == self._capacity:
@@ -170,19 +170,19 @@ class Engine:
         try:
             self._handle(frame)
         except FrameError as dropped:
-            self._end(frame, dropped.reason)
+            self._finish(frame, dropped.reason)
             self._report_drop(frame, dropped.reason, dropped)
         except MemoryError as error:
-            self._end(frame, DropReason.NO_MEMORY)
+            self._finish(frame, DropReason.NO_MEMORY)
             self._report_drop(frame, DropReason.NO_MEMORY, error)
         except Exception as error:
-            self._end(frame, DropReason.BACKEND_ERROR)
+            self._finish(frame, DropReason.BACKEND_ERROR)
             self._report_drop(frame, DropReason.BACKEND_ERROR, error)
         except BaseException:
-            self._end(frame, DropReason.BACKEND_ERROR)
+            self._finish(frame, DropReason.BACKEND_ERROR)
             raise
         else:
-            self._end(frame, None)
+            self._finish(frame, None)
         return True
 
     def counts(self, camera: str) -> Counts:
@@ -220,7 +220,7 @@ class Engine:
             dropped=MappingProxyType(dropped), waiting=waiting,
             processing_s=max((now - frame.taken for frame in handling), default=0.0))
 
-    def _over_rate(self, camera: _Camera, now: float) -> bool:
+    def _exceeds_rate(self, camera: _Camera, now: float) -> bool:
         """Allow one frame in each 1/rate seconds of a fixed grid, so that camera jitter costs no frames."""
         if self._max_rate_hz == 0.0:
             return False
@@ -253,7 +253,7 @@ class Engine:
                     return frame
         return None
 
-    def _end(self, frame: Frame, reason: DropReason | None) -> None:
+    def _finish(self, frame: Frame, reason: DropReason | None) -> None:
         camera = self._cameras[frame.camera]
         with self._changed:
             camera.handling = None

@@ -50,9 +50,9 @@ def section(values: Any, where: str, required: Sequence[str], optional: Sequence
 
 
 def text(value: Any, where: str) -> str:
-    """Return a text that is not empty."""
+    """Return a non-empty string."""
     if not isinstance(value, str) or not value:
-        raise invalid(where, value, 'a text that is not empty')
+        raise invalid(where, value, 'a non-empty string')
     return value
 
 

@@ -22,8 +22,8 @@ def decode_image(msg: Any, max_pixels: int) -> DecodedImage:
     A row starts every `step` bytes. Any step of at least the row's own bytes is allowed (a camera may align
     the rows of rgb8 to 4 or 64 bytes); 16-bit encodings need an even one. The data must have exactly `step`
     bytes per row. rgb8, bgr8 and 8UC3 come back as a view of the data, padded or not. Alpha is dropped,
-    mono16 gives its high byte, 8UC3 and 8UC4 are read as BGR(A), as OpenCV does. `height` is that of the image:
-    nv12 and nv21 carry height * 3 / 2 rows of data.
+    mono16 gives its high byte, 8UC3 and 8UC4 are read as BGR(A), as OpenCV does. `height` is that of the
+    image: nv12 and nv21 carry height * 3 / 2 rows of data.
 
     Returns:
         DecodedImage: pixels (height, width, 3) uint8.

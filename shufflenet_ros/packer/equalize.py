@@ -33,7 +33,7 @@ def equalize(network: Network, groups: ScaleGroups, peaks: Peaks) -> Network:
         order = first.table.astype(np.int64) - second.first
         peak = peaks.written[writer]
         # A dead channel counts as the largest, so that its own weights are not magnified.
-        alive = np.where(_dead(peak), max(float(peak.max()), TINY), peak)
+        alive = np.where(_dead_channels(peak), max(float(peak.max()), TINY), peak)
         if second.kind == 'depthwise':
             factors = np.clip(alive.max() / alive, 1, MAX_FACTOR)
         else:
@@ -45,8 +45,9 @@ def equalize(network: Network, groups: ScaleGroups, peaks: Peaks) -> Network:
         ops[writer] = replace(first, weights=weights.astype(np.float32),
                               bias=(first.bias * factors).astype(np.float32))
         ops[reader] = _scale_inputs(second, back)
-    return replace(network, ops=tuple(_limit_dead(op, _dead(peak)) if op.kind == 'depthwise' else op
-                                      for op, peak in zip(ops, peaks.read, strict=True)))
+    return replace(network, ops=tuple(
+        _limit_dead_channels(op, _dead_channels(peak)) if op.kind == 'depthwise' else op
+        for op, peak in zip(ops, peaks.read, strict=True)))
 
 
 def _pairs(network: Network, groups: ScaleGroups) -> Iterator[tuple[int, int]]:
@@ -63,7 +64,7 @@ def _pairs(network: Network, groups: ScaleGroups) -> Iterator[tuple[int, int]]:
                 yield writer, readers[0]
 
 
-def _dead(peak: Array) -> Array:
+def _dead_channels(peak: Array) -> Array:
     return np.asarray(peak <= DEAD * peak.max())
 
 
@@ -85,7 +86,7 @@ def _scale_inputs(op: Op, factors: Array) -> Op:
     return replace(op, weights=weights.astype(np.float32))
 
 
-def _limit_dead(op: Op, dead: Array) -> Op:
+def _limit_dead_channels(op: Op, dead: Array) -> Op:
     """Limit the weights of dead inputs to the median of the others.
 
     A channel that training left at 0 has a variance of 0 in its batch normalization, and so weights of some

@@ -86,7 +86,7 @@ def _scales(network: Network, groups: ScaleGroups, histograms: Mapping[int, Hist
         raised = False
         for index, op in enumerate(network.ops[:-1]):
             source, target, held = _scales_of(groups, scales, index)
-            least = _least_step(op, source, held)
+            least = _min_step(op, source, held)
             if least > target.step:
                 scales[groups.written[index]] = replace(target, step=least)
                 raised = True
@@ -96,7 +96,7 @@ def _scales(network: Network, groups: ScaleGroups, histograms: Mapping[int, Hist
                     'of their maps; train the network, or use fp32')
 
 
-def _least_step(op: Op, source: Scale, held: Scale) -> float:
+def _min_step(op: Op, source: Scale, held: Scale) -> float:
     """The target's least step: the largest multiplier fits, and a residual's multiplier is at most 1."""
     if op.kind == 'copy':
         return 0.0

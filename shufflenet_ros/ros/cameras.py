@@ -19,7 +19,7 @@ from shufflenet_ros_msgs.msg import Embedding
 from vision_msgs.msg import Classification
 
 from shufflenet_ros.core.text import printable
-from shufflenet_ros.ros.qos import End, overriding
+from shufflenet_ros.ros.qos import End, qos_override_options
 
 try:
     from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
@@ -60,8 +60,8 @@ class CameraTopics:
         self._subscription: Subscription[Any] | None = None
 
     def _publisher(self, kind: type, topic: str) -> 'Publisher[Any]':
-        return self._node.create_publisher(kind, topic, copy(RESULT_QOS), qos_overriding_options=overriding(
-            self._node, topic, 'publisher'))
+        options = qos_override_options(self._node, topic, 'publisher')
+        return self._node.create_publisher(kind, topic, copy(RESULT_QOS), qos_overriding_options=options)
 
     @property
     def ends(self) -> list[End]:
@@ -72,10 +72,11 @@ class CameraTopics:
     def subscribe(self, receive: Callable[[str, Any], None]) -> None:
         """Call receive(camera, message) for each image."""
         events = SubscriptionEventCallbacks(incompatible_qos=self._note_incompatible)
+        options = qos_override_options(self._node, self.topic, 'subscription')
         self.incompatible.clear()
         self._subscription = self._node.create_subscription(
             self._type, self.topic, lambda message: receive(self.name, message), self._qos,
-            event_callbacks=events, qos_overriding_options=overriding(self._node, self.topic, 'subscription'))
+            event_callbacks=events, qos_overriding_options=options)
 
     def unsubscribe(self) -> None:
         """Stop receiving."""

@@ -43,7 +43,7 @@ def count_values(counts: Counts) -> dict[str, Any]:
     return values | {f'dropped.{reason}': n for reason, n in counts.dropped.items()}
 
 
-def stall(counts: Counts, stall_s: float) -> tuple[Level, str]:
+def stall_status(counts: Counts, stall_s: float) -> tuple[Level, str]:
     """The level of the current frame's processing time, and a message; '' if OK."""
     level = stall_level(counts.processing_s, stall_s)
     if level is Level.OK:
@@ -73,7 +73,7 @@ def camera_status(name: str, camera: Camera, counts: Counts, drops: Mapping[str,
         'state': health.state, 'topic': topics.topic, 'requested_qos': topics.requested_qos}
     if health.state in (WatchState.NOT_RECEIVED, WatchState.TIMEOUT):
         message = f'{health.state}: {topics.silence_hint()}'
-    stalled, text = stall(counts, stall_s)
+    stalled, text = stall_status(counts, stall_s)
     level, message = max(level, stalled), f'{message}; {text}' if text else message
     if topics.incompatible:
         level = max(level, Level.ERROR)

@@ -23,7 +23,7 @@ from shufflenet_ros.ros.diagnostics import (
     count_values,
     model_values,
     recent_drops,
-    stall,
+    stall_status,
     status,
 )
 from shufflenet_ros.ros.frame_processor import Camera
@@ -130,7 +130,7 @@ class WatchedNode(CheckedParameters, LifecycleNode):
     def _watch_worker(self) -> bool:
         """Log when an inference stalls and when it ends; end the process after stall_exit_s."""
         counts = self._engine.total() if self._engine is not None else None
-        level, text = stall(counts, self.value_of('stall_s')) if counts else (Level.OK, '')
+        level, text = stall_status(counts, self.value_of('stall_s')) if counts else (Level.OK, '')
         before, self._stalled = self._stalled, level
         if level is Level.ERROR and before is not Level.ERROR:
             self.get_logger().error(f'{text}. No other frame is processed meanwhile')
@@ -180,7 +180,7 @@ class WatchedNode(CheckedParameters, LifecycleNode):
         if self._loaded is not None and self._engine is not None:
             counts = self._engine.total()
             values |= model_values(self._loaded) | count_values(counts)
-            reports.append(stall(counts, self.value_of('stall_s')))
+            reports.append(stall_status(counts, self.value_of('stall_s')))
         if abandoned := self.abandoned():
             reports.append((Level.WARN, f'abandoned inferences: {abandoned}, each keeps a thread and its '
                                         'model until the process ends'))

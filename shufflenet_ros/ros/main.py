@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 # Everything else is imported after main() has installed the signal handlers.
-from shufflenet_ros.ros.signals import StopSignals, leave
+from shufflenet_ros.ros.signals import StopSignals, exit_now
 
 STOP_TIMEOUT_S = 1.0
 
@@ -30,9 +30,9 @@ def main(args: Sequence[str] | None = None) -> int:
             return 1
         status, ended = 0, True
     rclpy.try_shutdown()
-    signals.ignore_more()
+    signals.ignore_signals()
     if not ended:
-        leave(status)
+        exit_now(status)
     return status
 
 

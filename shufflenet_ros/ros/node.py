@@ -115,7 +115,8 @@ class ClassifyNode(WatchedNode):
     def close(self, timeout: float) -> bool:
         """Stop for the end of the process; True if no inference runs any more, after at most timeout seconds.
 
-        After False the process must end with `leave`: Python can't exit cleanly while a thread runs a model.
+        After False the process must end with `exit_now`: Python can't exit cleanly while a thread runs a
+        model.
         """
         return self._stop(timeout) and self.abandoned() == 0
 

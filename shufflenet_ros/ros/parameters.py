@@ -32,8 +32,8 @@ Value: TypeAlias = bool | int | float | str | Sequence[str]
 
 _TYPES = {bool: Parameter.Type.BOOL, int: Parameter.Type.INTEGER, float: Parameter.Type.DOUBLE,
           str: Parameter.Type.STRING, list: Parameter.Type.STRING_ARRAY}
-_TYPE_NAMES = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'a text',
-               list: 'a list of texts'}
+_TYPE_NAMES = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'a string',
+               list: 'a list of strings'}
 _CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*')
 _QOS_OVERRIDE = re.compile(r'qos_overrides\.(/[A-Za-z0-9_/]+)\.(subscription|publisher)\.(?P<policy>[a-z]+)')
 # When a parameter may change at run time.
@@ -50,7 +50,7 @@ class Spec:
 
     Attributes:
         limits: lowest and highest allowed number.
-        choices: allowed texts, if only some are.
+        choices: allowed strings, if only some are.
         run_time: when it may change at run time: ALWAYS, UNCONFIGURED (until `configure` reads it) or NEVER,
             for paths and for what is read only at start.
     """
@@ -189,7 +189,7 @@ def _check_text(spec: Spec, value: str) -> None:
     if len(value) > MAX_TEXT or '\0' in value:
         raise _invalid(spec.name, value, f'at most {MAX_TEXT} characters and no NUL', 'shorten it')
     if spec.name in ('model', 'provider') and not value:
-        raise _invalid(spec.name, value, 'a text that is not empty', f'such as {spec.default!r}')
+        raise _invalid(spec.name, value, 'a non-empty string', f'such as {spec.default!r}')
     if spec.name == 'model_sha256' and value and not re.fullmatch('[0-9a-fA-F]{64}', value):
         raise _invalid(spec.name, value, '64 hex digits', 'get them with `sha256sum <model file>`')
 

@@ -16,7 +16,7 @@ End: TypeAlias = tuple[str, str]
 """One end of a topic: its resolved name, and subscription or publisher."""
 
 
-def overriding(node: Node, topic: str, end: str) -> QoSOverridingOptions:
+def qos_override_options(node: Node, topic: str, end: str) -> QoSOverridingOptions:
     """The options for rclpy's create_subscription and create_publisher: only overrides that were given.
 
     rclpy declares a parameter for each policy in the options, and its first value would then override

@@ -46,7 +46,7 @@ class StopSignals:
         if self.stopped():
             wake()
 
-    def ignore_more(self) -> None:
+    def ignore_signals(self) -> None:
         """Ignore signals: at its end Python restores the default, and a second Ctrl-C would kill it."""
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -61,10 +61,10 @@ class StopSignals:
             except Exception:  # its target may already be destroyed
                 pass
         time.sleep(GRACE_S)
-        leave()
+        exit_now()
 
 
-def leave(status: int = 0) -> None:
+def exit_now(status: int = 0) -> None:
     """End the process now, even with threads inside C code.
 
     If Python ended while one of them runs a model, onnxruntime's destructors would abort the process.

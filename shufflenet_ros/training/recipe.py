@@ -111,13 +111,13 @@ def make_recipe(values: Any, where: str) -> Recipe:
     try:
         section(values, '', _REQUIRED, [name for name in _TYPES if name not in _REQUIRED])
         recipe = Recipe(**{name: _value(name, value) for name, value in values.items()})
-        _check_together(recipe)
+        _check_combination(recipe)
     except FieldError as error:
         raise ZooError(f'{where}: {error}') from error
     return recipe
 
 
-def _check_together(recipe: Recipe) -> None:
+def _check_combination(recipe: Recipe) -> None:
     least = _RANGES['px'][0]
     if recipe.early_share > 0 and recipe.early_px == 0:
         raise invalid('early_share', recipe.early_share, '0 without early_px; add that')
@@ -140,11 +140,11 @@ def _value(name: str, value: Any) -> Any:
     if name == 'frozen':
         return choice(value, name, _FROZEN)
     if name == 'name' and not _is_file_name(value):
-        raise invalid(name, value, 'a text that can be a file name, without slashes or a leading dot')
+        raise invalid(name, value, 'a string that can be a file name, without slashes or a leading dot')
     if _TYPES[name] is bool and not isinstance(value, bool):
         raise invalid(name, value, 'true or false')
     if _TYPES[name] is str and not isinstance(value, str):
-        raise invalid(name, value, 'a text')
+        raise invalid(name, value, 'a string')
     if name == 'network' and not isinstance(value, (str, dict)):
         raise invalid(name, value, 'a name or fields such as {groups: 3, width: 0.5}')
     return value
@@ -166,7 +166,7 @@ def _number(name: str, value: Any) -> float:
             meant = None
         if meant is None:
             raise
-        # YAML 1.1 reads 4e-5 as a text: its numbers need the dot.
+        # YAML 1.1 reads 4e-5 as a string: its numbers need the dot.
         raise FieldError(f'{error}; write {meant!r} with a dot, as in 4.0e-5') from error
 
 

@@ -69,7 +69,7 @@ BASELINES = (
 )
 
 
-def ours(name: str, paper_mmacs: int | None = None) -> Baseline:
+def zoo_baseline(name: str, paper_mmacs: int | None = None) -> Baseline:
     """A network of the registry, as a row beside the others."""
     entry = NETWORKS[name]
     return Baseline(name, 'shufflenet_ros.zoo.registry', lambda m: m.build(entry.config), entry.error,

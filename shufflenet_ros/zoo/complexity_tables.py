@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from shufflenet_ros.zoo.backbone import STAGES
-from shufflenet_ros.zoo.baselines import BASELINES, cost_of, ours
+from shufflenet_ros.zoo.baselines import BASELINES, cost_of, zoo_baseline
 from shufflenet_ros.zoo.complexity import resnet_macs, resnext_macs, shufflenet_macs, unit_costs
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.macs import KINDS, Cost, count, trace
@@ -180,7 +180,7 @@ def compare() -> ComplexityTable:
     reference = _cost(REFERENCE).total_macs
     records: list[dict[str, Any]] = []
     missing = []
-    for row in (*(ours(name, paper) for name, paper in OURS.items()), *BASELINES):
+    for row in (*(zoo_baseline(name, paper) for name, paper in OURS.items()), *BASELINES):
         try:
             cost = cost_of(row)
         except ModuleNotFoundError:

@@ -60,13 +60,13 @@ def trace(model: nn.Module, x: torch.Tensor) -> tuple[LayerCost, ...]:
     """Run a network once on a batch of any length. Returns every module, each after those inside it."""
     layers: list[LayerCost] = []
 
-    def hook_of(name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def make_hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def record(module: nn.Module, _inputs: Any, output: Any) -> None:
             if isinstance(output, torch.Tensor):
                 layers.append(LayerCost(name, *_kind_and_macs(module, output), tuple(output.shape[1:])))
         return record
 
-    hooks = [module.register_forward_hook(hook_of(name)) for name, module in model.named_modules()]
+    hooks = [module.register_forward_hook(make_hook(name)) for name, module in model.named_modules()]
     try:
         model.eval()(x)
     finally:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from shufflenet_ros.backends import ort, verify  # noqa: F401  (loads the libraries once, before the forks)
-from shufflenet_ros.backends.verify_in_subprocess import ProcessLimits, limit, verify_here
+from shufflenet_ros.backends.verify_in_subprocess import ProcessLimits, set_limits, verify_here
 
 
 def outcome_of(card: bytes, data: bytes) -> str:
@@ -18,7 +18,7 @@ def outcome_of(card: bytes, data: bytes) -> str:
     if child == 0:
         status = 1
         try:
-            limit(ProcessLimits().memory, ProcessLimits().cpu_s)
+            set_limits(ProcessLimits().memory, ProcessLimits().cpu_s)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             verify_here(Path('mutant.onnx'), card, data)
             status = 0

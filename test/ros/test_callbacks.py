@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""D5: exceptions in callbacks, in hooks and inside rclpy are counted and shown, and the node keeps running."""
+"""D5: exceptions in callbacks, in hooks and inside rclpy are counted and shown; the node keeps running."""
 
 from __future__ import annotations
 
