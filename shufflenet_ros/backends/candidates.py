@@ -13,7 +13,7 @@ from shufflenet_ros.bundles.variants import (
     PRECISIONS,
     VariantUnavailableError,
     graph_precision,
-    no_such_precision,
+    no_such_precision_error,
     precisions,
 )
 from shufflenet_ros.core.card import Card, Variant
@@ -120,21 +120,21 @@ def find_candidates(bundle: Bundle, request: LoadRequest) -> list[Candidate]:
     """
     precision = request.precision
     if precision in PRECISIONS and precision not in precisions(bundle.card, request.backend):
-        raise no_such_precision(bundle, request.backend, precision)
+        raise no_such_precision_error(bundle, request.backend, precision)
     found = _fitting(bundle.card, request)
     if request.no_native:
         found = [candidate for candidate in found if candidate.backend != 'native']
     if found:
         return found
     if request.no_native:
-        raise no_onnx_file(bundle, precision, request.no_native)
+        raise no_onnx_file_error(bundle, precision, request.no_native)
     if precision == AUTO and (losses := _losses(bundle.card)):
         raise mismatch(str(bundle.path), f'a native variant that loses at most {request.max_accuracy_loss:g} '
                        'points of top-1', losses, 'name its precision, or use backend auto')
-    raise no_such_precision(bundle, request.backend, precision or graph_precision(bundle.card))
+    raise no_such_precision_error(bundle, request.backend, precision or graph_precision(bundle.card))
 
 
-def no_onnx_file(bundle: Bundle, precision: str, cause: str) -> VariantUnavailableError:
+def no_onnx_file_error(bundle: Bundle, precision: str, cause: str) -> VariantUnavailableError:
     """The error if native kernels cannot be used and onnxruntime has no file of that precision."""
     return VariantUnavailableError(
         f'{bundle.path}: {precision} cannot run here: {cause}. The bundle has no file of it for onnxruntime: '

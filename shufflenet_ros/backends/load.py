@@ -13,7 +13,7 @@ from shufflenet_ros.backends.candidates import (
     Candidate,
     LoadRequest,
     find_candidates,
-    no_onnx_file,
+    no_onnx_file_error,
     reason_for_single_candidate,
 )
 from shufflenet_ros.backends.choose import Choice, choice_file, measure, read_choice, save_choice
@@ -23,7 +23,7 @@ from shufflenet_ros.backends.verify import smooth_test_image, verify
 from shufflenet_ros.backends.verify_in_subprocess import verify_in_subprocess
 from shufflenet_ros.bundles.bundle import Bundle, open_bundle
 from shufflenet_ros.bundles.errors import ModelError
-from shufflenet_ros.bundles.variants import PRECISIONS, Runnable, VariantUnavailableError, resolve
+from shufflenet_ros.bundles.variants import PRECISIONS, ResolvedModel, VariantUnavailableError, resolve
 from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import Backend
 from shufflenet_ros.core.preprocess import preprocess
@@ -42,7 +42,7 @@ class LoadedModel:
             only one.
     """
 
-    model: Runnable
+    model: ResolvedModel
     backend: Backend
     reason: str = ''
     fallback: bool = False
@@ -183,7 +183,7 @@ def _nothing_runs(bundle: Bundle, request: LoadRequest, errors: list[ModelError]
     """All causes; VariantUnavailableError if each of them is this machine's."""
     causes = '; '.join(dict.fromkeys(map(str, errors)))  # variants often fail for the same cause
     if request.backend == AUTO and request.precision in PRECISIONS:
-        return no_onnx_file(bundle, request.precision, causes)
+        return no_onnx_file_error(bundle, request.precision, causes)
     if len(errors) == 1:
         return errors[0]
     here_only = all(isinstance(error, VariantUnavailableError) for error in errors)

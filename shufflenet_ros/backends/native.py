@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from shufflenet_ros.backends.native_library import ANY_FEATURES, OK, UNSUPPORTED, NativeInfo, load_library
 from shufflenet_ros.bundles.errors import ModelError, mismatch
-from shufflenet_ros.bundles.variants import PRECISIONS, Runnable, VariantUnavailableError
+from shufflenet_ros.bundles.variants import PRECISIONS, ResolvedModel, VariantUnavailableError
 from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import Outputs
 
@@ -35,7 +35,7 @@ class NativeBackend:
 
     name = 'native'
 
-    def __init__(self, model: Runnable, features: int = ANY_FEATURES):
+    def __init__(self, model: ResolvedModel, features: int = ANY_FEATURES):
         library = load_library()
         card = model.card
         self._what = str(model.path)
@@ -81,7 +81,7 @@ class NativeBackend:
         return Outputs(values[:self._classes], values[self._classes:])
 
 
-def _create(library: ctypes.CDLL, model: Runnable, features: int) -> int:
+def _create(library: ctypes.CDLL, model: ResolvedModel, features: int) -> int:
     """A context's address."""
     context, reason = ctypes.c_void_p(), ctypes.create_string_buffer(_REASON_BYTES)
     status = library.sn_create(model.data, len(model.data), features, ctypes.byref(context), reason,
@@ -100,7 +100,7 @@ def _check_input(what: str, card: Card) -> None:
                        f'{card.input.layout} {card.input.dtype}', 'use backend onnxruntime')
 
 
-def _check_network(model: Runnable, info: NativeInfo) -> None:
+def _check_network(model: ResolvedModel, info: NativeInfo) -> None:
     """Check the blob against the card, and against the graph that it must have been packed from."""
     bundle, variant = model.bundle, model.variant
     assert variant is not None, "the bundle's own graph never runs on the native kernels"

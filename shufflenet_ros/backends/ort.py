@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from shufflenet_ros.backends.remedies import pip_install_no_deps
 from shufflenet_ros.bundles.errors import ModelError, mismatch
-from shufflenet_ros.bundles.onnx_file import read_facts
-from shufflenet_ros.bundles.variants import Runnable, VariantUnavailableError
+from shufflenet_ros.bundles.onnx_file import read_summary
+from shufflenet_ros.bundles.variants import ResolvedModel, VariantUnavailableError
 from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import F32, Outputs
 
@@ -63,7 +63,7 @@ class OnnxRuntimeBackend:
 
     name = 'onnxruntime'
 
-    def __init__(self, model: Runnable, provider: str = 'cpu', threads: int = 1):
+    def __init__(self, model: ResolvedModel, provider: str = 'cpu', threads: int = 1):
         self._card = model.card
         self._what = str(model.path)
         if not 1 <= threads <= MAX_THREADS:
@@ -106,7 +106,7 @@ def _provider_names(provider: str) -> tuple[str, ...]:
     return (provider,)
 
 
-def _start(model: Runnable, names: tuple[str, ...], threads: int) -> ort.InferenceSession:
+def _start(model: ResolvedModel, names: tuple[str, ...], threads: int) -> ort.InferenceSession:
     """A session on the first provider that really starts."""
     for name in names:
         wanted = PROVIDERS[name]
@@ -123,7 +123,7 @@ def _start(model: Runnable, names: tuple[str, ...], threads: int) -> ort.Inferen
                    'check the driver and the libraries of this provider, or choose another')
 
 
-def _session(model: Runnable, provider: str, threads: int) -> ort.InferenceSession:
+def _session(model: ResolvedModel, provider: str, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -140,8 +140,8 @@ def _session(model: Runnable, provider: str, threads: int) -> ort.InferenceSessi
     return ort.InferenceSession(model.data, options, providers=providers, enable_fallback=0)
 
 
-def _not_loaded(model: Runnable, error: Exception) -> ModelError:
-    facts = read_facts(model.data)
+def _not_loaded(model: ResolvedModel, error: Exception) -> ModelError:
+    facts = read_summary(model.data)
     opset = facts.opsets.get('', facts.opsets.get('ai.onnx'))
     got = f'opset {opset}, IR version {facts.ir_version}: {" ".join(str(error).split())[:300]}'
     return mismatch(str(model.path), f'a model that onnxruntime {ort.__version__} can load', got,

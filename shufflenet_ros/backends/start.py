@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start the backend that a model file needs."""
 
-from shufflenet_ros.bundles.variants import Runnable
+from shufflenet_ros.bundles.variants import ResolvedModel
 from shufflenet_ros.core.frame import Backend
 
 
-def start(model: Runnable, provider: str = 'cpu', threads: int = 1) -> Backend:
+def start(model: ResolvedModel, provider: str = 'cpu', threads: int = 1) -> Backend:
     """A backend with the file loaded and checked against its card; `verify` comes next.
 
     Args:

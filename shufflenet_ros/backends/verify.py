@@ -8,7 +8,7 @@ import numpy as np
 from shufflenet_ros.bundles.bundle import Bundle
 from shufflenet_ros.bundles.errors import ModelError, mismatch
 from shufflenet_ros.bundles.golden import GOLDEN_LOGITS, golden_image
-from shufflenet_ros.bundles.variants import Runnable, resolve
+from shufflenet_ros.bundles.variants import ResolvedModel, resolve
 from shufflenet_ros.core.card import Card, Golden
 from shufflenet_ros.core.frame import F32, Backend, DecodedImage
 from shufflenet_ros.core.preprocess import preprocess
@@ -30,7 +30,7 @@ def smooth_test_image(size: tuple[int, int]) -> DecodedImage:
     return DecodedImage((128 + 100 * np.sin(3 * y / size[0] + 5 * x / size[1] + c)).astype(np.uint8), 'rgb')
 
 
-def verify(backend: Backend, model: Runnable) -> None:
+def verify(backend: Backend, model: ResolvedModel) -> None:
     """Run a golden, a black and a white image, which also warms the backend up, and check the results.
 
     A model with golden logits must give them, in int8 to the bit. A variant without any must be within

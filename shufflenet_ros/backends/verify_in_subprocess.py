@@ -16,8 +16,8 @@ from pathlib import Path
 from shufflenet_ros.bundles.bundle import Bundle
 from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.files import sha256_of
-from shufflenet_ros.bundles.onnx_file import read_facts
-from shufflenet_ros.bundles.variants import Runnable, VariantUnavailableError, resolve
+from shufflenet_ros.bundles.onnx_file import read_summary
+from shufflenet_ros.bundles.variants import ResolvedModel, VariantUnavailableError, resolve
 from shufflenet_ros.core.card import parse_card
 from shufflenet_ros.core.console import prepare_streams, say
 
@@ -38,7 +38,7 @@ class ProcessLimits:
     wall_s: float = 12.0
 
 
-def verify_in_subprocess(model: Runnable, limits: ProcessLimits = ProcessLimits()) -> None:
+def verify_in_subprocess(model: ResolvedModel, limits: ProcessLimits = ProcessLimits()) -> None:
     """Load and run the model in a child process, on the CPU.
 
     Raises:
@@ -103,11 +103,11 @@ def verify_here(path: Path, card_text: bytes, data: bytes, variant_data: bytes =
     from shufflenet_ros.backends.start import start
     from shufflenet_ros.backends.verify import verify
     card = parse_card(card_text)
-    model = resolve(Bundle(path, data, sha256_of(data), card, 'parent', read_facts(data), trusted=False))
+    model = resolve(Bundle(path, data, sha256_of(data), card, 'parent', read_summary(data), trusted=False))
     if index != _OWN_GRAPH:
         variant = card.variants[index]
-        model = Runnable(model.bundle, variant, path.with_name(variant.file), variant_data, variant.sha256,
-                         trusted=False)
+        model = ResolvedModel(model.bundle, variant, path.with_name(variant.file), variant_data,
+                              variant.sha256, trusted=False)
     verify(start(model), model)
 
 

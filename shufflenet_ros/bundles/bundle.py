@@ -9,7 +9,7 @@ from shufflenet_ros.bundles.errors import ModelError, mismatch
 from shufflenet_ros.bundles.files import read_regular, sha256_of
 from shufflenet_ros.bundles.index import MAX_MODEL_BYTES, SHA256
 from shufflenet_ros.bundles.locate import find, trusted_hashes
-from shufflenet_ros.bundles.onnx_file import OnnxFacts, read_facts
+from shufflenet_ros.bundles.onnx_file import OnnxSummary, read_summary
 from shufflenet_ros.core.card import MAX_CARD_BYTES, METADATA_KEY, Card, CardError, parse_card
 
 _PACKAGED = Path(__file__).with_name('cards')
@@ -33,7 +33,7 @@ class Bundle:
     sha256: str
     card: Card
     card_from: str
-    facts: OnnxFacts = field(repr=False)
+    facts: OnnxSummary = field(repr=False)
     trusted: bool
 
 
@@ -59,7 +59,7 @@ def open_bundle(name_or_path: str, card_file: str = '', sha256: str = '') -> Bun
     if sha256 and sha256 != digest:
         raise mismatch(str(path), f'sha256 {sha256}', digest, 'check the parameter, or get the right file')
     try:
-        facts = read_facts(data)
+        facts = read_summary(data)
         card_from, text = _find_card(path, digest, facts, card_file)
     except ModelError as error:
         raise error if str(path) in str(error) else ModelError(f'{path}: {error}') from error
@@ -71,7 +71,7 @@ def open_bundle(name_or_path: str, card_file: str = '', sha256: str = '') -> Bun
     return Bundle(path, data, digest, card, card_from, facts, trusted)
 
 
-def _find_card(path: Path, digest: str, facts: OnnxFacts, card_file: str) -> tuple[str, bytes | str]:
+def _find_card(path: Path, digest: str, facts: OnnxSummary, card_file: str) -> tuple[str, bytes | str]:
     if card_file:
         return card_file, read_regular(Path(card_file), MAX_CARD_BYTES)
     if card := find_card(path, digest, facts):
@@ -85,7 +85,7 @@ def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + '.card.json')
 
 
-def find_card(path: Path, digest: str, facts: OnnxFacts) -> tuple[str, bytes | str] | None:
+def find_card(path: Path, digest: str, facts: OnnxSummary) -> tuple[str, bytes | str] | None:
     """Where a file's own card is, and its text: sidecar, metadata, shipped with this package; or None."""
     if _sidecar(path).exists():
         return str(_sidecar(path)), read_regular(_sidecar(path), MAX_CARD_BYTES)

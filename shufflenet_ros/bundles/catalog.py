@@ -12,7 +12,7 @@ from shufflenet_ros.bundles.errors import ModelError, mismatch
 from shufflenet_ros.bundles.files import read_table
 from shufflenet_ros.bundles.index import MAX_MODEL_BYTES, IndexEntry, plain_name, read_index
 from shufflenet_ros.bundles.locate import cache_root
-from shufflenet_ros.core.fields import FieldError, at, choice, integer, invalid, number, section, text
+from shufflenet_ros.core.fields import FieldError, choice, field_path, integer, invalid, number, section, text
 from shufflenet_ros.core.strict_yaml import read_yaml
 
 _CATALOG = Path(__file__).with_name('catalog.yaml')
@@ -129,10 +129,10 @@ def _download(common: dict[str, Any], file: dict[str, Any]) -> Download:
     if both := sorted(common.keys() & file.keys()):
         raise FieldError(f'{where}: got {both[0]} in its group too, expected each field once')
     v = section(common | file, where, tuple(_READERS))
-    download = Download(**{key: _READERS[key](value, at(where, key)) for key, value in v.items()})
+    download = Download(**{key: _READERS[key](value, field_path(where, key)) for key, value in v.items()})
     low, high = _DIGITS[download.check_kind]
     if not low <= len(download.check) <= high:
-        raise invalid(at(where, 'check'), download.check, f'{low} to {high} digits')
+        raise invalid(field_path(where, 'check'), download.check, f'{low} to {high} digits')
     return download
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from shufflenet_ros.bundles.errors import mismatch
 from shufflenet_ros.bundles.files import TABLE_SCHEMA, read_regular, read_table, sha256_of
-from shufflenet_ros.bundles.onnx_file import read_facts
+from shufflenet_ros.bundles.onnx_file import read_summary
 from shufflenet_ros.core.card import METADATA_KEY, parse_card
-from shufflenet_ros.core.fields import at, integer, invalid, section, text
+from shufflenet_ros.core.fields import field_path, integer, invalid, section, text
 from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.core.strict_json import read_json
 
@@ -54,11 +54,11 @@ def plain_name(value: Any, where: str) -> str:
 
 def _entry(value: Any, where: str) -> IndexEntry:
     v = section(value, where, ('file', 'sha256', 'size'), ('check',))
-    if not SHA256.fullmatch(text(v['sha256'], at(where, 'sha256'))):
-        raise invalid(at(where, 'sha256'), v['sha256'], '64 hexadecimal digits in lower case')
-    return IndexEntry(plain_name(v['file'], at(where, 'file')), v['sha256'],
-                      integer(v['size'], at(where, 'size'), 1),
-                      text(v['check'], at(where, 'check')) if 'check' in v else '')
+    if not SHA256.fullmatch(text(v['sha256'], field_path(where, 'sha256'))):
+        raise invalid(field_path(where, 'sha256'), v['sha256'], '64 hexadecimal digits in lower case')
+    return IndexEntry(plain_name(v['file'], field_path(where, 'file')), v['sha256'],
+                      integer(v['size'], field_path(where, 'size'), 1),
+                      text(v['check'], field_path(where, 'check')) if 'check' in v else '')
 
 
 def read_index(folder: Path) -> dict[str, IndexEntry]:
@@ -71,7 +71,7 @@ def read_index(folder: Path) -> dict[str, IndexEntry]:
     if not path.is_file():
         return {}
     return read_table(path, read_json, 'an index of models', lambda table: {
-        name: _entry(value, at('models', name)) for name, value in table['models'].items()})
+        name: _entry(value, field_path('models', name)) for name, value in table['models'].items()})
 
 
 def write_index(folder: Path) -> dict[str, IndexEntry]:
@@ -84,7 +84,7 @@ def write_index(folder: Path) -> dict[str, IndexEntry]:
     entries: dict[str, IndexEntry] = {}
     for path in sorted(folder.glob('*.onnx')):
         data = read_regular(path, MAX_MODEL_BYTES)
-        card = read_facts(data).metadata.get(METADATA_KEY)
+        card = read_summary(data).metadata.get(METADATA_KEY)
         if card is None:
             raise mismatch(str(path), 'a card in its metadata', 'none',
                            f'add one: shufflenet-ros models add-card {path} --card FILE -o {path}')
@@ -105,7 +105,7 @@ def write_entries(folder: Path, entries: dict[str, IndexEntry]) -> None:
     write_whole(folder / INDEX_FILE, (json.dumps(values, indent=2) + '\n').encode())
 
 
-def renew_entry(path: Path, name: str) -> None:
+def update_entry(path: Path, name: str) -> None:
     """Update a changed file's entry, if the folder's index has one.
 
     Args:

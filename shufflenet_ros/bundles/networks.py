@@ -7,7 +7,7 @@ from typing import Any
 
 from shufflenet_ros.bundles.files import read_table
 from shufflenet_ros.bundles.locate import model_directories
-from shufflenet_ros.core.fields import at, invalid, section
+from shufflenet_ros.core.fields import field_path, invalid, section
 from shufflenet_ros.core.strict_json import read_json
 
 TABLE_FILE = 'networks.json'
@@ -55,6 +55,7 @@ def _network(row: Any, where: str) -> NetworkInfo:
     for field in fields(NetworkInfo):
         value = row[field.name]
         if not (isinstance(value, dict | None) if field.name == 'published' else type(value) is field.type):
-            raise invalid(at(where, field.name), value, 'an object or null' if field.name == 'published'
-                          else 'a string' if field.type is str else 'an integer')
+            expected = 'a string' if field.type is str else 'an integer'
+            raise invalid(field_path(where, field.name), value,
+                          'an object or null' if field.name == 'published' else expected)
     return NetworkInfo(**row)

@@ -40,7 +40,7 @@ OperatorName = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class OnnxFacts:
+class OnnxSummary:
     """IR version, operator set version of each domain, and metadata texts.
 
     Attributes:
@@ -107,7 +107,7 @@ def texts(data: bytes, span: Span, *numbers: int) -> list[str]:
     return [data[slice(*at)].decode('utf-8', 'replace') if isinstance(at, tuple) else '' for at in spans]
 
 
-def read_facts(data: bytes) -> OnnxFacts:
+def read_summary(data: bytes) -> OnnxSummary:
     """Walk the whole file once.
 
     Raises:
@@ -143,7 +143,7 @@ def read_facts(data: bytes) -> OnnxFacts:
     if not graphs or not ir_version:
         raise _not_onnx('no graph' if ir_version else 'no IR version')
     _check_operators(names['Node'] - names['Function'])
-    return OnnxFacts(ir_version, opsets, metadata, graph.hexdigest())
+    return OnnxSummary(ir_version, opsets, metadata, graph.hexdigest())
 
 
 def _walk(data: bytes) -> Iterator[tuple[str, OperatorName, int, int | Span]]:

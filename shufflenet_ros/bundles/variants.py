@@ -8,7 +8,7 @@ from shufflenet_ros.bundles.bundle import Bundle
 from shufflenet_ros.bundles.errors import ModelError, mismatch
 from shufflenet_ros.bundles.files import read_regular, sha256_of
 from shufflenet_ros.bundles.index import MAX_MODEL_BYTES, NAME
-from shufflenet_ros.bundles.onnx_file import read_facts
+from shufflenet_ros.bundles.onnx_file import read_summary
 from shufflenet_ros.core.card import Card, Golden, Variant
 
 BACKENDS = ('auto', 'native', 'onnxruntime')
@@ -21,7 +21,7 @@ class VariantUnavailableError(ModelError):
 
 
 @dataclass(frozen=True)
-class Runnable:
+class ResolvedModel:
     """The file that runs, read once: a bundle's own graph, or one of its variants.
 
     Verification and the backends take it from here, so that all of them see the same bytes.
@@ -76,7 +76,7 @@ def precisions(card: Card, backend: str) -> list[str]:
     return [precision for precision in PRECISIONS if precision in found]
 
 
-def no_such_precision(bundle: Bundle, backend: str, precision: str) -> ModelError:
+def no_such_precision_error(bundle: Bundle, backend: str, precision: str) -> ModelError:
     """The error for a precision that the bundle doesn't have; lists those it has."""
     available = precisions(bundle.card, backend)
     of = '' if backend == 'auto' else f' for backend {backend}'
@@ -87,7 +87,7 @@ def no_such_precision(bundle: Bundle, backend: str, precision: str) -> ModelErro
     return mismatch(str(bundle.path), expected, repr(precision), ', or '.join(remedies))
 
 
-def resolve(bundle: Bundle, variant: Variant | None = None) -> Runnable:
+def resolve(bundle: Bundle, variant: Variant | None = None) -> ResolvedModel:
     """The bundle's own graph, or the variant's file, which is beside the bundle's.
 
     Raises:
@@ -95,7 +95,7 @@ def resolve(bundle: Bundle, variant: Variant | None = None) -> Runnable:
         ModelError: not a plain name, not readable, too large, another sha256, or not a single ONNX file.
     """
     if variant is None:
-        return Runnable(bundle, None, bundle.path, bundle.data, bundle.sha256, bundle.trusted)
+        return ResolvedModel(bundle, None, bundle.path, bundle.data, bundle.sha256, bundle.trusted)
     if not NAME.fullmatch(variant.file):
         raise mismatch(f'{bundle.path}: variant', 'the plain name of a file beside it',
                        repr(variant.file[:100]), 'correct the card')
@@ -108,11 +108,12 @@ def resolve(bundle: Bundle, variant: Variant | None = None) -> Runnable:
         raise mismatch(str(path), f'sha256 {variant.sha256}, as in the card', digest,
                        f'get it again, or export {bundle.path.name} again')
     if variant.backend != 'native':
-        read_facts(data)
-    return Runnable(bundle, variant, path, data, digest, bundle.trusted and bundle.card_from == 'in the file')
+        read_summary(data)
+    trusted = bundle.trusted and bundle.card_from == 'in the file'
+    return ResolvedModel(bundle, variant, path, data, digest, trusted)
 
 
-def resolve_variant(bundle: Bundle, backend: str, precision: str) -> Runnable:
+def resolve_variant(bundle: Bundle, backend: str, precision: str) -> ResolvedModel:
     """The bundle's variant for a backend on any processor.
 
     Raises:
@@ -121,4 +122,4 @@ def resolve_variant(bundle: Bundle, backend: str, precision: str) -> Runnable:
     for variant in bundle.card.variants:
         if not variant.target and (variant.backend, variant.precision) == (backend, precision):
             return resolve(bundle, variant)
-    raise no_such_precision(bundle, backend, precision)
+    raise no_such_precision_error(bundle, backend, precision)

@@ -88,7 +88,7 @@ class Variant:
     """A sibling file of the same model for another precision, processor or backend.
 
     Attributes:
-        graph_sha256: of the ONNX graph it was made from (`bundles.onnx_file.OnnxFacts`); '' if unknown.
+        graph_sha256: of the ONNX graph it was made from (`bundles.onnx_file.OnnxSummary`); '' if unknown.
         calibration: a description of the calibration images; '' where none were needed.
         golden: its own logits for the golden image; None where only the graph's are known.
         metrics: measured on this file, such as `top1` on `images` images, and the `command` that measured it.

@@ -13,7 +13,7 @@ class FieldError(ShuffleNetError):
     """An invalid field: `<field>: got <value>, expected <what>`. Callers add the file's name."""
 
 
-def shown(value: Any) -> str:
+def shorten(value: Any) -> str:
     """A value for a message; of containers only the size, because they can be nested without end."""
     if value is None:
         return 'nothing'
@@ -26,10 +26,10 @@ def shown(value: Any) -> str:
 
 def invalid(where: str, got: Any, expected: str) -> FieldError:
     """The error for a field's value."""
-    return FieldError(f'{printable(where, 100)}: got {shown(got)}, expected {expected}')
+    return FieldError(f'{printable(where, 100)}: got {shorten(got)}, expected {expected}')
 
 
-def at(where: str, key: Any) -> str:
+def field_path(where: str, key: Any) -> str:
     """The name of a field inside a section; '' is the outermost section."""
     return f'{where}.{key}' if where else str(key)
 
@@ -41,10 +41,10 @@ def section(values: Any, where: str, required: Sequence[str], optional: Sequence
         raise invalid(where, values, f'an object with {", ".join(known)}')
     for key in values:
         if key not in known:
-            raise invalid(at(where, key), values[key], f'no such field; known are {", ".join(known)}')
+            raise invalid(field_path(where, key), values[key], f'no such field; known are {", ".join(known)}')
     for key in required:
         if key not in values:
-            raise FieldError(f'{at(where, key)}: missing, but required: expected all of '
+            raise FieldError(f'{field_path(where, key)}: missing, but required: expected all of '
                              f'{", ".join(required)}')
     return values
 

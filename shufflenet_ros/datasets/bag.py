@@ -44,7 +44,7 @@ class BagDataset(LabeledDataset):
     def _label(self, bag: Bag, item: BagMessage) -> str | None:
         return self._timelines[item.topic].label_at(item.log_ns - bag.start_ns)
 
-    def at(self, indices: Container[int]) -> Iterator[Sample]:
+    def samples_at(self, indices: Container[int]) -> Iterator[Sample]:
         """See LabeledDataset."""
         with Bag(self.path) as bag:
             labeled = (item for item in bag.messages(self._timelines) if self._label(bag, item) is not None)

@@ -124,7 +124,7 @@ def _choose_usable(dataset: LabeledDataset, spec: CardInput, count: int, seed: i
         if tensors.keys() >= set(order[:count]):
             return order[:count], tensors, len(unusable)
         missing = sorted(set(order[:count + len(unusable)]) - tensors.keys())
-        for i, sample in zip(missing, dataset.at(set(missing)), strict=True):
+        for i, sample in zip(missing, dataset.samples_at(set(missing)), strict=True):
             tensor = _tensor(sample, spec)
             if tensor is None:
                 unusable.add(i)

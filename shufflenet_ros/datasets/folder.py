@@ -27,7 +27,7 @@ class FolderDataset(LabeledDataset):
         self.names, self.targets = tuple(classes.targets), tuple(classes.targets.values())
         self.left_out = classes.left_out
 
-    def at(self, indices: Container[int]) -> Iterator[Sample]:
+    def samples_at(self, indices: Container[int]) -> Iterator[Sample]:
         """See LabeledDataset."""
         for i, (name, target) in enumerate(zip(self.names, self.targets)):
             if i in indices:

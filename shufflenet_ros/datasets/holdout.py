@@ -32,9 +32,9 @@ class Subset(LabeledDataset):
         self.targets = tuple(dataset.targets[i] for i in indices)
         self.names = tuple(dataset.names[i] for i in indices)
 
-    def at(self, indices: Container[int]) -> Iterator[Sample]:
+    def samples_at(self, indices: Container[int]) -> Iterator[Sample]:
         """See LabeledDataset."""
-        return self.dataset.at({whole for i, whole in enumerate(self.indices) if i in indices})
+        return self.dataset.samples_at({whole for i, whole in enumerate(self.indices) if i in indices})
 
 
 def holdout_split(dataset: LabeledDataset) -> tuple[Subset, Subset]:

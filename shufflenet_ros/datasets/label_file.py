@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shufflenet_ros.core.fields import FieldError, at, choice, invalid, items, number, section
+from shufflenet_ros.core.fields import FieldError, choice, field_path, invalid, items, number, section
 from shufflenet_ros.core.strict_yaml import YamlError, read_yaml_file
 from shufflenet_ros.core.text import printable
 from shufflenet_ros.datasets.errors import DatasetError
@@ -90,16 +90,17 @@ def read_label_file(path: Path, image_topics: Sequence[str], duration_s: float) 
 
 def _span(entry: Any, where: str, image_topics: Sequence[str], duration_s: float) -> LabelSpan:
     section(entry, where, FIELDS)
-    topic = choice(entry['topic'], at(where, 'topic'), image_topics)
-    from_s, to_s = (number(entry[key], at(where, key), 0, _MAX_SECONDS) for key in ('from_s', 'to_s'))
+    topic = choice(entry['topic'], field_path(where, 'topic'), image_topics)
+    from_s, to_s = (number(entry[key], field_path(where, key), 0, _MAX_SECONDS) for key in ('from_s', 'to_s'))
     if from_s >= to_s:
-        raise invalid(at(where, 'to_s'), entry['to_s'], f'more than from_s, {from_s:g}')
+        raise invalid(field_path(where, 'to_s'), entry['to_s'], f'more than from_s, {from_s:g}')
     if from_s > duration_s:
-        raise invalid(at(where, 'from_s'), entry['from_s'],
+        raise invalid(field_path(where, 'from_s'), entry['from_s'],
                       f'seconds from the start of the bag, which lasts {duration_s:.3f} s')
     label = entry['label']
     if not isinstance(label, str) or not label or not label.isprintable():
-        raise invalid(at(where, 'label'), label, 'one line of text; put numbers, yes and no in quotes')
+        expected = 'one line of text; put numbers, yes and no in quotes'
+        raise invalid(field_path(where, 'label'), label, expected)
     return LabelSpan(topic, from_s, to_s, label)
 
 

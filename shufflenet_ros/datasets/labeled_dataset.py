@@ -55,10 +55,10 @@ class LabeledDataset(Protocol):
         Raises:
             DatasetError, BagError: the dataset is damaged, or changed after it was opened.
         """
-        return self.at(spread(self.count, limit))
+        return self.samples_at(evenly_spaced(self.count, limit))
 
     @abstractmethod
-    def at(self, indices: Container[int]) -> Iterator[Sample]:
+    def samples_at(self, indices: Container[int]) -> Iterator[Sample]:
         """The samples at these indices, in the dataset's order; the others are not read.
 
         Raises:
@@ -66,7 +66,7 @@ class LabeledDataset(Protocol):
         """
 
 
-def spread(count: int, limit: int) -> range | set[int]:
+def evenly_spaced(count: int, limit: int) -> range | set[int]:
     """Indices of at most `limit` of `count` samples, evenly spread; all where limit is 0."""
     if not 0 < limit < count:
         return range(count)

@@ -48,7 +48,7 @@ class TarDataset(LabeledDataset):
         self.left_out = {**classes.left_out, **({'links and unsafe names': unsafe} if unsafe else {})}
         self._numbers = [members[name] for name in self.names]
 
-    def at(self, indices: Container[int]) -> Iterator[Sample]:
+    def samples_at(self, indices: Container[int]) -> Iterator[Sample]:
         """See LabeledDataset."""
         wanted = {number: i for i, number in enumerate(self._numbers) if i in indices}
         for number, (member, tar) in enumerate(_members(self.path)):

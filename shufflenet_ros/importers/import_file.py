@@ -7,8 +7,8 @@ from typing import Any
 
 from shufflenet_ros.bundles.bundle import Bundle, find_card, open_bundle
 from shufflenet_ros.bundles.files import read_regular, sha256_of
-from shufflenet_ros.bundles.index import MAX_MODEL_BYTES, renew_entry
-from shufflenet_ros.bundles.onnx_file import read_facts
+from shufflenet_ros.bundles.index import MAX_MODEL_BYTES, update_entry
+from shufflenet_ros.bundles.onnx_file import read_summary
 from shufflenet_ros.core.card import Card, CardInput
 from shufflenet_ros.importers.convert import ImportedNetwork, convert
 from shufflenet_ros.importers.onnx_graph import read_layers
@@ -134,7 +134,7 @@ def _read_onnx(path: Path, options: ImportOptions) -> ImportedFile:
 def _bundle(path: Path, options: ImportOptions) -> Bundle:
     """The file with its own card, or with one from the options."""
     data = read_regular(path, MAX_MODEL_BYTES)
-    facts = read_facts(data)
+    facts = read_summary(data)
     if find_card(path, sha256_of(data), facts):
         for name in ('layout', 'mean', 'std', 'bgr'):
             if getattr(options, name) not in (None, ''):
@@ -167,7 +167,7 @@ def write_bundle(imported: ImportedFile, output: Path, options: ImportOptions) -
     crop = network.crop if options.crop is None else options.crop
     card = make_card(network.model, options.name or output.stem, labels, imported.px, crop, **imported.fields)
     parity = export(network.model, card, output, network.by)
-    renew_entry(output, card.name)
+    update_entry(output, card.name)
     return {'network': card.network, 'network_config': card.network_config,
             'parity_logits': parity.logits, 'parity_embedding': parity.embedding}
 

@@ -86,15 +86,15 @@ def shuffle_after_depthwise(*, inverse: bool) -> Callable[[Weights], Weights]:
         if config.groups == 1:  # no shuffle then
             return weights
 
-        def all_orders(ours_inverse: bool) -> dict[str, _UnitOrders | None]:
+        def unit_channel_orders(ours_inverse: bool) -> dict[str, _UnitOrders | None]:
             return {f'stage{stage + 2}.{unit}': _unit_orders(
                         channels // 4, config.groups, stage > 0 or unit > 0, inverse, ours_inverse)
                     for stage, channels in enumerate(config.stage_channels)
                     for unit in range(config.repeats[stage])}
 
-        ours_inverse = inverse and None in all_orders(False).values()
+        ours_inverse = inverse and None in unit_channel_orders(False).values()
         tensors = dict(weights.tensors)
-        for name, orders in all_orders(ours_inverse).items():
+        for name, orders in unit_channel_orders(ours_inverse).items():
             assert orders is not None
             _reorder(tensors, name, config.groups, orders)
         return replace(weights, tensors=tensors, config=replace(config, shuffle_inverse=ours_inverse))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shufflenet_ros.bundles.onnx_file import read_facts
+from shufflenet_ros.bundles.onnx_file import read_summary
 from shufflenet_ros.bundles.onnx_write import import_onnx
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.packer.assign_maps import assign_maps
@@ -58,7 +58,7 @@ def read_network(data: bytes, spec: CardInput, outputs: Mapping[str, str]) -> Ne
         except (ValueError, IndexError) as error:  # ours, and NumPy's for shapes that do not fit
             raise UnsupportedGraphError(f'{node.kind} {node.name!r}: {error}') from error
     _check_outputs(values, outputs, layers)
-    return assign_maps(layers, spec.size, read_facts(data).graph_sha256)
+    return assign_maps(layers, spec.size, read_summary(data).graph_sha256)
 
 
 def _check_spec(spec: CardInput) -> None:

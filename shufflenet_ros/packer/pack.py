@@ -12,9 +12,9 @@ from shufflenet_ros.backends.verify import distance, golden_of, verify
 from shufflenet_ros.bundles.bundle import Bundle
 from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.files import sha256_of
-from shufflenet_ros.bundles.index import NAME, renew_entry
+from shufflenet_ros.bundles.index import NAME, update_entry
 from shufflenet_ros.bundles.onnx_metadata import with_metadata
-from shufflenet_ros.bundles.variants import Runnable
+from shufflenet_ros.bundles.variants import ResolvedModel
 from shufflenet_ros.core.card import METADATA_KEY, Card, Variant
 from shufflenet_ros.core.files import write_whole, writing
 from shufflenet_ros.core.frame import Outputs
@@ -104,7 +104,7 @@ def pack(bundle: Bundle, precisions: Sequence[str], calibration: Calibration | N
 def write_with_card(bundle: Bundle, card: Card, path: Path) -> None:
     """Write the bundle with another card, and renew its entry in the folder's index."""
     write_whole(path, with_metadata(bundle.data, METADATA_KEY, card.to_json()))
-    renew_entry(path, card.name)
+    update_entry(path, card.name)
 
 
 def _check(bundle: Bundle, precisions: Sequence[str], calibration: Calibration | None) -> None:
@@ -130,7 +130,7 @@ def _pack_one(bundle: Bundle, network: Network, precision: str, calibration: Cal
                       graph_sha256=network.graph_sha256, calibration=source)
     backend = _NumpyBackend(network)
     try:
-        verify(backend, Runnable(bundle, variant, path, blob, variant.sha256, trusted=True))
+        verify(backend, ResolvedModel(bundle, variant, path, blob, variant.sha256, trusted=True))
     except ModelError as error:
         if not source:
             raise

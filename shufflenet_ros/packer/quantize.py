@@ -81,7 +81,7 @@ def _scales(network: Network, groups: ScaleGroups, histograms: Mapping[int, Hist
     scales = {FRAME: Scale(1.0, 0)}
     for group, histogram in histograms.items():
         levels, zero = (255, 128) if group in rectified else (127, 0)
-        scales[group] = Scale(max(histogram.best_limit(levels) / levels, MIN_STEP), zero)
+        scales[group] = Scale(max(histogram.best_clipping_limit(levels) / levels, MIN_STEP), zero)
     for _ in range(_PASSES):
         raised = False
         for index, op in enumerate(network.ops[:-1]):

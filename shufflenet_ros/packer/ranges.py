@@ -38,7 +38,7 @@ class Histogram:
         bins = np.minimum(magnitudes * np.float32(BINS / self.top), BINS - 1).astype(np.int64)
         self.counts += np.bincount(bins, minlength=BINS)
 
-    def best_limit(self, levels: int) -> float:
+    def best_clipping_limit(self, levels: int) -> float:
         """The limit with the least squared error if [0, limit] is divided into so many levels.
 
         Rounding costs step^2 / 12 for each value below the limit. Clipping costs CLIPPING times the square

@@ -17,16 +17,16 @@ from shufflenet_ros.ros.parameters import (
     NEVER,
     TABLE,
     InvalidParameterError,
-    accept,
-    accept_change,
     descriptor,
     spec_of,
+    validate,
+    validate_change,
 )
 
 _RCLPY_PARAMETERS = ('use_sim_time', 'start_type_description_service')
 
 
-class CheckedParameters(Node):
+class ValidatedParameters(Node):
     """Mixin for a node that was made with automatically_declare_parameters_from_overrides.
 
     Attributes:
@@ -40,7 +40,7 @@ class CheckedParameters(Node):
     invalid_at_start: dict[str, str]
     unknown_at_start: list[str]
 
-    def declare_table(self) -> None:
+    def declare_node_parameters(self) -> None:
         """Declare the table and the given QoS overrides, with their start-up values where these are valid."""
         self.invalid_at_start, self.unknown_at_start = {}, []
         self._warned = LogThrottle(time.monotonic)
@@ -57,7 +57,7 @@ class CheckedParameters(Node):
             value = spec.default
             if spec.name in given:
                 try:
-                    value = accept(spec.name, given[spec.name])
+                    value = validate(spec.name, given[spec.name])
                 except InvalidParameterError as error:
                     self.invalid_at_start[spec.name] = str(error)
             self.declare_parameter(spec.name, value, descriptor(spec), ignore_override=True)
@@ -102,7 +102,7 @@ class CheckedParameters(Node):
         name = parameter.name
         if name in _RCLPY_PARAMETERS:
             return parameter
-        value = accept_change(name, parameter.value, self.state)
+        value = validate_change(name, parameter.value, self.state)
         if not self.has_parameter(name):
             raise InvalidParameterError(
                 f'parameter {printable(name, 80)}: not declared, expected a QoS override that was given at '

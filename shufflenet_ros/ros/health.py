@@ -17,7 +17,7 @@ from shufflenet_ros.core.engine import Counts, Engine
 from shufflenet_ros.core.text import one_line, printable
 from shufflenet_ros.core.throttle import LogThrottle
 from shufflenet_ros.core.watch import Level, WatchState
-from shufflenet_ros.ros.checked import CheckedParameters
+from shufflenet_ros.ros.checked import ValidatedParameters
 from shufflenet_ros.ros.diagnostics import (
     camera_status,
     count_values,
@@ -84,7 +84,7 @@ class CallbackErrors:
         return len(self._times)
 
 
-class WatchedNode(CheckedParameters, LifecycleNode):
+class WatchedNode(ValidatedParameters, LifecycleNode):
     """The part of the node that watches and reports.
 
     Attributes:

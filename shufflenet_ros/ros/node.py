@@ -58,7 +58,7 @@ class ClassifyNode(WatchedNode):
     def __init__(self, name: str = 'shufflenet', **kwargs: Any):
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **kwargs)
         self.start_watching()
-        self.declare_table()
+        self.declare_node_parameters()
         limit_parameter_requests(self)
         self._processor: FrameProcessor | None = None
         self._cameras: dict[str, Camera] = {}

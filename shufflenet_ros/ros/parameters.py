@@ -2,8 +2,8 @@
 """The node's parameters: one table, and one validator for start-up files and run-time changes.
 
 rclpy checks types and ranges too, but at start-up it raises in the constructor, and its errors name neither
-cause nor remedy. So every value, from a file or at run time, passes `accept` first, with the same result.
-`CheckedParameters` in checked.py uses it.
+cause nor remedy. So every value, from a file or at run time, passes `validate` first, with the same result.
+`ValidatedParameters` in checked.py uses it.
 """
 
 # Up to Jazzy, Parameter[...] fails when an annotation is evaluated.
@@ -194,7 +194,7 @@ def _check_text(spec: Spec, value: str) -> None:
         raise _invalid(spec.name, value, '64 hex digits', 'get them with `sha256sum <model file>`')
 
 
-def accept(name: str, value: Any) -> Any:
+def validate(name: str, value: Any) -> Any:
     """Validate a value and return it as it will be stored.
 
     Raises:
@@ -215,16 +215,16 @@ def accept(name: str, value: Any) -> Any:
     return value
 
 
-def accept_change(name: str, value: Any, state: str) -> Any:
+def validate_change(name: str, value: Any, state: str) -> Any:
     """Validate a run-time change and return the value as it will be stored.
 
     Args:
         state: the node's lifecycle state.
 
     Raises:
-        InvalidParameterError: see `accept`; or the parameter can't change in this state.
+        InvalidParameterError: see `validate`; or the parameter can't change in this state.
     """
-    value = accept(name, value)
+    value = validate(name, value)
     spec = spec_of(name)
     assert spec is not None
     restart = 'set it in the parameter file or launch argument and restart the node'

@@ -30,7 +30,7 @@ from shufflenet_ros.datasets.labeled_dataset import LabeledDataset
 from shufflenet_ros.datasets.match_labels import match_labels
 from shufflenet_ros.datasets.open_dataset import open_dataset
 from shufflenet_ros.datasets.tar import TarDataset
-from shufflenet_ros.zoo.saving import reserved_array
+from shufflenet_ros.zoo.saving import preallocated_array
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def load_dataset(path: str | Path, split: str, px: int) -> ImageDataset:
 
 def _reserve(draft: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     try:
-        return reserved_array(draft, shape, dtype)
+        return preallocated_array(draft, shape, dtype)
     except OSError as error:
         size = math.prod(shape) * np.dtype(dtype).itemsize
         raise DatasetError(f'{draft.parent.parent}: no space for {size} bytes of decoded images '

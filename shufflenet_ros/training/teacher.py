@@ -18,7 +18,7 @@ from shufflenet_ros.core.console import say
 from shufflenet_ros.core.files import replacing, writing
 from shufflenet_ros.training.data import ImageDataset
 from shufflenet_ros.training.linear_head import fit_head, top1
-from shufflenet_ros.training.teacher_features import TEACHERS, compute_features, done_file
+from shufflenet_ros.training.teacher_features import TEACHERS, compute_features, progress_file
 from shufflenet_ros.zoo.errors import ZooError
 
 
@@ -96,7 +96,7 @@ def _compute(name: str, train: ImageDataset, val: ImageDataset, px: int, path: P
     with replacing(path) as draft:
         np.savez(draft, features=train_features, **asdict(result))
     partial.unlink()
-    done_file(partial).unlink()
+    progress_file(partial).unlink()
     minutes = (time.process_time() - start) / 60
     say(f'teacher {name} at {px} px: top-1 {result.val_top1:.1%} in validation, {result.train_top1:.1%} '
         f'in training; decay {head.decay:g}; {minutes:.1f} core-minutes; cached as {path}', to=sys.stderr)

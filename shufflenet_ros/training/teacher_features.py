@@ -19,7 +19,7 @@ from tqdm import tqdm
 from shufflenet_ros.core.files import write_whole, writing
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.export import graph_bytes
-from shufflenet_ros.zoo.saving import reserved_array
+from shufflenet_ros.zoo.saving import preallocated_array
 
 _BATCH = 16  # larger batches are no faster, and do not fit the CPU's cache
 _CHUNK = 512  # images that a killed run may lose
@@ -99,21 +99,21 @@ def compute_features(name: str, images: Sequence[np.ndarray], px: int, partial: 
                 batch = [array[i] for array, i in flat[first:min(first + _BATCH, end)]]
                 rows[first:first + len(batch)] = _infer(session, batch, px)
             rows.flush()
-            write_whole(done_file(partial), str(end).encode())
+            write_whole(progress_file(partial), str(end).encode())
             bar.update(end - start)
     return rows
 
 
 def _open_partial(partial: Path, shape: tuple[int, int]) -> tuple['np.memmap[Any, Any]', int]:
-    done = done_file(partial)
+    done = progress_file(partial)
     if partial.exists() and done.exists():
         return np.lib.format.open_memmap(partial, 'r+'), int(done.read_text())
     done.unlink(missing_ok=True)  # first: a kill now must not leave it beside an empty file
     with writing(partial):
-        return reserved_array(partial, shape, np.float16), 0
+        return preallocated_array(partial, shape, np.float16), 0
 
 
-def done_file(partial: Path) -> Path:
+def progress_file(partial: Path) -> Path:
     """The file with the number of rows of `partial` that are final."""
     return partial.with_suffix('.done')
 

@@ -24,7 +24,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     write_whole(path, buffer.getvalue())
 
 
-def reserved_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> 'np.memmap[Any, Any]':
+def preallocated_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> 'np.memmap[Any, Any]':
     """Map a new .npy file, with its space reserved. Without that, a full disk would kill the process later.
 
     Raises:

@@ -31,7 +31,7 @@ from shufflenet_ros.bundles.files import sha256_of
 from shufflenet_ros.bundles.golden import golden_image
 from shufflenet_ros.bundles.index import write_index
 from shufflenet_ros.bundles.variants import (
-    Runnable,
+    ResolvedModel,
     VariantUnavailableError,
     precisions,
     resolve,
@@ -314,7 +314,7 @@ def test_files_in_an_index_are_not_verified_in_a_subprocess(no_cache: Path, tmp_
     """An index lists the bundle's hash, so a blob is trusted only through the card inside the bundle."""
     verified: list[str] = []
 
-    def note(model: Runnable) -> None:
+    def note(model: ResolvedModel) -> None:
         verified.append(model.path.name)
     monkeypatch.setattr(load_module, 'verify_in_subprocess', note)
     load(str(native_bundle(tmp_path / 'stranger.onnx')), backend='native')

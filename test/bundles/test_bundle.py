@@ -33,9 +33,9 @@ def test_c2_every_flipped_bit_is_rejected_before_the_file_is_read(tmp_path: Path
     right = hashlib.sha256(data).hexdigest()
     assert open_bundle(str(path), sha256=right).sha256 == right
 
-    def never(data: bytes) -> onnx_file.OnnxFacts:
+    def never(data: bytes) -> onnx_file.OnnxSummary:
         raise AssertionError('the content was read before its hash was compared')
-    monkeypatch.setattr(bundle_module, 'read_facts', never)
+    monkeypatch.setattr(bundle_module, 'read_summary', never)
     bits = random.Random(1).sample(range(8 * len(data)), 256)
     for changed in [*(flipped(data, bit) for bit in bits), data[:1], data[:100], data[:-1]]:
         path.write_bytes(changed)

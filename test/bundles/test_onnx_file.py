@@ -18,12 +18,12 @@ from onnx_models import CARD_KEY, card, classifier, good, value, weights, write
 from shufflenet_ros.bundles import onnx_file
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.errors import ModelError
-from shufflenet_ros.bundles.onnx_file import read_facts
+from shufflenet_ros.bundles.onnx_file import read_summary
 
 
 def same_as_onnx(data: bytes) -> None:
     proto = onnx.load_from_string(data)
-    facts = read_facts(data)
+    facts = read_summary(data)
     assert facts.ir_version == proto.ir_version
     assert facts.opsets == {entry.domain: entry.version for entry in proto.opset_import}
     assert facts.metadata == {entry.key: entry.value for entry in proto.metadata_props}
@@ -33,20 +33,20 @@ def same_as_onnx(data: bytes) -> None:
 def test_facts_are_the_onnx_packages(tmp_path: Path, ir: int) -> None:
     path = write(tmp_path / 'm.onnx', classifier(opset=17, ir=ir), card(name='größer'))
     same_as_onnx(path.read_bytes())
-    assert 'größer' in read_facts(path.read_bytes()).metadata[CARD_KEY].encode().decode('unicode_escape')
+    assert 'größer' in read_summary(path.read_bytes()).metadata[CARD_KEY].encode().decode('unicode_escape')
 
 
 def test_facts_of_the_public_int8_file(shared_data: Path) -> None:
     data = (shared_data / 'shufflenet_v2_x1_0_int8.onnx').read_bytes()
     same_as_onnx(data)
-    assert read_facts(data).opsets[''] == 12
+    assert read_summary(data).opsets[''] == 12
 
 
 def test_truncated_at_every_byte_it_is_rejected_or_whole(tmp_path: Path) -> None:
     data = good(tmp_path).read_bytes()
     for end in range(len(data)):
         try:
-            read_facts(data[:end])
+            read_summary(data[:end])
         except ModelError as error:
             assert 'expected an ONNX model' in str(error)
 
@@ -58,7 +58,7 @@ def test_random_and_changed_bytes_are_rejected_or_read(random_bytes: bytes, data
         changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
     for content in (random_bytes, bytes(changed)):
         try:
-            read_facts(content)
+            read_summary(content)
         except ModelError as error:
             assert 'expected' in str(error)
 
@@ -70,13 +70,13 @@ def test_random_and_changed_bytes_are_rejected_or_read(random_bytes: bytes, data
 ])
 def test_the_error_says_why_it_is_not_onnx(data: bytes, cause: str) -> None:
     with pytest.raises(ModelError, match=cause):
-        read_facts(data)
+        read_summary(data)
 
 
 def test_more_fields_than_any_model_has_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_file, 'MAX_FIELDS', 1000)
     with pytest.raises(ModelError, match='more than 1000 fields'):
-        read_facts(b'\x08\x08' * 1001)
+        read_summary(b'\x08\x08' * 1001)
 
 
 def external(location: str) -> TensorProto:
@@ -130,18 +130,18 @@ def test_c6_external_data_is_found_everywhere(where: str) -> None:
         del tensor.external_data[:]
         proto = with_weights(tensor)
     with pytest.raises(ModelError, match='external data'):
-        read_facts(proto.SerializeToString())
+        read_summary(proto.SerializeToString())
 
 
 def test_the_hash_of_the_graph_is_of_the_graph_alone() -> None:
     """Rewriting a card changes metadata, and a variant must still know its graph."""
     model = classifier()
-    facts = read_facts(model.SerializeToString())
+    facts = read_summary(model.SerializeToString())
     assert facts.graph_sha256 == hashlib.sha256(model.graph.SerializeToString()).hexdigest()
     onnx.helper.set_model_props(model, {'shufflenet_ros.card': '{}'})
-    assert read_facts(model.SerializeToString()).graph_sha256 == facts.graph_sha256
+    assert read_summary(model.SerializeToString()).graph_sha256 == facts.graph_sha256
     model.graph.initializer[0].raw_data = bytes(len(model.graph.initializer[0].raw_data))
-    assert read_facts(model.SerializeToString()).graph_sha256 != facts.graph_sha256
+    assert read_summary(model.SerializeToString()).graph_sha256 != facts.graph_sha256
 
 
 def encoded(value: int) -> bytes:
@@ -157,7 +157,7 @@ def test_a_field_number_that_protobuf_would_truncate_hides_nothing() -> None:
     more = onnx.GraphProto(initializer=[external('/etc/hostname')]).SerializeToString()
     hidden = encoded((7 << 3 | 2) + (1 << 32)) + encoded(len(more)) + more
     with pytest.raises(ModelError, match='field number of more than 32 bits'):
-        read_facts(classifier().SerializeToString() + hidden)
+        read_summary(classifier().SerializeToString() + hidden)
 
 
 BODY = helper.make_graph([], 'b', [], [value('y', TensorProto.FLOAT, [3, 6])])
@@ -185,7 +185,7 @@ def with_node(node: onnx.NodeProto, where: str) -> onnx.ModelProto:
 def test_control_flow_is_rejected_with_its_name(operator: str, where: str) -> None:
     node = helper.make_node(operator, ['logits'], ['y'], **CONTROL_FLOW[operator])
     with pytest.raises(ModelError, match=rf"operator '{operator}' with a graph of its own.*fixed input"):
-        read_facts(with_node(node, where).SerializeToString())
+        read_summary(with_node(node, where).SerializeToString())
 
 
 def test_a_graph_in_any_attribute_is_control_flow() -> None:
@@ -199,14 +199,14 @@ def test_a_graph_in_any_attribute_is_control_flow() -> None:
     for proto, name in ((with_node(search, 'graph'), 'com.microsoft.BeamSearch'),
                         (with_node(several, 'graph'), 'Thing'), (called, 'local.f'), (default, 'local.g')):
         with pytest.raises(ModelError, match=f"operator '{name}' with a graph"):
-            read_facts(proto.SerializeToString())
+            read_summary(proto.SerializeToString())
 
 
 @pytest.mark.parametrize('domain', ['evil', 'ai.onnx.training', 'local'])
 def test_operators_that_onnxruntime_lacks_are_rejected(domain: str) -> None:
     node = helper.make_node('Thing', ['logits'], ['y'], domain=domain)
     with pytest.raises(ModelError, match=rf"'Thing': expected one of the domains .*, got '{domain}'"):
-        read_facts(with_node(node, 'graph').SerializeToString())
+        read_summary(with_node(node, 'graph').SerializeToString())
 
 
 @pytest.mark.parametrize('domain', ['', 'ai.onnx', 'ai.onnx.ml', 'com.microsoft', 'local'])

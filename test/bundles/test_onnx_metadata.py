@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx_models import CARD_KEY, classifier
 
 from shufflenet_ros.bundles.errors import ModelError
-from shufflenet_ros.bundles.onnx_file import read_facts
+from shufflenet_ros.bundles.onnx_file import read_summary
 from shufflenet_ros.bundles.onnx_metadata import with_metadata
 
 TEXTS = st.text(st.characters(exclude_categories=['Cs']), max_size=300)
@@ -33,14 +33,14 @@ def test_the_new_text_is_read_and_every_other_byte_stays(before: str, value: str
     assert {e.key: e.value for e in onnx.load_from_string(new).metadata_props} == {
         'first': before, CARD_KEY: value, 'last': other}
     assert new == old.replace(entry(old, CARD_KEY), entry(new, CARD_KEY))
-    assert read_facts(new).graph_sha256 == read_facts(old).graph_sha256
+    assert read_summary(new).graph_sha256 == read_summary(old).graph_sha256
     assert with_metadata(new, CARD_KEY, before) == old
 
 
 def test_a_first_entry_goes_to_the_end_and_one_of_two_stays() -> None:
     old = classifier().SerializeToString()
     new = with_metadata(old, CARD_KEY, 'größe' * 1000)
-    assert new.startswith(old) and read_facts(new).metadata == {CARD_KEY: 'größe' * 1000}
+    assert new.startswith(old) and read_summary(new).metadata == {CARD_KEY: 'größe' * 1000}
     proto = classifier()
     for value in 'ab':
         proto.metadata_props.add(key=CARD_KEY, value=value)
@@ -61,11 +61,11 @@ def test_damaged_files_are_rejected_or_edited(data: st.DataObject) -> None:
         return
     assert b'y' in edited
     try:
-        facts = read_facts(bytes(damaged))
+        facts = read_summary(bytes(damaged))
     except ModelError:
         return
-    assert read_facts(edited).metadata == {**facts.metadata, CARD_KEY: 'y'}
-    assert read_facts(edited).graph_sha256 == facts.graph_sha256
+    assert read_summary(edited).metadata == {**facts.metadata, CARD_KEY: 'y'}
+    assert read_summary(edited).graph_sha256 == facts.graph_sha256
 
 
 @pytest.mark.parametrize('data', [b'\x3a\x7f', b'\x0b', b'\x08' + b'\xff' * 20])

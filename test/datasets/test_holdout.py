@@ -33,7 +33,7 @@ def test_the_last_fifth_of_each_class_at_least_one(
     training, held_out = holdout_split(whole)
     names = [sample.name for sample in whole.samples()]
     assert whole.targets == tuple(sample.target for sample in whole.samples()) and whole.names == tuple(names)
-    assert [sample.name for sample in whole.at({0, 5})] == [names[0], names[5]]
+    assert [sample.name for sample in whole.samples_at({0, 5})] == [names[0], names[5]]
     last = {'red': 2, 'green': 1, 'blue': 1}
     expected = []
     for label, count in last.items():

@@ -19,7 +19,7 @@ from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.datasets import image_files, tar
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.datasets.image_files import FileImage, PixelImage
-from shufflenet_ros.datasets.labeled_dataset import LabeledDataset, spread
+from shufflenet_ros.datasets.labeled_dataset import LabeledDataset, evenly_spaced
 from shufflenet_ros.datasets.open_dataset import open_dataset
 
 Make = Callable[[Path, dict[str, bytes]], Path]
@@ -104,7 +104,8 @@ def test_a_limit_is_spread_evenly(tmp_path: Path, make: Make) -> None:
     assert len(list(dataset.samples(5))) == 5 and len(list(dataset.samples(99))) == 6
     for count in range(1, 30):
         for limit in range(1, 40):
-            assert len(spread(count, limit)) == min(count, limit) and max(spread(count, limit)) < count
+            indices = evenly_spaced(count, limit)
+            assert len(indices) == min(count, limit) and max(indices) < count
 
 
 @pytest.mark.parametrize(('files', 'split', 'expected'), [

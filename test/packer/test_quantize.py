@@ -263,6 +263,6 @@ def test_a_histogram_finds_the_limit_of_least_error():
         return (np.square(values[inside] - rounded).sum()
                 + CLIPPING * np.square(values[~inside] - limit).sum())
 
-    limit = histogram.best_limit(15)
+    limit = histogram.best_clipping_limit(15)
     assert cost(limit) < 1.02 * min(cost(other) for other in np.linspace(1, values.max(), 60))
     assert limit < 0.9 * values.max()

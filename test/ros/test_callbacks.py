@@ -28,7 +28,7 @@ from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.reasons import DropReason
 from shufflenet_ros.core.watch import RateWatch
-from shufflenet_ros.ros.checked import CheckedParameters
+from shufflenet_ros.ros.checked import ValidatedParameters
 from shufflenet_ros.ros.frame_processor import FrameProcessor
 from shufflenet_ros.ros.node import ClassifyNode
 from shufflenet_ros.ros.spin import spin_guarded
@@ -73,7 +73,7 @@ IN_SPIN: dict[str, tuple[type, str, Callable[[Bench], Any]]] = {
     'arrival watch': (RateWatch, 'note', Bench.show),
     'timer': (ClassifyNode, 'watch', lambda b: None),
     'camera state': (ClassifyNode, '_watch_camera', lambda b: None),
-    'parameter service': (CheckedParameters, 'set_parameters_atomically', _set_top_k),
+    'parameter service': (ValidatedParameters, 'set_parameters_atomically', _set_top_k),
     'parameter change': (ClassifyNode, 'parameters_changed', _set_top_k),
     'latched topics': (ClassifyNode, '_publish_infos', _set_top_k),
 }

@@ -28,7 +28,7 @@ from lifecycle_msgs.msg import Transition
 from rcl_interfaces.srv import GetParameters
 from replaying import NODE, process, wait_for
 
-from shufflenet_ros.ros.parameters import TABLE, accept
+from shufflenet_ros.ros.parameters import TABLE, validate
 from shufflenet_ros.ros.params_file import ParamsFileError
 
 ARGUMENTS = {'model', 'cameras', 'image_topic', 'image_transport', 'params_file', 'namespace', 'use_sim_time',
@@ -87,7 +87,7 @@ def test_what_it_names_exists(repo_root: Path, no_profiles: None) -> None:
     assert set(own) == {'model', 'cameras', 'image_transport', 'backend', 'precision', 'autostart',
                         'use_sim_time'}
     for name, value in own.items():
-        assert name == 'use_sim_time' or accept(name, value) == value
+        assert name == 'use_sim_time' or validate(name, value) == value
 
 
 def test_defaults_leave_the_parameter_file_alone(no_profiles: None) -> None:

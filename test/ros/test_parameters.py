@@ -34,7 +34,7 @@ from shufflenet_ros.ros.parameters import (
     SPECS,
     TABLE,
     InvalidParameterError,
-    accept,
+    validate,
 )
 
 VALUES: tuple[Any, ...] = (
@@ -115,7 +115,7 @@ def test_the_values_reach_both_verdicts_of_every_parameter() -> None:
         verdicts = set()
         for value in VALUES:
             try:
-                accept(name, value)
+                validate(name, value)
                 verdicts.add(True)
             except InvalidParameterError:
                 verdicts.add(False)
