@@ -33,7 +33,9 @@ test-full: test
 # them. Each part prints when it is done.
 check:
 	@echo 'check: lint, then five runs of pytest, two at a time; minutes of silence are normal'
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target lint check-ros check-rest \
+	@.venv/bin/python native/build.py --werror --out .cache/native > /dev/null
+	@SHUFFLENET_NATIVE_LIBRARY=$(CURDIR)/.cache/native/libshufflenet_native.so \
+	    $(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target lint check-ros check-rest \
 	    check-torch check-native check-jazzy
 
 lint: lint-c

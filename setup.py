@@ -75,7 +75,7 @@ setup(
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={
         NAME: ['py.typed'],
-        f'{NAME}.backends': ['cards/*.json', '*.yaml'],
+        f'{NAME}.bundles': ['cards/*.json', '*.yaml'],
         f'{NAME}.training': ['recipes/*.yaml'],
     },
     data_files=[

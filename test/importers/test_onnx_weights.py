@@ -143,7 +143,7 @@ def first_classes(model, shared_data):
     classifier = Classifier(loaded.card, loaded.backend)
     labels = json.loads((photos / 'labels.json').read_text())
     images = {name: DecodedImage(cv2.imread(str(photos / name)), 'bgr') for name in labels}
-    given = {name: classifier.classify_image(image, Options(top_k=1)).labels[0].index
+    given = {name: classifier.classify_image(image, Options(top_k=1)).predictions[0].index
              for name, image in images.items()}
     return given, sum(given[name] == label['imagenet_index'] for name, label in labels.items())
 
