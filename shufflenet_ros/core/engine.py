@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passes camera frames to one worker: newest first, cameras in turn. Every frame is counted."""
+"""Passes camera frames to one worker thread: newest first, cameras in turn. Every frame is counted."""
 
 import logging
 import math
@@ -17,7 +17,7 @@ from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.frame import Frame
 from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.core.throttle import LogThrottle
-from shufflenet_ros.core.worker import ThreadWorker, Worker
+from shufflenet_ros.core.worker import ThreadWorker
 
 Policy = Literal['latest', 'every']
 LOG = logging.getLogger(__name__)
@@ -25,17 +25,17 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Counts:
-    """How the frames of one camera, or of all, have ended so far.
+    """What has happened to the frames of one camera, or of all.
 
-    At every moment received = published + superseded + in_flight + the sum of dropped.
+    At any moment received = published + superseded + in_flight + the sum of dropped.
 
     Attributes:
         published: handled without an exception.
         superseded: replaced by a newer frame, or received while the engine was stopped.
         in_flight: waiting or being handled.
         dropped: frames by reason; every reason has a key.
-        waiting: those in flight that the worker has not taken yet.
-        processing_s: seconds since the worker took the current frame; 0 without one.
+        waiting: frames in flight that the worker has not taken yet.
+        processing_s: seconds since the worker took the current frame; 0 if there is none.
     """
 
     received: int
@@ -48,7 +48,7 @@ class Counts:
 
 
 class BusyError(ShuffleNetError):
-    """A frame of an earlier run is still being handled, and a handler can't be interrupted."""
+    """A frame of the last run is still being handled, and a handler can't be interrupted."""
 
 
 @dataclass
@@ -65,54 +65,44 @@ class _Camera:
 
 
 class Engine:
-    """Passes camera frames to one worker, newest first, and accounts for every one of them.
+    """Passes camera frames to one worker and counts what happens to each.
 
-    With service time S and a camera's frame period T, the policy `latest` keeps the age of a result at S + T
-    however large S is. A queue of depth n would add n service times.
+    With service time S and frame period T, the policy `latest` keeps the age of a result at S + T, however
+    large S is. A queue of depth n would add n service times.
     """
 
     def __init__(self, cameras: Sequence[str], handle: Callable[[Frame], None], *, policy: Policy = 'latest',
                  queue_size: int = 100, on_drop: Callable[[Frame, FrameError], None] | None = None,
-                 clock: Callable[[], float] = time.monotonic, worker: Worker | None = None) -> None:
+                 clock: Callable[[], float] = time.monotonic, worker: ThreadWorker | None = None) -> None:
         """Create a stopped engine.
 
         Args:
-            cameras: names, in the order of their turns.
+            cameras: at least one name, each once, in the order of their turns.
             handle: processes one frame, in the worker. The frame is published when it returns and dropped
                 when it raises: FrameError has the reason, MemoryError is `no_memory`, any other Exception
                 is `backend_error`.
-            policy: `latest` keeps one waiting frame a camera, `every` keeps queue_size of them.
-            queue_size: of `every`; in a full queue a camera's oldest frame is superseded.
+            policy: `latest` keeps one waiting frame per camera, `every` keeps queue_size of them.
+            queue_size: of `every`, at least 1; a full queue supersedes its oldest frame.
             on_drop: called in the worker for each frame that handle dropped, after it was counted. The
                 FrameError has the exception as its __cause__. Throttled frames are only counted.
             clock: steady seconds.
-            worker: calls `step`; by default a ThreadWorker.
-
-        Raises:
-            ValueError: no camera, a name twice, an unknown policy, queue_size < 1.
+            worker: the thread. Tests replace it and call `step` themselves.
         """
-        if not cameras or len(set(cameras)) != len(cameras):
-            raise ValueError(f'cameras: got {list(cameras)}, expected at least one name and each once')
-        if policy not in ('latest', 'every'):
-            raise ValueError(f'policy: got {policy!r}, expected latest or every')
-        if queue_size < 1:
-            raise ValueError(f'queue_size: got {queue_size}, expected at least 1')
         self._cameras = {name: _Camera() for name in cameras}
-        self._turns = deque(cameras)
+        self._turns = deque(self._cameras.values())
         self._capacity = 1 if policy == 'latest' else queue_size
         self._handle, self._on_drop, self._clock = handle, on_drop, clock
-        self._worker = ThreadWorker() if worker is None else worker
+        self._worker = worker or ThreadWorker()
         self._changed = threading.Condition()  # guards everything below and the cameras
         self._run: object | None = None  # identifies the current run; None while stopped
         self._max_rate_hz = 0.0
         self._logs = LogThrottle(clock)
 
     def start(self) -> None:
-        """Start the worker; does nothing if it runs. Earlier frames are not kept.
+        """Start the worker, unless it runs already.
 
         Raises:
-            BusyError: a frame of the last run is still being handled. A second thread would use the same
-                backend, which serves one thread.
+            BusyError: a frame of the last run is still being handled, and the backend serves one thread only.
         """
         with self._changed:
             if self._run is not None:
@@ -122,14 +112,14 @@ class Engine:
                 raise BusyError(
                     f'a frame has been processed for {left.processing_s:.1f} s and cannot be interrupted')
             run = object()
-            self._worker.start(self.step, partial(self._wait, run))
+            self._worker.start(partial(self._wait_and_step, run))
             self._run = run
 
     def stop(self, timeout: float) -> bool:
-        """End the run: waiting frames are superseded, the one being handled is finished and counted.
+        """End the run: waiting frames are superseded; the one being handled is finished and counted.
 
-        Returns False if that takes longer than timeout seconds, or if handle itself calls it. The engine is
-        stopped then too, and can be started again once that frame is done.
+        Returns False if that takes longer than timeout seconds, or if handle itself calls this. Then too the
+        engine is stopped, and can be started again when that frame is done.
         """
         with self._changed:
             self._run = None
@@ -140,12 +130,10 @@ class Engine:
         return self._worker.stop(timeout)
 
     def submit(self, camera: str, message: Any) -> None:
-        """Accept a message from a subscription's callback, without blocking, no matter what the message is.
-
-        While the engine is stopped, a frame is superseded at once.
+        """Accept any message from a subscription's callback, without blocking.
 
         Raises:
-            KeyError: an unknown camera, which is a bug of the caller.
+            KeyError: unknown camera, a bug in the caller.
         """
         slot = self._cameras[camera]
         frame = Frame(camera, message, self._clock())
@@ -169,18 +157,12 @@ class Engine:
             return False
         try:
             self._handle(frame)
-        except FrameError as dropped:
-            self._finish(frame, dropped.reason)
-            self._report_drop(frame, dropped.reason, dropped)
-        except MemoryError as error:
-            self._finish(frame, DropReason.NO_MEMORY)
-            self._report_drop(frame, DropReason.NO_MEMORY, error)
-        except Exception as error:
-            self._finish(frame, DropReason.BACKEND_ERROR)
-            self._report_drop(frame, DropReason.BACKEND_ERROR, error)
-        except BaseException:
-            self._finish(frame, DropReason.BACKEND_ERROR)
-            raise
+        except BaseException as error:
+            reason = _drop_reason(error)
+            self._finish(frame, reason)
+            if not isinstance(error, Exception):  # it asks to end the process
+                raise
+            self._report_drop(frame, reason, error)
         else:
             self._finish(frame, None)
         return True
@@ -197,13 +179,11 @@ class Engine:
 
     @property
     def max_rate_hz(self) -> float:
-        """The limit of frames a second and camera; frames above it are `throttled`; 0 is no limit."""
+        """Maximum frames per second per camera, finite; excess frames are `throttled`; 0 is no limit."""
         return self._max_rate_hz
 
     @max_rate_hz.setter
     def max_rate_hz(self, rate: float) -> None:
-        if not 0.0 <= rate < math.inf:
-            raise ValueError(f'max_rate_hz: got {rate}, expected frames a second, or 0 for no limit')
         with self._changed:
             self._max_rate_hz = rate
             for camera in self._cameras.values():
@@ -221,7 +201,7 @@ class Engine:
             processing_s=max((now - frame.taken for frame in handling), default=0.0))
 
     def _exceeds_rate(self, camera: _Camera, now: float) -> bool:
-        """Allow one frame in each 1/rate seconds of a fixed grid, so that camera jitter costs no frames."""
+        """Allow one frame per 1/rate seconds on a fixed grid, so that camera jitter costs no frames."""
         if self._max_rate_hz == 0.0:
             return False
         if now < camera.due:
@@ -230,22 +210,22 @@ class Engine:
         camera.due = (camera.due if now - camera.due < period else now) + period
         return False
 
-    def _wait(self, run: object) -> bool:
-        """Sleep until a frame waits; False once this run is over."""
+    def _wait_and_step(self, run: object) -> bool:
+        """Sleep until a frame waits, and handle it; False once this run is over."""
         with self._changed:
-            while self._run is run:
-                if any(camera.waiting for camera in self._cameras.values()):
-                    return True
+            while self._run is run and not any(camera.waiting for camera in self._cameras.values()):
                 self._changed.wait()
-        return False
+            if self._run is not run:
+                return False
+        self.step()
+        return True
 
     def _take(self) -> Frame | None:
         now = self._clock()
         with self._changed:
             for _ in range(len(self._turns)):
-                name = self._turns[0]
+                camera = self._turns[0]
                 self._turns.rotate(-1)
-                camera = self._cameras[name]
                 if camera.waiting:
                     frame = camera.waiting.popleft()
                     camera.handling = frame
@@ -267,12 +247,17 @@ class Engine:
         if self._on_drop is None:
             return
         try:
-            if isinstance(error, FrameError):
-                dropped = error
-            else:
-                dropped = FrameError(reason, ''.join(traceback.format_exception_only(error)).strip())
-                dropped.__cause__ = error
-            self._on_drop(frame, dropped)
+            if not isinstance(error, FrameError):
+                cause = error
+                error = FrameError(reason, ''.join(traceback.format_exception_only(cause)).strip())
+                error.__cause__ = cause
+            self._on_drop(frame, error)
         except Exception:
             if (suppressed := self._logs.admit('on_drop')) is not None:
                 LOG.exception('engine: on_drop failed (%d more not shown)', suppressed)
+
+
+def _drop_reason(error: BaseException) -> DropReason:
+    if isinstance(error, FrameError):
+        return error.reason
+    return DropReason.NO_MEMORY if isinstance(error, MemoryError) else DropReason.BACKEND_ERROR

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 class LogThrottle:
     """Decides whether a line may be logged now, and counts those that were suppressed.
 
-    Every key is kept, so keys must come from a closed list (reasons, hook names). Thread-safe.
+    All keys are kept, so they must come from a closed list (reasons, hook names). Thread-safe.
     """
 
     def __init__(self, clock: Callable[[], float], period_s: float = 5.0) -> None:
@@ -18,7 +18,7 @@ class LogThrottle:
         self._keys: dict[Hashable, tuple[float, int]] = {}  # last line at, suppressed since
 
     def admit(self, key: Hashable) -> int | None:
-        """How many lines of this key were suppressed since the last one; None: do not log now."""
+        """How many lines were suppressed since the key's last one; None: do not log now."""
         now = self._clock()
         with self._lock:
             last, suppressed = self._keys.get(key, (None, 0))

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-WARN_SHARE, ERROR_SHARE = 0.8, 0.5  # of the expected rate; below them it is WarnRate, ErrorRate
-_SPAN_S, _SPAN_FRAMES = 1.0, 10  # the rate is taken over the longer of the two
+_WARN_SHARE, _ERROR_SHARE = 0.8, 0.5  # of the expected rate; below them it is WarnRate, ErrorRate
+_SPAN_S, _SPAN_FRAMES = 1.0, 10  # the rate is measured over the longer of the two
 _MAX_ARRIVALS = 1000  # a camera that floods its topic must not fill the memory
 
 
@@ -52,9 +52,8 @@ class CameraHealth:
     """A camera's state at one moment.
 
     Attributes:
-        text: the measurement and what is expected, for people.
-        rate_hz: over the last frames; 0 after timeout_s without one, NaN until two have arrived without such
-            a pause.
+        text: the measurement and what is expected.
+        rate_hz: over the last frames; 0 after a timeout, NaN until two frames have arrived since then.
     """
 
     state: WatchState
@@ -70,28 +69,21 @@ class CameraHealth:
 class RateWatch:
     """Watches one camera by the arrival times of its frames on a steady clock.
 
-    The checks are in Autoware's order: not received, timeout, rate far too low, rate low. The rate is that of
-    the frames that arrived; the gap since the last one is covered by the timeout. After a timeout the rate
-    starts over, so a camera that comes back is OK at once.
+    The checks are in Autoware's order: not received, timeout, rate far too low, rate low. The rate does not
+    count the gap since the last frame, which is the timeout's matter. After a timeout the rate starts over,
+    so a camera that comes back is OK at once.
     """
 
     def __init__(self, clock: Callable[[], float], expected_rate_hz: float = 0.0,
                  timeout_s: float = 1.0) -> None:
-        """Start with no frame received; see `set_limits` for the limits."""
+        """Start with no frame received; see `set_limits`."""
         self._clock = clock
         self._lock = threading.Lock()
         self._arrivals: deque[float] = deque(maxlen=_MAX_ARRIVALS)
         self.set_limits(expected_rate_hz, timeout_s)
 
     def set_limits(self, expected_rate_hz: float, timeout_s: float) -> None:
-        """Change the limits at run time: frames a second, and seconds; 0 turns a check off.
-
-        Raises:
-            ValueError: a limit is negative or not finite; the old ones stay.
-        """
-        for name, value in (('expected_rate_hz', expected_rate_hz), ('timeout_s', timeout_s)):
-            if not 0.0 <= value < math.inf:
-                raise ValueError(f'{name}: got {value}, expected a finite number >= 0; 0 is off')
+        """Change the limits at run time: frames per second, and seconds; 0 turns a check off."""
         with self._lock:
             self._expected, self._timeout = expected_rate_hz, timeout_s
 
@@ -117,18 +109,18 @@ class RateWatch:
         with self._lock:
             if not self._arrivals:
                 return CameraHealth(WatchState.NOT_RECEIVED, 'no frame received yet', math.nan)
-            rate = self._rate()
             if self._timed_out(now):
                 text = f'no frame for {now - self._arrivals[-1]:.1f} s (timeout {self._timeout:g} s)'
                 return CameraHealth(WatchState.TIMEOUT, text, 0.0)
+            rate = self._rate()
             if not self._expected or math.isnan(rate):
                 return CameraHealth(WatchState.OK, 'frames arrive', rate)
-            text = f'{rate:.1f} Hz, expected {self._expected:g} Hz'
-            if rate < ERROR_SHARE * self._expected:
-                return CameraHealth(WatchState.ERROR_RATE, text, rate)
-            if rate < WARN_SHARE * self._expected:
-                return CameraHealth(WatchState.WARN_RATE, text, rate)
-            return CameraHealth(WatchState.OK, text, rate)
+            state = WatchState.OK
+            if rate < _WARN_SHARE * self._expected:
+                state = WatchState.WARN_RATE
+            if rate < _ERROR_SHARE * self._expected:
+                state = WatchState.ERROR_RATE
+            return CameraHealth(state, f'{rate:.1f} Hz, expected {self._expected:g} Hz', rate)
 
     def _timed_out(self, now: float) -> bool:
         return 0.0 < self._timeout < now - self._arrivals[-1]

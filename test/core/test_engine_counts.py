@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""received = published + dropped + superseded + in_flight, at every moment, whatever happens."""
+"""received = published + dropped + superseded + in_flight, at any moment."""
 
 import sys
 import threading
@@ -123,8 +123,8 @@ TestEngineMachine = EngineMachine.TestCase
 
 
 @pytest.mark.parametrize(('policy', 'queue_size'), [('latest', 1), ('every', 7), ('every', 100_000)])
-def test_counts_hold_while_four_threads_submit_and_others_read_stop_and_start(policy, queue_size):
-    """Threads switch every 10 us here, so a count outside the lock would show."""
+def test_counts_are_consistent_while_threads_submit_read_stop_and_start(policy, queue_size):
+    """Threads switch every 10 us, to reveal a count outside the lock."""
     frames, cameras = 2500, [f'camera{i}' for i in range(4)]
     handled = {camera: [] for camera in cameras}
 

@@ -3,8 +3,6 @@
 
 import threading
 
-import pytest
-
 from shufflenet_ros.core.throttle import LogThrottle
 
 
@@ -17,7 +15,7 @@ class Clock:
         return self.now
 
 
-def test_first_line_is_immediate_and_the_next_tells_how_many_were_not_logged():
+def test_the_first_line_is_immediate_and_the_next_counts_the_suppressed():
     clock = Clock()
     logs = LogThrottle(clock)
     assert logs.admit('short_data') == 0
@@ -29,14 +27,14 @@ def test_first_line_is_immediate_and_the_next_tells_how_many_were_not_logged():
     assert logs.admit('short_data') == 0
 
 
-def test_keys_do_not_silence_each_other():
+def test_keys_are_independent():
     logs = LogThrottle(Clock())
     assert logs.admit('short_data') == 0
     assert logs.admit('short_data') is None
     assert logs.admit('bad_step') == 0
 
 
-def test_a_minute_of_500_bad_frames_a_second_makes_12_lines():
+def test_d16_a_minute_of_500_bad_frames_per_second_makes_12_lines():
     """Row D16 of the fault list allows 15 lines for 30,000 frames."""
     clock = Clock()
     logs = LogThrottle(clock)
@@ -49,9 +47,8 @@ def test_a_minute_of_500_bad_frames_a_second_makes_12_lines():
     assert len(lines) + sum(lines) + answers[::-1].index(lines[-1]) == 30_000
 
 
-@pytest.mark.parametrize('threads', [4])
-def test_threads_together_log_one_line_and_lose_no_count(threads):
-    clock = Clock()
+def test_threads_together_log_one_line_and_lose_no_count():
+    threads, clock = 4, Clock()
     logs = LogThrottle(clock)
     answers: list[int | None] = []
     crowd = [threading.Thread(target=lambda: answers.extend([logs.admit('key') for _ in range(2000)]))

@@ -67,7 +67,7 @@ def test_not_received_then_ok_then_timeout():
 
 
 @pytest.mark.parametrize('expected_rate_hz', [0.0, 20.0])
-def test_a_camera_switched_four_times_makes_exactly_four_transitions(expected_rate_hz):
+def test_b7_switching_a_camera_four_times_makes_four_transitions(expected_rate_hz):
     """Row B7, as rclcpp's test_deadline; a camera that comes back isn't called slow for its pause."""
     camera = Camera(expected_rate_hz=expected_rate_hz, timeout_s=0.3)
     camera.frames(20, 1)
@@ -93,7 +93,7 @@ def test_slow_cameras_are_measured_too():
     assert verdict.rate_hz == pytest.approx(0.5)
 
 
-def test_each_watch_can_be_off_and_limits_change_at_run_time():
+def test_checks_can_be_off_and_limits_change_at_run_time():
     camera = Camera(timeout_s=0.0)
     camera.frames(1, 5)
     assert changes(camera.silence(3600)) == ['OK']
@@ -106,16 +106,7 @@ def test_each_watch_can_be_off_and_limits_change_at_run_time():
     assert camera.watch.check().state is WatchState.NOT_RECEIVED
 
 
-@pytest.mark.parametrize('limits', [(-1, 1), (math.nan, 1), (0, -0.1), (0, math.inf), (math.inf, 1)])
-def test_a_limit_that_is_invalid_is_rejected_and_the_old_one_stays(limits):
-    camera = Camera(expected_rate_hz=10, timeout_s=1)
-    camera.frames(6, 2)
-    with pytest.raises(ValueError, match='expected a finite number >= 0'):
-        camera.watch.set_limits(*limits)
-    assert camera.watch.check().state is WatchState.WARN_RATE
-
-
-def test_a_flood_keeps_the_memory_bounded_and_frames_of_one_instant_do_no_harm():
+def test_a_flood_of_frames_takes_bounded_memory():
     camera = Camera(expected_rate_hz=30)
     for _ in range(2000):
         camera.watch.note()

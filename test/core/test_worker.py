@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine with its real thread: sleep, stop in the middle of a frame, restart, survival."""
+"""The engine with its real thread: idle, stopped during a frame, restarted, after errors."""
 
 import threading
 import time
 
 import pytest
-from engines import nonzero
+from engines import ManualWorker, nonzero
 
 from shufflenet_ros.core.engine import BusyError, Engine
 from shufflenet_ros.core.worker import ThreadWorker
 
 
 def eventually(condition, seconds=20.0):
-    """Wait for another thread; the limit is only there so that a broken engine ends the test."""
+    """Wait for another thread; the limit ends the test of a broken engine."""
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, 'the other thread never got there'
@@ -48,7 +48,7 @@ def test_stop_during_a_long_handle_neither_hangs_nor_loses_the_frame():
     assert engine.stop(20) is True
 
 
-def test_stop_asked_by_the_handler_itself_says_false_and_stops():
+def test_stop_called_by_the_handler_returns_false_and_stops():
     answers = []
     engine = Engine([''], lambda frame: answers.append(engine.stop(20)))
     engine.start()
@@ -64,12 +64,12 @@ class CountingWorker(ThreadWorker):
 
     looks = 0
 
-    def start(self, step, wait):
+    def start(self, work):
         def look():
             self.looks += 1
-            return wait()
+            return work()
 
-        super().start(step, look)
+        super().start(look)
 
 
 def test_an_idle_worker_sleeps():
@@ -77,9 +77,7 @@ def test_an_idle_worker_sleeps():
     engine = Engine(['a', 'b'], lambda frame: None, worker=worker)
     engine.start()
     eventually(lambda: worker.looks == 1)
-    cpu = time.process_time()
     time.sleep(0.05)
-    print(f'idle for 50 ms: {(time.process_time() - cpu) * 1e3:.2f} ms of CPU')
     assert worker.looks == 1, 'nobody polls'
     engine.submit('b', None)
     eventually(lambda: engine.counts('b').published == 1)
@@ -87,8 +85,8 @@ def test_an_idle_worker_sleeps():
     assert worker.looks <= 3
 
 
-def test_the_worker_outlives_a_clock_that_fails(caplog):
-    """Nothing but a fault inside step itself gets past its guard; even that must not end the thread."""
+def test_the_worker_survives_a_failing_clock(caplog):
+    """An error inside step itself is not caught there; even that must not end the thread."""
     broken = threading.Event()
     handled = []
 
@@ -121,30 +119,17 @@ def test_system_exit_in_the_worker_reaches_the_main_thread():
     assert nonzero(engine.counts('')) == {'received': 1, 'backend_error': 1}
 
 
-class NotingWorker:
-    """Remembers what it was given at each start."""
-
-    def __init__(self):
-        self.waits = []
-
-    def start(self, step, wait):
-        self.waits.append(wait)
-
-    def stop(self, timeout):
-        return True
-
-
-def test_a_second_start_is_no_second_run_and_a_run_that_was_stopped_stays_over():
-    worker = NotingWorker()
+def test_a_second_start_does_nothing_and_a_stopped_run_stays_stopped():
+    worker = ManualWorker()
     engine = Engine([''], lambda frame: None, worker=worker)
     engine.start()
     engine.start()
-    first, = worker.waits
+    first, = worker.runs
     engine.submit('', 1)
     assert first()
     assert engine.stop(1.0)
     assert not first()
     engine.start()
     engine.submit('', 2)
-    assert not first(), 'else two threads would take frames after a restart in the middle of one'
-    assert worker.waits[1]()
+    assert not first(), 'otherwise two threads would take frames'
+    assert worker.runs[1]()

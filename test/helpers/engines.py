@@ -1,29 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the engine's tests share: a worker without a thread, and arithmetic on counts."""
-
-from __future__ import annotations
+"""Shared by the engine's tests: a worker without a thread, and checks of counts."""
 
 from shufflenet_ros.core.engine import Counts
 
 
 class ManualWorker:
-    """Leaves the steps to the test."""
+    """Leaves the steps to the test, and keeps the function that each start gets."""
 
-    def start(self, step, wait):
-        pass
+    def __init__(self):
+        self.runs = []
+
+    def start(self, work):
+        self.runs.append(work)
 
     def stop(self, timeout):
         return True
 
 
-def ended(counts: Counts) -> int:
-    """Frames that have come to an end."""
-    return counts.published + counts.superseded + sum(counts.dropped.values())
-
-
 def is_consistent(counts: Counts) -> bool:
     """Whether every received frame has ended in exactly one way, or is in flight."""
-    return counts.received == ended(counts) + counts.in_flight
+    ended = counts.published + counts.superseded + sum(counts.dropped.values())
+    return counts.received == ended + counts.in_flight
 
 
 def nonzero(counts: Counts) -> dict[str, int]:
