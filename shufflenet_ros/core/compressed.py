@@ -9,9 +9,9 @@ import numpy as np
 
 from shufflenet_ros.core import jpeg, png
 from shufflenet_ros.core.decoder_warnings import with_warnings
-from shufflenet_ros.core.encodings import DEPTH_ENCODINGS
+from shufflenet_ros.core.encodings import reject_depth
 from shufflenet_ros.core.frame import DecodedImage
-from shufflenet_ros.core.limits import byte_view, check_bytes, check_size
+from shufflenet_ros.core.limits import byte_view, check_size
 from shufflenet_ros.core.opencv import IO_MAX_PIXELS, cv2, opencv_errors_as
 from shufflenet_ros.core.reasons import DropReason, FrameError, malformed
 from shufflenet_ros.core.text import printable
@@ -23,48 +23,49 @@ class Container:
 
     Attributes:
         magic: its first bytes.
-        bytes_a_pixel: an upper bound; noise in the best quality takes less.
-        size: reads (width, height) from the header.
-        payload: checks the file and returns what the decoder may see.
-        has_checksums: a file that passed them should decode without a warning, so a warning is an error.
+        bytes_per_pixel: an upper bound; even noise at the best quality takes less.
+        header: reads the header.
+        payload: checks the file and returns the part for OpenCV.
+        has_checksums: if the checksums match, a decoder's warning is an error.
     """
 
     name: str
     magic: bytes
-    bytes_a_pixel: int
-    size: Callable[[memoryview], tuple[int, int]]
+    bytes_per_pixel: int
+    header: Callable[[memoryview], jpeg.JpegHeader | png.PngHeader]
     payload: Callable[[memoryview], bytearray | memoryview]
     has_checksums: bool
 
 
 CONTAINERS = (
-    Container('JPEG', jpeg.MAGIC, 5, jpeg.jpeg_size, jpeg.jpeg_payload, has_checksums=False),
-    Container('PNG', png.MAGIC, 9, png.png_size, png.png_payload, has_checksums=True),
+    Container('JPEG', jpeg.MAGIC, 5, jpeg.jpeg_header, jpeg.jpeg_payload, has_checksums=False),
+    Container('PNG', png.MAGIC, 9, png.png_header, png.png_payload, has_checksums=True),
 )
 
+_OTHER_BYTES = 1 << 20  # for profiles, thumbnails, texts
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 def decode_compressed(msg: Any, max_pixels: int) -> DecodedImage:
     """Decode any object with sensor_msgs/CompressedImage's format and data.
 
-    The data's first bytes decide between JPEG and PNG. `format` is free text that drivers fill differently:
-    only what it says about depth is used. The header's size is checked before anything is decoded, and the
-    number of bytes is checked against it. The end of the file is checked too, because OpenCV before 5
-    decodes a truncated JPEG without an error.
+    The first bytes tell JPEG from PNG. `format` is free text that each driver fills differently: it is only
+    used to detect depth. The header's size is checked before anything is decoded, and the number of bytes
+    against that size. The end of the file is checked too: OpenCV before 5 decodes a truncated JPEG without
+    an error.
 
-    Depth is not classified. It is recognized by compressedDepth in `format`, by a depth encoding such as
-    16UC1 before the first semicolon (image_transport writes the encoding there), and by a PNG of 16-bit gray,
-    which is how 16UC1 is sent. A 16-bit gray camera writes mono16 there and is classified.
+    Depth is not classified. It is detected by compressedDepth in `format`, by a depth encoding such as 16UC1
+    before the first semicolon (image_transport writes the encoding there), and by a PNG of 16-bit gray, which
+    is how 16UC1 is sent. A 16-bit gray camera writes mono16 there and is classified.
 
-    The result is the same in OpenCV 4 and 5. Gray becomes three equal channels; of 16 bits the high byte is
-    kept; alpha and transparency are dropped. Palettes, interlacing and progressive JPEG are decoded.
-    Orientation tags are ignored, so that pixels keep the camera's geometry. An APNG gives its still image.
-    CMYK, 12-bit, lossless and arithmetic JPEG are BAD_FORMAT.
+    The result is the same in OpenCV 4 and 5. Gray becomes three equal channels; 16 bits become the high byte;
+    alpha and transparency are dropped. Palettes, interlacing and progressive JPEG are decoded. Orientation
+    tags are ignored, so that pixels keep the camera's geometry. An APNG gives its still image. CMYK, 12-bit,
+    lossless and arithmetic JPEG are BAD_FORMAT.
 
-    A JPEG has no checksum. Where libjpeg notices damage (data that end early, are left over, or are invalid
-    codes), the image's `damage` reports it. Flipped bits that are still valid codes go unnoticed; in a PNG
-    they do not.
+    A JPEG has no checksum. If libjpeg notices damage (data that end early, are left over, or are not valid
+    codes), the image's `damage` reports it. Flipped bits that are still valid codes go unnoticed, unlike in a
+    PNG.
 
     Returns:
         DecodedImage: pixels (height, width, 3) uint8, BGR.
@@ -75,9 +76,10 @@ def decode_compressed(msg: Any, max_pixels: int) -> DecodedImage:
     _check_depth(str(msg.format))
     data = byte_view(msg.data)
     container = _container(bytes(data[:8]))
-    width, height = check_size(*container.size(data), min(max_pixels, IO_MAX_PIXELS))
-    check_bytes(len(data), width * height, container.bytes_a_pixel)
-    if container.name == 'PNG' and png.is_gray_16(data) and _encoding(msg.format) != 'mono16':
+    header = container.header(data)
+    width, height = check_size(header.width, header.height, min(max_pixels, IO_MAX_PIXELS))
+    _check_bytes(len(data), width * height, container.bytes_per_pixel)
+    if isinstance(header, png.PngHeader) and header.is_gray_16 and _encoding(msg.format) != 'mono16':
         raise FrameError(
             DropReason.BAD_ENCODING, 'PNG of 16-bit gray: treated as depth, which is not classified; '
             "subscribe to the camera's color or mono image; if it is gray, set format to "
@@ -93,7 +95,7 @@ def decode_compressed(msg: Any, max_pixels: int) -> DecodedImage:
 
 
 def _encoding(text: Any) -> str:
-    """What image_transport writes first into `format`: 16UC1 of '16UC1; png compressed '."""
+    """The raw encoding that image_transport writes first: 16UC1 in '16UC1; png compressed '."""
     return str(text).split(';', 1)[0].strip()
 
 
@@ -101,9 +103,15 @@ def _check_depth(text: str) -> None:
     if 'compressedDepth' in text:
         raise malformed('format compressedDepth: depth is not classified',
                         "subscribe to the camera's color image")
-    if _encoding(text) in DEPTH_ENCODINGS:
-        raise FrameError(DropReason.BAD_ENCODING, f'format {_encoding(text)}: depth is not classified; '
-                                                  "subscribe to the camera's color or mono image")
+    reject_depth('format', _encoding(text))
+
+
+def _check_bytes(size: int, pixels: int, bytes_per_pixel: int) -> None:
+    """Reject more bytes than an image of so many pixels can need."""
+    most = _OTHER_BYTES + bytes_per_pixel * pixels
+    if size > most:
+        raise FrameError(DropReason.LONG_DATA, f'{size} bytes of compressed data for {pixels} pixels: '
+                         f'expected at most {most}; the driver fills the message wrongly')
 
 
 def _container(head: bytes) -> Container:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any image message to pixels; its fields decide between raw and compressed."""
+"""Any image message to pixels."""
 
 from typing import Any
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captures the warnings of libjpeg and libpng, which OpenCV only lets them print to C's `stderr`.
+"""Captures the warnings of libjpeg and libpng. With OpenCV they can only print them to C's `stderr`.
 
 glibc lets a program set the variable `stderr` (its manual: "normal variables which you can set just like
-any others"). While an image is decoded it points at a file in memory. File descriptor 2 is not touched: it
-may be closed, and Python's stderr, faulthandler, C++'s cerr and child processes work as usual. What another
-thread prints through C's stderr meanwhile is passed on a moment later.
+any others"). While an image is decoded, it points to a file in memory. File descriptor 2 is not touched: it
+may be closed, and Python's stderr, faulthandler, C++'s cerr and child processes work as usual. Lines that
+other threads print through C's stderr meanwhile are passed on a moment later.
 """
 
 import ctypes
@@ -13,6 +13,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar('T')
@@ -21,15 +22,15 @@ ENVIRONMENT = 'SHUFFLENET_ROS_DECODER_WARNINGS'
 _UNBUFFERED = 2  # _IONBF: output is in the file at once
 _KEPT_BYTES = 1 << 20
 _DECODERS = re.compile(  # libjpeg's warnings (jerror.h) and everything of libpng
-    r'Corrupt JPEG data: |Premature end of JPEG|Inconsistent progression|Invalid SOS parameters|'
-    r'Unknown Adobe color transform|Warning: unknown JFIF revision|libpng (warning|error): ')
+    rb'Corrupt JPEG data: |Premature end of JPEG|Inconsistent progression|Invalid SOS parameters|'
+    rb'Unknown Adobe color transform|Warning: unknown JFIF revision|libpng (warning|error): ')
 
 
 class WarningCapture:
-    """Runs a decoder and returns what it printed. Thread-safe; one decoder runs at a time.
+    """Runs a decoder and returns its warnings. Thread-safe; one decoder runs at a time.
 
     Raises:
-        OSError, ValueError, AttributeError: this system's C library does not allow it.
+        OSError, ValueError, AttributeError: the C library does not allow this.
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class WarningCapture:
             raise OSError('the C library is not glibc: its stderr is not a variable')
         self._stderr = ctypes.c_void_p.in_dll(libc, 'stderr')
         file = os.memfd_create('decoder-warnings')
-        # Where descriptor 2 is closed, the file must not get its number.
+        # If descriptor 2 is closed, the file must not get its number.
         self._fd = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
         os.close(file)
         fdopen = libc.fdopen
@@ -50,7 +51,7 @@ class WarningCapture:
         self._read = 0
 
     def run(self, decode: Callable[[], T]) -> tuple[T, str]:
-        """The result of decode, and the lines that libjpeg or libpng printed, joined by '; '."""
+        """The result of decode, and the lines that libjpeg or libpng printed, joined with '; '."""
         with self._lock:
             real, self._stderr.value = self._stderr.value, self._file
             try:
@@ -61,19 +62,19 @@ class WarningCapture:
         return result, printed
 
     def _take(self) -> str:
-        """The decoders' lines since the last call; other lines go to the real stderr."""
+        """The decoders' lines since the last call; other lines go to descriptor 2."""
         data = os.pread(self._fd, os.lseek(self._fd, 0, os.SEEK_CUR) - self._read, self._read)
         self._read += len(data)
         if self._read > _KEPT_BYTES:
             os.ftruncate(self._fd, 0)
             self._read = os.lseek(self._fd, 0, os.SEEK_SET)
-        lines = data.decode('utf-8', 'surrogateescape').splitlines(keepends=True)
-        others = ''.join(line for line in lines if not _DECODERS.match(line))
-        try:
-            os.write(2, others.encode('utf-8', 'surrogateescape')) if others else 0
-        except OSError:
-            pass  # closed, full, or gone: nowhere to report it
-        return '; '.join(line.strip() for line in lines if _DECODERS.match(line))
+        warnings: list[bytes] = []
+        others: list[bytes] = []
+        for line in data.splitlines(keepends=True):
+            (warnings if _DECODERS.match(line) else others).append(line)
+        with suppress(OSError):  # closed, full, or gone: nowhere to report it
+            os.write(2, b''.join(others))
+        return b'; '.join(map(bytes.strip, warnings)).decode('utf-8', 'surrogateescape')
 
 
 def _capture() -> WarningCapture | None:
@@ -91,7 +92,6 @@ _CAPTURE = _capture()
 def with_warnings(decode: Callable[[], T]) -> tuple[T, str]:
     """The result of decode, and what libjpeg or libpng printed.
 
-    The latter is always '' on C libraries other than glibc and with SHUFFLENET_ROS_DECODER_WARNINGS=0; the
-    warnings go to stderr then.
+    Without glibc, or with SHUFFLENET_ROS_DECODER_WARNINGS=0, that is always '' and they print to stderr.
     """
     return (decode(), '') if _CAPTURE is None else _CAPTURE.run(decode)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from shufflenet_ros.core.frame import Color
 from shufflenet_ros.core.opencv import cv2
+from shufflenet_ros.core.reasons import DropReason, FrameError
 
 
 @dataclass(frozen=True)
@@ -14,11 +15,11 @@ class Encoding:
     Attributes:
         channels: bytes per pixel in a row of the data.
         color: channel order of the result.
-        conversion: OpenCV's code to get three channels; None where the data are the pixels.
-        depth: bytes a sample; of two, the high one is used.
-        rows_of_two: rows of data for every two rows of pixels; 3 where half-height chroma follows the luma.
-        even: (width, height) must be multiples of these, because pixels share their chroma.
-        smallest: the shortest side from which the conversion can interpolate.
+        conversion: OpenCV's code to get three channels; None if the data are the pixels.
+        depth: bytes per sample; of two, the high byte is used.
+        rows_of_two: rows of data for two rows of pixels: 3 if half-height chroma follows the luma.
+        even: (width, height) must be multiples of these, because pixels share chroma.
+        smallest: the shortest side that the conversion can interpolate.
     """
 
     channels: int
@@ -48,8 +49,8 @@ _BGRA8 = Encoding(4, 'bgr', cv2.COLOR_BGRA2BGR)
 _UYVY = _yuv422(cv2.COLOR_YUV2BGR_UYVY)
 _YUYV = _yuv422(cv2.COLOR_YUV2BGR_YUY2)
 
-# ROS names a Bayer pattern by the first two pixels of rows 0 and 1. OpenCV's old names, which every version
-# has, use the second and third pixel of rows 1 and 2: so rggb is BG.
+# ROS names a Bayer pattern after the first two pixels of rows 0 and 1. OpenCV's old names, which all versions
+# have, use the second and third pixel of rows 1 and 2: rggb is BG.
 ENCODINGS = {
     'mono8': _MONO8,
     'mono16': Encoding(2, 'bgr', cv2.COLOR_GRAY2BGR, depth=2),
@@ -72,4 +73,11 @@ ENCODINGS = {
     'nv21': _yuv420(cv2.COLOR_YUV2BGR_NV21),
 }
 
-DEPTH_ENCODINGS = frozenset(('16UC1', '16SC1', '32SC1', '32FC1', '64FC1'))
+_DEPTH_ENCODINGS = frozenset(('16UC1', '16SC1', '32SC1', '32FC1', '64FC1'))
+
+
+def reject_depth(field: str, encoding: str) -> None:
+    """Raise FrameError BAD_ENCODING for a depth encoding; `field` is the message's field that has it."""
+    if encoding in _DEPTH_ENCODINGS:
+        raise FrameError(DropReason.BAD_ENCODING, f'{field} {encoding}: depth is not classified; '
+                                                  "subscribe to the camera's color or mono image")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The values that pass through the frame pipeline."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -17,10 +17,10 @@ class DecodedImage:
     """Decoded pixels.
 
     Attributes:
-        pixels: (H, W, 3) uint8, a view of the message's data where no conversion is needed.
+        pixels: (H, W, 3) uint8; a view of the message's data if no conversion is needed.
         color: order of the last axis.
-        damage: the decoder's warning; '' for a good image. Some pixels of a damaged one are wrong, often the
-            lower part is gray.
+        damage: the decoder's warning, '' if none. Some pixels of a damaged image are wrong; often the lower
+            part is gray.
     """
 
     pixels: U8
@@ -54,8 +54,7 @@ class Result:
     Attributes:
         image: the decoded frame.
         predictions: best first, ties by index.
-        embedding: (D,) float32, or None if it is not requested or the model has none.
-        times: seconds a stage.
+        embedding: (D,) float32; None if not requested or if the model has none.
     """
 
     image: DecodedImage
@@ -83,15 +82,15 @@ class Outputs:
 
 
 class Backend(Protocol):
-    """Runs one model. Used by one thread at a time; `run` must not keep a reference to its input."""
+    """Runs one model, in one thread at a time. `run` must not keep a reference to its input."""
 
     @property
     def name(self) -> str:
-        """For example onnxruntime."""
+        """Such as onnxruntime."""
 
     @property
     def provider(self) -> str:
-        """What the backend actually runs on, for example CPUExecutionProvider."""
+        """What it actually runs on, such as CPUExecutionProvider."""
 
     def run(self, tensor: npt.NDArray[Any]) -> Outputs:
         """Run the card's input tensor, batch 1."""
@@ -104,11 +103,10 @@ class Frame:
     Attributes:
         camera: the camera's name, '' for a single one.
         message: any object with the fields of sensor_msgs/Image or CompressedImage.
-        arrived: when it arrived, steady-clock seconds.
-        taken: when the worker took it, steady-clock seconds.
+        arrived, taken: when it arrived, and when the worker took it, in seconds of a steady clock.
     """
 
     camera: str
     message: Any
     arrived: float
-    taken: float = field(default=0.0)
+    taken: float = 0.0

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from shufflenet_ros.core.encodings import DEPTH_ENCODINGS, ENCODINGS, Encoding
+from shufflenet_ros.core.encodings import ENCODINGS, Encoding, reject_depth
 from shufflenet_ros.core.frame import U8, DecodedImage
 from shufflenet_ros.core.limits import byte_view, check_size
 from shufflenet_ros.core.opencv import cv2, opencv_errors_as
@@ -19,11 +19,11 @@ _DRIVER = 'the driver fills the message wrongly'
 def decode_image(msg: Any, max_pixels: int) -> DecodedImage:
     """Decode any object with sensor_msgs/Image's height, width, encoding, is_bigendian, step and data.
 
-    A row starts every `step` bytes. Any step of at least the row's own bytes is allowed (a camera may align
-    the rows of rgb8 to 4 or 64 bytes); 16-bit encodings need an even one. The data must have exactly `step`
-    bytes per row. rgb8, bgr8 and 8UC3 come back as a view of the data, padded or not. Alpha is dropped,
-    mono16 gives its high byte, 8UC3 and 8UC4 are read as BGR(A), as OpenCV does. `height` is that of the
-    image: nv12 and nv21 carry height * 3 / 2 rows of data.
+    Rows may be padded (some cameras align them to 4 or 64 bytes): `step` must be at least the bytes of the
+    pixels, and even for 16-bit encodings. The data must have exactly `step` bytes per row. rgb8, bgr8 and
+    8UC3 come back as a view of the data, padded or not. Alpha is dropped, mono16 gives its high byte, 8UC3
+    and 8UC4 are read as BGR(A), as in OpenCV. `height` is the image's: nv12 and nv21 have height * 3 / 2 rows
+    of data.
 
     Returns:
         DecodedImage: pixels (height, width, 3) uint8.
@@ -57,9 +57,7 @@ def _encoding(name: Any) -> Encoding:
     name = str(name)
     if name in ENCODINGS:
         return ENCODINGS[name]
-    if name in DEPTH_ENCODINGS:
-        raise FrameError(DropReason.BAD_ENCODING, f'encoding {name}: depth is not classified; '
-                                                  "subscribe to the camera's color or mono image")
+    reject_depth('encoding', name)
     raise FrameError(DropReason.BAD_ENCODING, f'encoding {printable(repr(name), 40)}: expected one of '
                                               f'{" ".join(ENCODINGS)}')
 

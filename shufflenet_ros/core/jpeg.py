@@ -10,24 +10,24 @@ from shufflenet_ros.core.reasons import DropReason, FrameError, malformed, trunc
 
 MAGIC = b'\xff\xd8\xff'
 MAX_SEGMENTS = 4096
-HEADER_BYTES = 1 << 20  # the frame header must come within these
-MAX_FILL_BYTES = 64  # between segments; no camera sends a longer run, and searching one is slow
-MAX_SCANS = 32  # a progressive image has about 10; each one is a pass over all pixels, however few its bytes
+HEADER_BYTES = 1 << 20  # the frame header must be in the first of these
+MAX_FILL_BYTES = 64  # between segments; no camera sends more in a row, and searching them is slow
+MAX_SCANS = 32  # progressive images have about 10; each scan is a pass over all pixels, however short it is
 
 _EOI, _SOS, _PROGRESSIVE = 0xD9, 0xDA, 0xC2
 _DECODED = frozenset((0xC0, 0xC1, _PROGRESSIVE))  # baseline, extended, progressive: every decoder reads these
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TABLES = frozenset((0xC4, 0xDB, 0xDD))
-# Frames, tables, scans, comments, application segments: all that may come between start and end.
+# Frames, tables, scans, comments, application segments: everything allowed between start and end.
 _KNOWN = _FRAMES | _TABLES | frozenset((_SOS, 0xFE)) | frozenset(range(0xE0, 0xF0))
-# In entropy-coded data FF 00 stands for a byte FF and FF D0 to FF D7 are restarts: neither ends the data.
+# In entropy-coded data FF 00 is a byte FF, and FF D0 to FF D7 are restarts: they do not end the data.
 _MARKER = re.compile(rb'\xff(?:[^\x00\xff\xd0-\xd7]|\xff{%d})' % MAX_FILL_BYTES)
-_SLICE = 1 << 16  # bytes a search, because a search holds the GIL
+_SLICE = 1 << 16  # bytes per search, because a search holds the GIL
 
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """What a JPEG's frame header says of the image."""
+    """The values of a JPEG's frame header."""
 
     width: int
     height: int
@@ -35,8 +35,8 @@ class JpegHeader:
     progressive: bool
 
 
-def jpeg_size(data: memoryview) -> tuple[int, int]:
-    """(width, height) from the frame header.
+def jpeg_header(data: memoryview) -> JpegHeader:
+    """The frame header's values; sides are not checked.
 
     Raises:
         FrameError: TRUNCATED, or BAD_FORMAT if it is not 8-bit gray or three-channel Huffman-coded JPEG.
@@ -45,8 +45,7 @@ def jpeg_size(data: memoryview) -> tuple[int, int]:
     try:
         for marker, body in _segments(head):
             if marker in _FRAMES:
-                frame = _frame_header(marker, body)
-                return frame.width, frame.height
+                return _frame_header(marker, body)
             if marker in (_SOS, _EOI):
                 break
     except FrameError as dropped:
@@ -56,13 +55,12 @@ def jpeg_size(data: memoryview) -> tuple[int, int]:
 
 
 def jpeg_payload(data: memoryview) -> memoryview:
-    """The image from its start to its end-of-image marker, without what follows.
+    """The image up to its end-of-image marker; some cameras send padding after that.
 
-    Bytes after the end are padding that some cameras send. A thumbnail's end marker inside a header segment
-    does not count.
+    The end marker of a thumbnail inside a header segment does not count.
 
     Raises:
-        FrameError: TRUNCATED where the data stop before their end-of-image marker, or cannot fill the image;
+        FrameError: TRUNCATED if the end-of-image marker is missing, or the data cannot fill the image;
             BAD_FORMAT for more frames or other scans than an image has.
     """
     frames: list[JpegHeader] = []
@@ -80,23 +78,18 @@ def jpeg_payload(data: memoryview) -> memoryview:
         raise malformed(f'JPEG with {len(frames)} frame headers (expected 1) or tables after the last scan')
     payload = data[:len(data) - trailing]
     _check_scans(frames[0], scans)
-    _check_filled(frames[0], payload)
+    blocks = -(-frames[0].width // 8) * -(-frames[0].height // 8)
+    if 8 * len(payload) < blocks:  # each 8 x 8 block needs at least one bit
+        raise _truncated(payload, f'too few for {frames[0].width}x{frames[0].height} pixels')
     return payload
 
 
 def _check_scans(frame: JpegHeader, scans: list[int]) -> None:
-    """Check how many channels the scans carry: without progression each channel comes once."""
+    """Check how many channels the scans have: without progression each channel comes once."""
     if not frame.progressive and sum(scans) != frame.channels:
         raise malformed(f'JPEG whose scans carry {sum(scans)} channels, expected {frame.channels}')
     if not 1 <= len(scans) <= MAX_SCANS:
         raise malformed(f'JPEG of {len(scans)} scans, expected 1 to {MAX_SCANS}')
-
-
-def _check_filled(frame: JpegHeader, payload: memoryview) -> None:
-    """Check that there is at least one bit for each 8 x 8 block."""
-    blocks = -(-frame.width // 8) * -(-frame.height // 8)
-    if 8 * len(payload) < blocks:
-        raise _truncated(payload, f'too few for {frame.width}x{frame.height} pixels')
 
 
 def _frame_header(marker: int, body: memoryview) -> JpegHeader:
@@ -113,7 +106,7 @@ def _frame_header(marker: int, body: memoryview) -> JpegHeader:
 
 
 def _segments(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(marker, segment body) pairs. EOI comes last; its body is what follows the image."""
+    """(marker, segment body) pairs. EOI is the last; its body is what follows the image."""
     position = 2
     for _ in range(MAX_SEGMENTS):
         position = _after_marker(data, position)
@@ -136,7 +129,7 @@ def _segments(data: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def _after_marker(data: memoryview, position: int) -> int:
-    """The position after the next marker or run of too many fill bytes; its last byte tells which it is."""
+    """The position after the next marker or run of too many fill bytes; the byte before it tells which."""
     for start in range(position, len(data), _SLICE):
         if found := _MARKER.search(data, start, start + _SLICE + MAX_FILL_BYTES):
             return found.end()

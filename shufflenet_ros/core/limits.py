@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks before anything is allocated, in Python integers that cannot overflow."""
+"""Checks before anything is allocated, with Python's integers, which cannot overflow."""
 
 from operator import index
 from typing import Any
 
 from shufflenet_ros.core.reasons import DropReason, FrameError
 
-BYTES_BESIDE_PIXELS = 1 << 20  # of a compressed image: profiles, thumbnails, texts
-MAX_SIDE = 65_535  # the limit of a JPEG header, beyond any camera
+MAX_SIDE = 65_535  # the most that a JPEG header can hold
 
 
 def check_size(width: Any, height: Any, max_pixels: int) -> tuple[int, int]:
     """(width, height) as integers.
 
     Raises:
-        FrameError: BAD_SIZE where a side is not in 1 to 65,535; TOO_LARGE above max_pixels.
+        FrameError: BAD_SIZE if a side is not in 1 to 65,535; TOO_LARGE above max_pixels.
     """
     try:
         w, h = index(width), index(height)
@@ -27,18 +26,6 @@ def check_size(width: Any, height: Any, max_pixels: int) -> tuple[int, int]:
         raise FrameError(DropReason.TOO_LARGE, f'image of {w}x{h} = {w * h} pixels: expected at most '
                                                f'{max_pixels}; lower the resolution or raise max_pixels')
     return w, h
-
-
-def check_bytes(size: int, pixels: int, bytes_a_pixel: int) -> None:
-    """Reject more bytes than a compressed image of so many pixels can need.
-
-    Raises:
-        FrameError: LONG_DATA.
-    """
-    most = BYTES_BESIDE_PIXELS + bytes_a_pixel * pixels
-    if size > most:
-        raise FrameError(DropReason.LONG_DATA, f'{size} bytes of compressed data for {pixels} pixels: '
-                         f'expected at most {most}; the driver fills the message wrongly')
 
 
 def byte_view(data: Any) -> memoryview:

@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """PNG checked and unpacked: size, true end, checksums, and exactly the pixels' bytes (ISO/IEC 15948).
 
-The pixels are inflated here, with a bound, and handed to OpenCV in stored blocks. libpng alone would inflate
-everything that follows the last row, no matter how much. Inflating twice, once here to bound it and once in
-libpng, would cost half as much again as decoding.
+The pixels are inflated here, up to a limit, and passed to OpenCV in stored blocks. libpng alone would also
+inflate everything after the last row. Inflating twice, here and in libpng, would take 1.5 times as long.
 """
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shufflenet_ros.core.reasons import malformed, truncated
 
 MAGIC = b'\x89PNG\r\n\x1a\n'
-MAX_OTHER_CHUNKS = 256  # those without pixels: texts, profiles, further frames of an APNG
+MAX_OTHER_CHUNKS = 256  # without pixels: texts, profiles, further frames of an APNG
 MAX_PIXEL_CHUNKS, SMALL_PIXEL_CHUNK = 1024, 4096  # more chunks than this must be larger on average
 
 _HEADER_BYTES = 13
 _CRITICAL = frozenset((b'IHDR', b'PLTE', b'IDAT', b'IEND'))
-_PIECE = 1 << 15  # bytes inflated a call, in and out: fits the cache, and makes few calls
+_PIECE = 1 << 15  # bytes in and out per call: fits the cache, and makes few calls
 _ZLIB_HEADER, _ZLIB_CHECKSUM = 2, 4  # bytes before and after the compressed data
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -29,7 +28,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 @dataclass(frozen=True)
 class PngHeader:
-    """What a PNG's header chunk says of the image."""
+    """The values of a PNG's header chunk."""
 
     width: int
     height: int
@@ -38,8 +37,13 @@ class PngHeader:
     interlaced: bool
 
     @property
+    def is_gray_16(self) -> bool:
+        """Whether it has one 16-bit channel, as depth does."""
+        return (self.depth, self.color_type) == (16, 0)
+
+    @property
     def filtered_bytes(self) -> int:
-        """What the compressed pixels must inflate to: the bytes of all rows, each with its filter type."""
+        """Bytes that the compressed pixels must inflate to: all rows, each with its filter type."""
         bits = self.depth * _CHANNELS[self.color_type]
         total = 0
         for left, top, across, down in _ADAM7 if self.interlaced else ((0, 0, 1, 1),):
@@ -50,11 +54,10 @@ class PngHeader:
 
 
 def png_header(data: memoryview) -> PngHeader:
-    """The header chunk's values. Depth and color type are checked against each other, sides are not.
+    """The header chunk's values; sides are not checked.
 
     Raises:
-        FrameError: TRUNCATED; BAD_FORMAT where the header chunk is not the first, damaged, or not a kind
-            that PNG has.
+        FrameError: TRUNCATED; BAD_FORMAT if the header chunk is not the first, or is not valid.
     """
     kind, chunk = next(_chunks(data))
     if kind != b'IHDR' or len(chunk) != _HEADER_BYTES + 12:
@@ -66,32 +69,15 @@ def png_header(data: memoryview) -> PngHeader:
     return PngHeader(width, height, depth, color_type, interlace == 1)
 
 
-def png_size(data: memoryview) -> tuple[int, int]:
-    """(width, height) from the header chunk.
-
-    Raises:
-        FrameError: see `png_header`.
-    """
-    header = png_header(data)
-    return header.width, header.height
-
-
-def is_gray_16(data: memoryview) -> bool:
-    """Whether it has one 16-bit channel, as depth does; only for data that `png_size` accepted."""
-    header = png_header(data)
-    return (header.depth, header.color_type) == (16, 0)
-
-
 def png_payload(data: memoryview) -> bytearray:
-    """The file with its critical chunks only and its pixels in stored blocks; as large as the filtered rows.
+    """The file with only its critical chunks, and the pixels in stored blocks.
 
-    Left out are texts and profiles (which may be bombs), gamma, transparency, orientation and the further
-    frames of an APNG. So each OpenCV version gives the same pixels.
+    Texts and profiles (which may be bombs), gamma, transparency, orientation and the further frames of an
+    APNG are left out, so all OpenCV versions give the same pixels.
 
     Raises:
-        FrameError: TRUNCATED where the data end before the end chunk; BAD_FORMAT for a wrong checksum, an
-            unknown critical chunk, too many chunks, and pixels that inflate to fewer or more bytes than the
-            header's size needs.
+        FrameError: TRUNCATED if the end chunk is missing; BAD_FORMAT for a wrong checksum, an unknown
+            critical chunk, too many chunks, or pixels that inflate to another size than the header's.
     """
     header = png_header(data)
     payload, packed = bytearray(MAGIC), []
@@ -101,16 +87,16 @@ def png_payload(data: memoryview) -> bytearray:
         elif kind in _CRITICAL and kind != b'IEND':
             payload += chunk
     try:
-        _append_stored(payload, packed, header.filtered_bytes)
+        _append_stored(payload, memoryview(b''.join(packed)), header.filtered_bytes)
     except zlib.error as error:
         raise malformed(f'PNG pixels cannot be inflated: {error}') from error
-    _append_chunk(payload, b'IEND', b'')
+    _append_chunk(payload, b'IEND')
     return payload
 
 
-def _append_stored(payload: bytearray, packed: list[memoryview], expected: int) -> None:
+def _append_stored(payload: bytearray, packed: memoryview, expected: int) -> None:
     """Append `packed`, which must inflate to `expected` bytes, as chunks of one stored block each."""
-    _append_chunk(payload, b'IDAT', _ends(packed, slice(None, _ZLIB_HEADER)))
+    _append_chunk(payload, b'IDAT', packed[:_ZLIB_HEADER])
     got = 0
     for piece in _inflated(packed):
         got += len(piece)
@@ -122,43 +108,35 @@ def _append_stored(payload: bytearray, packed: list[memoryview], expected: int) 
         size = f'{got}' if got < expected else f'more than {expected}'
         raise malformed(f"PNG pixels inflate to {size} bytes, expected {expected} for the header's size",
                         'damaged, or made to waste time')
-    _append_chunk(payload, b'IDAT', _ends(packed, slice(-_ZLIB_CHECKSUM, None)))
+    _append_chunk(payload, b'IDAT', packed[-_ZLIB_CHECKSUM:])
 
 
-def _ends(packed: Iterable[memoryview], which: slice) -> bytes:
-    """The first or last few bytes of the joined parts, however short each part is."""
-    return b''.join(bytes(part[which]) for part in packed)[which]
+def _append_chunk(payload: bytearray, kind: bytes, *parts: bytes | memoryview) -> None:
+    payload += struct.pack('>I', sum(map(len, parts))) + kind
+    checksum = zlib.crc32(kind)
+    for part in parts:
+        payload += part
+        checksum = zlib.crc32(part, checksum)
+    payload += struct.pack('>I', checksum)
 
 
-def _append_chunk(payload: bytearray, kind: bytes, head: bytes, body: bytes = b'') -> None:
-    payload += struct.pack('>I', len(head) + len(body))
-    payload += kind + head
-    payload += body
-    payload += struct.pack('>I', zlib.crc32(body, zlib.crc32(kind + head)))
-
-
-def _inflated(packed: Iterable[memoryview]) -> Iterator[bytes]:
-    """Inflate a zlib stream in parts, piece by piece; its header and checksum are left to libpng.
+def _inflated(packed: memoryview) -> Iterator[bytes]:
+    """Inflate a zlib stream, piece by piece; its header and checksum are left to libpng.
 
     Work and memory are bounded by how many pieces the caller takes.
 
     Raises:
         zlib.error: damage, no end, or bytes after the end.
     """
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    header_left, after = _ZLIB_HEADER, 0
-    for part in packed:
-        part, header_left = part[header_left:], max(0, header_left - len(part))
-        for at in range(0, len(part), _PIECE):
-            rest: bytes | memoryview = part[at:at + _PIECE]
-            if stream.eof:
-                after += len(rest)
-                continue
-            while rest and not stream.eof:
-                if piece := stream.decompress(rest, _PIECE):
-                    yield piece
-                rest = stream.unconsumed_tail
-            after += len(stream.unused_data)
+    stream, position = zlib.decompressobj(-zlib.MAX_WBITS), _ZLIB_HEADER
+    while position < len(packed) and not stream.eof:
+        rest: bytes | memoryview = packed[position:position + _PIECE]
+        position += len(rest)
+        while rest and not stream.eof:
+            if piece := stream.decompress(rest, _PIECE):
+                yield piece
+            rest = stream.unconsumed_tail
+    after = len(packed) - position + len(stream.unused_data)
     if not stream.eof or after != _ZLIB_CHECKSUM:
         raise zlib.error('incomplete stream' if after < _ZLIB_CHECKSUM else 'bytes after the stream')
 

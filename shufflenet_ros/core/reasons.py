@@ -7,7 +7,7 @@ from shufflenet_ros.core.text import printable
 
 
 class DropReason(str, Enum):
-    """How a frame that is neither published nor superseded ended."""
+    """Why a frame was dropped: neither published nor superseded."""
 
     BAD_SIZE = 'bad_size'
     BAD_STEP = 'bad_step'
@@ -32,7 +32,6 @@ class FrameError(Exception):
     """This frame gets no result.
 
     Attributes:
-        reason: one of the closed list.
         detail: the value, what was expected, and what to do; printable, at most 300 characters.
     """
 

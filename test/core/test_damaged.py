@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """JPEGs that libjpeg warns about are decoded and reported as damaged, and nothing goes to stderr."""
 
-from __future__ import annotations
-
+import ctypes
 import io
 import os
 import subprocess
@@ -22,8 +21,6 @@ from shufflenet_ros.core.reasons import DropReason, FrameError
 
 RGB = smooth_rgb(48, 64)
 END = b'\xff\xd9'
-
-
 BASELINE = saved(RGB, 'JPEG', quality=90)
 KINDS = {'baseline': BASELINE, 'full chroma': saved(RGB, 'JPEG', quality=95, subsampling=0),
          'low quality': saved(RGB, 'JPEG', quality=20),
@@ -50,8 +47,14 @@ def is_noticed(data: bytes) -> bool:
         return True
 
 
+def say(text: str) -> None:
+    """Print through C's stderr, as libraries do."""
+    libc = ctypes.CDLL(None)
+    libc.fputs(text.encode(), ctypes.c_void_p.in_dll(libc, 'stderr'))
+
+
 @pytest.mark.parametrize('name', KINDS)
-def test_a10_every_cut_with_the_end_put_back_is_noticed(name: str) -> None:
+def test_a10_a_cut_is_noticed_even_with_an_end_marker(name: str) -> None:
     assert decoded(KINDS[name]).damage == ''
     assert all(map(is_noticed, cuts(KINDS[name])))
 
@@ -65,14 +68,14 @@ def test_a10_a_progressive_cut_is_noticed_unless_it_is_between_two_scans() -> No
     assert all(Pillow.open(io.BytesIO(cut)).load() is not None for cut in missed)
 
 
-def test_damage_is_reported_in_libjpegs_words() -> None:
+def test_damage_is_libjpegs_message() -> None:
     assert decoded(BASELINE[:-60] + END).damage == 'Corrupt JPEG data: premature end of data segment'
     extra = decoded(BASELINE[:-2] + bytes(20) + END)
     assert 'extraneous bytes before marker 0xd9' in extra.damage
     assert np.array_equal(extra.pixels, decoded(BASELINE).pixels)
 
 
-def test_damage_does_not_stick_to_the_next_frame() -> None:
+def test_the_next_frame_is_not_reported_as_damaged() -> None:
     for _ in range(3):
         assert decoded(BASELINE[:-60] + END).damage
         assert decoded(BASELINE).damage == ''
@@ -106,7 +109,7 @@ def test_threads_get_the_warnings_of_their_own_frames() -> None:
     assert not wrong
 
 
-def test_a_broken_decoder_leaves_stderr_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+def test_stderr_is_restored_when_the_decoder_raises(capfd: pytest.CaptureFixture[str]) -> None:
     def fails() -> None:
         say('while it fails\n')
         raise ValueError('planted')
@@ -117,14 +120,7 @@ def test_a_broken_decoder_leaves_stderr_as_it_was(capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().err == 'while it fails\nafterwards\n'
 
 
-def say(text: str) -> None:
-    """Print through C's stderr, as libraries do."""
-    import ctypes
-    libc = ctypes.CDLL(None)
-    libc.fputs(text.encode(), ctypes.c_void_p.in_dll(libc, 'stderr'))
-
-
-def test_what_others_print_meanwhile_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+def test_other_output_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
     def decode() -> int:
         say('[INFO] a line of the middleware\n')
         say('Corrupt JPEG data: premature end of data segment\n')
@@ -137,7 +133,7 @@ def test_what_others_print_meanwhile_is_passed_on(capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().err == 'by descriptor\n[INFO] a line of the middleware\nno line end, \xe4'
 
 
-def test_much_output_is_not_kept(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_does_not_accumulate(capfd: pytest.CaptureFixture[str]) -> None:
     line = 'x' * 999 + '\n'
     for _ in range(30):
         decoder_warnings.with_warnings(lambda: [say(line) for _ in range(100)])
@@ -153,26 +149,19 @@ sys.path[:0] = [os.path.join(os.getcwd(), *path) for path in ((), ('test', 'help
 from test_damaged import *
 print(repr(decoded(BASELINE[:-60] + END).damage), decoded(BASELINE).pixels.shape)
 """
+WARNING = 'Corrupt JPEG data: premature end of data segment'
 
 
-def in_child(repo_root: Path, before: str = '', **environment: str) -> subprocess.CompletedProcess[str]:
+@pytest.mark.parametrize(('before', 'environment', 'damage', 'stderr'), [
+    ('os.close(2)', {}, WARNING, ''),
+    ('', {'SHUFFLENET_ROS_DECODER_WARNINGS': '0'}, '', WARNING),
+    ('del os.memfd_create', {}, '', WARNING),
+    ('def full(_): raise OSError(24, "EMFILE")\nos.memfd_create = full', {}, '', WARNING),
+], ids=['stderr is closed', 'switched off', 'no such system', 'no descriptor left'])
+def test_warnings_are_captured_or_printed(before: str, environment: dict[str, str], damage: str, stderr: str,
+                                          repo_root: Path) -> None:
     program = PROGRAM.format(before=before)
-    return subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, cwd=repo_root,
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, cwd=repo_root,
                           env={**os.environ, **environment}, timeout=60)
-
-
-def test_it_works_where_stderr_is_closed(repo_root: Path) -> None:
-    done = in_child(repo_root, 'os.close(2)')
-    assert done.stdout == "'Corrupt JPEG data: premature end of data segment' (48, 64, 3)\n"
-
-
-@pytest.mark.parametrize(('before', 'environment'), [
-    ('', {'SHUFFLENET_ROS_DECODER_WARNINGS': '0'}),
-    ('import os; del os.memfd_create', {}),
-    ('import os, errno\ndef full(_): raise OSError(errno.EMFILE, "planted")\nos.memfd_create = full', {}),
-], ids=['switched off', 'no such system', 'no descriptor left'])
-def test_without_capture_frames_are_decoded_and_warnings_are_on_stderr(
-        before: str, environment: dict[str, str], repo_root: Path) -> None:
-    done = in_child(repo_root, before, **environment)
-    assert done.stdout == "'' (48, 64, 3)\n"
-    assert done.stderr == 'Corrupt JPEG data: premature end of data segment\n'
+    assert done.stdout == f'{damage!r} (48, 64, 3)\n'
+    assert done.stderr.strip() == stderr

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Raw frames: rows A1 to A9 of the fault list, and every encoding against two other decoders."""
 
-from __future__ import annotations
-
 import array
-import time
 import tracemalloc
 from itertools import product
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,7 +73,7 @@ def test_equals_rosbags_image(encoding: str) -> None:
 def test_a1_padded_rows_equal_contiguous_rows(encoding: str) -> None:
     rgb = smooth_rgb(24, 32)
     plain = decode_image(encode(rgb, encoding), MAX_PIXELS)
-    for padding in (2, 4, 16, 100):
+    for padding in (2, 4, 16, 100):  # 2 and 4 are not multiples of three channels
         padded = decode_image(encode(rgb, encoding, padding), MAX_PIXELS)
         assert np.array_equal(padded.pixels, plain.pixels) and padded.color == plain.color
 
@@ -90,15 +88,8 @@ def test_a1_bad_step_is_reported(encoding: str, width: int, step: int) -> None:
     assert reason_of(Image(4, width, encoding, step, data)) is DropReason.BAD_STEP
 
 
-def test_a1_step_that_is_not_a_multiple_of_the_pixel_is_not_sheared() -> None:
-    rgb = smooth_rgb(7, 5)
-    msg = encode(rgb, 'bgr8', padding=2)
-    assert msg.step == 17
-    assert np.array_equal(as_rgb(decode_image(msg, MAX_PIXELS)), rgb)
-
-
 @pytest.mark.parametrize('encoding', SUPPORTED)
-def test_a2_data_must_be_exactly_step_a_row(encoding: str) -> None:
+def test_a2_data_must_have_exactly_step_bytes_per_row(encoding: str) -> None:
     for padding in (0, 2):
         good = random_image(encoding, 4, 6, padding=padding)
         whole = bytes(good.data)
@@ -131,12 +122,9 @@ def test_a3_sizes_that_are_not_integers_are_rejected() -> None:
         assert reason_of(Image(side, 4, 'mono8', 4, b'')) is DropReason.BAD_SIZE
 
 
-def test_a4_pixels_up_to_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a4_pixels_up_to_the_limit() -> None:
     data = np.zeros((4320, 7680 * 3), np.uint8)
-    started = time.perf_counter()
     image = decode_image(Image(4320, 7680, 'bgr8', 7680 * 3, data), MAX_PIXELS)
-    with capsys.disabled():
-        print(f'\nA4: raw 8K frame decoded in {(time.perf_counter() - started) * 1e3:.2f} ms', end=' ')
     assert image.pixels.shape == (4320, 7680, 3)
     assert reason_of(Image(10_000, 10_000, 'bgr8', 30_000, b'')) is DropReason.TOO_LARGE
     small = random_image('mono8', 10, 10)
@@ -144,11 +132,12 @@ def test_a4_pixels_up_to_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
     assert reason_of(small, 99) is DropReason.TOO_LARGE
 
 
-ODD_NAMES = ['', 'x' * 10_000, 'bgr8\0', '\0', 'bgr8 ', 'BGR8', 'größe', '\ud800', 'rgb8; jpeg', '8UC']
+ODD_NAMES = ['', 'x' * 10_000, 'bgr8\0', '\0', 'bgr8 ', 'BGR8', 'größe', '\ud800', 'rgb8; jpeg', '8UC',
+             None, 7, b'bgr8', ['bgr8']]
 
 
 @pytest.mark.parametrize('encoding', sorted(set(ROS_ENCODINGS + SUPPORTED)) + ODD_NAMES)
-def test_a5_each_encoding_is_right_or_reported(encoding: str) -> None:
+def test_a5_each_encoding_is_right_or_reported(encoding: Any) -> None:
     if encoding in SUPPORTED:
         assert decode_image(random_image(encoding, 4, 4), MAX_PIXELS).pixels.shape == (4, 4, 3)
         return
@@ -158,11 +147,6 @@ def test_a5_each_encoding_is_right_or_reported(encoding: str) -> None:
     assert caught.value.reason is DropReason.BAD_ENCODING
     assert len(detail) <= 300 and detail.isascii() and detail.isprintable()
     assert all(name in detail for name in SUPPORTED) or 'depth is not classified' in detail
-
-
-def test_a5_an_encoding_that_is_not_text_is_reported() -> None:
-    for encoding in (None, 7, b'bgr8', ['bgr8']):
-        assert reason_of(Image(4, 4, encoding, 12, bytes(48))) is DropReason.BAD_ENCODING
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -228,7 +212,7 @@ def test_shared_chroma_needs_even_sides(encoding: str, size: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize('encoding', SUPPORTED)
-def test_nothing_is_copied_where_the_data_are_the_pixels(encoding: str) -> None:
+def test_pixels_are_a_view_if_no_conversion_is_needed(encoding: str) -> None:
     for padding in (0, 2):
         msg = random_image(encoding, 6, 8, padding)
         shares = np.shares_memory(decode_image(msg, MAX_PIXELS).pixels, msg.data)
@@ -236,7 +220,7 @@ def test_nothing_is_copied_where_the_data_are_the_pixels(encoding: str) -> None:
 
 
 @pytest.mark.parametrize('encoding', SUPPORTED)
-def test_data_may_come_in_any_buffer_and_is_left_alone(encoding: str) -> None:
+def test_any_buffer_is_accepted_and_not_modified(encoding: str) -> None:
     msg = random_image(encoding, 6, 8, 2)
     expected = decode_image(msg, MAX_PIXELS).pixels.copy()
     before = bytes(msg.data)
@@ -259,7 +243,7 @@ def test_data_that_is_not_a_buffer_of_bytes_is_reported(data: object) -> None:
 
 
 @pytest.mark.parametrize('error', [MemoryError(), cv2.error('stand-in')])
-def test_no_memory_is_a_reason_of_its_own(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_failed_allocation_is_no_memory(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     if isinstance(error, cv2.error):
         error.code = cv2.Error.StsNoMem
 
