@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The card: a model's inputs and outputs, as JSON beside or inside its ONNX file.
+"""The card: a model's inputs and outputs, as JSON next to its ONNX file or inside it.
 
-Everything the node must know about a model comes from here, and only from here.
+The node knows a model only from its card.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.fields import (
     FieldError,
+    Readers,
     choice,
     invalid,
     items,
     mapping,
     number,
-    section,
+    read_fields,
+    record,
     strict_integer,
+    string,
     text,
 )
 from shufflenet_ros.core.strict_json import read_json
@@ -26,12 +30,11 @@ from shufflenet_ros.core.strict_json import read_json
 SCHEMA = 1
 METADATA_KEY = 'shufflenet_ros.card'
 MAX_CARD_BYTES = 1 << 20
-MAX_LABELS = 100_000
-MAX_EMBEDDING = 100_000
-MAX_TOLERANCE = 0.3
-"""The largest tolerance of golden logits. 8-bit graphs need that much: two CPUs differ by it. At 1.0 a model
-that outputs zeros would pass, and at 0.5 one that outputs the same for all images can."""
-INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'area')
+_MAX_LABELS = 100_000
+_MAX_EMBEDDING = 100_000
+# Of golden logits. 8-bit graphs need that much: two CPUs differ by it. At 1.0 a model that outputs zeros
+# would pass, and at 0.5 one that outputs the same for all images can.
+_MAX_TOLERANCE = 0.3
 
 
 class CardError(ShuffleNetError):
@@ -44,13 +47,12 @@ class CardInput:
 
     Attributes:
         layout: NHWC or NCHW, batch 1.
-        dtype: uint8 (the graph normalizes) or float32 ((pixel * scale - mean) / std is done outside).
+        dtype: uint8 (the graph normalizes) or float32 (`preprocess` does: (pixel * scale - mean) / std).
         size: (height, width) in pixels.
         color: channel order of the tensor.
         scale, mean, std: per-channel in `color` order; used with float32 only.
-        crop: size of the centered window, as a fraction of the largest one with this aspect ratio that fits
-            the image; 1.0 is the largest.
-        interpolation: of the resize after the crop.
+        crop: size of the centered window, as a fraction of the largest one that fits; 1.0 is the largest.
+        interpolation: for the resize after the crop.
     """
 
     layout: Literal['NHWC', 'NCHW']
@@ -72,11 +74,11 @@ class CardInput:
 
 @dataclass(frozen=True)
 class Golden:
-    """A sample that verifies a session: the image of a formula and its first logits.
+    """A sample to verify a running model with.
 
     Attributes:
-        logits: the model's first logits for `bundles.golden.golden_image` at the input's size.
-        tolerance: allowed difference, relative to the largest of the logits.
+        logits: the first logits for `bundles.golden.golden_image` at the input's size.
+        tolerance: allowed difference, relative to the largest logit.
     """
 
     logits: tuple[float, ...]
@@ -85,12 +87,12 @@ class Golden:
 
 @dataclass(frozen=True)
 class Variant:
-    """A sibling file of the same model for another precision, processor or backend.
+    """Another file of the same model, for another precision, processor or backend.
 
     Attributes:
         graph_sha256: of the ONNX graph it was made from (`bundles.onnx_file.OnnxSummary`); '' if unknown.
-        calibration: a description of the calibration images; '' where none were needed.
-        golden: its own logits for the golden image; None where only the graph's are known.
+        calibration: a description of the calibration images; '' if none were needed.
+        golden: this file's logits for the golden image; None if only the graph's are known.
         metrics: measured on this file, such as `top1` on `images` images, and the `command` that measured it.
     """
 
@@ -107,15 +109,15 @@ class Variant:
 
 @dataclass(frozen=True)
 class Card:
-    """A model's whole description; docs/bundle.md has each field.
+    """The description of a model; docs/bundle.md explains each field.
 
     Attributes:
-        labels: one for each logit.
-        outputs: graph output names: `logits`, and `embedding` where the model has one.
-        embedding: `dim` and `layer` of the embedding; empty without one.
+        labels: one per logit.
+        outputs: names of the graph's outputs: `logits`, and `embedding` if the model has one.
+        embedding: `dim` and `layer` of the embedding, if any.
         training: `data`, `terms`, `recipe`.
         network_config: the options that rebuild the network in the zoo; empty if unknown.
-        cost: `params` and `macs` (multiply-adds) of this model at its own input; empty if unknown.
+        cost: `params` and `macs` (multiply-adds) at the card's input size; empty if unknown.
     """
 
     name: str
@@ -145,86 +147,6 @@ class Card:
         return text
 
 
-def _triple(value: Any, where: str, low: float) -> tuple[float, float, float]:
-    if not isinstance(value, list) or len(value) != 3:
-        raise invalid(where, value, 'three numbers, one per channel')
-    a, b, c = (number(v, where, low, 1e6) for v in value)
-    return a, b, c
-
-
-def _labels(value: Any) -> tuple[str, ...]:
-    seen: set[str] = set()
-    for i, name in enumerate(items(value, 'labels', MAX_LABELS)):
-        if text(name, f'labels[{i}]') in seen:
-            raise invalid(f'labels[{i}]', name, 'each name once')
-        seen.add(name)
-    return tuple(value)
-
-
-def _input(value: Any) -> CardInput:
-    v = section(value, 'input', ('layout', 'dtype', 'size', 'color'),
-                ('scale', 'mean', 'std', 'crop', 'interpolation'))
-    size = v['size']
-    is_pair = isinstance(size, list) and len(size) == 2
-    if not is_pair or not all(type(s) is int and 1 <= s <= 8192 for s in size):
-        raise invalid('input.size', size, '[height, width], each 1 to 8192 pixels')
-    return CardInput(
-        layout=choice(v['layout'], 'input.layout', ('NHWC', 'NCHW')),
-        dtype=choice(v['dtype'], 'input.dtype', ('uint8', 'float32')),
-        size=(size[0], size[1]),
-        color=choice(v['color'], 'input.color', ('rgb', 'bgr')),
-        scale=number(v.get('scale', 1.0), 'input.scale', 1e-9, 1e6),
-        mean=_triple(v.get('mean', [0.0, 0.0, 0.0]), 'input.mean', -1e6),
-        std=_triple(v.get('std', [1.0, 1.0, 1.0]), 'input.std', 1e-9),
-        crop=number(v.get('crop', 1.0), 'input.crop', 0.01, 1.0),
-        interpolation=choice(v.get('interpolation', 'bilinear'), 'input.interpolation', INTERPOLATIONS),
-    )
-
-
-def _outputs(value: Any) -> dict[str, str]:
-    v = section(value, 'outputs', ('logits',), ('embedding',))
-    return {key: text(name, f'outputs.{key}') for key, name in v.items()}
-
-
-def _check_embedding(value: Any) -> None:
-    v = section(value, 'embedding', ('dim', 'layer'))
-    strict_integer(v['dim'], 'embedding.dim', 1, MAX_EMBEDDING)
-    text(v['layer'], 'embedding.layer')
-
-
-def _cost(value: Any) -> dict[str, int]:
-    v = section(value, 'cost', (), ('params', 'macs'))
-    for key, count in v.items():
-        strict_integer(count, f'cost.{key}', 1)
-    return v
-
-
-def _golden(value: Any, where: str = 'golden') -> Golden | None:
-    if value is None:
-        return None
-    v = section(value, where, ('logits',), ('tolerance',))
-    logits = items(v['logits'], f'{where}.logits', MAX_LABELS)
-    return Golden(tuple(number(x, f'{where}.logits', -1e9, 1e9) for x in logits),
-                  number(v.get('tolerance', 1e-3), f'{where}.tolerance', 0.0, MAX_TOLERANCE))
-
-
-def _variant(value: Any, where: str) -> Variant:
-    required, optional = ('file', 'sha256', 'precision'), ('target', 'backend', 'graph_sha256', 'calibration')
-    fields = dict(section(value, where, required, (*optional, 'golden', 'metrics')))
-    golden = _golden(fields.pop('golden', None), f'{where}.golden')
-    metrics = mapping(fields.pop('metrics', {}), f'{where}.metrics')
-    for key, x in fields.items():
-        if x != '' or key in required:
-            text(x, f'{where}.{key}')
-    return Variant(**fields, golden=golden, metrics=metrics)
-
-
-def _variants(value: Any) -> tuple[Variant, ...]:
-    if not isinstance(value, list):
-        raise invalid('variants', value, 'a list')
-    return tuple(_variant(v, f'variants[{i}]') for i, v in enumerate(value))
-
-
 def parse_card(data: str | bytes) -> Card:
     """Read a card.
 
@@ -239,27 +161,91 @@ def parse_card(data: str | bytes) -> Card:
     except ValueError as error:
         raise CardError(f'card cannot be read: {error}') from error
     try:
-        return _card(values)
+        if isinstance(values, dict):
+            _schema(values.get('schema'), 'schema')  # first, because a newer card may have other fields
+        card = record(Card, values, '', _CARD)
+        if 'embedding' in card.outputs:
+            read_fields(card.embedding, 'embedding', _EMBEDDING, tuple(_EMBEDDING))
     except FieldError as error:
         raise CardError(f'card field {error}') from error
+    return card
 
 
-def _card(values: Any) -> Card:
-    v = section(values, '', ('schema', 'name', 'network', 'labels', 'input', 'outputs'),
-                ('embedding', 'training', 'metrics', 'license', 'source', 'golden', 'variants',
-                 'network_config', 'cost'))
-    if type(v['schema']) is not int or v['schema'] != SCHEMA:
-        raise invalid('schema', v['schema'], f'{SCHEMA}; a newer card needs a newer shufflenet_ros')
-    free: dict[str, Any] = {
-        key: mapping(v.get(key, {}), key) for key in ('embedding', 'training', 'metrics', 'network_config')}
-    for key in ('license', 'source'):
-        if not isinstance(v.get(key, ''), str):
-            raise invalid(key, v[key], 'a string')
-    outputs = _outputs(v['outputs'])
-    if 'embedding' in outputs:
-        _check_embedding(free['embedding'])
-    return Card(
-        name=text(v['name'], 'name'), network=text(v['network'], 'network'), labels=_labels(v['labels']),
-        input=_input(v['input']), outputs=outputs, license=v.get('license', ''), source=v.get('source', ''),
-        golden=_golden(v.get('golden')), variants=_variants(v.get('variants', [])),
-        cost=_cost(v.get('cost', {})), **free)
+def _schema(value: Any, where: str) -> int:
+    if type(value) is not int or value != SCHEMA:
+        raise invalid(where, value, f'{SCHEMA}; a newer card needs a newer shufflenet_ros')
+    return value
+
+
+def _labels(value: Any, where: str) -> tuple[str, ...]:
+    seen: set[str] = set()
+    for i, name in enumerate(items(value, where, _MAX_LABELS)):
+        if text(name, f'{where}[{i}]') in seen:
+            raise invalid(f'{where}[{i}]', name, 'each name once')
+        seen.add(name)
+    return tuple(value)
+
+
+def _size(value: Any, where: str) -> tuple[int, int]:
+    is_pair = isinstance(value, list) and len(value) == 2
+    if not is_pair or not all(type(side) is int and 1 <= side <= 8192 for side in value):
+        raise invalid(where, value, '[height, width], each 1 to 8192 pixels')
+    return value[0], value[1]
+
+
+def _triple(value: Any, where: str, low: float) -> tuple[float, float, float]:
+    if not isinstance(value, list) or len(value) != 3:
+        raise invalid(where, value, 'three numbers, one per channel')
+    a, b, c = (number(v, where, low, 1e6) for v in value)
+    return a, b, c
+
+
+def _logits(value: Any, where: str) -> tuple[float, ...]:
+    return tuple(number(logit, where, -1e9, 1e9) for logit in items(value, where, _MAX_LABELS))
+
+
+def _golden(value: Any, where: str) -> Golden | None:
+    return None if value is None else record(Golden, value, where, _GOLDEN)
+
+
+def _variants(value: Any, where: str) -> tuple[Variant, ...]:
+    if not isinstance(value, list):
+        raise invalid(where, value, 'a list')
+    return tuple(record(Variant, v, f'{where}[{i}]', _VARIANT) for i, v in enumerate(value))
+
+
+_INPUT: Readers = {
+    'layout': partial(choice, choices=('NHWC', 'NCHW')),
+    'dtype': partial(choice, choices=('uint8', 'float32')),
+    'size': _size,
+    'color': partial(choice, choices=('rgb', 'bgr')),
+    'scale': partial(number, low=1e-9, high=1e6),
+    'mean': partial(_triple, low=-1e6),
+    'std': partial(_triple, low=1e-9),
+    'crop': partial(number, low=0.01, high=1.0),
+    'interpolation': partial(choice, choices=('nearest', 'bilinear', 'bicubic', 'area')),
+}
+_OUTPUTS = {'logits': text, 'embedding': text}
+_EMBEDDING: Readers = {'dim': partial(strict_integer, low=1, high=_MAX_EMBEDDING), 'layer': text}
+_COST = dict.fromkeys(('params', 'macs'), partial(strict_integer, low=1))
+_GOLDEN: Readers = {'logits': _logits, 'tolerance': partial(number, low=0.0, high=_MAX_TOLERANCE)}
+_VARIANT: Readers = {
+    **dict.fromkeys(('file', 'sha256', 'precision'), text),
+    **dict.fromkeys(('target', 'backend', 'graph_sha256', 'calibration'), string),
+    'golden': _golden,
+    'metrics': mapping,
+}
+_CARD: Readers = {
+    'schema': _schema,
+    'name': text,
+    'network': text,
+    'labels': _labels,
+    'input': lambda value, where: record(CardInput, value, where, _INPUT),
+    'outputs': lambda value, where: read_fields(value, where, _OUTPUTS, required=('logits',)),
+    **dict.fromkeys(('embedding', 'training', 'metrics'), mapping),
+    **dict.fromkeys(('license', 'source'), string),
+    'golden': _golden,
+    'variants': _variants,
+    'network_config': mapping,
+    'cost': lambda value, where: read_fields(value, where, _COST),
+}

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks the typed fields of outside data: cards, recipes, label files, tables."""
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.text import printable
+
+Readers: TypeAlias = Mapping[str, Callable[[Any, str], Any]]
+"""Field name -> a function of the field's value and its full name, which returns the checked value."""
+T = TypeVar('T')
 
 
 class FieldError(ShuffleNetError):
@@ -14,7 +19,7 @@ class FieldError(ShuffleNetError):
 
 
 def shorten(value: Any) -> str:
-    """A value for a message; of containers only the size, because they can be nested without end."""
+    """A value for a message; containers only as their size, because they can be huge."""
     if value is None:
         return 'nothing'
     if isinstance(value, Mapping):
@@ -30,12 +35,12 @@ def invalid(where: str, got: Any, expected: str) -> FieldError:
 
 
 def field_path(where: str, key: Any) -> str:
-    """The name of a field inside a section; '' is the outermost section."""
+    """The name of a field in a section; '' is the outermost section."""
     return f'{where}.{key}' if where else str(key)
 
 
 def section(values: Any, where: str, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Any]:
-    """Return an object that has all required fields, and none but these and the optional ones."""
+    """Return an object that has all required fields, and no unknown ones."""
     known = [*required, *optional]
     if not isinstance(values, dict):
         raise invalid(where, values, f'an object with {", ".join(known)}')
@@ -49,6 +54,26 @@ def section(values: Any, where: str, required: Sequence[str], optional: Sequence
     return values
 
 
+def read_fields(value: Any, where: str, readers: Readers, required: Sequence[str] = ()) -> dict[str, Any]:
+    """Return an object's fields, each read by its reader."""
+    values = section(value, where, required, [name for name in readers if name not in required])
+    return {name: readers[name](x, field_path(where, name)) for name, x in values.items()}
+
+
+def record(kind: type[T], value: Any, where: str, readers: Readers) -> T:
+    """Return a dataclass made from an object; fields without a default are required."""
+    required = [field.name for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+                if field.default is field.default_factory is dataclasses.MISSING]
+    return kind(**read_fields(value, where, readers, required))
+
+
+def string(value: Any, where: str) -> str:
+    """Return a string."""
+    if not isinstance(value, str):
+        raise invalid(where, value, 'a string')
+    return value
+
+
 def text(value: Any, where: str) -> str:
     """Return a non-empty string."""
     if not isinstance(value, str) or not value:
@@ -57,7 +82,7 @@ def text(value: Any, where: str) -> str:
 
 
 def choice(value: Any, where: str, choices: Sequence[str]) -> Any:
-    """Return one of the given texts."""
+    """Return one of the given strings."""
     if not isinstance(value, str) or value not in choices:
         raise invalid(where, value, f'one of {list(choices)}')
     return value
@@ -72,7 +97,7 @@ def number(value: Any, where: str, low: float, high: float) -> float:
 
 
 def integer(value: Any, where: str, low: int, high: int | float = math.inf) -> int:
-    """Return a whole number in [low, high]; 3.0 is one too."""
+    """Return a whole number in [low, high]; 3.0 counts as one."""
     good = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good or not low <= value <= high or value != int(value):
         upper = f' to {high}' if math.isfinite(high) else ' or more'
@@ -81,7 +106,7 @@ def integer(value: Any, where: str, low: int, high: int | float = math.inf) -> i
 
 
 def strict_integer(value: Any, where: str, low: int, high: int | float = math.inf) -> int:
-    """Return an integer in [low, high]; 3.0 is not one."""
+    """Return an integer in [low, high]; 3.0 does not count."""
     if type(value) is not int:
         raise invalid(where, value, 'an integer')
     return integer(value, where, low, high)
@@ -95,7 +120,7 @@ def items(value: Any, where: str, most: int) -> list[Any]:
 
 
 def mapping(value: Any, where: str) -> dict[str, Any]:
-    """Return an object, its fields unchecked."""
+    """Return an object with any fields."""
     if not isinstance(value, dict):
         raise invalid(where, value, 'an object')
     return value

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cards: what is read, what is rejected, and that errors name the field."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json
@@ -62,7 +60,7 @@ def test_reads_every_field() -> None:
     assert card.network_config == FULL['network_config'] and card.cost == FULL['cost']
 
 
-def test_a_variant_tells_its_graph_and_what_its_ranges_were_taken_from() -> None:
+def test_a_variant_has_the_hash_of_its_graph_and_its_calibration() -> None:
     reported = {'backend': 'native', 'graph_sha256': 'a' * 64, 'calibration': 'set (train): 256 images'}
     card = parse_card(changed('variants', [FULL['variants'][0] | reported]))
     assert card.variants == (Variant('a.onnx', '0' * 64, 'int8', 'arm', **reported),)
@@ -71,14 +69,14 @@ def test_a_variant_tells_its_graph_and_what_its_ranges_were_taken_from() -> None
         parse_card(changed('variants', [FULL['variants'][0] | {'calibration': 'two\nlines'}]))
 
 
-def test_what_may_be_missing_has_a_default() -> None:
+def test_optional_fields_have_defaults() -> None:
     card = parse_card(json.dumps(LEAST))
     assert card.input.shape == (1, 1, 8192, 3) and card.input.crop == 1.0 and card.input.scale == 1.0
     assert card.input.interpolation == 'bilinear' and card.golden is None and card.variants == ()
 
 
 @pytest.mark.parametrize('values', [FULL, LEAST])
-def test_written_and_read_again_it_is_the_same(values: dict[str, Any]) -> None:
+def test_cards_survive_a_round_trip(values: dict[str, Any]) -> None:
     card = parse_card(json.dumps(values))
     assert parse_card(card.to_json()) == card
     assert '\n' not in card.to_json()
@@ -86,11 +84,11 @@ def test_written_and_read_again_it_is_the_same(values: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize('path', [
-    'schema', 'name', 'network', 'labels', 'input', 'outputs', 'input.layout', 'input.dtype', 'input.size',
+    'name', 'network', 'labels', 'input', 'outputs', 'input.layout', 'input.dtype', 'input.size',
     'input.color', 'outputs.logits', 'embedding.dim', 'embedding.layer', 'golden.logits',
 ])
 def test_a_missing_field_is_reported(path: str) -> None:
-    with pytest.raises(CardError, match=rf'card field (card\.)?{path}.*required'):
+    with pytest.raises(CardError, match=rf'card field {path}.*required'):
         parse_card(changed(path, NOTHING))
 
 
@@ -98,44 +96,38 @@ def test_a_missing_field_is_reported(path: str) -> None:
     'surprise', 'input.channels', 'outputs.boxes', 'embedding.size', 'golden.seed', 'cost.flops',
 ])
 def test_an_unknown_field_is_reported(path: str) -> None:
-    with pytest.raises(CardError, match=rf'card field (card\.)?{path}.*no such field'):
+    with pytest.raises(CardError, match=rf'card field {path}.*no such field'):
         parse_card(changed(path, 1))
 
 
-@pytest.mark.parametrize(('path', 'value'), [
-    ('schema', 2), ('schema', '1'), ('schema', None), ('schema', 1.5), ('schema', True), ('schema', 1.0),
-    ('name', ''), ('name', 7), ('name', None), ('network', ''), ('network', []),
-    ('labels', []), ('labels', 'cat'), ('labels', {}), ('labels', None),
-    ('input', []), ('input', None), ('outputs', 'logits'), ('outputs', None),
-    ('input.layout', 'CHW'), ('input.layout', None), ('input.layout', ['NHWC']), ('input.dtype', 'float16'),
-    ('input.color', 'RGB'), ('input.interpolation', 'lanczos'), ('input.interpolation', {}),
-    ('input.size', [224]), ('input.size', [224, 0]), ('input.size', [224, 8193]),
-    ('input.size', [224.0, 224]),
-    ('input.size', [True, 224]), ('input.size', 224), ('input.size', '64'), ('input.size', [1, 2, 3]),
-    ('input.scale', 0), ('input.scale', -1), ('input.scale', '1'), ('input.scale', True),
-    ('input.scale', 1e9),
-    ('input.scale', None), ('input.scale', float('nan')), ('input.scale', float('inf')),
-    ('input.mean', [1, 2]), ('input.mean', 'abc'), ('input.mean', [1, 2, None]), ('input.mean', None),
-    ('input.mean', [1, 2, float('nan')]), ('input.std', [1, 0, 1]), ('input.std', [1, -1, 1]),
-    ('input.std', [1, 1, float('inf')]), ('input.std', 1),
-    ('input.crop', 0), ('input.crop', 1.01), ('input.crop', 'all'), ('input.crop', None),
-    ('outputs.logits', ''), ('outputs.embedding', 3),
-    ('embedding', []), ('embedding', None), ('embedding', {}), ('training', []), ('metrics', 'good'),
-    ('training', None), ('golden', []), ('golden.logits', []), ('golden.logits', 'a'),
-    ('golden.logits', ['a']),
-    ('golden.logits', [float('nan')]), ('golden.tolerance', -1), ('golden.tolerance', 2),
-    ('golden.tolerance', 0.31), ('golden.tolerance', 1.0), ('golden.tolerance', True),
-    ('golden.logits', [True]),
-    ('golden.tolerance', float('nan')),
-    ('variants', {}), ('variants', [1]), ('variants', None), ('variants', [{'file': 'a'}]),
-    ('variants', [{'file': 'a', 'sha256': 'b', 'precision': 'c', 'url': 'd'}]),
-    ('embedding.dim', 0), ('embedding.dim', 240.0), ('embedding.dim', '240'), ('embedding.dim', True),
-    ('embedding.layer', ''), ('embedding.layer', 5), ('license', {}), ('license', None), ('source', 3),
-    ('network_config', 'v1'), ('network_config', None), ('cost', []), ('cost.params', 0), ('cost.macs', 1.5),
-    ('cost.macs', True), ('training', {'terms': 'a\nb'}), ('license', '\x1b[2J'),
-    ('metrics', {'top1': float('inf')}),
-    ('network_config', {'width': float('nan')}),
-])
+def test_a_newer_schema_is_reported_before_unknown_fields() -> None:
+    with pytest.raises(CardError, match='schema: got 2, expected 1; a newer card needs a newer'):
+        parse_card(json.dumps({'schema': 2, 'surprise': 1}))
+
+
+NAN, INF = float('nan'), float('inf')
+BAD_VALUES: dict[str, list[Any]] = {
+    'schema': [2, '1', None, 1.5, True, 1.0, NOTHING], 'name': ['', 7, None], 'network': ['', []],
+    'labels': [[], 'cat', {}, None], 'input': [[], None], 'outputs': ['logits', None],
+    'input.layout': ['CHW', None, ['NHWC']], 'input.dtype': ['float16'], 'input.color': ['RGB'],
+    'input.interpolation': ['lanczos', {}],
+    'input.size': [[224], [224, 0], [224, 8193], [224.0, 224], [True, 224], 224, '64', [1, 2, 3]],
+    'input.scale': [0, -1, '1', True, 1e9, None, NAN, INF],
+    'input.mean': [[1, 2], 'abc', [1, 2, None], None, [1, 2, NAN]],
+    'input.std': [[1, 0, 1], [1, -1, 1], [1, 1, INF], 1], 'input.crop': [0, 1.01, 'all', None],
+    'outputs.logits': [''], 'outputs.embedding': [3],
+    'embedding': [[], None, {}], 'embedding.dim': [0, 240.0, '240', True], 'embedding.layer': ['', 5],
+    'training': [[], None, {'terms': 'a\nb'}], 'metrics': ['good', {'top1': INF}],
+    'golden': [[]], 'golden.logits': [[], 'a', ['a'], [NAN], [True]],
+    'golden.tolerance': [-1, 2, 0.31, 1.0, True, NAN],
+    'variants': [{}, [1], None, [{'file': 'a'}],
+                 [{'file': 'a', 'sha256': 'b', 'precision': 'c', 'url': 'd'}]],
+    'license': [{}, None, '\x1b[2J'], 'source': [3], 'network_config': ['v1', None, {'width': NAN}],
+    'cost': [[]], 'cost.params': [0], 'cost.macs': [1.5, True],
+}
+
+
+@pytest.mark.parametrize(('path', 'value'), [(path, bad) for path in BAD_VALUES for bad in BAD_VALUES[path]])
 def test_a_bad_value_is_reported(path: str, value: Any) -> None:
     with pytest.raises(CardError) as caught:
         parse_card(changed(path, value))
@@ -144,10 +136,9 @@ def test_a_bad_value_is_reported(path: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(('field', 'value'), [
-    ('file', ''), ('file', 5), ('sha256', None), ('precision', []), ('target', 7),
-    ('backend', ['onnxruntime']),
+    ('file', ''), ('file', 5), ('sha256', None), ('precision', []), ('target', 7), ('backend', ['native']),
 ])
-def test_a_bad_variant_is_named_with_its_place(field: str, value: Any) -> None:
+def test_a_bad_variant_is_reported_with_its_index(field: str, value: Any) -> None:
     good = FULL['variants'][0]
     with pytest.raises(CardError, match=rf'variants\[1\]\.{field}'):
         parse_card(changed('variants', [good, good | {field: value}]))
@@ -155,32 +146,28 @@ def test_a_bad_variant_is_named_with_its_place(field: str, value: Any) -> None:
 
 @pytest.mark.parametrize(('at', 'value'), [
     (1, 'cat'), (2, ''), (2, None), (0, 5), (1, 'a\x85'), (1, '\u202egod'), (0, 'cat\u2069'), (2, '\ud800')])
-def test_a_bad_label_is_named_with_its_place(at: int, value: Any) -> None:
+def test_a_bad_label_is_reported_with_its_index(at: int, value: Any) -> None:
     labels = list(FULL['labels'])
     labels[at] = value
     with pytest.raises(CardError, match=rf'labels\[{at}\]'):
         parse_card(changed('labels', labels))
 
 
-@pytest.mark.parametrize('text', ['', '{', 'null', '[]', '7', '"card"', '[' * 100_000, b'\xff\xfe', 'NaN'])
-def test_what_is_not_a_card_is_rejected(text: str | bytes) -> None:
-    with pytest.raises(CardError):
-        parse_card(text)
-
-
-@pytest.mark.parametrize('text', [
-    json.dumps(LEAST)[:-1] + ', "name": "other"}',
-    json.dumps(LEAST)[:-1] + ', "training": {"data": "a", "data": "b"}}',
+@pytest.mark.parametrize(('text', 'cause'), [
+    ('', 'not JSON'), ('{', 'not JSON'), (b'\xff\xfe', 'not JSON'), ('NaN', 'got nan'),
+    ('[' * 100_000, 'nested objects and lists'), ('null', 'an object'), ('[]', 'an object'),
+    ('7', 'an object'), ('"card"', 'an object'), (' ' * (MAX_CARD_BYTES + 1), 'at most'),
+    (json.dumps(LEAST)[:-1] + ', "name": "other"}', "'name' is in one object twice"),
 ])
-def test_a_field_that_is_there_twice_is_rejected(text: str) -> None:
-    with pytest.raises(CardError, match=r"'(name|data)' is in one object twice"):
+def test_data_that_is_no_card_is_rejected(text: str | bytes, cause: str) -> None:
+    with pytest.raises(CardError, match=cause):
         parse_card(text)
 
 
 @pytest.mark.parametrize('change', [
     {'labels': ('a\n',)}, {'metrics': {'top1': float('nan')}}, {'golden': Golden((1.0,), 0.5)}, {'name': ''},
 ])
-def test_no_card_is_written_that_cannot_be_read(change: dict[str, Any]) -> None:
+def test_an_invalid_card_is_not_written(change: dict[str, Any]) -> None:
     with pytest.raises(CardError):
         dataclasses.replace(parse_card(json.dumps(LEAST)), **change).to_json()
 
@@ -191,21 +178,10 @@ def test_labels_of_any_script_are_kept() -> None:
     assert list(card.labels) == labels and list(parse_card(card.to_json()).labels) == labels
 
 
-def test_a_card_that_is_too_deep_for_python_is_rejected() -> None:
-    deep = json.dumps(LEAST)[:-1] + ', "training": ' + '{"a": ' * 900 + '1' + '}' * 901
-    with pytest.raises(CardError, match='nested objects and lists'):
-        parse_card(deep)
-
-
 def test_a_field_name_of_any_length_makes_a_short_message() -> None:
     with pytest.raises(CardError) as rejected:
         parse_card(json.dumps(LEAST | {'x' * 10_000: 1}))
     assert len(str(rejected.value)) < 400
-
-
-def test_a_huge_card_is_rejected_unread() -> None:
-    with pytest.raises(CardError, match='at most'):
-        parse_card(' ' * (MAX_CARD_BYTES + 1))
 
 
 json_values = st.recursive(
