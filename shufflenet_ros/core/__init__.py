@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a message's bytes to pixels, to a tensor, to predictions. No ROS, no torch, no onnxruntime."""
+"""From the bytes of a message to pixels, a tensor and predictions. No ROS, no torch, no onnxruntime."""

@@ -14,7 +14,7 @@ DEFAULT_MAX_PIXELS = 40_000_000
 
 
 class Classifier:
-    """A loaded model and its pipeline. The node, the command line and evaluation all use this."""
+    """A loaded model with its pipeline, as used by the node, the command line and evaluation."""
 
     def __init__(self, card: Card, backend: Backend, max_pixels: int = DEFAULT_MAX_PIXELS):
         self.card, self.backend, self.max_pixels = card, backend, max_pixels
@@ -33,7 +33,7 @@ class Classifier:
         """Classify a decoded image.
 
         Args:
-            decode_s: seconds that decoding took, for the result's times.
+            decode_s: how long decoding took, for the result's times.
 
         Raises:
             FrameError: see `classify`.

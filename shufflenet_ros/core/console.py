@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Terminal output of commands. Outside text cannot control the terminal, and write errors are detected."""
+"""Terminal output of commands. Text from outside cannot control the terminal; write errors are reported."""
 
 import io
 import json
@@ -16,10 +16,10 @@ class OutputError(ShuffleNetError):
 
 
 def prepare_streams() -> None:
-    """Make every text printable in every locale, and replace streams that the caller has closed.
+    """Make any text printable in any locale, and replace streams that the caller has closed.
 
-    The next file that is opened would otherwise get a closed stream's number. Writing to a closed standard
-    output fails as it should; what goes to a closed standard error is dropped.
+    Otherwise the next file to be opened would get the number of a closed stream. Writing to a closed standard
+    output fails, as it should; text for a closed standard error is dropped.
     """
     for number, name in enumerate(('stdin', 'stdout', 'stderr')):
         if getattr(sys, name) is None:
@@ -37,8 +37,8 @@ def prepare_streams() -> None:
 def say(*lines: str, to: TextIO | None = None, flush: bool = False) -> None:
     """Write lines for people to standard output, or to another stream.
 
-    A line stays one line, no matter what a name, label or card contains: control characters, escape
-    sequences and characters that change the writing direction are escaped.
+    Control characters and characters that change the writing direction are escaped, so a line stays one
+    line whatever a name or label contains.
 
     Raises:
         BrokenPipeError: the reader of standard output is gone.
@@ -76,15 +76,11 @@ def _write(text: str, stream: TextIO, flush: bool) -> None:
         if flush:
             stream.flush()
     except OSError as error:
-        _abandon(stream)
+        # The interpreter flushes once more at exit; that must not fail too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if stream is not sys.stdout:
             return  # nowhere to report it
         if isinstance(error, BrokenPipeError):
             raise
         raise OutputError(f'standard output cannot be written: {error.strerror}; send it somewhere else, '
                           'such as to a file on a disk with free space') from error
-
-
-def _abandon(stream: TextIO) -> None:
-    """Silence the interpreter's own last flush."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw predictions on an image for people: debug images, annotated videos and the demo."""
+"""Draw predictions on images: debug images, annotated videos and the demo."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ def letterbox(image: DecodedImage, size: tuple[int, int]) -> U8:
 
 
 def draw_predictions(canvas: U8, predictions: Sequence[Prediction], title: str = '') -> None:
-    """Draw a title and one line a prediction, its score as text and as a bar, onto a BGR image in place."""
+    """Draw a title and one line per prediction (score, name, and a bar) onto a BGR image, in place."""
     unit = min(canvas.shape[0] / _REFERENCE[0], canvas.shape[1] / _REFERENCE[1])
     titles = [title] if title else []
     lines = titles + [f'{prediction.score:5.1%} {prediction.name}' for prediction in predictions]

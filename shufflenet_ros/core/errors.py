@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The base of every error that a user can fix."""
+"""The base class of errors that a user can fix."""
 
 
 class ShuffleNetError(ValueError):

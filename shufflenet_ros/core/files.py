@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files on a robot: reads never wait for a FIFO, writes are whole or absent, locks end with the process."""
+"""Files on a robot: reads never block, writes are whole or absent, locks end with the process."""
 
 import errno
 import fcntl
@@ -27,7 +27,7 @@ _REMEDIES = {
 
 
 class WriteError(ShuffleNetError):
-    """A file that cannot be written; nothing of it was kept. The message has path, cause and remedy."""
+    """A file that cannot be written; no part of it is left. The message has path, cause and remedy."""
 
 
 class LockedError(ShuffleNetError):
@@ -40,42 +40,41 @@ def kind_of(status: os.stat_result) -> str:
     return '' if kind == stat.S_IFREG else _KINDS.get(kind, 'something else')
 
 
-def check_regular(path: Path) -> None:
-    """Check a file before a library opens it: opening a FIFO would wait for its writer for ever.
+def check_regular(path: Path, status: os.stat_result | None = None) -> None:
+    """Check a file before a library opens it: opening a FIFO would wait forever for a writer.
+
+    Args:
+        status: of the open file; None to look at the path.
 
     Raises:
         OSError: missing, or not a regular file; says what it is.
     """
-    _require_regular(path, path.stat())
+    if kind := kind_of(status or path.stat()):
+        raise OSError(errno.EINVAL, f'expected a regular file, got {kind}', str(path))
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading, without ever waiting for a FIFO or a device.
+    """Open a regular file for reading; never wait for a FIFO or a device.
 
     Raises:
         OSError: missing, not readable, or not a regular file; says what it is.
     """
-    # Without O_NONBLOCK, opening a FIFO waits for its writer for ever.
+    # Without O_NONBLOCK, opening a FIFO waits forever for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        _require_regular(path, os.fstat(descriptor))
+        check_regular(path, os.fstat(descriptor))
         return open(descriptor, 'rb')
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def _require_regular(path: Path, status: os.stat_result) -> None:
-    if kind := kind_of(status):
-        raise OSError(errno.EINVAL, f'expected a regular file, got {kind}', str(path))
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a draft path, which replaces `path` in one step when the block ends without an error.
+    """Yield a draft path, which replaces `path` in one step if the block ends without an error.
 
-    The draft has the same name, in a temporary folder beside the target. It is synced to disk before it
-    replaces the target. So a reader, also after a power cut, finds the old file or the new one, never half.
+    The draft has the same name, in a temporary folder next to the target, and is synced to disk first. So a
+    reader finds the old file or the new one, never half, even after a power cut.
 
     Raises:
         WriteError: instead of an OSError of the block or of the replacement; the draft is removed.
@@ -83,7 +82,7 @@ def replacing(path: Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))  # a link stays a link
     with writing(path):
         if target.exists():
-            check_regular(target)  # or /dev/null would become a file
+            check_regular(target)  # otherwise /dev/null would become a file
         with tempfile.TemporaryDirectory(prefix='.draft-', dir=target.parent) as folder:
             draft = Path(folder) / target.name
             yield draft
@@ -96,10 +95,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file in one step: a reader sees the old or the new content, never half of it.
+    """Write a file in one step; see `replacing`.
 
     Raises:
-        WriteError: see `replacing`.
+        WriteError: the file cannot be written.
     """
     with replacing(path) as draft:
         draft.write_bytes(data)
@@ -107,13 +106,13 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextmanager
 def writing(path: Path, remedy: str = '') -> Iterator[None]:
-    """Turn an OSError of a write into an error that names the file and a remedy.
+    """Turn an OSError into a WriteError that names the file and a remedy.
 
     Args:
-        remedy: replaces the usual one.
+        remedy: in place of the usual one.
 
     Raises:
-        WriteError: instead of an OSError.
+        WriteError: in place of an OSError.
     """
     try:
         yield
@@ -129,18 +128,18 @@ def writing(path: Path, remedy: str = '') -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path, wait: bool = True, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold the lock file `path`, which is made if it is missing, against other processes.
+    """Lock the file `path` against other processes; it is created if it is missing.
 
-    The kernel releases the lock when the process ends, however it ends. The file stays: to unlink it would
-    be a race.
+    The kernel releases the lock when the process ends, however it ends. The file stays, because unlinking
+    would be a race.
 
     Args:
-        wait: until the other process releases it; otherwise raise.
+        wait: wait until another process releases it; otherwise raise.
         on_wait: called once before waiting.
 
     Raises:
-        LockedError: another process holds it, and wait is false.
-        WriteError: the file cannot be made.
+        LockedError: another process has it, and wait is false.
+        WriteError: the file cannot be created.
     """
     with writing(path.parent):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -11,7 +11,7 @@ def softmax(logits: F32) -> F32:
     """(C,) logits to (C,) probabilities.
 
     Raises:
-        FrameError: NON_FINITE where a logit is not finite.
+        FrameError: NON_FINITE if a logit is not finite.
     """
     if not np.isfinite(logits).all():
         raise FrameError(DropReason.NON_FINITE, 'a logit of the model is not finite; '

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image to the tensor that the card describes: crop, resize in uint8, then change the layout.
 
-Cropping first and resizing uint8 is the cheapest order. Training and evaluation use the same function, so
-that the network sees on the robot what it was trained on.
+This order is the cheapest. Training and evaluation use the same function, so the network sees on the robot
+what it was trained on.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ def crop_window(height: int, width: int, size: tuple[int, int], crop: float) -> 
     """(top, left, height, width) of the centered window with size's aspect ratio.
 
     Raises:
-        FrameError: TOO_SMALL where the window would have no pixels.
+        FrameError: TOO_SMALL if the window would have no pixels.
     """
     fit = min(height / size[0], width / size[1]) * crop
     h, w = round(size[0] * fit), round(size[1] * fit)

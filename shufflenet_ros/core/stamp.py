@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks whether a header's stamp is a valid time. A bad one is counted; the result is published anyway."""
+"""Checks a header's stamp. A bad one is counted; the result is published anyway."""
 
 
 def stamp_problem(sec: int, nanosec: int) -> str | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON from outside: rejects what Python's own reader silently accepts."""
+"""JSON from outside: stricter than Python's own reader."""
 
 import json
 import math
@@ -8,10 +8,10 @@ from collections import Counter
 from typing import Any
 
 MAX_DEPTH = 16
-"""Levels of nested objects and lists; our own cards have 5."""
+"""Levels of nested objects and lists; the cards that ship have 5."""
 
-# Control characters end a line or control a terminal. Direction marks reorder what is displayed: a log could
-# show one label as another. Lone surrogates are not text: UTF-8 cannot encode them.
+# Control characters end a line or control a terminal. Direction marks reorder the displayed text: a log could
+# show one label as another. Lone surrogates cannot be encoded in UTF-8.
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
 
 
@@ -20,7 +20,7 @@ def read_json(data: str | bytes) -> Any:
 
     Raises:
         ValueError: invalid JSON; a name twice in one object; a number out of range; more than MAX_DEPTH
-            levels; a text with a control character, a direction mark, or a lone surrogate.
+            levels; a string with a control character, a direction mark, or a lone surrogate.
     """
     try:
         text = data.decode('utf-8-sig') if isinstance(data, bytes) else data
@@ -53,7 +53,7 @@ def _integer(text: str) -> int:
 
 
 def _check(value: Any, where: str, depth: int) -> None:
-    """Check depth, numbers and texts; `where` is the path to the value, such as input.size[0]."""
+    """Check depth, numbers and strings; `where` is the path to the value, such as input.size[0]."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f'{where}: got {value}, expected a finite number')
     if isinstance(value, str):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML from outside: safe types only, each key of a mapping once, and limits for untrusted files."""
+"""YAML from outside: safe types only, no key twice, and limits for untrusted files."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,7 +15,7 @@ _EVENT_LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # ten times as fa
 
 
 class YamlError(ShuffleNetError):
-    """YAML that is rejected. The message says what it has and what is expected, without the file's name."""
+    """YAML that is rejected. Callers add the file's name."""
 
 
 class _Loader(yaml.SafeLoader):

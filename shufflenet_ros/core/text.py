@@ -3,10 +3,10 @@
 
 
 def one_line(text: str) -> str:
-    """The text with every unprintable character escaped; letters of any script stay.
+    """The text with unprintable characters escaped, safe for a terminal; letters of any script stay.
 
-    That covers control characters (line ends and C1 among them), lone surrogates, and characters that change
-    the direction of writing. The result is safe for a terminal.
+    Unprintable are control characters (also line ends and C1), lone surrogates, and characters that change
+    the writing direction.
     """
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 

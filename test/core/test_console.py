@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Output cannot control a terminal; JSON stays JSON; failing streams are noticed."""
 
-from __future__ import annotations
-
 import io
 import json
 import sys
@@ -22,7 +20,7 @@ CONTROLS = {
 
 
 @pytest.mark.parametrize('kind', CONTROLS)
-def test_what_controls_a_terminal_is_escaped(kind: str) -> None:
+def test_control_characters_are_escaped(kind: str) -> None:
     for text in (one_line(CONTROLS[kind]), printable(CONTROLS[kind])):
         assert text.isprintable() and '\\' in text
 
@@ -34,7 +32,7 @@ def test_letters_of_any_script_stay() -> None:
 
 
 @given(st.text())
-def test_every_text_becomes_one_line_without_controls(text: str) -> None:
+def test_any_text_becomes_one_line_without_control_characters(text: str) -> None:
     assert not {unicodedata.category(c) for c in one_line(text)} & {'Cc', 'Cf', 'Cs', 'Zl', 'Zp'}
 
 
@@ -46,7 +44,7 @@ def test_a_line_stays_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize('kind', CONTROLS)
-def test_json_is_ascii_and_gives_the_text_back(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_ascii_and_keeps_the_text(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     console.say_json({CONTROLS[kind]: [CONTROLS[kind]]})
     line = capsys.readouterr().out
     assert line.isascii() and line[:-1].isprintable()
@@ -58,7 +56,7 @@ def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == '{"NaN": [null, null, 1.5]}\n'
 
 
-def test_an_ascii_stream_takes_every_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_text_can_be_printed_to_an_ascii_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding='ascii')
     monkeypatch.setattr(sys, 'stdout', stream)
     console.prepare_streams()

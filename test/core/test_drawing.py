@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predictions drawn on images of any size, and images fitted into a frame."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logits to labels, embeddings to unit length."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np
@@ -41,7 +39,7 @@ def test_a_logit_that_is_not_finite_is_dropped(bad: float) -> None:
 
 
 @given(logit_vectors, st.integers(1, 60), st.floats(0, 1))
-def test_labels_fall_and_are_as_many_as_asked(logits: np.ndarray, top_k: int, min_score: float) -> None:
+def test_predictions_are_sorted_and_limited(logits: np.ndarray, top_k: int, min_score: float) -> None:
     names = tuple(f'class {i}' for i in range(len(logits)))
     labels = top_predictions(logits, names, top_k, min_score)
     scores = softmax(logits)
@@ -53,12 +51,12 @@ def test_labels_fall_and_are_as_many_as_asked(logits: np.ndarray, top_k: int, mi
         assert labels[0].score == scores.max()
 
 
-def test_ties_go_by_index() -> None:
+def test_ties_are_ordered_by_index() -> None:
     labels = top_predictions(np.zeros(200, np.float32), tuple(map(str, range(200))), 5, 0.0)
     assert [label.index for label in labels] == [0, 1, 2, 3, 4]
 
 
-def test_min_score_may_leave_nothing() -> None:
+def test_min_score_may_leave_no_prediction() -> None:
     assert top_predictions(np.zeros(4, np.float32), ('a', 'b', 'c', 'd'), 5, 0.26) == ()
     assert len(top_predictions(np.zeros(4, np.float32), ('a', 'b', 'c', 'd'), 5, 0.25)) == 4
 

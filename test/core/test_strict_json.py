@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """JSON from outside: what Python's reader silently accepts is rejected, and the error says where."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any
@@ -26,7 +24,7 @@ def nested(levels: int) -> str:
     ('"\\u0646\\u06cc\\u0645\\u200c\\u0641"', 'نیم‌ف'),  # Persian needs the non-joiner
     (str(2 ** 63 - 1), 2 ** 63 - 1), (str(-2 ** 63), -2 ** 63),
 ])
-def test_what_is_good_is_read_as_python_reads_it(text: str | bytes, values: Any) -> None:
+def test_valid_json_is_read_as_python_reads_it(text: str | bytes, values: Any) -> None:
     assert read_json(text) == values
     assert json.loads(text) == values
 
@@ -47,7 +45,7 @@ def test_levels_are_counted() -> None:
     ('', 'not JSON'), ('{', 'not JSON'), ('[1,]', 'not JSON'), (b'\xff\xfe{}', 'not JSON in UTF-8'),
     ('{"a": 1}'.encode('utf-16'), 'not JSON in UTF-8'), (b'"\xed\xa0\x80"', 'not JSON in UTF-8'),
 ])
-def test_what_python_would_take_or_guess_is_rejected(text: str | bytes, cause: str) -> None:
+def test_json_that_only_python_accepts_is_rejected(text: str | bytes, cause: str) -> None:
     with pytest.raises(ValueError, match=cause) as rejected:
         read_json(text)
     assert len(str(rejected.value)) < 300
@@ -57,7 +55,7 @@ def test_what_python_would_take_or_guess_is_rejected(text: str | bytes, cause: s
     0, 9, 10, 0x1B, 0x7F, 0x80, 0x85, 0x9B, 0x9F, 0x61C, 0x200E, 0x200F, 0x2028, 0x2029, 0x202A, 0x202E,
     0x2066, 0x2069, 0xD800, 0xDBFF, 0xDC00, 0xDFFF,
 ])
-def test_texts_that_no_log_can_show_are_rejected_with_the_character(code: int) -> None:
+def test_strings_that_no_log_can_show_are_rejected(code: int) -> None:
     for values, where in (([f'a{chr(code)}b'], r'\[0\]'), ({'x': {'y': chr(code)}}, 'x.y'),
                           ({f'a{chr(code)}': 1}, 'a name in')):
         with pytest.raises(ValueError, match=rf'{where}.*U\+{code:04X}') as rejected:
@@ -66,7 +64,7 @@ def test_texts_that_no_log_can_show_are_rejected_with_the_character(code: int) -
         assert str(rejected.value).isprintable()
 
 
-def test_a_number_of_a_million_digits_costs_nothing() -> None:
+def test_a_number_of_a_million_digits_is_rejected_fast() -> None:
     start = time.process_time()
     with pytest.raises(ValueError, match='integer of 64 bits'):
         read_json('1' * 1_000_000)
