@@ -6,7 +6,7 @@ import io
 import os
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from shufflenet_ros.core.reasons import DropReason, FrameError
 
 RGB = smooth_rgb(48, 64)
 END = b'\xff\xd9'
+WARNING = 'Corrupt JPEG data: premature end of data segment'  # libjpeg's
 BASELINE = saved(RGB, 'JPEG', quality=90)
 KINDS = {'baseline': BASELINE, 'full chroma': saved(RGB, 'JPEG', quality=95, subsampling=0),
          'low quality': saved(RGB, 'JPEG', quality=20),
@@ -69,7 +70,7 @@ def test_a10_a_progressive_cut_is_noticed_unless_it_is_between_two_scans() -> No
 
 
 def test_damage_is_libjpegs_message() -> None:
-    assert decoded(BASELINE[:-60] + END).damage == 'Corrupt JPEG data: premature end of data segment'
+    assert decoded(BASELINE[:-60] + END).damage == WARNING
     extra = decoded(BASELINE[:-2] + bytes(20) + END)
     assert 'extraneous bytes before marker 0xd9' in extra.damage
     assert np.array_equal(extra.pixels, decoded(BASELINE).pixels)
@@ -95,18 +96,12 @@ def test_nothing_reaches_stderr(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_threads_get_the_warnings_of_their_own_frames() -> None:
-    wrong: list[str] = []
+    def damages(data: bytes) -> set[str]:
+        return {decoded(data).damage for _ in range(200)}
 
-    def work(data: bytes, damaged: bool) -> None:
-        wrong.extend('wrong' for _ in range(200) if (decoded(data).damage != '') is not damaged)
-
-    threads = [threading.Thread(target=work, args=pair)
-               for pair in ((BASELINE, False), (BASELINE[:-60] + END, True)) * 2]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    with ThreadPoolExecutor(4) as pool:
+        good, cut, *others = pool.map(damages, (BASELINE, BASELINE[:-60] + END) * 2)
+    assert good == {''} and cut == {WARNING} and others == [good, cut]
 
 
 def test_stderr_is_restored_when_the_decoder_raises(capfd: pytest.CaptureFixture[str]) -> None:
@@ -123,13 +118,13 @@ def test_stderr_is_restored_when_the_decoder_raises(capfd: pytest.CaptureFixture
 def test_other_output_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
     def decode() -> int:
         say('[INFO] a line of the middleware\n')
-        say('Corrupt JPEG data: premature end of data segment\n')
+        say(f'{WARNING}\n')
         os.write(2, b'by descriptor\n')
         say('no line end, \xe4')
         return 7
 
     result = decoder_warnings.with_warnings(decode)
-    assert result == (7, 'Corrupt JPEG data: premature end of data segment')
+    assert result == (7, WARNING)
     assert capfd.readouterr().err == 'by descriptor\n[INFO] a line of the middleware\nno line end, \xe4'
 
 
@@ -149,7 +144,6 @@ sys.path[:0] = [os.path.join(os.getcwd(), *path) for path in ((), ('test', 'help
 from test_damaged import *
 print(repr(decoded(BASELINE[:-60] + END).damage), decoded(BASELINE).pixels.shape)
 """
-WARNING = 'Corrupt JPEG data: premature end of data segment'
 
 
 @pytest.mark.parametrize(('before', 'environment', 'damage', 'stderr'), [

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Log lines: the first at once, then one per key and period; all are counted."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from shufflenet_ros.core.throttle import LogThrottle
 
@@ -50,13 +50,8 @@ def test_d16_a_minute_of_500_bad_frames_per_second_makes_12_lines():
 def test_threads_together_log_one_line_and_lose_no_count():
     threads, clock = 4, Clock()
     logs = LogThrottle(clock)
-    answers: list[int | None] = []
-    crowd = [threading.Thread(target=lambda: answers.extend([logs.admit('key') for _ in range(2000)]))
-             for _ in range(threads)]
-    for t in crowd:
-        t.start()
-    for t in crowd:
-        t.join()
-    assert [a for a in answers if a is not None] == [0]
+    with ThreadPoolExecutor(threads) as pool:
+        results = pool.map(lambda _: [logs.admit('key') for _ in range(2000)], range(threads))
+    assert [more for result in results for more in result if more is not None] == [0]
     clock.now += 5
     assert logs.admit('key') == threads * 2000 - 1
