@@ -20,7 +20,7 @@ class Bundle:
     """A model file with its card.
 
     Attributes:
-        data: the bytes of the file, which sha256 is of.
+        data: the bytes of the file; sha256 is their hash.
         card: what the model expects and returns.
         card_from: where the card was found, in words.
         facts: versions and metadata of the file.
@@ -60,9 +60,14 @@ def open_bundle(name_or_path: str, card_file: str = '', sha256: str = '') -> Bun
         raise mismatch(str(path), f'sha256 {sha256}', digest, 'check the parameter, or get the right file')
     try:
         facts = read_summary(data)
-        card_from, text = _find_card(path, digest, facts, card_file)
+        found = find_card(path, digest, facts, card_file)
     except ModelError as error:
         raise error if str(path) in str(error) else ModelError(f'{path}: {error}') from error
+    if found is None:
+        raise mismatch(str(path), 'a card with its labels and preprocessing', 'none',
+                       f'write {_sidecar(path).name} beside it (fields: docs/bundle.md), '
+                       'or give --card / model_card')
+    card_from, text = found
     try:
         card = parse_card(text)
     except CardError as error:
@@ -71,24 +76,19 @@ def open_bundle(name_or_path: str, card_file: str = '', sha256: str = '') -> Bun
     return Bundle(path, data, digest, card, card_from, facts, trusted)
 
 
-def _find_card(path: Path, digest: str, facts: OnnxSummary, card_file: str) -> tuple[str, bytes | str]:
-    if card_file:
-        return card_file, read_regular(Path(card_file), MAX_CARD_BYTES)
-    if card := find_card(path, digest, facts):
-        return card
-    raise mismatch(str(path), 'a card with its labels and preprocessing', 'none',
-                   f'write {_sidecar(path).name} beside it (fields: docs/bundle.md), '
-                   'or give --card / model_card')
-
-
 def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + '.card.json')
 
 
-def find_card(path: Path, digest: str, facts: OnnxSummary) -> tuple[str, bytes | str] | None:
-    """Where a file's own card is, and its text: sidecar, metadata, shipped with this package; or None."""
-    if _sidecar(path).exists():
-        return str(_sidecar(path)), read_regular(_sidecar(path), MAX_CARD_BYTES)
+def find_card(path: Path, digest: str, facts: OnnxSummary, card_file: str = ''
+              ) -> tuple[str, bytes | str] | None:
+    """Where a file's card is, and its text; None if it has none.
+
+    In this order: the given card file, the one beside the file, the file's metadata, one shipped with this
+    package.
+    """
+    if file := card_file or (str(_sidecar(path)) if _sidecar(path).exists() else ''):
+        return file, read_regular(Path(file), MAX_CARD_BYTES)
     if METADATA_KEY in facts.metadata:
         return 'in the file', facts.metadata[METADATA_KEY]
     packaged = json.loads((_PACKAGED / 'index.json').read_text('utf-8')).get(digest)

@@ -4,8 +4,9 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from shufflenet_ros.bundles.errors import ModelError, mismatch
@@ -17,8 +18,6 @@ from shufflenet_ros.core.strict_yaml import read_yaml
 
 _CATALOG = Path(__file__).with_name('catalog.yaml')
 
-CheckKind = Literal['sha256', 'sha256_prefix', 'sha1_in_zip']
-
 CHECKS = {
     'sha256': 'the full sha256, known beforehand',
     'sha256_prefix': 'the first digits of its sha256, known beforehand',
@@ -26,7 +25,9 @@ CHECKS = {
 }
 """Kind of check -> what it means, for people."""
 
-_DIGITS = {'sha256': (64, 64), 'sha256_prefix': (8, 63), 'sha1_in_zip': (40, 40)}
+# Kind of check -> words for its digits, their least and largest number.
+_DIGITS = {'sha256': ('sha256', 64, 64), 'sha256_prefix': ('a sha256 that begins with', 8, 63),
+           'sha1_in_zip': ('sha1', 40, 40)}
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Download:
         name: what `models fetch` takes.
         url: https address.
         file: its name in the cache; for a zip that of the .pth inside.
-        check_kind, check: what is known of the kept file beforehand: its sha256, the first digits of
-            it, or its sha1, in lower-case hexadecimal digits.
+        check_kind, check: what is published about the file: a key of CHECKS, and the hexadecimal digits
+            in lower case.
         max_size: most bytes to receive, and to unpack from a zip.
         network: name in networks.json.
         layout: how its tensors are named and ordered; `onnx` is a bundle that runs without an import.
@@ -53,7 +54,7 @@ class Download:
     name: str
     url: str
     file: str
-    check_kind: CheckKind
+    check_kind: str
     check: str
     max_size: int
     network: str
@@ -94,9 +95,7 @@ class Download:
                 f'{self.name} from the index.json of the cache and fetch it again')
         digits = hashlib.sha1(data, usedforsecurity=False).hexdigest() if self.zipped else entry.sha256
         if not pin and not digits.startswith(self.check):
-            kind = {'sha256': 'sha256', 'sha256_prefix': 'a sha256 that begins with',
-                    'sha1_in_zip': 'sha1'}[self.check_kind]
-            raise self.rejected(f'{kind} {self.check}', digits[:len(self.check)])
+            raise self.rejected(f'{_DIGITS[self.check_kind][0]} {self.check}', digits[:len(self.check)])
         return entry
 
     def rejected(self, expected: str, got: str, remedy: str = (
@@ -130,7 +129,7 @@ def _download(common: dict[str, Any], file: dict[str, Any]) -> Download:
         raise FieldError(f'{where}: got {both[0]} in its group too, expected each field once')
     v = section(common | file, where, tuple(_READERS))
     download = Download(**{key: _READERS[key](value, field_path(where, key)) for key, value in v.items()})
-    low, high = _DIGITS[download.check_kind]
+    _, low, high = _DIGITS[download.check_kind]
     if not low <= len(download.check) <= high:
         raise invalid(field_path(where, 'check'), download.check, f'{low} to {high} digits')
     return download
@@ -149,25 +148,18 @@ def _hexadecimal(value: Any, where: str) -> str:
     return value
 
 
-def _bytes(value: Any, where: str) -> int:
-    return integer(value, where, 1, MAX_MODEL_BYTES)
-
-
-def _percent(value: Any, where: str) -> float:
-    return number(value, where, 0, 100)
-
-
 _READERS: dict[str, Callable[[Any, str], Any]] = {
     'name': plain_name, 'file': plain_name, 'url': _https, 'check': _hexadecimal,
-    'check_kind': lambda value, where: choice(value, where, tuple(CHECKS)),
-    'max_size': _bytes, 'size': lambda value, where: None if value is None else _bytes(value, where),
-    'resize': lambda value, where: integer(value, where, 224),
-    'top1_error': _percent, 'top5_error': _percent,
+    'check_kind': partial(choice, choices=tuple(CHECKS)),
+    'max_size': partial(integer, low=1, high=MAX_MODEL_BYTES),
+    'size': lambda value, where: None if value is None else integer(value, where, 1, MAX_MODEL_BYTES),
+    'resize': partial(integer, low=224),
+    'top1_error': partial(number, low=0, high=100), 'top5_error': partial(number, low=0, high=100),
 } | dict.fromkeys(('network', 'layout', 'source', 'license', 'terms'), text)
 
 
 def find_download(name: str) -> Download:
-    """The download of a name.
+    """The download with this name.
 
     Raises:
         ModelError: no such name; lists all.
@@ -180,12 +172,12 @@ def find_download(name: str) -> Download:
 
 
 def cache_directory(download: Download, cache: Path | None = None) -> Path:
-    """Where a download is kept: `models` for what runs, `weights` for what must be imported first."""
+    """Where a download is kept: `models` if it runs, `weights` if it must be imported first."""
     return (cache or cache_root()) / ('models' if download.runs else 'weights')
 
 
 def find_in_cache(download: Download) -> tuple[Path | None, IndexEntry | None]:
-    """The file if it is there, unread, and the pin of its first fetch.
+    """The path if the file is there (unread), and the pin of its first fetch.
 
     Raises:
         ModelError: the cache's index cannot be read.

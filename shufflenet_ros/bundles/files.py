@@ -46,7 +46,7 @@ def _remedy(path: Path) -> str:
 
 
 def read_table(path: Path, parse: Callable[[bytes], Any], what: str, build: Callable[[Any], Table]) -> Table:
-    """A table of ours: `schema` is TABLE_SCHEMA, the rest is up to `build`.
+    """One of the package's own tables: `schema` must be TABLE_SCHEMA, `build` checks the rest.
 
     Args:
         parse: JSON or YAML, raising ValueError.

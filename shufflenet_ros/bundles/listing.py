@@ -2,16 +2,16 @@
 """Networks, bundles on this machine and downloads, as rows of one shape for `models list` and `show`."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 from shufflenet_ros.bundles.bundle import Bundle, open_bundle
 from shufflenet_ros.bundles.catalog import CHECKS, Download, find_in_cache, read_downloads
 from shufflenet_ros.bundles.errors import ModelError
-from shufflenet_ros.bundles.files import read_regular, sha256_of
+from shufflenet_ros.bundles.files import read_regular, read_table, sha256_of
 from shufflenet_ros.bundles.index import MAX_MODEL_BYTES
 from shufflenet_ros.bundles.locate import ModelFile, all_models, find, is_path, model_directories, models_in
-from shufflenet_ros.bundles.networks import NetworkInfo, read_networks
+from shufflenet_ros.core.fields import field_path, invalid, section, strict_integer
+from shufflenet_ros.core.strict_json import read_json
 
 KINDS = ('network', 'bundle', 'download')
 
@@ -20,11 +20,43 @@ KEYS = (
     'measured', 'weights', 'terms', 'license', 'location', 'path', 'sha256', 'size', 'check', 'trusted',
     'card_from', 'input', 'labels', 'metrics', 'ir_version', 'opsets', 'url', 'fetched', 'note', 'error',
 )
-"""Of every row; None if a kind doesn't have it, or nobody knows."""
+"""The keys of every row; the value is None if it isn't known, or the kind doesn't have it."""
 
-_NETWORK_KEYS = ('family', 'params', 'macs', 'conv_macs', 'embedding_dim')
+_COUNTS = ('params', 'macs', 'conv_macs', 'embedding_dim')
 
 Row = dict[str, Any]
+
+
+def read_networks() -> dict[str, Row]:
+    """Name -> row of networks.json in the first models folder that has it; empty if none has.
+
+    It has what every network of the zoo costs at 1000 classes and 224x224, readable without torch: `params`
+    of all layers; `macs`, the multiply-adds of convolutions and fully connected layers, and `conv_macs`
+    without the latter; `embedding_dim`; `published`, the `top1_error` in percent (ImageNet validation) with
+    its `source`, or None; and a `note` on what we chose in it, or ''.
+
+    Raises:
+        ModelError: a table that cannot be used.
+    """
+    for folder in model_directories():
+        if (path := folder / 'networks.json').is_file():
+            rows = read_table(path, read_json, 'a table of networks', lambda table: [
+                _network(row, f'networks[{i}]') for i, row in enumerate(table['networks'])])
+            return {row['name']: row for row in rows}
+    return {}
+
+
+def _network(row: Any, where: str) -> Row:
+    strings = ('name', 'family', 'note')
+    section(row, where, (*strings, *_COUNTS, 'published'))
+    for key in strings:
+        if not isinstance(row[key], str):
+            raise invalid(field_path(where, key), row[key], 'a string')
+    for key in _COUNTS:
+        strict_integer(row[key], field_path(where, key), 0)
+    if not isinstance(row['published'], dict | None):
+        raise invalid(field_path(where, 'published'), row['published'], 'an object or null')
+    return dict(row)
 
 
 def list_rows() -> list[Row]:
@@ -78,42 +110,42 @@ def _row(kind: str, **values: Any) -> Row:
     return dict.fromkeys(KEYS) | {'kind': kind} | values
 
 
-def _network_row(network: NetworkInfo, weights: list[Row]) -> Row:
+def _network_row(network: Row, weights: list[Row]) -> Row:
     """A network, with the bundles and downloads of its weights.
 
     `measured` and `terms` are objects, one entry a bundle or download; `weights` is a list of names.
     """
     own: dict[str, Row] = {}
     for row in weights:
-        if row['network'] == network.name:
+        if row['network'] == network['name']:
             own.setdefault(row['name'], row)
-    return _row('network', **asdict(network), network=network.name, weights=list(own),
+    return _row('network', **network, network=network['name'], weights=list(own),
                 measured={name: row['measured'] for name, row in own.items() if row['measured']},
                 terms={name: row['terms'] for name, row in own.items() if row['terms']})
 
 
 def _bundle_rows(downloads: dict[str, Download]) -> Iterator[Row]:
     by_name: dict[str, list[ModelFile]] = {}
-    for directory in model_directories():
+    for folder, location in model_directories().items():
         try:
-            for name, file in models_in(directory).items():
+            for name, file in models_in(folder, location).items():
                 by_name.setdefault(name, []).append(file)
         except ModelError as error:
-            yield _row('bundle', location=directory.kind, path=str(directory.path), error=str(error))
+            yield _row('bundle', location=location, path=str(folder), error=str(error))
     for name, (first, *others) in by_name.items():
-        notes = [note for other in others if (note := _difference(first, other))]
         try:
             row = _bundle_row(open_bundle(str(first.path)), first, downloads)
         except ModelError as error:
             row = _row('bundle', name=name, location=first.location, path=str(first.path), error=str(error))
+        notes = [note for other in others if (note := _difference(first, other))]
         yield row | {'note': '; '.join(notes) or None}
 
 
 def _difference(first: ModelFile, other: ModelFile) -> str:
     """A note if another directory has another file of the same name; '' if both are the same."""
-    own, its = (_sha256(file) for file in (first, other))
-    return '' if own == its else (
-        f'not used: {other.path} ({other.location}), another file of this name (sha256 {its[:12]})')
+    own, sha256 = _sha256(first), _sha256(other)
+    return '' if own == sha256 else (
+        f'not used: {other.path} ({other.location}), another file of this name (sha256 {sha256[:12]})')
 
 
 def _sha256(file: ModelFile) -> str:
@@ -157,13 +189,13 @@ def _published(download: Download) -> Row:
     return {'top1_error': download.top1_error, 'top5_error': download.top5_error, 'source': download.source}
 
 
-def _download_row(download: Download, networks: dict[str, NetworkInfo]) -> Row:
+def _download_row(download: Download, networks: dict[str, Row]) -> Row:
     """A download: its path in the cache, or its address; and how it is or was checked."""
-    network = networks.get(download.network)
+    network = networks.get(download.network, {})
     row = _row('download', name=download.name, network=download.network, published=_published(download),
                weights=download.url, terms=download.terms, license=download.license, url=download.url,
                size=download.size, check=download.check_kind, fetched=False,
-               **{key: getattr(network, key, None) for key in _NETWORK_KEYS})
+               **{key: network.get(key) for key in ('family', *_COUNTS)})
     try:
         path, pin = find_in_cache(download)
     except ModelError as error:

@@ -20,80 +20,67 @@ _SHARE = Path('share', 'shufflenet_ros', 'models')
 
 
 @dataclass(frozen=True)
-class ModelDirectory:
-    """A directory whose index is trusted.
-
-    Attributes:
-        kind: source tree, ament, installed or cache.
-    """
-
-    kind: str
-    path: Path
-
-
-@dataclass(frozen=True)
 class ModelFile:
     """A model file.
 
     Attributes:
-        directory: the model directory that it is in, None for any other.
+        location: the kind of the model directory that it is in; None for any other directory.
         entry: its entry in the directory's index, if that lists it.
     """
 
     path: Path
-    directory: ModelDirectory | None = None
+    location: str | None = None
     entry: IndexEntry | None = None
-
-    @property
-    def location(self) -> str | None:
-        """The kind of its model directory."""
-        return self.directory.kind if self.directory else None
 
 
 def cache_root() -> Path:
-    """Where fetched files are kept: `models` for what runs, `weights` for what must be imported first."""
+    """Where fetched files are kept: `models` for those that run, `weights` for those to be imported first."""
     cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
     return Path(cache, 'shufflenet_ros')
 
 
-def model_directories() -> tuple[ModelDirectory, ...]:
-    """In the order in which they are searched, each once; some may not exist.
+def model_directories() -> dict[Path, str]:
+    """The directories whose index is trusted, in the order of search, with their kind.
 
-    The source tree comes first: if the running package is in one, its models are the newest, and an editable
-    installation leaves an old copy in the environment.
+    The kind is source tree, ament, installed or cache. Some may not exist. The source tree comes first: if
+    the running package is in one, its models are the newest, and an editable installation leaves an old copy
+    in the environment.
     """
-    found: list[ModelDirectory] = []
+    found: dict[Path, str] = {}
     if (_PACKAGE.parent / 'package.xml').is_file():
-        found.append(ModelDirectory('source tree', _PACKAGE.parent / 'models'))
-    for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
-        if prefix:
-            found.append(ModelDirectory('ament', Path(prefix) / _SHARE))
+        found[_PACKAGE.parent / 'models'] = 'source tree'
+    for prefix in filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)):
+        found.setdefault(Path(prefix) / _SHARE, 'ament')
     # From <prefix>/lib/python3.x/site-packages/shufflenet_ros up to the prefix.
-    prefixes = [Path(sysconfig.get_path('data')), Path(site.getuserbase()), *_PACKAGE.parents[3:4]]
-    found += [ModelDirectory('installed', prefix / _SHARE) for prefix in prefixes]
-    found.append(ModelDirectory('cache', cache_root() / 'models'))
-    return tuple({directory.path: directory for directory in reversed(found)}.values())[::-1]
+    for prefix in (sysconfig.get_path('data'), site.getuserbase(), *_PACKAGE.parents[3:4]):
+        found.setdefault(Path(prefix) / _SHARE, 'installed')
+    found.setdefault(cache_root() / 'models', 'cache')
+    return found
 
 
-def models_in(directory: ModelDirectory) -> dict[str, ModelFile]:
-    """Name -> file of one directory: what its index lists, and the ONNX files that it doesn't list."""
-    index = read_index(directory.path)
+def models_in(folder: Path, location: str) -> dict[str, ModelFile]:
+    """Name -> file of one directory: what its index lists, and the ONNX files that it doesn't list.
+
+    Raises:
+        ModelError: the index cannot be read.
+    """
+    index = read_index(folder)
+    found = {name: ModelFile(folder / entry.file, location, entry) for name, entry in index.items()}
     listed = {entry.file for entry in index.values()}
-    found = {name: ModelFile(directory.path / entry.file, directory, entry) for name, entry in index.items()}
-    for path in sorted(directory.path.glob('*.onnx')):
+    for path in sorted(folder.glob('*.onnx')):
         if path.name not in listed:
-            found.setdefault(path.stem, ModelFile(path, directory))
+            found.setdefault(path.stem, ModelFile(path, location))
     return found
 
 
 def all_models() -> Iterator[tuple[str, ModelFile]]:
     """Every name in every directory, in the order of search; a name can come more than once."""
-    for directory in model_directories():
-        yield from models_in(directory).items()
+    for folder, location in model_directories().items():
+        yield from models_in(folder, location).items()
 
 
 def is_path(name_or_path: str) -> bool:
-    """Whether a text means a file rather than a name: it has a slash or ends in .onnx."""
+    """Whether a string is a path rather than a name: it has a slash or ends in .onnx."""
     return os.sep in name_or_path or name_or_path.endswith('.onnx')
 
 
@@ -113,7 +100,7 @@ def find(name_or_path: str) -> ModelFile:
         if name == name_or_path:
             return file
         names.append(name)
-    searched = ', '.join(f'{directory.path} ({directory.kind})' for directory in model_directories())
+    searched = ', '.join(f'{folder} ({location})' for folder, location in model_directories().items())
     raise ModelError(f'model {name_or_path!r}: no such name; known are {names or "none"}; '
                      f'give one of them or the path of an ONNX file. Searched: {searched}')
 
@@ -121,12 +108,12 @@ def find(name_or_path: str) -> ModelFile:
 def _listed_file(path: Path) -> ModelFile:
     """A path in one of our model directories gets that directory's index entry."""
     try:
-        folder = os.path.realpath(path.parent)
+        real = os.path.realpath(path.parent)
     except (OSError, ValueError):
         return ModelFile(path)  # such as a NUL in it, which is reported when the file is opened
-    for directory in model_directories():
-        if folder == os.path.realpath(directory.path):
-            for file in models_in(directory).values():
+    for folder, location in model_directories().items():
+        if real == os.path.realpath(folder):
+            for file in models_in(folder, location).values():
                 if file.path.name == path.name:
                     return file
     return ModelFile(path)
@@ -135,7 +122,7 @@ def _listed_file(path: Path) -> ModelFile:
 def trusted_hashes() -> frozenset[str]:
     """The sha256 of every file in every directory's index. An index that cannot be read adds none."""
     hashes: set[str] = set()
-    for directory in model_directories():
+    for folder in model_directories():
         with suppress(ModelError):
-            hashes |= {entry.sha256 for entry in read_index(directory.path).values()}
+            hashes |= {entry.sha256 for entry in read_index(folder).values()}
     return frozenset(hashes)

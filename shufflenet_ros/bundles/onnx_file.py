@@ -33,7 +33,7 @@ LENGTH_DELIMITED = 2  # wire type of texts, bytes and messages
 _VARINT, _FIXED_BYTES = 0, {1: 8, 5: 4}
 
 DOMAINS = ('', 'ai.onnx', 'ai.onnx.ml', 'com.microsoft')
-"""Of onnxruntime's own operators; com.microsoft has those of quantized graphs."""
+"""The domains of onnxruntime's own operators; com.microsoft has those of quantized graphs."""
 
 Span = tuple[int, int]
 OperatorName = tuple[str, str]

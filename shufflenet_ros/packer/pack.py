@@ -13,7 +13,7 @@ from shufflenet_ros.bundles.bundle import Bundle
 from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.files import sha256_of
 from shufflenet_ros.bundles.index import NAME, update_entry
-from shufflenet_ros.bundles.onnx_metadata import with_metadata
+from shufflenet_ros.bundles.onnx_write import with_metadata
 from shufflenet_ros.bundles.variants import ResolvedModel
 from shufflenet_ros.core.card import METADATA_KEY, Card, Variant
 from shufflenet_ros.core.files import write_whole, writing

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,32 +108,23 @@ def test_a_packaged_card_is_found_by_hash(tmp_path: Path, monkeypatch: pytest.Mo
         open_bundle(str(path))
 
 
-@pytest.mark.parametrize(('kind', 'cause'), [
-    ('fifo', 'a FIFO'), ('zero', 'character device'), ('big', 'at most 1048576')])
-def test_a_sidecar_is_read_as_carefully_as_a_model(kind: str, cause: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(('make', 'cause'), [
+    (os.mkfifo, 'a FIFO'), (lambda path: path.symlink_to('/dev/zero'), 'character device'),
+    (lambda path: path.write_bytes(b' ' * ((1 << 20) + 1)), 'at most 1048576')])
+def test_a_sidecar_is_read_as_carefully_as_a_model(make: Callable[[Path], object], cause: str,
+                                                   tmp_path: Path) -> None:
     path = good(tmp_path)
-    sidecar = tmp_path / 'small.onnx.card.json'
-    if kind == 'fifo':
-        os.mkfifo(sidecar)
-    elif kind == 'zero':
-        sidecar.symlink_to('/dev/zero')
-    else:
-        sidecar.write_bytes(b' ' * ((1 << 20) + 1))
+    make(tmp_path / 'small.onnx.card.json')
     with pytest.raises(ModelError, match=cause):
         open_bundle(str(path))
 
 
-# test/core/test_card.py has every field.
+# test/core/test_card.py has the others.
 BAD_CARDS: list[tuple[bytes | dict[str, Any], str]] = [
     (b'', 'got 0 bytes'),
     (b'[' * 100_000, 'nested objects and lists'),
-    (b'\xff\xfe{}', 'not JSON'),
-    (b'[]', 'expected an object'),
     (json.dumps(card()).encode() + b'\x80', 'not JSON'),
-    (json.dumps(card()).encode('latin-1').replace(b'thing 0', b'th\xeeng'), 'not JSON'),
-    (card(schema=2), 'schema'),
     (card(labels=['a\0', 'b', 'c', 'e']), r'labels\[0\].*control'),
-    (card(variants=[{'file': '', 'sha256': 'a', 'precision': 'int8'}]), r'variants\[0\].file'),
     (card(input={**card()['input'], 'colour': 'rgb'}), 'input.colour'),
 ]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,57 +18,52 @@ from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.files import read_regular
 
 
-def make(kind: str, folder: Path) -> Path:
-    """Something at a path that is not a model file."""
-    path = folder / 'model.onnx'
-    if kind == 'directory':
-        path = folder / 'models'
-        path.mkdir()
-        good(path, 'inside')
-    elif kind == 'fifo':
-        os.mkfifo(path)
-    elif kind == 'endless':
-        return Path('/dev/zero')
-    elif kind in ('link to endless', 'dangling', 'loop'):
-        targets = {'link to endless': '/dev/zero', 'dangling': folder / 'gone.onnx', 'loop': path}
-        path.symlink_to(targets[kind])
-    elif kind == 'socket':
-        with socket.socket(socket.AF_UNIX) as unix_socket:
-            unix_socket.bind('model.onnx')  # relative to the working directory, because it must be short
-    elif kind == 'empty':
-        path.touch()
-    elif kind == 'sparse giant':
-        path.touch()
-        os.truncate(path, (256 << 20) + 1)
-    elif kind == 'below a file':
-        return good(folder) / 'model.onnx'
-    elif kind == 'nul':
-        return folder / 'a\0b.onnx'
-    elif kind == 'too long':
-        return folder / ('a' * 5000 + '.onnx')
-    return path
+def unix_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(path.name)  # relative to the working directory, because it must be short
 
 
-CASES = {
-    'missing': 'No such file', 'directory': 'got a directory; name one of its files: inside.onnx',
-    'fifo': 'got a FIFO', 'endless': 'got a character device', 'link to endless': 'got a character device',
-    'dangling': 'No such file', 'loop': 'symbolic link', 'socket': 'cannot be read', 'empty': 'got 0 bytes',
-    'sparse giant': 'expected at most 268435456 bytes, got 268435457 bytes',
-    'below a file': 'Not a directory', 'nul': 'null', 'too long': 'name too long',
+def folder_with_a_model(path: Path) -> None:
+    path.mkdir()
+    good(path, 'inside')
+
+
+def sparse_giant(path: Path) -> None:
+    path.touch()
+    os.truncate(path, (256 << 20) + 1)
+
+
+# What is at the path m.onnx, the path to open if it is another one, and the error.
+CASES: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    'missing': (lambda path: None, '', 'No such file'),
+    'directory': (folder_with_a_model, '', 'got a directory; name one of its files: inside.onnx'),
+    'fifo': (os.mkfifo, '', 'got a FIFO'),
+    'endless': (lambda path: None, '/dev/zero', 'got a character device'),
+    'link to endless': (lambda path: path.symlink_to('/dev/zero'), '', 'got a character device'),
+    'dangling': (lambda path: path.symlink_to('gone.onnx'), '', 'No such file'),
+    'loop': (lambda path: path.symlink_to(path), '', 'symbolic link'),
+    'socket': (unix_socket, '', 'cannot be read'),
+    'empty': (Path.touch, '', 'got 0 bytes'),
+    'sparse giant': (sparse_giant, '', 'expected at most 268435456 bytes, got 268435457 bytes'),
+    'below a file': (Path.touch, 'm.onnx/m.onnx', 'Not a directory'),
+    'nul': (lambda path: None, 'a\0b.onnx', 'null'),
+    'too long': (lambda path: None, 'a' * 5000 + '.onnx', 'name too long'),
 }
 
 
-@pytest.mark.parametrize(('kind', 'cause'), CASES.items(), ids=CASES)
-def test_c1_no_model_file(kind: str, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(('make', 'other', 'cause'), CASES.values(), ids=CASES)
+def test_c1_no_model_file(make: Callable[[Path], object], other: str, cause: str, tmp_path: Path,
+                          monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    path = make(kind, tmp_path)
+    make(tmp_path / 'm.onnx')
+    path = tmp_path / (other or 'm.onnx')
     start = time.perf_counter()
     with pytest.raises(ModelError) as rejected:
         open_bundle(str(path))
-    print(f'rejected after {time.perf_counter() - start:.4f} s: {rejected.value}')
-    assert cause.lower() in str(rejected.value).lower()
-    assert str(path) in str(rejected.value)
-    assert '; ' in str(rejected.value), 'a remedy follows the cause'
+    text = str(rejected.value)
+    print(f'rejected after {time.perf_counter() - start:.4f} s: {text}')
+    assert cause.lower() in text.lower() and str(path) in text
+    assert '; ' in text, 'a remedy follows the cause'
 
 
 @contextmanager

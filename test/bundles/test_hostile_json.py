@@ -9,13 +9,12 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from onnx_models import card
 
-from shufflenet_ros.bundles import networks
+from shufflenet_ros.bundles import listing
 from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.index import read_index
 from shufflenet_ros.core.card import CardError, parse_card
@@ -130,13 +129,13 @@ def test_a_broken_index_is_rejected_or_read(tmp_path: Path) -> None:
 
 def test_a_broken_table_of_networks_is_rejected_or_read(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(networks, 'model_directories', lambda: [SimpleNamespace(path=tmp_path)])
+    monkeypatch.setattr(listing, 'model_directories', lambda: {tmp_path: 'source tree'})
     table = json.loads((ROOT / 'models/networks.json').read_text())
     table['networks'] = table['networks'][:2]
 
     def read(data: bytes) -> None:
         (tmp_path / 'networks.json').write_bytes(data)
-        networks.read_networks()
+        listing.read_networks()
 
     counts = outcomes(read, ModelError, mutants(table, MUTANTS // 4))
     assert counts['rejected'] > MUTANTS / 8, counts

@@ -52,11 +52,17 @@ def test_a_name_comes_from_the_index_or_the_file(machine: dict[str, Path]) -> No
 
 def test_an_unknown_name_lists_names_and_directories(machine: dict[str, Path]) -> None:
     good(machine['ament'], 'walker')
-    with pytest.raises(ModelError) as rejected:
+    with pytest.raises(ModelError, match="'runner'.*'walker'") as rejected:
         locate.find('runner')
-    text = str(rejected.value)
-    assert "'runner'" in text and "'walker'" in text
-    assert all(str(folder) in text for folder in machine.values())
+    assert all(str(folder) in str(rejected.value) for folder in machine.values())
+
+
+def test_a_prefix_that_comes_twice_does_not_change_the_order(machine: dict[str, Path], tmp_path: Path,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    prefixes = [tmp_path / name for name in ('prefix', 'ws')]
+    monkeypatch.setenv('AMENT_PREFIX_PATH', ':'.join(map(str, prefixes)))
+    assert [path for path, kind in locate.model_directories().items() if kind == 'ament'] == [
+        prefix / SHARE for prefix in prefixes]
 
 
 @pytest.mark.parametrize('name', ['', '..', '.hidden', 'a b', 'a\nb', 'x' * 300, '-x', '~', '%s'])
@@ -83,8 +89,9 @@ def test_a_file_here_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_outside_a_source_tree_and_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package = tmp_path / 'prefix' / 'lib' / 'python3.11' / 'site-packages' / 'shufflenet_ros'
     monkeypatch.setattr(locate, '_PACKAGE', package)
-    assert 'source tree' not in {directory.kind for directory in locate.model_directories()}
-    assert tmp_path / 'prefix' / SHARE in {directory.path for directory in locate.model_directories()}
+    directories = locate.model_directories()
+    assert 'source tree' not in directories.values()
+    assert directories[tmp_path / 'prefix' / SHARE] == 'installed'
     monkeypatch.delenv('HOME', raising=False)
     monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
     assert locate.model_directories()

@@ -94,19 +94,16 @@ def with_weights(tensor: TensorProto) -> onnx.ModelProto:
     return proto
 
 
-@pytest.mark.parametrize('how', ['inside', 'parent', 'absolute', 'symlink', 'hardlink'])
+@pytest.mark.parametrize('how', ['inside', 'parent', 'absolute', 'symlink_to', 'hardlink_to'])
 def test_c6_external_data_is_rejected(how: str, tmp_path: Path) -> None:
-    folder = tmp_path / 'models'
+    folder, secret = tmp_path / 'models', tmp_path / 'secret.bin'
     folder.mkdir()
-    secret = tmp_path / 'secret.bin'
     secret.write_bytes(weights()['w1'].tobytes())
-    location = {'parent': '../secret.bin', 'absolute': str(secret)}.get(how, 'w.bin')
     if how == 'inside':
         (folder / 'w.bin').write_bytes(secret.read_bytes())
-    elif how == 'symlink':
-        (folder / 'w.bin').symlink_to(secret)
-    elif how == 'hardlink':
-        (folder / 'w.bin').hardlink_to(secret)
+    elif how.endswith('_to'):
+        getattr(folder / 'w.bin', how)(secret)
+    location = {'parent': '../secret.bin', 'absolute': str(secret)}.get(how, 'w.bin')
     path = write(folder / 'm.onnx', with_weights(external(location)), card())
     with pytest.raises(ModelError, match='expected a model in one file, got weights as external') as rejected:
         open_bundle(str(path))
@@ -214,11 +211,3 @@ def test_operators_of_onnxruntime_and_functions_of_the_file_are_accepted(domain:
     proto = with_node(helper.make_node('Thing', ['logits'], ['y'], domain=domain), 'graph')
     proto.functions.append(helper.make_function('local', 'Thing', ['x'], ['y'], [], []))
     same_as_onnx(proto.SerializeToString())
-
-
-def test_control_flow_is_rejected_when_a_model_is_opened(tmp_path: Path) -> None:
-    node = helper.make_node('If', ['logits'], ['y'], **CONTROL_FLOW['If'])
-    path = write(tmp_path / 'm.onnx', with_node(node, 'graph'), card())
-    with pytest.raises(ModelError, match="'If' with a graph of its own") as rejected:
-        open_bundle(str(path))
-    assert str(path) in str(rejected.value)

@@ -11,7 +11,7 @@ from onnx_models import CARD_KEY, classifier
 
 from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.onnx_file import read_summary
-from shufflenet_ros.bundles.onnx_metadata import with_metadata
+from shufflenet_ros.bundles.onnx_write import with_metadata
 
 TEXTS = st.text(st.characters(exclude_categories=['Cs']), max_size=300)
 
