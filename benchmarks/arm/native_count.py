@@ -15,7 +15,7 @@ from benchmarks.arm.emulate import INFERENCES, emulate, inference_marks
 from benchmarks.arm.prepare import CACHE, CROSS_COMPILER, ROOT, PrepareError, ensure_tools, replacing
 from benchmarks.arm.subject import InstructionCount, Subject
 from native.build import BuildError, compile_objects, version_of
-from shufflenet_ros.backends.native_library import ANY_FEATURES
+from shufflenet_ros.backends.native import ANY_FEATURES
 
 NATIVE = ROOT / 'native'
 DRIVER = NATIVE / 'tools' / 'run_blob.c'

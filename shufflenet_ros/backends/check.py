@@ -4,7 +4,7 @@
 from typing import Any
 
 from shufflenet_ros.backends.load import LoadedModel, load
-from shufflenet_ros.backends.native_library import load_library
+from shufflenet_ros.backends.native import load_library
 from shufflenet_ros.backends.verify import distance, golden_error
 from shufflenet_ros.bundles.bundle import Bundle
 from shufflenet_ros.bundles.errors import ModelError

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Add a card or an embedding output to a third-party ONNX classifier. Needs the extra `export`."""
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,9 @@ from shufflenet_ros.core.files import replacing
 
 EMBEDDING = 'embedding'
 
-
-@dataclass(frozen=True)
-class Linear:
-    """Operands of a linear operator; the data is input 0.
-
-    Attributes:
-        weight: index of its weight input.
-        quantized: whether inputs 1 and 2 are scale and zero point of the data.
-    """
-
-    weight: int
-    quantized: bool = False
-
-
-LINEAR = {
-    'Gemm': Linear(weight=1), 'MatMul': Linear(weight=1),
-    'QGemm': Linear(weight=3, quantized=True), 'QLinearMatMul': Linear(weight=3, quantized=True),
-}
+# Linear operators, whose data is input 0 -> index of the weight input. Of the quantized ones, inputs 1 and 2
+# are scale and zero point of the data.
+LINEAR = {'Gemm': 1, 'MatMul': 1, 'QGemm': 3, 'QLinearMatMul': 3}
 
 # May be between the last linear layer and the logits; each keeps one value per class.
 PASSED = frozenset({'Add', 'QLinearAdd', 'Cast', 'Identity', 'Dropout', 'Flatten', 'Reshape', 'Squeeze',
@@ -82,19 +68,17 @@ def _expose(graph: Any, card: Card, what: str) -> tuple[str, int]:
     """Add the output to the graph. Returns the name of the exposed tensor and its length."""
     onnx = import_onnx()
     node = _last_linear(graph, card.outputs['logits'], what)
-    linear = LINEAR[node.op_type]
-    tensor = node.input[0]
+    tensor, weight = node.input[0], node.input[LINEAR[node.op_type]]
     if any(a.name == 'transA' and a.i for a in node.attribute):
         raise mismatch(what, f'{node.name} without transA', 'transA = 1', 'export the model again')
     if any(EMBEDDING in other.output for other in graph.node):
         raise mismatch(what, f'no tensor named {EMBEDDING!r} that is not an output', 'one',
                        f'rename it, or make it an output and name it in the card (outputs.{EMBEDDING})')
-    dim = _weight_size(graph, node.input[linear.weight], what) // len(card.labels)
+    dim = _weight_size(graph, weight, what) // len(card.labels)
     flat = tensor
-    if linear.quantized:
+    if node.op_type.startswith('Q'):
         flat = f'{EMBEDDING}_float'
-        graph.node.append(onnx.helper.make_node(
-            'DequantizeLinear', list(node.input[:3]), [flat], name=flat))
+        graph.node.append(onnx.helper.make_node('DequantizeLinear', node.input[:3], [flat], name=flat))
     graph.node.append(onnx.helper.make_node('Flatten', [flat], [EMBEDDING], name=EMBEDDING, axis=1))
     graph.output.append(onnx.helper.make_tensor_value_info(EMBEDDING, onnx.TensorProto.FLOAT, [1, dim]))
     return tensor, dim
@@ -120,16 +104,13 @@ def _computed(node: Any) -> bool:
 
 def _weight_size(graph: Any, name: str, what: str) -> int:
     """Number of weights; nodes between keep it (DequantizeLinear, Transpose...)."""
-    producers = {out: node for node in graph.node for out in node.output}
+    sizes: dict[str, int] = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+    sizes |= {node.output[0]: math.prod(node.attribute[0].t.dims)
+              for node in graph.node if node.op_type == 'Constant'}
+    sources = {output: node.input[0] for node in graph.node if node.input for output in node.output}
     for _ in range(len(graph.node)):
-        for tensor in graph.initializer:
-            if tensor.name == name:
-                return int(import_onnx().numpy_helper.to_array(tensor).size)
-        node = producers.get(name)
-        if node is None:
-            break
-        if node.op_type == 'Constant':
-            return int(import_onnx().numpy_helper.to_array(node.attribute[0].t).size)
-        name = node.input[0]
+        if name in sizes:
+            return sizes[name]
+        name = sources.get(name, name)
     raise mismatch(what, 'constant weights in the last linear layer', f'{name!r}, which is computed',
                    'export the model with its weights as constants')

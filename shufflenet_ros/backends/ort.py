@@ -5,12 +5,15 @@ Importing this module raises VariantUnavailableError if onnxruntime is not insta
 """
 
 import os
+import shlex
+import sys
+import sysconfig
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from shufflenet_ros.backends.remedies import pip_install_no_deps
 from shufflenet_ros.bundles.errors import ModelError, mismatch
 from shufflenet_ros.bundles.onnx_file import read_summary
 from shufflenet_ros.bundles.variants import ResolvedModel, VariantUnavailableError
@@ -21,11 +24,26 @@ from shufflenet_ros.core.frame import F32, Outputs
 # loaded. A robot is offline by design; an operator's own value of the variable wins.
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
+
+def _install_command() -> str:
+    """The command that installs onnxruntime for the running Python without changing any other package.
+
+    Without --no-deps pip brings NumPy 2, with which Ubuntu 22.04's OpenCV cannot be imported. If
+    the distribution protects its Python from pip (PEP 668), pip needs one more option.
+    """
+    options = ['--no-deps']
+    if sys.prefix == sys.base_prefix:  # no virtual environment
+        options.append('--user')
+        if Path(sysconfig.get_path('stdlib'), 'EXTERNALLY-MANAGED').is_file():
+            options.append('--break-system-packages')
+    return shlex.join([sys.executable, '-m', 'pip', 'install', *options, 'onnxruntime'])
+
+
 try:
     import onnxruntime as ort
 except ImportError as error:
-    raise VariantUnavailableError(f'onnxruntime cannot be imported: {error}; install it: '
-                        f'{pip_install_no_deps("onnxruntime")}') from error
+    raise VariantUnavailableError(
+        f'onnxruntime cannot be imported: {error}; install it: {_install_command()}') from error
 
 PROVIDERS = {
     'cpu': 'CPUExecutionProvider',
@@ -109,15 +127,14 @@ def _provider_names(provider: str) -> tuple[str, ...]:
 def _start(model: ResolvedModel, names: tuple[str, ...], threads: int) -> ort.InferenceSession:
     """A session on the first provider that really starts."""
     for name in names:
-        wanted = PROVIDERS[name]
         try:
-            session = _session(model, wanted, threads)
+            session = _session(model, PROVIDERS[name], threads)
         except Exception as error:
-            if name != names[-1]:
-                continue
-            raise _not_loaded(model, error) from error
+            if name == names[-1]:
+                raise _not_loaded(model, error) from error
+            continue
         # A GPU provider whose libraries are missing does not raise: the session is on the CPU, 10x slower.
-        if session.get_providers()[0] == wanted:
+        if session.get_providers()[0] == PROVIDERS[name]:
             return session
     raise mismatch('provider', f'{names[-1]!r} to start', f'{session.get_providers()}',
                    'check the driver and the libraries of this provider, or choose another')
@@ -166,11 +183,8 @@ def _check_outputs(what: str, session: ort.InferenceSession, card: Card) -> list
     by_name = {output.name: output for output in session.get_outputs()}
     lengths = {'logits': (len(card.labels), 'labels'),
                'embedding': (card.embedding.get('dim', 0), 'embedding.dim')}
-    names = []
-    for role in ('logits', 'embedding'):
-        name = card.outputs.get(role)
-        if name is None:
-            continue
+    names = [(role, card.outputs[role]) for role in lengths if role in card.outputs]
+    for role, name in names:
         if name not in by_name:
             raise mismatch(what, f'an output {name!r} (card field outputs.{role})', str(list(by_name)[:10]),
                            'correct the card, or add one: shufflenet-ros models add-embedding')
@@ -180,8 +194,7 @@ def _check_outputs(what: str, session: ort.InferenceSession, card: Card) -> list
         if not _fits(output.shape, (1, length)):
             raise mismatch(what, f'{role} of shape [1, {length}] (card field {field})', str(output.shape),
                            'correct the card')
-        names.append(name)
-    return names
+    return [name for _, name in names]
 
 
 def _fits(shape: list[Any], expected: tuple[int, ...]) -> bool:

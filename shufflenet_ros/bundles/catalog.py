@@ -155,7 +155,8 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     'size': lambda value, where: None if value is None else integer(value, where, 1, MAX_MODEL_BYTES),
     'resize': partial(integer, low=224),
     'top1_error': partial(number, low=0, high=100), 'top5_error': partial(number, low=0, high=100),
-} | dict.fromkeys(('network', 'layout', 'source', 'license', 'terms'), text)
+    'network': text, 'layout': text, 'source': text, 'license': text, 'terms': text,
+}
 
 
 def find_download(name: str) -> Download:

@@ -52,8 +52,8 @@ def model_directories() -> dict[Path, str]:
     for prefix in filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)):
         found.setdefault(Path(prefix) / _SHARE, 'ament')
     # From <prefix>/lib/python3.x/site-packages/shufflenet_ros up to the prefix.
-    for prefix in (sysconfig.get_path('data'), site.getuserbase(), *_PACKAGE.parents[3:4]):
-        found.setdefault(Path(prefix) / _SHARE, 'installed')
+    for root in (Path(sysconfig.get_path('data')), Path(site.getuserbase()), *_PACKAGE.parents[3:4]):
+        found.setdefault(root / _SHARE, 'installed')
     found.setdefault(cache_root() / 'models', 'cache')
     return found
 

@@ -3,8 +3,7 @@
 
 import argparse
 
-from shufflenet_ros.backends.candidates import AUTO, MAX_ACCURACY_LOSS
-from shufflenet_ros.bundles.variants import BACKENDS, PRECISIONS
+from shufflenet_ros.bundles.variants import AUTO, BACKENDS, MAX_ACCURACY_LOSS, PRECISIONS
 
 
 def add_backend_options(parser: argparse.ArgumentParser, default: str | None = 'auto', of: str = 'the model',

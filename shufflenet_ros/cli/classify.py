@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
-from shufflenet_ros.backends.candidates import AUTO
 from shufflenet_ros.bundles.locate import DEFAULT_MODEL
+from shufflenet_ros.bundles.variants import AUTO
 from shufflenet_ros.cli.annotated_video import AnnotatedVideo, check_video_path
 from shufflenet_ros.cli.backend_options import add_backend_options
 from shufflenet_ros.cli.progress import progress

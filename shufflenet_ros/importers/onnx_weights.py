@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
-from shufflenet_ros.backends.verify_in_subprocess import verify_in_subprocess
+from shufflenet_ros.backends.verify import verify_in_subprocess
 from shufflenet_ros.bundles.bundle import Bundle
 from shufflenet_ros.bundles.variants import resolve
 from shufflenet_ros.core.card import Card

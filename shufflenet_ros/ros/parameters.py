@@ -19,9 +19,8 @@ from typing import Any, TypeAlias
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.parameter import Parameter
 
-from shufflenet_ros.backends.candidates import AUTO, MAX_ACCURACY_LOSS
 from shufflenet_ros.bundles.locate import DEFAULT_MODEL, is_path
-from shufflenet_ros.bundles.variants import BACKENDS, PRECISIONS
+from shufflenet_ros.bundles.variants import AUTO, BACKENDS, MAX_ACCURACY_LOSS, PRECISIONS
 from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.opencv import IO_MAX_PIXELS
 from shufflenet_ros.core.text import printable

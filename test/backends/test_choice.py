@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Mapping
+import sysconfig
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,53 +17,62 @@ import numpy as np
 import pytest
 from native_models import native_bundle
 
-from shufflenet_ros.backends import choose, native_library, remedies
 from shufflenet_ros.backends import load as load_module
-from shufflenet_ros.backends.candidates import LoadRequest, accuracy_loss, find_candidates
+from shufflenet_ros.backends import native, verify
 from shufflenet_ros.backends.load import LoadedModel, load
-from shufflenet_ros.backends.native import NativeBackend
-from shufflenet_ros.backends.native_library import VARIABLE
-from shufflenet_ros.backends.verify import golden_of
+from shufflenet_ros.backends.native import VARIABLE, NativeBackend
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.errors import ModelError
-from shufflenet_ros.bundles.variants import VariantUnavailableError, resolve_variant
-from shufflenet_ros.core.card import Card
+from shufflenet_ros.bundles.variants import (
+    LoadRequest,
+    VariantUnavailableError,
+    accuracy_loss,
+    find_candidates,
+    resolve_variant,
+)
 
 GRAPH = {'top1': 0.80, 'images': 500}
 
 
+@pytest.fixture(scope='module')
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a bundle whose fp16 variant loses nothing, and whose int8 variant loses a point."""
+    folder = tmp_path_factory.mktemp('made')
+    path = native_bundle(folder / 'm.onnx', precisions=('fp16', 'int8'), metrics=GRAPH)
+    with_top1(path, {'fp16': 0.80, 'int8': 0.79})
+    return folder
+
+
 @pytest.fixture
-def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle whose fp16 variant loses nothing, and whose int8 variant loses a point; treated as trusted."""
+def measured(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the bundle, treated as trusted."""
     monkeypatch.setattr(load_module, 'verify_in_subprocess', lambda *_, **__: None)
-    path = native_bundle(tmp_path / 'm.onnx', precisions=('fp16', 'int8'), metrics=GRAPH)
-    return with_top1(path, {'fp16': 0.80, 'int8': 0.79})
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path / 'm.onnx'
 
 
-def with_top1(path: Path, top1: Mapping[str, float], images: int = 500) -> Path:
-    """The bundle with figures in its variants' entries of the card beside it."""
+def edit_variants(path: Path, change: Callable[[str], dict[str, Any]]) -> Path:
+    """The bundle with fields changed in its card's entries of variants; `change` gets a precision."""
     card = Path(f'{path}.card.json')
     values = json.loads(card.read_text())
-    for variant in values['variants']:
-        if variant['precision'] in top1:
-            variant['metrics'] = {'top1': top1[variant['precision']], 'images': images}
+    values['variants'] = [variant | change(variant['precision']) for variant in values['variants']]
     card.write_text(json.dumps(values))
     return path
 
 
-def card_of(path: Path) -> Card:
-    return open_bundle(str(path)).card
+def with_top1(path: Path, top1: Mapping[str, float]) -> Path:
+    return edit_variants(path, lambda precision: {'metrics': {'top1': top1[precision], 'images': 500}})
 
 
 def names(path: Path, **options: Any) -> list[str]:
     request = LoadRequest(**{'backend': 'auto', 'precision': 'auto', 'provider': 'cpu', 'threads': 1,
                             'max_accuracy_loss': 0.6} | options)
-    return [str(candidate) for candidate in find_candidates(open_bundle(str(path)), request)]
+    return list(find_candidates(open_bundle(str(path)), request))
 
 
 @pytest.fixture
 def timing_table(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Milliseconds that `measure` reports for each candidate, in place of real timings."""
+    """Milliseconds that `measure` reports for each candidate, in place of real timings; counts its calls."""
     table = {'native fp16': 1.0, 'native int8': 0.5, 'native fp32': 1.0, 'onnxruntime fp32': 2.0}
 
     def measure(backends: Mapping[str, Any], *_: Any) -> dict[str, float]:
@@ -98,13 +109,13 @@ def test_the_card_says_what_may_run(measured: Path, options: dict[str, Any], exp
 ])
 def test_a_loss_counts_only_if_both_were_measured_on_the_same_images(measured: Path, graph: dict[str, Any],
                                                            variant: dict[str, Any], loss: float) -> None:
-    card = replace(card_of(measured), metrics=graph)
+    card = replace(open_bundle(str(measured)).card, metrics=graph)
     assert accuracy_loss(card, replace(card.variants[0], metrics=variant)) == loss
     assert accuracy_loss(card, None) == 0
 
 
-def test_a_variant_without_metrics_runs_only_if_requested(tmp_path: Path) -> None:
-    path = native_bundle(tmp_path / 'm.onnx', precisions=('fp16', 'int8'), metrics=GRAPH)
+def test_a_variant_without_metrics_runs_only_if_requested(measured: Path) -> None:
+    path = edit_variants(measured, lambda _: {'metrics': {}})
     loaded = load(str(path))
     assert loaded.backend.name == 'onnxruntime' and not loaded.timings
     assert loaded.reason == ('no variant is known to lose at most 0.6 points of top-1: fp16 has no figures, '
@@ -138,14 +149,14 @@ def test_a_choice_is_kept_for_the_next_start(measured: Path, timing_table: dict[
     started: list[str] = []
     start = load_module._start
 
-    def note(bundle: Any, candidate: Any, request: Any) -> LoadedModel:
-        started.append(str(candidate))
-        return start(bundle, candidate, request)
+    def note(bundle: Any, variant: Any, request: Any) -> LoadedModel:
+        started.append(variant.precision if variant else 'graph')
+        return start(bundle, variant, request)
     monkeypatch.setattr(load_module, '_start', note)
     second = load(str(measured))
-    assert timing_table['measured'] == 1 and started == ['native fp16'], 'the others are not even started'
+    assert timing_table['measured'] == 1 and started == ['fp16'], 'the others are not even started'
     assert second.reason == first.reason.replace('measured now', 'measured at an earlier start')
-    with_top1(measured, {'fp16': 0.799})
+    with_top1(measured, {'fp16': 0.799, 'int8': 0.79})
     load(str(measured))
     assert timing_table['measured'] == 2, 'another card, another choice'
 
@@ -153,18 +164,19 @@ def test_a_choice_is_kept_for_the_next_start(measured: Path, timing_table: dict[
 def test_another_library_is_another_machine(measured: Path, timing_table: dict[str, float], tmp_path: Path,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
     load(str(measured))
-    library = choose.library_path()
     copy = tmp_path / 'copy.so'
-    copy.write_bytes(library.read_bytes() + b'\0')
+    copy.write_bytes(native.library_path().read_bytes() + b'\0')
     monkeypatch.setenv(VARIABLE, str(copy))
     load(str(measured))
     assert timing_table['measured'] == 2
 
 
-@pytest.mark.parametrize('content', [b'', b'{', b'[]', b'{"schema": 1}', b'{"schema": 2}', b'[' * 5000,
-                                     b'{"schema": 1, "chosen": "native fp64", "timings_ms": {}}',
-                                     b'{"schema": 1, "chosen": "native fp16", "timings_ms": {"x": "y"}}',
-                                     b'{"schema": 1, "chosen": 3, "timings_ms": [1]}'])
+@pytest.mark.parametrize('content', [b'', b'{', b'[]', b'{"schema": 1}', b'[' * 5000,
+                                     b'{"schema": 2, "timings_ms": {"native fp16": 1.0}}',
+                                     b'{"schema": 1, "timings_ms": {}}',
+                                     b'{"schema": 1, "timings_ms": {"native fp64": 1.0}}',
+                                     b'{"schema": 1, "timings_ms": {"native fp16": "y"}}',
+                                     b'{"schema": 1, "timings_ms": [1]}'])
 def test_a_damaged_choice_is_measured_again(measured: Path, timing_table: dict[str, float], no_cache: Path,
                                             content: bytes) -> None:
     load(str(measured))
@@ -211,12 +223,11 @@ def without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
 def with_golden(path: Path) -> Path:
     """The bundle with the variants' own logits in its card, as `models pack` writes them."""
     bundle = open_bundle(str(path))
-    values = json.loads(Path(f'{path}.card.json').read_text())
-    for variant in values['variants']:
-        backend = NativeBackend(resolve_variant(bundle, 'native', variant['precision']))
-        variant['golden'] = asdict(golden_of(backend, bundle.card, 0.05))
-    Path(f'{path}.card.json').write_text(json.dumps(values))
-    return path
+
+    def golden(precision: str) -> dict[str, Any]:
+        backend = NativeBackend(resolve_variant(bundle, 'native', precision))
+        return {'golden': asdict(verify.golden_of(backend, bundle.card, 0.05))}
+    return edit_variants(path, golden)
 
 
 def test_native_variants_run_without_onnxruntime(measured: Path, timing_table: dict[str, float],
@@ -246,9 +257,9 @@ def test_a_build_without_kernels_and_onnxruntime_gives_the_commands(
         measured: Path, without_onnxruntime: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         environment: bool, guarded: bool, options: list[str]) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(native_library, 'FILE', 'not_built.so')
+    monkeypatch.setattr(native, 'FILE', 'not_built.so')
     monkeypatch.setattr(sys, 'base_prefix', str(tmp_path) if environment else sys.prefix)
-    monkeypatch.setattr(remedies.sysconfig, 'get_path', lambda name: str(tmp_path))
+    monkeypatch.setattr(sysconfig, 'get_path', lambda name: str(tmp_path))
     if guarded:
         (tmp_path / 'EXTERNALLY-MANAGED').touch()
     with pytest.raises(VariantUnavailableError) as caught:
@@ -268,12 +279,12 @@ def test_candidates_are_timed_in_rounds_within_the_budget(monkeypatch: pytest.Mo
             calls.append(name)
             now[0] += seconds
         return SimpleNamespace(run=run)
-    monkeypatch.setattr(choose.time, 'monotonic', lambda: now[0])
-    found = choose.measure({'quick': backend('quick', 0.002), 'slow': backend('slow', 0.010)}, None,
-                           lambda: now[0])
+    monkeypatch.setattr(load_module.time, 'monotonic', lambda: now[0])
+    found = load_module.measure({'quick': backend('quick', 0.002), 'slow': backend('slow', 0.010)}, None,
+                                lambda: now[0])
     assert found == pytest.approx({'quick': 2.0, 'slow': 10.0})
-    assert now[0] <= choose.BUDGET_S and len(calls) >= 4 * 8
+    assert now[0] <= load_module.BUDGET_S and len(calls) >= 4 * 8
     assert calls[:8] == ['quick', 'quick', 'slow', 'slow'] * 2
     now[0], calls[:] = 0.0, []
-    choose.measure({'slow': backend('slow', 3.0)}, None, lambda: now[0])
+    load_module.measure({'slow': backend('slow', 3.0)}, None, lambda: now[0])
     assert calls == ['slow', 'slow'], 'at least one round'

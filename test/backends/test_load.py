@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a name or path to answers: the public int8 ImageNet model runs by its path alone."""
+"""From a name or path to results: the public int8 ImageNet model runs by its path alone."""
 
 from __future__ import annotations
 
@@ -11,21 +11,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from onnx_models import SIZE, card, classifier, good, write
+from onnx import TensorProto
+from onnx_models import SIZE, card, classifier, good, model, nodes, value, weights, write
 
-from shufflenet_ros.backends import load as load_module
 from shufflenet_ros.backends.load import LoadedModel, load
-from shufflenet_ros.bundles.bundle import Bundle
-from shufflenet_ros.bundles.index import write_index
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.frame import DecodedImage, Options
-
-INT8 = 'shufflenet_v2_x1_0_int8.onnx'
 
 
 @pytest.fixture(scope='module')
 def int8(shared_data: Path) -> LoadedModel:
-    return load(str(shared_data / INT8))
+    return load(str(shared_data / 'shufflenet_v2_x1_0_int8.onnx'))
 
 
 def test_the_int8_model_runs_by_its_path_alone(int8: LoadedModel) -> None:
@@ -35,43 +31,18 @@ def test_the_int8_model_runs_by_its_path_alone(int8: LoadedModel) -> None:
     assert 'ImageNet' in int8.terms and 'non-commercial research' in int8.terms and 'BSD-3' in int8.terms
 
 
-def test_the_packaged_labels_are_those_of_the_photos(int8: LoadedModel, shared_data: Path) -> None:
+def test_the_int8_model_names_at_least_32_of_40_photos(int8: LoadedModel, shared_data: Path) -> None:
+    classifier, right = Classifier(int8.card, int8.backend), 0
     photos = json.loads((shared_data / 'photos' / 'labels.json').read_text())
     assert len(photos) == 40
-    for expected in photos.values():
-        assert int8.card.labels[expected['imagenet_index']] == expected['name']
-    assert [int8.card.labels[i] for i in (134, 517)] == ['crane (bird)', 'crane (machine)']
-
-
-def test_the_int8_model_names_at_least_32_of_40_photos(int8: LoadedModel, shared_data: Path) -> None:
-    classifier = Classifier(int8.card, int8.backend)
-    right = 0
-    for file, expected in json.loads((shared_data / 'photos' / 'labels.json').read_text()).items():
-        pixels = np.asarray(cv2.imread(str(shared_data / 'photos' / file)), np.uint8)
-        right += (
-            classifier.classify_image(DecodedImage(pixels, 'bgr'), Options()).predictions[0].index
-            == expected['imagenet_index']
-        )
+    for file, expected in photos.items():
+        index = expected['imagenet_index']
+        assert int8.card.labels[index] == expected['name']
+        image = DecodedImage(np.asarray(cv2.imread(str(shared_data / 'photos' / file)), np.uint8), 'bgr')
+        right += classifier.classify_image(image, Options()).predictions[0].index == index
     print(f'{right} of 40 right')
     assert right >= 32
-
-
-def test_a_stranger_is_proved_apart_and_an_indexed_file_is_not(no_cache: Path, tmp_path: Path,
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    verified: list[Path] = []
-
-    def note(bundle: Bundle) -> None:
-        verified.append(bundle.path)
-    monkeypatch.setattr(load_module, 'verify_in_subprocess', note)
-    stranger = good(tmp_path, 'stranger')
-    load(str(stranger))
-    assert verified == [stranger]
-    cache = no_cache / 'shufflenet_ros' / 'models'
-    cache.mkdir(parents=True)
-    good(cache, 'fetched')
-    write_index(cache)
-    assert load('fetched').bundle.trusted
-    assert verified == [stranger]
+    assert [int8.card.labels[i] for i in (134, 517)] == ['crane (bird)', 'crane (machine)']
 
 
 def test_terms_that_a_card_does_not_name_are_said_to_be_missing(tmp_path: Path) -> None:
@@ -81,10 +52,8 @@ def test_terms_that_a_card_does_not_name_are_said_to_be_missing(tmp_path: Path) 
     assert terms.count('the card names none') == 2 and 'data the card does not name' in terms
 
 
-def test_float32_nchw_bgr_models_are_prepared_by_their_card(tmp_path: Path) -> None:
-    """The same network fed in another way gives the same logits for the same image."""
-    from onnx import TensorProto
-    from onnx_models import model, nodes, value, weights
+def test_images_are_preprocessed_as_the_card_says(tmp_path: Path) -> None:
+    """The same network with another kind of input gives the same logits for the same image."""
     made = nodes()
     made[0].op_type = 'Identity'
     del made[0].attribute[:]
@@ -94,23 +63,18 @@ def test_float32_nchw_bgr_models_are_prepared_by_their_card(tmp_path: Path) -> N
     spec = {'layout': 'NCHW', 'dtype': 'float32', 'size': [SIZE, SIZE], 'color': 'rgb', 'scale': 1.0}
     bare = card(input=spec, outputs={'logits': 'logits'}, embedding=None)
     other = load(str(write(tmp_path / 'nchw.onnx', proto, bare)))
-    pixels = np.random.default_rng(5).integers(0, 256, (20, 30, 3), np.uint8)
-    image = DecodedImage(pixels, 'bgr')
-    answers = [Classifier(m.card, m.backend).classify_image(image, Options(top_k=4)).predictions
-               for m in (other, load(str(good(tmp_path))))]
-    assert [label.index for label in answers[0]] == [label.index for label in answers[1]]
-    np.testing.assert_allclose(
-        [label.score for label in answers[0]], [label.score for label in answers[1]], atol=1e-5
-    )
+    image = DecodedImage(np.random.default_rng(5).integers(0, 256, (20, 30, 3), np.uint8), 'bgr')
+    nchw, nhwc = (Classifier(m.card, m.backend).classify_image(image, Options(top_k=4)).predictions
+                  for m in (other, load(str(good(tmp_path)))))
+    assert [prediction.index for prediction in nchw] == [prediction.index for prediction in nhwc]
+    np.testing.assert_allclose([prediction.score for prediction in nchw],
+                               [prediction.score for prediction in nhwc], atol=1e-5)
 
 
 def test_opening_a_model_loads_neither_torch_nor_onnx_nor_ros(repo_root: Path, tmp_path: Path) -> None:
-    code = (
-        f'import sys; from shufflenet_ros.backends.load import load; load({str(good(tmp_path))!r}); '
-        "bad = {'torch', 'onnx', 'rclpy', 'yaml'} & set(sys.modules); "
-        "sys.exit(f'loaded: {bad}' if bad else 0)"
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', code], cwd=repo_root, capture_output=True, text=True, timeout=60
-    )
+    code = (f'import sys; from shufflenet_ros.backends.load import load; load({str(good(tmp_path))!r}); '
+            "bad = {'torch', 'onnx', 'rclpy', 'yaml'} & set(sys.modules); "
+            "sys.exit(f'loaded: {bad}' if bad else 0)")
+    done = subprocess.run([sys.executable, '-c', code], cwd=repo_root, capture_output=True, text=True,
+                          timeout=60)
     assert done.returncode == 0, done.stderr

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from shufflenet_ros.backends.candidates import MAX_ACCURACY_LOSS, accuracy_loss
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.index import read_index
 from shufflenet_ros.bundles.locate import DEFAULT_MODEL
+from shufflenet_ros.bundles.variants import MAX_ACCURACY_LOSS, accuracy_loss
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / 'models'

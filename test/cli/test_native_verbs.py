@@ -15,7 +15,7 @@ pytest.importorskip('onnx', reason='needs the extra export')
 
 from native_models import LABELS, SIZE, native_bundle, weights
 
-from shufflenet_ros.backends.native_library import VARIABLE
+from shufflenet_ros.backends.native import VARIABLE
 from shufflenet_ros.bundles.files import sha256_of
 from shufflenet_ros.cli import main as cli
 

@@ -172,7 +172,7 @@ def runs_for_hours() -> bytes:
     ], {'size': np.array([4096, 4096])})
 
 
-def answers_nan() -> bytes:
+def gives_nan() -> bytes:
     """logits / 0 * 0."""
     make = helper.make_node
     return _after_logits(

@@ -7,7 +7,7 @@ import ctypes
 
 import numpy as np
 
-from shufflenet_ros.backends.native_library import ANY_FEATURES, NativeInfo, load_library
+from shufflenet_ros.backends.native import ANY_FEATURES, NativeInfo, load_library
 
 
 class BlobError(Exception):

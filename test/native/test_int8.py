@@ -11,7 +11,7 @@ from blob_networks import shuffle_v1, shuffle_v2
 from native_context import Context
 
 from benchmarks.arm.emulate import INFERENCES
-from shufflenet_ros.backends.native_library import VARIABLE
+from shufflenet_ros.backends.native import VARIABLE
 from shufflenet_ros.packer import int8, reference
 from shufflenet_ros.packer.blob import write_blob
 from shufflenet_ros.packer.network import Network, Op

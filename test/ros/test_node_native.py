@@ -21,7 +21,7 @@ from replaying import process, wait_for
 from shufflenet_ros_msgs.msg import Embedding
 
 from shufflenet_ros.backends.load import load
-from shufflenet_ros.backends.native_library import VARIABLE
+from shufflenet_ros.backends.native import VARIABLE
 from shufflenet_ros.bundles.files import sha256_of
 
 
