@@ -1,25 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One camera's topics: its images, its results, and hints for when no image arrives."""
+"""A camera at run time: its topics and their QoS, and hints for when no image arrives.
+
+QoS overrides are the parameters qos_overrides.<topic>.<subscription|publisher>.<policy>. They are validated
+like the node's other parameters; rclpy applies those that are passed to it.
+"""
 
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from copy import copy
 from itertools import islice
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 from shufflenet_ros_msgs.msg import Embedding
 from vision_msgs.msg import Classification
 
+from shufflenet_ros.core.stats import StageStats
 from shufflenet_ros.core.text import printable
-from shufflenet_ros.ros.qos import End, qos_override_options
+from shufflenet_ros.core.watch import RateWatch
 
 try:
     from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
@@ -30,27 +37,39 @@ IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 SUFFIX = '/compressed'
 MAX_TOPICS_SHOWN, MAX_LOOKUPS = 5, 50
 HINT_PERIOD_S = 3.0
+_OVERRIDES = 'qos_overrides'
 _TOPIC = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]{0,200})+')
 RESULT_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
 
-class CameraTopics:
-    """A camera's publishers, made at configure, and its subscription, which exists while the node is active.
+class Camera:
+    """A camera: its publishers, its subscription while the node is active, and counters of bad input.
 
     Attributes:
         name: the camera's name, '' for a single one.
+        title: its name in logs and diagnostics.
         topic: the resolved image topic.
+        watch: watches the arrival of images.
+        stats: the processing times.
+        endpoints: <topic>.<subscription|publisher> of each topic, which QoS overrides can be given for.
         incompatible: QoS policies that a publisher of the topic does not offer as requested.
     """
 
-    def __init__(self, node: LifecycleNode, name: str, transport: str, image_qos: QoSProfile):
-        # rclpy writes overrides into the given profile, which other topics share.
-        self._node, self.name, self._qos = node, name, copy(image_qos)
+    def __init__(self, node: LifecycleNode, name: str, transport: str, image_qos: QoSProfile,
+                 watch: RateWatch):
+        self._node, self.name, self.watch = node, name, watch
+        self.title = f'camera {name}' if name else 'camera'
+        self.stats = StageStats()
+        self.bad_stamps = self.duplicate_stamps = self.damaged = 0
+        self.last_stamp: tuple[int, int] | None = None
+        self._qos = copy(image_qos)  # rclpy writes overrides into it, and other topics use the same one
         # A remapping of image_raw does not apply to image_raw/compressed: resolve first, then append.
         self.topic = node.resolve_topic_name(f'{name}/image_raw' if name else 'image_raw')
-        self._type = Image
+        self._type, self._type_name = Image, IMAGE
         if transport == 'compressed':
-            self.topic, self._type = self.topic + SUFFIX, CompressedImage
+            self.topic += SUFFIX
+            self._type, self._type_name = CompressedImage, COMPRESSED
+        self.endpoints = {f'{self.topic}.subscription'}
         prefix = f'~/{name}' if name else '~'
         self.classification = self._publisher(Classification, f'{prefix}/classification')
         self.embedding = self._publisher(Embedding, f'{prefix}/embedding')
@@ -60,23 +79,27 @@ class CameraTopics:
         self._subscription: Subscription[Any] | None = None
 
     def _publisher(self, kind: type, topic: str) -> 'Publisher[Any]':
-        options = qos_override_options(self._node, topic, 'publisher')
-        return self._node.create_publisher(kind, topic, copy(RESULT_QOS), qos_overriding_options=options)
+        endpoint = f'{self._node.resolve_topic_name(topic)}.publisher'
+        self.endpoints.add(endpoint)
+        return self._node.create_publisher(
+            kind, topic, copy(RESULT_QOS), qos_overriding_options=self._given_overrides(endpoint))
 
-    @property
-    def ends(self) -> list[End]:
-        """The topic ends that QoS overrides can be given for."""
-        results = (self.classification, self.embedding, self.debug_image)
-        return [(self.topic, 'subscription'), *((result.topic_name, 'publisher') for result in results)]
+    def _given_overrides(self, endpoint: str) -> QoSOverridingOptions:
+        """Options with only the policies that were given at start.
+
+        rclpy declares a parameter for each policy in the options, and its first value would then override
+        image_qos.* at the next configure.
+        """
+        policies = self._node.get_parameters_by_prefix(f'{_OVERRIDES}.{endpoint}')
+        return QoSOverridingOptions([QoSPolicyKind[policy.upper()] for policy in policies])
 
     def subscribe(self, receive: Callable[[str, Any], None]) -> None:
         """Call receive(camera, message) for each image."""
-        events = SubscriptionEventCallbacks(incompatible_qos=self._note_incompatible)
-        options = qos_override_options(self._node, self.topic, 'subscription')
         self.incompatible.clear()
         self._subscription = self._node.create_subscription(
             self._type, self.topic, lambda message: receive(self.name, message), self._qos,
-            event_callbacks=events, qos_overriding_options=options)
+            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._note_incompatible),
+            qos_overriding_options=self._given_overrides(f'{self.topic}.subscription'))
 
     def unsubscribe(self) -> None:
         """Stop receiving."""
@@ -94,10 +117,11 @@ class CameraTopics:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
         if policy not in self.incompatible:
             self.incompatible.add(policy)
+            offered = _qos_words(self.publishers()) or 'nothing that this node can see'
             self._node.get_logger().error(
                 f"{self.topic}: a publisher's {policy} policy is incompatible with {self.requested_qos}; "
-                f'it offers {self._offered_qos()}. Nothing arrives from it: set image_qos.* or its '
-                'qos_overrides to match, or change the camera')
+                f'it offers {offered}. Nothing arrives from it: set image_qos.* or its qos_overrides to '
+                'match, or change the camera')
 
     @property
     def requested_qos(self) -> str:
@@ -107,9 +131,6 @@ class CameraTopics:
     def publishers(self) -> list[TopicEndpointInfo]:
         """The publishers of this topic that the node has discovered."""
         return self._node.get_publishers_info_by_topic(self.topic)
-
-    def _offered_qos(self) -> str:
-        return _qos_words(self.publishers()) or 'nothing that this node can see'
 
     def silence_hint(self) -> str:
         """Why no image may arrive, and what to do. Cached for 3 s, because it searches the ROS graph."""
@@ -152,23 +173,22 @@ class CameraTopics:
         node, own = self._node, self._node.get_fully_qualified_name() + '/'
         graph = sorted(node.get_topic_names_and_types())
         candidates = [(topic, kind) for kind in dict.fromkeys((self._type_name, IMAGE, COMPRESSED))
-                   for topic, kinds in graph
-                   if kind in kinds and (kind == IMAGE or topic.endswith(SUFFIX))
-                   and topic != self.topic and not topic.startswith(own) and _TOPIC.fullmatch(topic)]
+                      for topic, kinds in graph
+                      if kind in kinds and (kind == IMAGE or topic.endswith(SUFFIX))
+                      and topic != self.topic and not topic.startswith(own) and _TOPIC.fullmatch(topic)]
         for topic, kind in candidates[:MAX_LOOKUPS]:
             if any(info.topic_type == kind for info in node.get_publishers_info_by_topic(topic)):
                 yield topic
 
     def _remedy(self, topic: str) -> str:
         """How to make the node read the topic, for `ros2 launch` and `ros2 run`."""
-        compressed = topic.endswith(SUFFIX)
-        base, own = topic.removesuffix(SUFFIX), self.topic.removesuffix(SUFFIX)
+        base, compressed = topic.removesuffix(SUFFIX), topic.endswith(SUFFIX)
         launch, run = [], []
         if compressed != (self._type is CompressedImage):
             transport = f'image_transport:={"compressed" if compressed else "raw"}'
             launch.append(transport)
             run.append(f'-p {transport}')
-        if base != own:
+        if base != self.topic.removesuffix(SUFFIX):
             remapped = f'{self.name}/image_raw' if self.name else 'image_raw'
             launch.append(f'image_topic:={base}')
             run.append(f'-r {remapped}:={base}')
@@ -176,9 +196,14 @@ class CameraTopics:
         # The launch file has one image topic for all cameras, relative to each.
         return by_run if self.name else f'`ros2 launch` with `{" ".join(launch)}`, or {by_run}'
 
-    @property
-    def _type_name(self) -> str:
-        return COMPRESSED if self._type is CompressedImage else IMAGE
+
+def warn_about_unused_overrides(node: Node, endpoints: Set[str]) -> None:
+    """Log a warning for each QoS override that is for none of the node's endpoints."""
+    for name in node.get_parameters_by_prefix(_OVERRIDES):
+        if name.rsplit('.', 1)[0] not in endpoints:
+            node.get_logger().warning(
+                f'parameter {_OVERRIDES}.{name}: ignored, expected {_OVERRIDES}. and one of '
+                f'{", ".join(sorted(endpoints))}, after remapping')
 
 
 def _qos_words(publishers: Iterable[TopicEndpointInfo]) -> str:

@@ -4,7 +4,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from std_msgs.msg import Header
@@ -13,13 +13,10 @@ from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.frame import Frame, Options, Result
 from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.core.stamp import stamp_problem
-from shufflenet_ros.core.stats import StageStats
 from shufflenet_ros.core.text import printable
 from shufflenet_ros.core.throttle import LogThrottle
-from shufflenet_ros.core.watch import RateWatch
-from shufflenet_ros.ros.cameras import CameraTopics
-from shufflenet_ros.ros.debug_image import debug_image
-from shufflenet_ros.ros.messages import classification, embedding
+from shufflenet_ros.ros.cameras import Camera
+from shufflenet_ros.ros.messages import classification, debug_image, embedding
 
 
 @dataclass(frozen=True)
@@ -29,24 +26,6 @@ class Settings:
     options: Options
     class_id: str
     max_age_s: float
-
-
-@dataclass
-class Camera:
-    """One camera at run time: topics, arrival rate, processing times, and counters of bad input."""
-
-    topics: CameraTopics
-    watch: RateWatch
-    stats: StageStats = field(default_factory=StageStats)
-    bad_stamps: int = 0
-    duplicate_stamps: int = 0
-    damaged: int = 0
-    last_stamp: tuple[int, int] | None = None
-
-    @property
-    def title(self) -> str:
-        """Its name in logs and diagnostics."""
-        return f'camera {self.topics.name}' if self.topics.name else 'camera'
 
 
 class FrameProcessor:
@@ -79,34 +58,25 @@ class FrameProcessor:
         if frame.arrived < self.open_since:
             raise FrameError(DropReason.STALE, 'the result came after the node was deactivated')
         started = time.perf_counter()
-        self._publish(camera.topics, header, result, settings)
+        self._publish(camera, header, result, settings)
         publish_s = time.perf_counter() - started
         camera.stats.note(result.times, publish_s, time.monotonic() - frame.arrived)
         if result.image.damage:
-            self._note_damage(camera, result.image.damage)
+            camera.damaged += 1
+            self._log('damaged', f'{camera.title}: damaged image ({result.image.damage}); its result is '
+                                 'published; check the camera, its cable and its link')
 
     def note_drop(self, frame: Frame, dropped: FrameError) -> None:
-        """Log a dropped frame: the first at once, then at most one line per reason every 5 s."""
-        more = self._throttle.admit(dropped.reason)
-        if more is not None:
-            title = self._cameras[frame.camera].title
-            self._log(f'{title}: dropped, {dropped}', more, bug=dropped.reason is DropReason.BACKEND_ERROR)
-
-    def _note_damage(self, camera: Camera, damage: str) -> None:
-        camera.damaged += 1
-        more = self._throttle.admit('damaged')
-        if more is not None:
-            self._log(f'{camera.title}: damaged image ({damage}); its result is published; '
-                      'check the camera, its cable and its link', more)
+        """Log a dropped frame."""
+        self._log(dropped.reason, f'{self._cameras[frame.camera].title}: dropped, {dropped}',
+                  bug=dropped.reason is DropReason.BACKEND_ERROR)
 
     def _stamp_is_good(self, camera: Camera, header: Header) -> bool:
         stamp = (header.stamp.sec, header.stamp.nanosec)
         problem = stamp_problem(*stamp)
         if problem is not None:
             camera.bad_stamps += 1
-            more = self._throttle.admit('bad_stamp')
-            if more is not None:
-                self._log(f'{camera.title}: {problem} (the result is published)', more)
+            self._log('bad_stamp', f'{camera.title}: {problem} (the result is published)')
         elif stamp == camera.last_stamp:
             camera.duplicate_stamps += 1
         camera.last_stamp = stamp
@@ -114,34 +84,29 @@ class FrameProcessor:
 
     def _drop_stale(self, header: Header, max_age_s: float) -> None:
         """Compare the stamp with the ROS clock; no state is kept, so clock jumps do no harm."""
-        if max_age_s == 0.0:
-            return
         stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
         age = (self._ros_time_ns() - stamp_ns) / 1e9
-        if age > max_age_s:
+        if 0.0 < max_age_s < age:
             raise FrameError(
                 DropReason.STALE, f'stamp is {age:.3f} s old, expected at most max_age_s {max_age_s:g}: '
-                              "check the camera's clock and the network, or raise max_age_s")
+                                  "check the camera's clock and the network, or raise max_age_s")
 
-    def _publish(self, topics: CameraTopics, header: Header, result: Result, settings: Settings) -> None:
-        topics.classification.publish(classification(header, result.predictions, settings.class_id))
+    def _publish(self, camera: Camera, header: Header, result: Result, settings: Settings) -> None:
+        camera.classification.publish(classification(header, result.predictions, settings.class_id))
         if result.embedding is not None:
-            normalized = settings.options.l2_normalize
-            topics.embedding.publish(
-                embedding(header, result.embedding, self._classifier.card, self._sha256, normalized))
-        if topics.debug_image.get_subscription_count() > 0:
-            self._publish_debug_image(topics, header, result)
+            camera.embedding.publish(embedding(header, result.embedding, self._classifier.card, self._sha256,
+                                               settings.options.l2_normalize))
+        if camera.debug_image.get_subscription_count() > 0:
+            try:
+                camera.debug_image.publish(debug_image(result.image, result.predictions, header))
+            except Exception as error:  # must not drop the frame: its result is already published
+                self._log('debug_image', f'debug image: {type(error).__name__}: {error}', bug=True)
 
-    def _publish_debug_image(self, topics: CameraTopics, header: Header, result: Result) -> None:
-        """Publish the debug image; an error in it must not drop the frame, whose result is already out."""
-        try:
-            topics.debug_image.publish(debug_image(result.image, result.predictions, header))
-        except Exception as error:
-            more = self._throttle.admit('debug_image')
-            if more is not None:
-                self._log(f'debug image: {type(error).__name__}: {error}', more, bug=True)
-
-    def _log(self, text: str, more: int, bug: bool = False) -> None:
+    def _log(self, key: str, text: str, bug: bool = False) -> None:
+        """Log the first line of a key at once, then at most one every 5 s."""
+        more = self._throttle.admit(key)
+        if more is None:
+            return
         text = printable(text) + (f' ({more} more since the last line)' if more else '')
         # Two calls, because rclpy ties a severity to the line that logs.
         if bug:

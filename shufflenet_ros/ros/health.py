@@ -2,22 +2,18 @@
 """The node watches itself and its cameras, and reports in /diagnostics and the log."""
 
 import time
-import traceback
-from collections import deque
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]  # Humble has it only there
-from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
 from shufflenet_ros.backends.load import LoadedModel
 from shufflenet_ros.core.engine import Counts, Engine
-from shufflenet_ros.core.text import one_line, printable
-from shufflenet_ros.core.throttle import LogThrottle
 from shufflenet_ros.core.watch import Level, WatchState
-from shufflenet_ros.ros.checked import ValidatedParameters
+from shufflenet_ros.ros.callback_errors import CallbackErrors
+from shufflenet_ros.ros.cameras import Camera
 from shufflenet_ros.ros.diagnostics import (
     camera_status,
     count_values,
@@ -26,62 +22,11 @@ from shufflenet_ros.ros.diagnostics import (
     stall_status,
     status,
 )
-from shufflenet_ros.ros.frame_processor import Camera
+from shufflenet_ros.ros.parameter_node import ValidatedParameters
 
 WATCH_PERIOD_S = 0.25
 DIAGNOSTICS_PERIOD_S = 1.0
-ERROR_SHOWN_S = 10.0
 EXIT_STALLED = 70  # EX_SOFTWARE of sysexits.h
-
-
-class CallbackErrors:
-    """Exceptions of callbacks: all are counted, some are logged, those of the last 10 s are shown.
-
-    Any number of them leaves the node running: anybody on the network can cause most of them.
-
-    Attributes:
-        total: all of them.
-        images: those of the image callback.
-    """
-
-    def __init__(self, logger: RcutilsLogger):
-        self._logger = logger
-        self._throttle = LogThrottle(time.monotonic)
-        self._times: deque[float] = deque(maxlen=10_000)
-        self._last = ''
-        self.total = self.images = 0
-
-    def note(self, error: Exception) -> None:
-        """Record an exception of a callback, ours or one of rclpy's."""
-        self.total += 1
-        self._times.append(time.monotonic())
-        self._last = printable(f'{type(error).__name__}: {error}')
-        more = self._throttle.admit(type(error).__name__)
-        if more is not None:
-            lines = ''.join(traceback.format_exception(error)).splitlines()
-            where = '\n'.join(map(one_line, lines))  # the error's text may come from the network
-            self._logger.error(f'a callback failed, the node keeps running ({more} more not shown):\n{where}')
-
-    def note_image(self, error: Exception) -> None:
-        """Record an exception of the image callback: its frame is lost before it was counted."""
-        self.images += 1
-        self.note(error)
-
-    def text(self) -> str:
-        """A message about the last ten seconds; '' without errors."""
-        n = self._recent()
-        return f'a callback failed: {self._last} ({n} in the last {ERROR_SHOWN_S:g} s)' if n else ''
-
-    def values(self) -> dict[str, Any]:
-        """Values for /diagnostics."""
-        return {'callback_errors': self.total, 'image_callback_errors': self.images,
-                'callback_errors_hz': f'{self._recent() / ERROR_SHOWN_S:.1f}',
-                'last_callback_error': self._last}
-
-    def _recent(self) -> int:
-        while self._times and self._times[0] < time.monotonic() - ERROR_SHOWN_S:
-            self._times.popleft()
-        return len(self._times)
 
 
 class WatchedNode(ValidatedParameters, LifecycleNode):
@@ -147,17 +92,17 @@ class WatchedNode(ValidatedParameters, LifecycleNode):
     def _watch_camera(self, name: str, camera: Camera) -> bool:
         """Log a change of the camera's state; a camera has timeout_s to send its first frame."""
         health = camera.watch.check()
+        state, logger = health.state, self.get_logger()
         waiting = time.monotonic() - self._activated_at < max(1.0, self.value_of('timeout_s'))
-        if health.state is self._last_reported[name] or health.state is WatchState.NOT_RECEIVED and waiting:
+        if state is self._last_reported[name] or state is WatchState.NOT_RECEIVED and waiting:
             return False
-        self._last_reported[name] = health.state
-        if health.state in (WatchState.NOT_RECEIVED, WatchState.TIMEOUT):
-            self.get_logger().warning(f'{camera.title}: {health.text}. {camera.topics.silence_hint()}')
-        elif health.state is WatchState.OK:
-            self.get_logger().info(f'{camera.title}: {health.text}')
+        self._last_reported[name] = state
+        if state in (WatchState.NOT_RECEIVED, WatchState.TIMEOUT):
+            logger.warning(f'{camera.title}: {health.text}. {camera.silence_hint()}')
+        elif state is WatchState.OK:
+            logger.info(f'{camera.title}: {health.text}')
         else:
-            self.get_logger().warning(f'{camera.title}: {health.state}, {health.text}',
-                                      throttle_duration_sec=5.0)
+            logger.warning(f'{camera.title}: {state}, {health.text}', throttle_duration_sec=5.0)
         return True
 
     def _statuses(self) -> list[DiagnosticStatus]:
@@ -187,5 +132,4 @@ class WatchedNode(ValidatedParameters, LifecycleNode):
         if text := self.errors.text():
             reports.append((Level.ERROR, text))
         values |= {'abandoned_inferences': abandoned} | self.errors.values()
-        return status(f'{self.get_fully_qualified_name()}: node', model, max(level for level, _ in reports),
-                      '; '.join(text for _, text in reports if text), values)
+        return status(f'{self.get_fully_qualified_name()}: node', model, reports, values)

@@ -41,8 +41,8 @@ def _run(signals: StopSignals) -> tuple[int, bool]:
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
 
+    from shufflenet_ros.ros.callback_errors import spin_guarded
     from shufflenet_ros.ros.node import SUCCESS, ClassifyNode
-    from shufflenet_ros.ros.spin import spin_guarded
 
     node = ClassifyNode()
     signals.on_stop(node.create_guard_condition(lambda: None).trigger)

@@ -13,20 +13,18 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionInfo
 
-from shufflenet_ros.backends.load import LoadedModel, load
+from shufflenet_ros.backends.load import load
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.engine import BusyError, Engine
 from shufflenet_ros.core.frame import Options
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.text import printable
 from shufflenet_ros.core.watch import RateWatch, WatchState
-from shufflenet_ros.ros.cameras import CameraTopics
-from shufflenet_ros.ros.frame_processor import Camera, FrameProcessor, Settings
+from shufflenet_ros.ros.cameras import Camera, warn_about_unused_overrides
+from shufflenet_ros.ros.frame_processor import FrameProcessor, Settings
 from shufflenet_ros.ros.health import WatchedNode
 from shufflenet_ros.ros.messages import label_info, vision_info
 from shufflenet_ros.ros.parameters import InvalidParameterError
-from shufflenet_ros.ros.qos import warn_about_unused_overrides
-from shufflenet_ros.ros.requests import limit_parameter_requests
 
 STOP_TIMEOUT_S = 3.0
 MAX_ABANDONED = 3  # inferences that never ended; each keeps a thread and a model
@@ -36,13 +34,24 @@ SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackR
                            TransitionCallbackReturn.ERROR)
 
 
-def _transition(goal: str, on_error: TransitionCallbackReturn) -> Callable[[Callable[[Any], None]], Any]:
-    """Make a transition callback that logs an exception, which rclpy would swallow, and returns on_error."""
+def _transition(goal: str, on_error: TransitionCallbackReturn, undo: Callable[[Any], object] | None = None
+                ) -> Callable[[Callable[[Any], None]], Any]:
+    """Make a transition callback: an exception, which rclpy would swallow, is logged and gives on_error.
+
+    Args:
+        goal: the state after success.
+        undo: called with the node after an exception.
+    """
     def decorate(body: Callable[[Any], None]) -> Callable[[Any, LifecycleState], TransitionCallbackReturn]:
         @functools.wraps(body)
         def run(node: 'ClassifyNode', state: LifecycleState) -> TransitionCallbackReturn:
             try:
-                body(node)
+                try:
+                    body(node)
+                except Exception:
+                    if undo:
+                        undo(node)
+                    raise
             except Exception as error:
                 node.note_failure(body.__name__.removeprefix('on_'), error)
                 return on_error
@@ -59,35 +68,67 @@ class ClassifyNode(WatchedNode):
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **kwargs)
         self.start_watching()
         self.declare_node_parameters()
-        limit_parameter_requests(self)
+        self.limit_parameter_requests()
         self._processor: FrameProcessor | None = None
         self._cameras: dict[str, Camera] = {}
         self._configured = 0
         self._label_info = self.create_publisher(LabelInfo, '~/label_info', LATCHED)
         self._vision_info = self.create_publisher(VisionInfo, '~/vision_info', LATCHED)
 
-    @_transition('inactive', FAILURE)
+    @_transition('inactive', FAILURE, undo=lambda node: node._release())
     def on_configure(self) -> None:
         """Load, verify and warm up the model, then create the result topics."""
-        try:
-            self._configure()
-        except Exception:
-            self._release()
-            raise
+        if self.invalid_at_start:
+            raise InvalidParameterError('; '.join(self.invalid_at_start.values()))
+        if (stuck := self.abandoned()) >= MAX_ABANDONED:
+            raise BusyError(f'{stuck} inferences never ended, each keeps a thread and its model: '
+                            'restart the process')
+        value = self.value_of
+        started = time.monotonic()
+        cv2.setNumThreads(value('threads'))  # by default OpenCV wakes every core for one small resize
+        loaded = load(value('model'), card=value('model_card'), sha256=value('model_sha256').lower(),
+                      backend=value('backend'), precision=value('precision'), provider=value('provider'),
+                      threads=value('threads'), max_accuracy_loss=value('max_accuracy_loss'))
+        classifier = Classifier(loaded.card, loaded.backend, value('max_pixels'))
+        self._loaded = loaded
+        self._make_cameras()
+        self._processor = FrameProcessor(classifier, loaded.sha256, self._cameras, self._settings(),
+                                         lambda: self.get_clock().now().nanoseconds, self.get_logger())
+        self._engine = Engine(list(self._cameras), self._processor.handle, policy=value('frame_policy'),
+                              queue_size=value('queue_size'), on_drop=self._processor.note_drop)
+        self._engine.max_rate_hz = value('max_rate_hz')
+        self._configured += 1
+        self._publish_infos()
+        self.get_logger().info(
+            f'{printable(loaded.terms, 1000)}; ready after {time.monotonic() - started:.2f} s')
+        choice = f'runs on {printable(loaded.choice, 1000)}'
+        if loaded.fallback:  # a native variant could not be used
+            self.get_logger().warning(choice)
+        else:
+            self.get_logger().info(choice)
 
-    @_transition('active', FAILURE)
+    @_transition('active', FAILURE, undo=lambda node: node._stop(STOP_TIMEOUT_S))
     def on_activate(self) -> None:
         """Subscribe, and start to classify."""
+        assert self._engine is not None and self._processor is not None
+        self._processor.open_since = time.monotonic()
         try:
-            self._activate()
-        except Exception:
-            self._stop()
-            raise
+            self._engine.start()
+        except BusyError as error:
+            raise BusyError(f'{error}: try again when it has ended, or clean up and configure, which loads '
+                            'the model again') from error
+        for name, camera in self._cameras.items():
+            camera.watch.reset()
+            camera.subscribe(self.receive)
+            self._last_reported[name] = WatchState.OK
+            self.get_logger().info(
+                f'{camera.title}: listening on {camera.topic} ({camera.requested_qos})')
+        self._activated_at = time.monotonic()
 
     @_transition('inactive', ERROR)
     def on_deactivate(self) -> None:
         """Unsubscribe; the current frame is finished and published, waiting frames are superseded."""
-        self._stop()
+        self._stop(STOP_TIMEOUT_S)
 
     @_transition('unconfigured', ERROR)
     def on_cleanup(self) -> None:
@@ -97,13 +138,13 @@ class ClassifyNode(WatchedNode):
     @_transition('finalized', ERROR)
     def on_shutdown(self) -> None:
         """Stop and release everything; the process runs until a signal ends it."""
-        self._stop()
+        self._stop(STOP_TIMEOUT_S)
         self._release()
 
     def on_error(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Return to unconfigured after a transition that failed half way; the failure stays visible."""
         try:
-            self._stop()
+            self._stop(STOP_TIMEOUT_S)
             self._release()
         except Exception as error:
             self.state = 'finalized'
@@ -120,69 +161,19 @@ class ClassifyNode(WatchedNode):
         """
         return self._stop(timeout) and self.abandoned() == 0
 
-    def _configure(self) -> None:
-        if self.invalid_at_start:
-            raise InvalidParameterError('; '.join(self.invalid_at_start.values()))
-        if (stuck := self.abandoned()) >= MAX_ABANDONED:
-            raise BusyError(f'{stuck} inferences never ended, each keeps a thread and its model: '
-                            'restart the process')
-        value = self.value_of
-        started = time.monotonic()
-        cv2.setNumThreads(value('threads'))  # by default OpenCV wakes every core for one small resize
-        loaded = load(value('model'), card=value('model_card'), sha256=value('model_sha256').lower(),
-                      backend=value('backend'), precision=value('precision'), provider=value('provider'),
-                      threads=value('threads'), max_accuracy_loss=value('max_accuracy_loss'))
-        classifier = Classifier(loaded.card, loaded.backend, value('max_pixels'))
-        self._loaded = loaded
-        self._make_cameras()
-        self._processor = FrameProcessor(classifier, loaded.sha256, self._cameras, self._settings(),
-                                    lambda: self.get_clock().now().nanoseconds, self.get_logger())
-        self._engine = Engine(list(self._cameras), self._processor.handle, policy=value('frame_policy'),
-                              queue_size=value('queue_size'), on_drop=self._processor.note_drop)
-        self._engine.max_rate_hz = value('max_rate_hz')
-        self._configured += 1
-        self._publish_infos()
-        self.get_logger().info(
-            f'{printable(loaded.terms, 1000)}; ready after {time.monotonic() - started:.2f} s')
-        self._log_choice(loaded)
-
-    def _log_choice(self, loaded: LoadedModel) -> None:
-        """Log what runs and why; warn if a native variant could not be used."""
-        text = f'runs on {printable(loaded.choice, 1000)}'
-        if loaded.fallback:
-            self.get_logger().warning(text)
-        else:
-            self.get_logger().info(text)
-
     def _make_cameras(self) -> None:
         value = self.value_of
         reliability = ReliabilityPolicy[value('image_qos.reliability').upper()]
         qos = QoSProfile(depth=value('image_qos.depth'), reliability=reliability)
         for name in value('cameras'):
             watch = RateWatch(time.monotonic, value('expected_rate_hz'), value('timeout_s'))
-            self._cameras[name] = Camera(CameraTopics(self, name, value('image_transport'), qos), watch)
-        warn_about_unused_overrides(self, {end for c in self._cameras.values() for end in c.topics.ends})
+            self._cameras[name] = Camera(self, name, value('image_transport'), qos, watch)
+        warn_about_unused_overrides(self, set().union(*(c.endpoints for c in self._cameras.values())))
 
-    def _activate(self) -> None:
-        assert self._engine is not None and self._processor is not None
-        self._processor.open_since = time.monotonic()
-        try:
-            self._engine.start()
-        except BusyError as error:
-            raise BusyError(f'{error}: try again when it has ended, or clean up and configure, which loads '
-                            'the model again') from error
-        for name, camera in self._cameras.items():
-            camera.watch.reset()
-            camera.topics.subscribe(self.receive)
-            self._last_reported[name] = WatchState.OK
-            self.get_logger().info(
-                f'{camera.title}: listening on {camera.topics.topic} ({camera.topics.requested_qos})')
-        self._activated_at = time.monotonic()
-
-    def _stop(self, timeout: float = STOP_TIMEOUT_S) -> bool:
+    def _stop(self, timeout: float) -> bool:
         """End the run. The current frame gets timeout seconds from its start: a stalled one gets no more."""
         for camera in self._cameras.values():
-            camera.topics.unsubscribe()
+            camera.unsubscribe()
         ended = self._engine is None or self._engine.stop(timeout - self._engine.total().processing_s)
         if self._processor is not None:
             self._processor.open_since = math.inf
@@ -193,7 +184,7 @@ class ClassifyNode(WatchedNode):
 
     def _release(self) -> None:
         for camera in self._cameras.values():
-            camera.topics.destroy()
+            camera.destroy()
         if self._engine is not None and not self._engine.stop(0.0):
             self._abandoned.append(self._engine)
         self._cameras = {}  # a new dict: an inference that still runs keeps the old one
@@ -233,6 +224,6 @@ class ClassifyNode(WatchedNode):
 
     def note_failure(self, transition: str, error: Exception) -> None:
         """Keep and log why a transition failed."""
-        self.failure = f'{transition} failed: {error}' if str(error) else f'{transition} failed: {error!r}'
+        self.failure = f'{transition} failed: {str(error) or repr(error)}'
         self.get_logger().error(printable(self.failure, 2000))
         self.get_logger().debug(''.join(traceback.format_exception(error)))

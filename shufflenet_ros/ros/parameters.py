@@ -2,19 +2,15 @@
 """The node's parameters: one table, and one validator for start-up files and run-time changes.
 
 rclpy checks types and ranges too, but at start-up it raises in the constructor, and its errors name neither
-cause nor remedy. So every value, from a file or at run time, passes `validate` first, with the same result.
-`ValidatedParameters` in checked.py uses it.
+cause nor remedy. So every value, from a file or at run time, goes through `validate` first.
 """
-
-# Up to Jazzy, Parameter[...] fails when an annotation is evaluated.
-from __future__ import annotations
 
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.parameter import Parameter
@@ -27,12 +23,10 @@ from shufflenet_ros.core.text import printable
 
 MAX_CAMERAS = 64
 MAX_TEXT = 4096
-Value: TypeAlias = bool | int | float | str | Sequence[str]
 
-_TYPES = {bool: Parameter.Type.BOOL, int: Parameter.Type.INTEGER, float: Parameter.Type.DOUBLE,
-          str: Parameter.Type.STRING, list: Parameter.Type.STRING_ARRAY}
-_TYPE_NAMES = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'a string',
-               list: 'a list of strings'}
+_TYPES = {bool: (Parameter.Type.BOOL, 'true or false'), int: (Parameter.Type.INTEGER, 'an integer'),
+          float: (Parameter.Type.DOUBLE, 'a number'), str: (Parameter.Type.STRING, 'a string'),
+          list: (Parameter.Type.STRING_ARRAY, 'a list of strings')}
 _CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*')
 _QOS_OVERRIDE = re.compile(r'qos_overrides\.(/[A-Za-z0-9_/]+)\.(subscription|publisher)\.(?P<policy>[a-z]+)')
 # When a parameter may change at run time.
@@ -50,12 +44,12 @@ class Spec:
     Attributes:
         limits: lowest and highest allowed number.
         choices: allowed strings, if only some are.
-        run_time: when it may change at run time: ALWAYS, UNCONFIGURED (until `configure` reads it) or NEVER,
-            for paths and for what is read only at start.
+        run_time: when it may change: ALWAYS, UNCONFIGURED (`configure` reads it), or NEVER for paths and for
+            what is read only at start.
     """
 
     name: str
-    default: Value
+    default: bool | int | float | str | list[str]
     description: str
     limits: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
@@ -67,20 +61,12 @@ class Spec:
         return type(self.default)
 
     @property
-    def choice_names(self) -> tuple[str, ...]:
-        """The choices in readable form."""
-        return tuple(choice or "''" for choice in self.choices)
-
-    @property
     def expectation(self) -> str:
         """What values are allowed, in words."""
         if self.choices:
-            return ' or '.join(self.choice_names)
-        words = _TYPE_NAMES[self.kind]
-        if not self.limits:
-            return words
-        low, high = (self.kind(limit) for limit in self.limits)
-        return f'{words} in [{low}, {high}]'
+            return ' or '.join(self.choices)
+        words = _TYPES[self.kind][1]
+        return f'{words} in {[self.kind(limit) for limit in self.limits]}' if self.limits else words
 
 
 SPECS = (
@@ -89,13 +75,13 @@ SPECS = (
          'Card file for a third-party ONNX file; empty: the card inside or beside the model.',
          run_time=NEVER),
     Spec('model_sha256', '', 'Expected SHA-256 of the model file, 64 hex digits; empty: not checked.'),
-    Spec('backend', 'auto', 'What runs the model; auto: the fastest on this machine.', choices=BACKENDS),
+    Spec('backend', 'auto', 'Backend to use; auto: the fastest on this machine.', choices=BACKENDS),
     Spec('precision', AUTO, 'Which variant of the bundle to run; auto: the fastest within max_accuracy_loss.',
          choices=(AUTO, *PRECISIONS)),
     Spec('max_accuracy_loss', MAX_ACCURACY_LOSS,
-         'Points of top-1 that precision auto may lose, by the figures in the card.', limits=(0.0, 100.0)),
+         'Points of top-1 accuracy that precision auto may lose, going by the card.', limits=(0.0, 100.0)),
     Spec('provider', 'cpu',
-         'What onnxruntime runs on, such as cpu or cuda; auto: the best that works on this machine.'),
+         'Execution provider of ONNX Runtime, such as cpu or cuda; auto: the best that works here.'),
     Spec('threads', 1, 'Threads for one inference; with more than 1, backend auto selects onnxruntime.',
          limits=(1, 64)),
     Spec('cameras', [''], "Camera names: each is read from NAME/image_raw; ['']: one camera on image_raw."),
@@ -112,7 +98,7 @@ SPECS = (
     Spec('top_k', 5, 'Maximum number of labels in a result.', limits=(1, 1000), run_time=ALWAYS),
     Spec('min_score', 0.0, 'Labels with a lower probability are omitted.', limits=(0.0, 1.0),
          run_time=ALWAYS),
-    Spec('class_id', 'name', "What class_id holds: the label's name, or its index in the network's output.",
+    Spec('class_id', 'name', "Content of class_id: the label's name, or its index in the network's output.",
          choices=('name', 'index'), run_time=ALWAYS),
     Spec('embedding', True, 'Publish ~/embedding if the model has one.', run_time=ALWAYS),
     Spec('l2_normalize', True, 'Scale embeddings to length 1.', run_time=ALWAYS),
@@ -121,22 +107,22 @@ SPECS = (
          limits=(0.0, 1000.0), run_time=ALWAYS),
     Spec('max_age_s', 0.0, 'Frames with an older stamp (ROS clock) are dropped as stale. 0: no limit.',
          limits=(0.0, 86400.0), run_time=ALWAYS),
-    Spec('expected_rate_hz', 0.0, 'Frame rate that diagnostics expect from each camera. 0: no rate check.',
+    Spec('expected_rate_hz', 0.0, 'Expected frame rate of each camera, for diagnostics. 0: no rate check.',
          limits=(0.0, 1000.0), run_time=ALWAYS),
-    Spec('timeout_s', 1.0, 'Seconds without a frame after which a camera is in Timeout. 0: never.',
+    Spec('timeout_s', 1.0, 'Seconds without a frame until diagnostics report Timeout. 0: never.',
          limits=(0.0, 3600.0), run_time=ALWAYS),
     Spec('stall_s', 2.0,
-         'Seconds on one frame after which diagnostics are ERROR; WARN after half of that. 0: never.',
+         'Seconds one frame may take until diagnostics are ERROR; WARN after half of that. 0: never.',
          limits=(0.0, 3600.0), run_time=ALWAYS),
     Spec('stall_exit_s', 0.0,
-         'Seconds on one frame after which the process ends with status 70, for respawn. 0: never.',
+         'Seconds one frame may take until the process ends with status 70, for respawn. 0: never.',
          limits=(0.0, 3600.0)),
     Spec('max_pixels', 40_000_000, 'Larger images are dropped before anything is allocated.',
          limits=(1, IO_MAX_PIXELS)),
     Spec('autostart', False, 'Configure and activate at start.', run_time=NEVER),
 )
 TABLE: Mapping[str, Spec] = {spec.name: spec for spec in SPECS}
-# Of a subscription or publisher; the file writes qos_overrides.<topic>.<subscription|publisher>.<policy>.
+# QoS overrides are named qos_overrides.<topic>.<subscription|publisher>.<policy>.
 _POLICIES: Mapping[str, Spec] = {spec.name: spec for spec in (
     Spec('history', 'keep_last', 'History of this topic.', choices=('keep_last', 'keep_all')),
     Spec('depth', 10, 'History depth of this topic.', limits=(1, 1000)),
@@ -153,13 +139,12 @@ def spec_of(name: str) -> Spec | None:
 
 
 def _invalid(name: str, value: Any, expected: str, remedy: str) -> InvalidParameterError:
-    shown = printable(repr(value)[:200], 80)
-    text = f'parameter {printable(name, 80)}: got {shown}, expected {expected}; {remedy}'
-    return InvalidParameterError(text)
+    return InvalidParameterError(f'parameter {printable(name, 80)}: got {printable(repr(value)[:200], 80)}, '
+                                 f'expected {expected}; {remedy}')
 
 
 def _typed(spec: Spec, value: Any) -> Any:
-    """The value in the parameter's type; an integer is allowed for a float, because people type it."""
+    """The value in the parameter's type; people also type an integer for a float."""
     if spec.kind is float and type(value) is int:
         return float(value)
     if spec.kind is list and isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
@@ -225,7 +210,7 @@ def validate_change(name: str, value: Any, state: str) -> Any:
     """
     value = validate(name, value)
     spec = spec_of(name)
-    assert spec is not None
+    assert spec
     restart = 'set it in the parameter file or launch argument and restart the node'
     if spec.run_time == NEVER:
         raise _invalid(name, value, 'no change while the process runs (read-only)', restart)
@@ -240,17 +225,18 @@ def validate_change(name: str, value: Any, state: str) -> Any:
 
 def descriptor(spec: Spec) -> ParameterDescriptor:
     """What `ros2 param describe` shows."""
-    result = ParameterDescriptor(name=spec.name, type=_TYPES[spec.kind].value, description=spec.description,
-                                 read_only=spec.run_time == NEVER)
-    constraints = [f'one of: {", ".join(spec.choice_names)}'] if spec.choices else []
+    constraints = [f'one of: {", ".join(spec.choices)}'] if spec.choices else []
     if spec.run_time == UNCONFIGURED:
         constraints.append('changes only while the node is unconfigured')
     if spec.name == 'model':
         constraints.append('to a name, not to a path')
-    result.additional_constraints = '; '.join(constraints)
-    if spec.limits and spec.kind is int:
-        low, high = (int(limit) for limit in spec.limits)
-        result.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
-    elif spec.limits:
-        result.floating_point_range = [FloatingPointRange(from_value=spec.limits[0], to_value=spec.limits[1])]
+    result = ParameterDescriptor(
+        name=spec.name, type=_TYPES[spec.kind][0].value, description=spec.description,
+        additional_constraints='; '.join(constraints), read_only=spec.run_time == NEVER)
+    if spec.limits:
+        low, high = (spec.kind(limit) for limit in spec.limits)
+        if spec.kind is int:
+            result.integer_range = [IntegerRange(from_value=low, to_value=high)]
+        else:
+            result.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
     return result

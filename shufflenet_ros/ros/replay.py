@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,8 +87,8 @@ class Player:
             if name not in known:
                 raise ReplayError(f'topic {name}: expected one of bag {self.bag.path}: {sorted(known)}')
         selected = [topic for topic in self.bag.topics if topic.name in (self.topics or known)]
-        publishers = {topic.name: self._publisher(topic) for topic in selected}
-        self.publishers = {name: publisher for name, publisher in publishers.items() if publisher}
+        self.publishers = {topic.name: publisher for topic in selected
+                           if (publisher := self._publisher(topic))}
         if not self.publishers:
             raise ReplayError(f'bag {self.bag.path} has no topic that can be published here: it has '
                               f'{[(topic.name, topic.type) for topic in selected]}; install their packages')
@@ -145,11 +146,12 @@ class Player:
 
         Each message is read and converted before the wait for its time; the first one before time starts.
         """
-        start: float | None = None
+        start = math.nan
         for item, data in self._ready_messages():
-            if start is None:
-                start = time.monotonic() - item.log_ns / 1e9 / self.rate
-            due = start + item.log_ns / 1e9 / self.rate
+            offset = item.log_ns / 1e9 / self.rate
+            if math.isnan(start):
+                start = time.monotonic() - offset
+            due = start + offset
             if not self._wait_until(due, item.log_ns):
                 return
             self._tick(item.log_ns)
@@ -183,8 +185,8 @@ class Player:
         """Whether every reliable subscriber has received everything; does not wait after a signal."""
         if not self.reliable or self.stopped():
             return True
-        timeout = Duration(seconds=ACK_TIMEOUT_S)
-        return all(publisher.wait_for_all_acked(timeout) for publisher in self.publishers.values())
+        return all(publisher.wait_for_all_acked(Duration(seconds=ACK_TIMEOUT_S))
+                   for publisher in self.publishers.values())
 
     def report(self) -> str:
         """How many messages were published, and the largest delay."""

@@ -6,19 +6,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
+from driving import RED, Driver, plain, stamp_of
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from replaying import wait_for
 from sensor_msgs.msg import Image
@@ -27,10 +25,9 @@ from vision_msgs.msg import Classification
 
 from shufflenet_ros.bundles.index import write_index
 from shufflenet_ros.core.frame import Outputs
+from shufflenet_ros.ros.callback_errors import spin_guarded
 from shufflenet_ros.ros.node import ClassifyNode
-from shufflenet_ros.ros.spin import spin_guarded
 
-NAME = 'shufflenet'
 # The next transition's label, by goal and present state.
 ROUTES = {
     'unconfigured': {'inactive': 'cleanup', 'active': 'deactivate'},
@@ -53,7 +50,7 @@ def ros_context() -> Iterator[Context]:
 
 @contextmanager
 def trusted_bundle(folder: Path) -> Iterator[Path]:
-    """The tiny bundle in an indexed cache folder: configuring then needs no proof in a child process."""
+    """The tiny bundle in an indexed cache folder: configuring then needs no check in a child process."""
     models = folder / 'shufflenet_ros' / 'models'
     models.mkdir(parents=True)
     model = tiny_bundle(models / 'tiny.onnx')
@@ -63,173 +60,138 @@ def trusted_bundle(folder: Path) -> Iterator[Path]:
         yield model
 
 
-def make_node(context: Context, model: Path, name: str = NAME, **overrides: Any) -> ClassifyNode:
-    """The node, unconfigured; `__` in a keyword stands for a dot."""
-    given = {'model': str(model)} | {key.replace('__', '.'): value for key, value in overrides.items()}
-    return ClassifyNode(name, context=context, use_global_arguments=False,
-                        parameter_overrides=[Parameter(key, value=value) for key, value in given.items()])
+@contextmanager
+def unspun_node(context: Context, *ros_arguments: str, name: str = 'shufflenet',
+                **parameters: Any) -> Iterator[ClassifyNode]:
+    """The node, unconfigured and not spun; `__` in a keyword stands for a dot."""
+    node = ClassifyNode(
+        name, context=context, use_global_arguments=False, cli_args=['--ros-args', *ros_arguments],
+        parameter_overrides=[Parameter(key.replace('__', '.'), value=str(value) if key == 'model' else value)
+                             for key, value in parameters.items()])
+    try:
+        yield node
+    finally:
+        node.close(3.0)
+        node.destroy_node()
 
 
-class Bench:
-    """The node, its guarded spin in a thread, and an operator who calls and listens from outside."""
+class Bench(Driver):
+    """A node that is spun in a thread, and an operator who calls and listens from outside.
 
-    def __init__(self, context: Context, model: Path, name: str = NAME, **overrides: Any) -> None:
-        self.name, self.node = name, make_node(context, model, name, **overrides)
-        self._closing = threading.Event()
+    Attributes:
+        heard: the classifications so far.
+    """
+
+    def __init__(self, context: Context, node: ClassifyNode) -> None:
+        super().__init__(node.get_fully_qualified_name(), context)
+        self.node = node
+        self._over = threading.Event()
         self._node_executor = SingleThreadedExecutor(context=context)
-        self._node_executor.add_node(self.node)
-        self._wake = self.node.create_guard_condition(lambda: None)
+        self._node_executor.add_node(node)
+        self._wake_node = node.create_guard_condition(lambda: None)
         self._spinning = threading.Thread(target=spin_guarded, daemon=True, args=(
-            self._node_executor, self._closing.is_set, self.node.errors.note))
-        self.operator = Node(f'operator_of_{name}', context=context, use_global_arguments=False)
-        self._executor = SingleThreadedExecutor(context=context)
-        self._executor.add_node(self.operator)
-        self._clients: dict[str, Any] = {}
-        self.heard: list[Any] = []
-        self.operator.create_subscription(Classification, f'{name}/classification', self.heard.append, 100)
-        self._images = self.operator.create_publisher(Image, 'image_raw', 10)
+            self._node_executor, self._over.is_set, node.errors.note))
+        self.heard = self.hear(Classification, f'{self.name}/classification')
         self._stamp = 0
         self._spinning.start()
 
+    @cached_property
+    def _images(self) -> Any:
+        """A publisher of images; a node that looks for topics with images finds it only if it is used."""
+        return self.operator.create_publisher(Image, 'image_raw', 10)
+
     @property
     def alive(self) -> bool:
-        """Whether the guarded spin still goes round."""
+        """Whether the guarded spin still runs."""
         return self._spinning.is_alive()
 
-    def call(self, kind: Any, name: str, request: Any, seconds: float = 10.0) -> Any:
-        """The node's answer to a service call; fails without one."""
-        return self.wait(self.send(kind, name, request), seconds)
-
-    def wait(self, future: Any, seconds: float = 10.0) -> Any:
-        """The answer to a call that was sent."""
-        self._executor.spin_until_future_complete(future, timeout_sec=seconds)
-        assert future.done(), f'no answer within {seconds:g} s'
-        return future.result()
-
-    def send(self, kind: Any, name: str, request: Any) -> Any:
-        """Call a service without waiting for the answer."""
-        if name not in self._clients:
-            self._clients[name] = self.operator.create_client(kind, f'{self.name}/{name}')
-            assert self._clients[name].wait_for_service(10.0)
-        return self._clients[name].call_async(request)
-
-    def state(self) -> str:
-        """What get_state answers."""
-        return str(self.call(GetState, 'get_state', GetState.Request()).current_state.label)
-
-    def change(self, number: int = 0, label: str = '') -> bool:
-        """Ask for a transition, by label where one is given; whether the node says that it worked."""
-        request = ChangeState.Request(transition=Transition(id=number, label=label))
-        return bool(self.call(ChangeState, 'change_state', request).success)
-
     def bring_to(self, state: str) -> None:
-        """From any state but finalized into another, by legal transitions."""
+        """Go from any state but finalized into another, by legal transitions."""
         while (now := self.state()) != state:
             assert self.change(label=ROUTES[state][now])
 
-    def listen(self, seconds: float = 0.0) -> None:
-        """Take in what has come, for so long."""
-        until = time.monotonic() + seconds
-        while True:
-            self._executor.spin_once(timeout_sec=0.01)
-            if time.monotonic() >= until:
-                return
-
     def show(self) -> int:
-        """Send a red image; the stamp that tells its answer from others'."""
+        """Send a red image and return its stamp, which identifies its result."""
         self._stamp += 1
-        pixels = np.zeros((32, 32, 3), np.uint8)
-        pixels[..., 0] = 255
-        message = Image(height=32, width=32, encoding='rgb8', step=96, data=array('B', pixels.tobytes()))
-        message.header.stamp.sec = self._stamp
-        self._images.publish(message)
+        self._images.publish(plain(RED, (self._stamp, 0), size=(32, 32)))
         return self._stamp
 
-    def wait_for_subscription(self) -> None:
-        """Until the node and the operator have found each other's topics."""
-        self.wait_for_subscription_alone()
-        wait_for(self.answered, 'a first answer')
+    @property
+    def heard_stamps(self) -> set[int]:
+        """The stamps of all results so far."""
+        return {stamp_of(result)[0] for result in list(self.heard)}
 
-    def wait_for_subscription_alone(self) -> None:
-        """The same of a node that answers nothing."""
+    def wait_for_topics(self) -> None:
+        """Return when the node and the operator have found each other's topics."""
         wait_for(lambda: self._images.get_subscription_count() and self.operator.count_publishers(
             f'{self.name}/classification'), 'the node to subscribe and to publish')
 
-    def answered(self) -> bool:
-        """Whether a new image gets its answer within a second."""
+    def activate(self) -> None:
+        """Bring the node to active and return when it publishes results."""
+        self.bring_to('active')
+        self.wait_for_topics()
+        wait_for(self.gives_result, 'a first result')
+
+    def gives_result(self) -> bool:
+        """Whether a new image gets its result within a second."""
         stamp = self.show()
         until = time.monotonic() + 1.0
         while time.monotonic() < until:
-            self.listen()
-            for answer in self.heard:
-                if answer.header.stamp.sec == stamp:
-                    assert answer.results[0].class_id == 'red'
+            for result in list(self.heard):
+                if stamp_of(result)[0] == stamp:
+                    assert result.results[0].class_id == 'red'
                     return True
+            time.sleep(0.002)
         return False
 
     def close(self) -> None:
-        """End spin and nodes."""
-        self._closing.set()
-        self._wake.trigger()
+        """End both spins and destroy the operator."""
+        self._over.set()
+        self._wake_node.trigger()
         self._spinning.join(5.0)
-        self.node.close(5.0)
-        for executor in (self._node_executor, self._executor):
-            executor.shutdown()
-        for node in (self.node, self.operator):
-            node.destroy_node()
+        self._node_executor.shutdown()
+        super().close()
 
 
 @contextmanager
-def bench(context: Context, model: Path, name: str = NAME, **overrides: Any) -> Iterator[Bench]:
-    """A Bench that is closed afterwards."""
-    made = Bench(context, model, name, **overrides)
-    try:
-        yield made
-    finally:
-        made.close()
+def bench(context: Context, model: Path, *ros_arguments: str, **options: Any) -> Iterator[Bench]:
+    """A Bench that is closed afterwards; options as for unspun_node."""
+    with unspun_node(context, *ros_arguments, model=model, **options) as node:
+        made = Bench(context, node)
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 class SlowBackend:
-    """The real backend, made to take its time."""
+    """The real backend, but a run takes `seconds` longer, or waits until it is released.
 
-    def __init__(self, backend: Any, seconds: float) -> None:
-        self._backend, self.seconds = backend, seconds
-        self.name, self.provider = backend.name, backend.provider
-        self.begun, self.ended = threading.Event(), threading.Event()
+    Attributes:
+        begun: set when a run has begun.
+        ended: set when a run has ended.
+        released: a run waits for it.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self._backend, self.name, self.provider = backend, backend.name, backend.provider
+        self.seconds = 0.0
+        self.begun, self.ended, self.released = threading.Event(), threading.Event(), threading.Event()
+        self.released.set()
 
     def run(self, tensor: np.ndarray) -> Outputs:
         self.ended.clear()
         self.begun.set()
         time.sleep(self.seconds)
-        outputs = self._backend.run(tensor)
+        self.released.wait(120.0)
+        outputs: Outputs = self._backend.run(tensor)
         self.ended.set()
         return outputs
 
 
-def slow_down(node: ClassifyNode, seconds: float) -> SlowBackend:
-    """Let each inference of a configured node take so long."""
+def slow_down(node: ClassifyNode) -> SlowBackend:
+    """Replace the backend of a configured node by a SlowBackend."""
     assert node._processor is not None
     classifier = node._processor._classifier
-    classifier.backend = slow = SlowBackend(classifier.backend, seconds)
+    classifier.backend = slow = SlowBackend(classifier.backend)
     return slow
-
-
-class StuckBackend:
-    """A backend that does not come back from C code before it is reported to."""
-
-    def __init__(self, backend: Any) -> None:
-        self._backend, self.name, self.provider = backend, backend.name, backend.provider
-        self.begun, self.go_on = threading.Event(), threading.Event()
-
-    def run(self, tensor: np.ndarray) -> Outputs:
-        self.begun.set()
-        self.go_on.wait(120.0)
-        return self._backend.run(tensor)
-
-
-def block(node: ClassifyNode) -> StuckBackend:
-    """Let the next inference of a configured node hang."""
-    assert node._processor is not None
-    classifier = node._processor._classifier
-    classifier.backend = stuck = StuckBackend(classifier.backend)
-    return stuck

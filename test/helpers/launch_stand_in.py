@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recording stand-in for launch and launch_ros, which are not on pip.
 
-It knows what classify.launch.py uses and nothing else: anything new there fails here by name. It starts
-nothing; it works out the command line that launch_ros would give the node.
+It knows only what classify.launch.py uses: anything new there fails with its name. It starts nothing, but
+computes the command line that launch_ros would give the node.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import runpy
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -92,36 +92,30 @@ class LaunchDescription:
     entities: Sequence[Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class LifecycleNode:
-    package: str
-    executable: str
-    name: str
-    namespace: str
-    parameters: Sequence[Any]
-    remappings: Sequence[tuple[str, str]]
-    arguments: Sequence[str]
-    additional_env: Mapping[str, Any]
-    respawn: bool
-    respawn_delay: float
-    output: str
-    emulate_tty: bool
+NODE_OPTIONS = {'package', 'executable', 'name', 'namespace', 'parameters', 'remappings', 'arguments',
+                'additional_env', 'respawn', 'respawn_delay', 'output', 'emulate_tty'}
+
+
+class LifecycleNode(SimpleNamespace):
+    def __init__(self, **options: Any) -> None:
+        assert options.keys() <= NODE_OPTIONS, options.keys() - NODE_OPTIONS
+        super().__init__(**options)
 
     def execute(self, context: Context) -> None:
         context.nodes.append(self)
 
     def own_environment(self, context: Context) -> dict[str, str]:
-        """What the node's process has beside the environment of `ros2 launch`."""
+        """Variables that only the node's process gets."""
         return {name: text(value, context) for name, value in self.additional_env.items()}
 
     def own_parameters(self, context: Context) -> dict[str, Any]:
-        """Those that the launch file sets itself, behind the parameter file."""
+        """Parameters that the launch file sets itself, after the parameter file."""
         given = [source for source in self.parameters if isinstance(source, Mapping)]
         return {name: value.evaluate(context) if isinstance(value, ParameterValue) else value
                 for source in given for name, value in source.items()}
 
     def command_line(self, context: Context, folder: Path) -> list[str]:
-        """What launch_ros puts behind the executable."""
+        """The arguments that launch_ros gives to the executable."""
         words = [*self.arguments, '--ros-args', '-r', f'__node:={self.name}']
         if self.namespace:
             words += ['-r', f'__ns:=/{self.namespace.strip("/")}']
@@ -142,26 +136,22 @@ def prefix_namespace(base: str | None, namespace: str) -> str:
 
 
 def make_namespace_absolute(namespace: str) -> str:
-    """With a slash in front."""
+    """With a slash at its start."""
     return namespace if namespace.startswith('/') else f'/{namespace}'
 
 
 def text(value: Any, context: Context) -> str:
-    """A substitution or a text, as a text."""
+    """The string that a substitution or a string stands for."""
     return str(value.perform(context)) if hasattr(value, 'perform') else str(value)
 
 
-def load() -> ModuleType:
-    """The real launch file, with the stand-in in place of launch and launch_ros."""
+def load() -> SimpleNamespace:
+    """The names in the real launch file, with the stand-in in place of launch and launch_ros."""
     here = sys.modules[__name__]
     names = ('launch', 'launch.actions', 'launch.substitutions', 'launch_ros', 'launch_ros.actions',
              'launch_ros.parameter_descriptions', 'launch_ros.substitutions', 'launch_ros.utilities')
-    spec = importlib.util.spec_from_file_location('classify_launch', ROOT / 'launch' / 'classify.launch.py')
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
     with mock.patch.dict(sys.modules, dict.fromkeys(names, here)):
-        spec.loader.exec_module(module)
-    return module
+        return SimpleNamespace(**runpy.run_path(str(ROOT / 'launch' / 'classify.launch.py')))
 
 
 def run(**arguments: str) -> Context:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ROS tests share."""
+"""Fixtures of the ROS tests."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,35 @@ from typing import Any
 import pytest
 
 
+def pytest_collect_file() -> None:
+    """Skip all of them without ROS 2, or without the extra `export`."""
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    pytest.importorskip('onnx', reason='needs the extra export')
+
+
+@pytest.fixture(scope='session')
+def domain() -> Iterator[str]:
+    """ROS_DOMAIN_ID, or else a DDS domain that no other run of these tests uses at the same time."""
+    if given := os.environ.get('ROS_DOMAIN_ID'):
+        yield given
+        return
+    for number in (1 + (os.getpid() + i) % 100 for i in range(100)):
+        try:
+            lock = os.open(Path(tempfile.gettempdir(), f'shufflenet_ros_domain_{number}.lock'), os.O_CREAT)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        yield str(number)
+        os.close(lock)
+        return
+    pytest.fail('all DDS domains are in use by other runs')
+
+
 @pytest.fixture(scope='module')
-def own_domain(repo_root: Path) -> Iterator[None]:
-    """A DDS domain of its own on this machine only, with room for large images in shared memory."""
+def own_domain(repo_root, domain) -> Iterator[None]:
+    """The run's DDS domain, on this machine only, with shared-memory segments for large images."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_DOMAIN_ID', os.environ.get('ROS_DOMAIN_ID') or str(1 + os.getpid() % 100))
+        patch.setenv('ROS_DOMAIN_ID', domain)
         patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
         # Fast DDS 3 reads the first, Fast DDS 2 the second.
         for variable in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
@@ -24,7 +50,7 @@ def own_domain(repo_root: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope='module')
-def context(own_domain: None) -> Iterator[Any]:
+def context(own_domain) -> Iterator[Any]:
     """An rclpy context for nodes in this process."""
     from in_process import ros_context
     with ros_context() as made:
@@ -32,22 +58,15 @@ def context(own_domain: None) -> Iterator[Any]:
 
 
 @pytest.fixture(scope='module')
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny bundle."""
-    from tiny_bundle import tiny_bundle
-    return tiny_bundle(tmp_path_factory.mktemp('bundle') / 'tiny.onnx')
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The tiny bundle in a trusted folder, which loads faster."""
+def model(tmp_path_factory) -> Iterator[Path]:
+    """The tiny bundle in a trusted folder: no child process verifies it first, which takes a second."""
     from in_process import trusted_bundle
     with trusted_bundle(tmp_path_factory.mktemp('cache')) as path:
         yield path
 
 
 @pytest.fixture
-def drive(own_domain: None) -> Iterator[Any]:
+def drive(own_domain) -> Iterator[Any]:
     """A driver of the node /shufflenet, which the test starts."""
     from driving import driver
     with driver() as made:
@@ -55,7 +74,7 @@ def drive(own_domain: None) -> Iterator[Any]:
 
 
 @pytest.fixture
-def listener(own_domain: None) -> Iterator[Any]:
+def listener(own_domain) -> Iterator[Any]:
     """A subscriber in this process."""
     from replaying import Listener
     made = Listener()

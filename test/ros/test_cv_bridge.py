@@ -9,9 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-
-pytest.importorskip('rclpy', reason='needs ROS 2')
-
 from image_vectors import SUPPORTED, as_rgb, encode, smooth_rgb
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -33,7 +30,7 @@ def cv_bridge() -> Any:
 
 # Of nv12 and nv21 it takes the height as that of the data.
 @pytest.mark.parametrize('encoding', [name for name in SUPPORTED if not name.startswith('nv')])
-def test_raw_images_are_decoded_as_by_cv_bridge(cv_bridge: Any, encoding: str) -> None:
+def test_raw_images_are_decoded_as_by_cv_bridge(cv_bridge, encoding):
     sent = encode(RGB, encoding)
     message = Image(height=sent.height, width=sent.width, encoding=KNOWN_AS.get(encoding, encoding),
                     step=sent.step, data=array('B', sent.data.tobytes()))
@@ -52,8 +49,7 @@ def test_raw_images_are_decoded_as_by_cv_bridge(cv_bridge: Any, encoding: str) -
 @pytest.mark.parametrize(('extension', 'pixels'), [
     ('jpg', RGB), ('jpg', RGB[..., 0]), ('png', RGB), ('png', RGB[..., 0]),
 ])
-def test_compressed_images_are_decoded_as_by_cv_bridge(
-        cv_bridge: Any, extension: str, pixels: np.ndarray) -> None:
+def test_compressed_images_are_decoded_as_by_cv_bridge(cv_bridge, extension, pixels):
     data = cv2.imencode(f'.{extension}', pixels)[1].tobytes()
     message = CompressedImage(format=extension, data=array('B', data))
     theirs = cv_bridge.CvBridge().compressed_imgmsg_to_cv2(message, 'rgb8')

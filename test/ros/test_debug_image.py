@@ -1,46 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The debug image: what is drawn, when, and its message with, without and with a broken cv_bridge."""
+"""The debug image: its message with, without and with a broken cv_bridge, and when it is drawn."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip('rclpy', reason='needs ROS 2')
-pytest.importorskip('onnx', reason='needs the extra export')
-
+from driving import stamp_of
 from in_process import bench
-from rclpy.context import Context
 from replaying import wait_for
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from shufflenet_ros.core.drawing import annotate
 from shufflenet_ros.core.frame import DecodedImage, Prediction
-from shufflenet_ros.ros import debug_image as module
-from shufflenet_ros.ros import frame_processor
-from shufflenet_ros.ros.debug_image import build_message, debug_image
+from shufflenet_ros.ros import frame_processor, messages
+from shufflenet_ros.ros.messages import bgr8_message, debug_image
 
 LABELS = tuple(Prediction(f'label {i}', i, 1 / (i + 2)) for i in range(8))
 HEADER = Header(frame_id='lens')
+IMAGE = DecodedImage(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8), 'rgb')
 
 
 @pytest.fixture(autouse=True)
 def forget_converter() -> Iterator[None]:
-    module._converter.cache_clear()
+    messages._converter.cache_clear()
     yield
-    module._converter.cache_clear()
-
-
-def image(height: int, width: int, color: Any = 'rgb') -> DecodedImage:
-    rng = np.random.default_rng(0)
-    return DecodedImage(rng.integers(0, 256, (height, width, 3), np.uint8), color)
+    messages._converter.cache_clear()
 
 
 def assert_is(message: Image, pixels: np.ndarray) -> None:
@@ -49,81 +39,53 @@ def assert_is(message: Image, pixels: np.ndarray) -> None:
     assert bytes(message.data) == pixels.tobytes() and message.header is HEADER
 
 
-def test_a_message_is_built_directly() -> None:
-    pixels = image(5, 7).pixels
-    assert_is(build_message(pixels, HEADER), pixels)
-    assert_is(build_message(pixels[:, ::2], HEADER), np.ascontiguousarray(pixels[:, ::2]))
+@pytest.mark.parametrize('pixels', [IMAGE.pixels, IMAGE.pixels[:, ::2]])
+def test_a_message_is_built_directly(pixels):
+    assert_is(bgr8_message(pixels, HEADER), pixels)
 
 
-class StandIn:
-    """Stands in for cv_bridge.CvBridge, which is not on pip in a version that works here."""
+@pytest.mark.parametrize(('error', 'used'), [
+    (None, True), (AttributeError('_ARRAY_API not found'), False), (RuntimeError('too small'), False)])
+def test_cv_bridge_is_used_where_it_works(monkeypatch, error, used):
+    """With a stand-in for cv_bridge, which is not on pip in a version that works here."""
+    converted = []
 
-    error: Exception | None = None
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def cv2_to_imgmsg(self, image: np.ndarray, encoding: str) -> Image:
+    def cv2_to_imgmsg(image: np.ndarray, encoding: str) -> Image:
         assert encoding == 'bgr8'
-        if self.error is not None:
-            raise self.error
-        self.calls += 1
-        message = build_message(image, Header(frame_id="cv_bridge's own"))
-        message.is_bigendian = 0
-        return message
+        if error is not None:
+            raise error
+        converted.append(image)
+        return bgr8_message(image, Header(frame_id="cv_bridge's own"))
+
+    bridge = SimpleNamespace(cv2_to_imgmsg=cv2_to_imgmsg)
+    monkeypatch.setitem(sys.modules, 'cv_bridge', SimpleNamespace(CvBridge=lambda: bridge))
+    assert_is(debug_image(IMAGE, LABELS, HEADER), annotate(IMAGE, LABELS))
+    assert len(converted) == 2 * used, 'once to see whether it works, once for this image'
 
 
-def install(monkeypatch: pytest.MonkeyPatch, bridge: StandIn) -> None:
-    stand_in = ModuleType('cv_bridge')
-    stand_in.CvBridge = lambda: bridge  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, 'cv_bridge', stand_in)
-
-
-def test_cv_bridge_is_used_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    bridge = StandIn()
-    install(monkeypatch, bridge)
-    shown = image(20, 30)
-    assert_is(debug_image(shown, LABELS, HEADER), annotate(shown, LABELS))
-    assert bridge.calls == 2, 'once to see whether it works, once for this image'
-
-
-@pytest.mark.parametrize('error', [AttributeError('_ARRAY_API not found'), RuntimeError('too small')])
-def test_a_broken_cv_bridge_is_passed_by(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    bridge = StandIn()
-    bridge.error = error
-    install(monkeypatch, bridge)
-    shown = image(20, 30)
-    assert_is(debug_image(shown, LABELS, HEADER), annotate(shown, LABELS))
-
-
-def test_without_cv_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_cv_bridge(monkeypatch):
     monkeypatch.setitem(sys.modules, 'cv_bridge', None)
-    shown = image(20, 30)
-    assert_is(debug_image(shown, LABELS, HEADER), annotate(shown, LABELS))
+    assert_is(debug_image(IMAGE, LABELS, HEADER), annotate(IMAGE, LABELS))
 
 
-def test_the_real_cv_bridge_reads_it_back() -> None:
+def test_the_real_cv_bridge_reads_it_back():
     bridge = pytest.importorskip('cv_bridge', reason='needs cv_bridge', exc_type=ImportError).CvBridge()
-    pixels = image(20, 30).pixels
-    assert (bridge.imgmsg_to_cv2(build_message(pixels, HEADER), 'bgr8') == pixels).all()
+    assert (bridge.imgmsg_to_cv2(bgr8_message(IMAGE.pixels, HEADER), 'bgr8') == IMAGE.pixels).all()
 
 
-def test_it_is_drawn_only_while_somebody_subscribes(context: Context, model: Path,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_drawn_only_for_subscribers(context, model, monkeypatch):
     drawn: list[Any] = []
     monkeypatch.setattr(frame_processor, 'debug_image',
                         lambda *args: drawn.append(args) or debug_image(*args))
-    with bench(context, model, 'spied') as b:
-        b.bring_to('active')
-        b.wait_for_subscription()
-        assert b.answered() and drawn == []
-        images: list[Image] = []
-        b.operator.create_subscription(Image, 'spied/debug_image', images.append, 10)
-        wait_for(lambda: b.answered() and images, 'an image')
-    message = images[0]
-    assert len(drawn) >= len(images)
-    assert (message.height, message.width, message.encoding) == (32, 32, 'bgr8')
-    assert message.header.stamp.sec in {result.header.stamp.sec for result in b.heard}
+    with bench(context, model) as b:
+        b.activate()
+        assert b.gives_result() and drawn == []
+        images = b.hear(Image, f'{b.name}/debug_image')
+        wait_for(lambda: b.gives_result() and images, 'an image')
+        message = images[0]
+        assert len(drawn) >= len(images)
+        assert (message.height, message.width, message.encoding) == (32, 32, 'bgr8')
+        assert stamp_of(message)[0] in b.heard_stamps
     pixels = np.frombuffer(message.data, np.uint8).reshape(32, 32, 3)
     assert (pixels[-16:] == (0, 0, 255)).all(), 'below the text the image is unchanged'
     assert (pixels[:16] != (0, 0, 255)).any(), 'the labels are drawn on it'

@@ -1,24 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""qos_overrides.* reach the topics that they name, and are checked as other parameters are."""
+"""qos_overrides.* are applied to the topics that they name, and are validated as other parameters are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
-
-pytest.importorskip('rclpy', reason='needs ROS 2')
-pytest.importorskip('onnx', reason='needs the extra export')
-
-from in_process import make_node
-from rclpy.context import Context
+from in_process import unspun_node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, ReliabilityPolicy
 from replaying import wait_for
 
-from shufflenet_ros.ros.cameras import CameraTopics
+from shufflenet_ros.ros.cameras import Camera
 from shufflenet_ros.ros.node import FAILURE, SUCCESS, ClassifyNode
 
 IMAGE = 'qos_overrides./image_raw.subscription'
@@ -26,82 +21,70 @@ RESULT = 'qos_overrides./shufflenet/classification.publisher'
 
 
 @pytest.fixture
-def started(context: Context, model: Path) -> Iterator[Any]:
-    """Makes nodes with these parameters."""
-    nodes: list[ClassifyNode] = []
-
-    def make(parameters: dict[str, Any]) -> ClassifyNode:
-        nodes.append(make_node(context, model, **parameters))
-        return nodes[-1]
-
-    yield make
-    for node in nodes:
-        node.close(3.0)
-        node.destroy_node()
+def started(context, model) -> Iterator[Callable[..., ClassifyNode]]:
+    """Makes nodes with these parameters and ROS arguments."""
+    with ExitStack() as stack:
+        yield lambda parameters, *ros_arguments: stack.enter_context(
+            unspun_node(context, *ros_arguments, model=model, **parameters))
 
 
 def set_to(node: ClassifyNode, name: str, value: Any) -> Any:
     return node.set_parameters_atomically([Parameter(name, value=value)])
 
 
-def activate(node: ClassifyNode) -> CameraTopics:
-    """The topics of the only camera, subscribed."""
+def activate(node: ClassifyNode) -> Camera:
+    """The only camera, subscribed."""
     assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS, node.failure
     camera, = node._cameras.values()
-    return camera.topics
+    return camera
 
 
 def deactivate(node: ClassifyNode) -> None:
     assert node.trigger_deactivate() == SUCCESS and node.trigger_cleanup() == SUCCESS
 
 
-def test_each_policy_reaches_its_own_topic(started: Any) -> None:
+def test_each_policy_reaches_its_own_topic(started):
     node = started({
         f'{IMAGE}.reliability': 'reliable', f'{IMAGE}.durability': 'transient_local', f'{IMAGE}.depth': 3,
         f'{RESULT}.reliability': 'best_effort', f'{RESULT}.history': 'keep_all', f'{RESULT}.depth': 77})
-    topics = activate(node)
-    assert topics.requested_qos == 'RELIABLE TRANSIENT_LOCAL depth 3'
-    result = topics.classification.qos_profile
+    camera = activate(node)
+    assert camera.requested_qos == 'RELIABLE TRANSIENT_LOCAL depth 3'
+    result = camera.classification.qos_profile
     assert (result.history, result.depth) == (HistoryPolicy.KEEP_ALL, 77)
-    assert topics.embedding.qos_profile.depth == topics.debug_image.qos_profile.depth == 10
+    assert camera.embedding.qos_profile.depth == camera.debug_image.qos_profile.depth == 10
 
-    # What DDS offers and asks for, not only what the node believes.
+    # What DDS offers and requests, not only what the node believes.
     offered = wait_for(lambda: node.get_publishers_info_by_topic('/shufflenet/classification'), 'it')[0]
-    asked = wait_for(lambda: node.get_subscriptions_info_by_topic('/image_raw'), 'it')[0]
+    requested = wait_for(lambda: node.get_subscriptions_info_by_topic('/image_raw'), 'it')[0]
     assert offered.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
-    assert asked.qos_profile.reliability == ReliabilityPolicy.RELIABLE
-    assert asked.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert requested.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    assert requested.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
 
 
-def test_the_documented_example_works(context: Context, model: Path, repo_root: Path, tmp_path: Path,
-                                      capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_documented_example_works(started, repo_root, tmp_path, capfd):
     section = (repo_root / 'docs' / 'node.md').read_text().split('### QoS overrides')[1]
     path = tmp_path / 'example.yaml'
     path.write_text(section.split('```yaml\n')[1].split('```')[0])
-    words = ['--params-file', str(path), '-p', f'model:={model}', '-r', 'image_raw:=/camera/image_raw']
-    node = ClassifyNode(context=context, use_global_arguments=False, cli_args=['--ros-args', *words])
-    try:
-        topics = activate(node)
-        assert topics.requested_qos == 'RELIABLE VOLATILE depth 5'
-        assert topics.classification.qos_profile.depth == 100
-        assert 'ignored' not in capfd.readouterr().err
-    finally:
-        node.close(3.0)
-        node.destroy_node()
+    camera = activate(started({}, '--params-file', str(path), '-r', 'image_raw:=/camera/image_raw'))
+    assert camera.requested_qos == 'RELIABLE VOLATILE depth 5'
+    assert camera.classification.qos_profile.depth == 100
+    assert 'ignored' not in capfd.readouterr().err
 
 
-def test_configured_again_it_uses_what_was_set_meanwhile(started: Any) -> None:
+def test_the_next_configure_applies_what_was_set_meanwhile(started):
     """Nothing is declared twice, and a policy without override follows image_qos."""
     node = started({f'{IMAGE}.depth': 3})
     assert activate(node).requested_qos == 'BEST_EFFORT VOLATILE depth 3'
-    verdict = set_to(node, f'{IMAGE}.depth', 4)
-    assert not verdict.successful and 'no change while the node is active' in verdict.reason
+    result = set_to(node, f'{IMAGE}.depth', 4)
+    assert not result.successful and 'no change while the node is active' in result.reason
     deactivate(node)
     assert set_to(node, f'{IMAGE}.depth', 4).successful
     assert set_to(node, 'image_qos.reliability', 'reliable').successful
-    assert activate(node).requested_qos == 'RELIABLE VOLATILE depth 4'
-    deactivate(node)
-    assert activate(node).requested_qos == 'RELIABLE VOLATILE depth 4'
+    result = set_to(node, f'{IMAGE}.durability', 'volatile')
+    assert not result.successful and 'restart the node' in result.reason, 'it was not given at start'
+    for _ in range(2):
+        assert activate(node).requested_qos == 'RELIABLE VOLATILE depth 4'
+        deactivate(node)
 
 
 @pytest.mark.parametrize(('policy', 'wrong', 'expected', 'good'), [
@@ -112,38 +95,32 @@ def test_configured_again_it_uses_what_was_set_meanwhile(started: Any) -> None:
     ('depth', 0, 'expected an integer in [1, 1000]', 1),
     ('depth', 'ten', 'expected an integer in [1, 1000]', 10),
 ])
-def test_a_wrong_value_is_named_and_can_be_set_right(started: Any, policy: str, wrong: Any, expected: str,
-                                                     good: Any) -> None:
+def test_a_wrong_value_is_reported_and_can_be_corrected(started, policy, wrong, expected, good):
     name = f'{IMAGE}.{policy}'
     node = started({name: wrong})
     assert node.trigger_configure() == FAILURE
     assert f'parameter {name}: got {wrong!r}' in node.failure and expected in node.failure
-    verdict = set_to(node, name, wrong)
-    assert not verdict.successful and verdict.reason in node.failure, 'the same verdict at run time'
+    result = set_to(node, name, wrong)
+    assert not result.successful and result.reason in node.failure, 'the same error at run time'
     assert set_to(node, name, good).successful
     assert activate(node)
 
 
-@pytest.mark.parametrize('name', ['qos_overrides./image_rwa.subscription.depth',
-                                  'qos_overrides./image_raw.publisher.depth',
-                                  'qos_overrides./shufflenet/label_info.publisher.depth'])
-def test_one_for_no_topic_of_the_node_is_reported(started: Any, capfd: pytest.CaptureFixture[str],
-                                              name: str) -> None:
-    activate(started({name: 5}))
-    line, = [line for line in capfd.readouterr().err.splitlines() if name in line]
-    assert '[WARN]' in line and 'ignored' in line and '/image_raw.subscription, ' in line
+def test_overrides_for_no_topic_of_the_node_are_reported(started, capfd):
+    names = ('qos_overrides./image_rwa.subscription.depth', 'qos_overrides./image_raw.publisher.depth',
+             'qos_overrides./shufflenet/label_info.publisher.depth')
+    activate(started(dict.fromkeys(names, 5)))
+    logged = capfd.readouterr().err.splitlines()
+    for name in names:
+        line, = [line for line in logged if name in line]
+        assert '[WARN]' in line and 'ignored' in line and '/image_raw.subscription, ' in line
 
 
-@pytest.mark.parametrize('name', [f'{IMAGE}.deadline', 'qos_overrides.image_raw.subscription.depth',
-                                  'qos_overrides./image_raw.depth', 'qos_overrides./a.b.subscription.depth'])
-def test_an_invalid_one_is_reported(started: Any, capfd: pytest.CaptureFixture[str], name: str) -> None:
-    node = started({name: 5})
-    assert node.unknown_at_start == [name] and not node.has_parameter(name)
-    assert name in capfd.readouterr().err
+def test_invalid_names_are_reported(started, capfd):
+    names = [f'{IMAGE}.deadline', 'qos_overrides.image_raw.subscription.depth',
+             'qos_overrides./image_raw.depth', 'qos_overrides./a.b.subscription.depth']
+    node = started(dict.fromkeys(names, 5))
+    assert sorted(node.unknown_at_start) == sorted(names)
+    logged = capfd.readouterr().err
+    assert all(name in logged and not node.has_parameter(name) for name in names)
     assert activate(node)
-
-
-def test_one_that_was_not_there_at_start_is_rejected(started: Any) -> None:
-    node = started({})
-    verdict = set_to(node, f'{IMAGE}.depth', 4)
-    assert not verdict.successful and 'restart the node' in verdict.reason

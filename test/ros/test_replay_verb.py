@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip('rclpy', reason='needs ROS 2')
-
 from rclpy.qos import ReliabilityPolicy
-from replaying import COMMAND, ROOT, Listener, process, replay, wait_for
+from replaying import COMMAND, process, replay, wait_for
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosgraph_msgs.msg import Clock
@@ -23,6 +21,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from shufflenet_ros.bags.reader import Bag
 from shufflenet_ros.bags.writer import BagWriter
+from shufflenet_ros.cli.main import main
 
 FRAMES, PERIOD_NS, START_NS = 8, 100_000_000, 1_700_000_000_000_000_000
 
@@ -31,7 +30,7 @@ pytestmark = pytest.mark.usefixtures('own_domain')
 
 
 @pytest.fixture(scope='module')
-def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bag(tmp_path_factory) -> Path:
     """Eight small raw and compressed frames, 10 a second, logged 3 ms after their stamps."""
     path = tmp_path_factory.mktemp('replay') / 'bag'
     with BagWriter(path) as writer:
@@ -44,22 +43,26 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def failing(*arguments: str | Path) -> str:
-    """What replay says on stderr when it ends with status 2."""
-    command = [sys.executable, *COMMAND, 'replay', *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert done.returncode == 2 and 'Traceback' not in done.stderr
-    return done.stderr
+@pytest.fixture
+def error(monkeypatch, capsys) -> Any:
+    """The output on stderr of a replay in this process, whose signals are left alone; its status is 2."""
+    def run(*arguments: str | Path) -> str:
+        with pytest.raises(SystemExit) as ended:
+            sys.exit(main(['replay', *map(str, arguments)]))
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+    monkeypatch.setattr('shufflenet_ros.ros.signals.StopSignals',
+                        lambda: SimpleNamespace(stopped=lambda: False))
+    return run
 
 
-def test_the_bags_own_bytes_arrive_once_in_order_with_the_clock(
-        listener: Listener, bag: Path, tmp_path: Path) -> None:
+def test_the_bags_own_bytes_arrive_once_in_order_with_the_clock(listener, bag, tmp_path):
     raw = listener.hear(Image, '/renamed', raw=True)
     compressed = listener.hear(CompressedImage, '/cam/image_raw/compressed', raw=True)
     clock = listener.hear(Clock, '/clock')
     started = time.monotonic()
-    said = replay(bag, tmp_path / 'log', '--remap', '/cam/image_raw:=/renamed', '--wait-for-subscribers', '2',
-                  '--wait-for-clock', '--rate', '2')
+    output = replay(bag, tmp_path / 'log', '--remap', '/cam/image_raw:=/renamed',
+                    '--wait-for-subscribers', '2', '--wait-for-clock', '--rate', '2')
     wait_for(lambda: len(raw) == len(compressed) == FRAMES, 'all frames')
     # Nothing may come before it is due, so this bound holds on any machine.
     assert time.monotonic() - started >= (FRAMES - 1) * PERIOD_NS / 1e9 / 2
@@ -71,11 +74,10 @@ def test_the_bags_own_bytes_arrive_once_in_order_with_the_clock(
     assert times == sorted(times)
     assert logged <= set(times) and max(times) == max(logged)
     assert len(times) > 3 * FRAMES, 'the clock stood still between messages'
-    assert f'replayed {2 * FRAMES} messages on 2 topics' in said
+    assert f'replayed {2 * FRAMES} messages on 2 topics' in output
 
 
-def test_only_the_named_topics_and_no_clock_where_it_is_not_wanted(
-        listener: Listener, bag: Path, tmp_path: Path) -> None:
+def test_only_the_selected_topics_and_no_clock(listener, bag, tmp_path):
     raw = listener.hear(Image, '/cam/image_raw')
     compressed = listener.hear(CompressedImage, '/cam/image_raw/compressed')
     clock = listener.hear(Clock, '/clock')
@@ -85,35 +87,32 @@ def test_only_the_named_topics_and_no_clock_where_it_is_not_wanted(
     assert (compressed, clock) == ([], [])
 
 
-def test_delivery_is_reliable_unless_best_effort_is_asked_for(
-        listener: Listener, bag: Path, tmp_path: Path) -> None:
-    policies = {'--reliable': ReliabilityPolicy.RELIABLE, '--best-effort': ReliabilityPolicy.BEST_EFFORT}
-    offers = listener.node.get_publishers_info_by_topic
-    for flag, expected in ('', policies['--reliable']), *policies.items():
-        waiting = [*COMMAND, 'replay', str(bag), '--wait-for-subscribers', '1', '--no-clock', *flag.split()]
-        with process(waiting, tmp_path / 'log') as child:
-            found = wait_for(lambda: offers('/cam/image_raw'), 'the publisher')
-            assert [info.qos_profile.reliability for info in found] == [expected]
-            assert child.poll() is None, 'it did not wait for a subscriber'
-        wait_for(lambda: not listener.node.count_publishers('/cam/image_raw'), 'the publisher to go')
+@pytest.mark.parametrize(('flags', 'expected'), [
+    ([], ReliabilityPolicy.RELIABLE), (['--reliable'], ReliabilityPolicy.RELIABLE),
+    (['--best-effort'], ReliabilityPolicy.BEST_EFFORT)])
+def test_delivery_is_reliable_unless_best_effort_is_requested(listener, bag, tmp_path, flags, expected):
+    waiting = [*COMMAND, 'replay', str(bag), '--wait-for-subscribers', '1', '--no-clock', *flags]
+    with process(waiting, tmp_path / 'log') as child:
+        found = wait_for(lambda: listener.operator.get_publishers_info_by_topic('/cam/image_raw'), 'it')
+        assert [info.qos_profile.reliability for info in found] == [expected]
+        assert child.poll() is None, 'it did not wait for a subscriber'
+    wait_for(lambda: not listener.operator.count_publishers('/cam/image_raw'), 'the publisher to end')
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_loop_cleanly(
-        listener: Listener, bag: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_a_loop_cleanly(listener, bag, tmp_path, number):
     heard = listener.hear(Image, '/cam/image_raw')
     with process([*COMMAND, 'replay', str(bag), '--loop', '--rate', '5'], tmp_path / 'log') as child:
-        wait_for(lambda: len(heard) > 2 * FRAMES, 'a third round')
+        wait_for(lambda: len(heard) > 2 * FRAMES, 'the third round')
         child.send_signal(number)
         assert child.wait(10.0) == 0
-    said = (tmp_path / 'log').read_text()
-    assert 'Traceback' not in said and 'replayed ' in said
+    output = (tmp_path / 'log').read_text()
+    assert 'Traceback' not in output and 'replayed ' in output
     stamps = [message.header.stamp.nanosec for message in heard]
-    assert stamps.index(0, 1) <= FRAMES, 'the second round does not begin where the first did'
+    assert stamps.index(0, 1) <= FRAMES, 'the second round begins where the first did'
 
 
-def test_a_type_that_is_not_installed_is_left_out_and_said(
-        listener: Listener, tmp_path: Path) -> None:
+def test_a_type_that_is_not_installed_is_skipped_and_reported(listener, tmp_path, error):
     types = get_typestore(Stores.LATEST)
     types.register(get_types_from_msg('int32 count', 'my_unknown_msgs/msg/Own'))
     with Writer(tmp_path / 'bag', version=8, storage_plugin=StoragePlugin.MCAP) as writer:
@@ -124,22 +123,24 @@ def test_a_type_that_is_not_installed_is_left_out_and_said(
         writer.write(own, 1, types.serialize_cdr(types.types['my_unknown_msgs/msg/Own'](1), own.msgtype))
         writer.write(image, 2, types.serialize_cdr(message, image.msgtype))
     heard = listener.hear(CompressedImage, '/image')
-    said = replay(tmp_path / 'bag', tmp_path / 'log', '--wait-for-subscribers', '1')
+    output = replay(tmp_path / 'bag', tmp_path / 'log', '--wait-for-subscribers', '1')
     wait_for(lambda: heard, 'the image')
-    assert '/own is skipped: my_unknown_msgs/msg/Own is not installed' in said
-    assert 'no topic that can be published here' in failing(tmp_path / 'bag', '--topics', '/own')
+    assert '/own is skipped: my_unknown_msgs/msg/Own is not installed' in output
+    assert 'no topic that can be published here' in error(tmp_path / 'bag', '--topics', '/own')
 
 
-def test_what_cannot_be_replayed_is_one_error(bag: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(('arguments', 'expected'), [
+    (['none.bag'], 'none.bag does not exist'),
+    (['cut.mcap'], 'mcap recover'),
+    (['', '--topics', '/nope'], 'topic /nope: expected one of bag'),
+    (['', '--remap', '/nope:=/b'], 'topic /nope: expected one of bag'),
+    (['', '--remap', 'a=b'], "'a=b': expected /a:=/b"),
+    (['', '--rate', '0'], "'0': expected a number in [0.001, 1000]"),
+    (['', '--wait-for-subscribers', '1', '--wait-timeout', '0.2'], 'expected 1 on'),
+    (['', '--wait-for-clock', '--wait-timeout', '0.2'], 'no subscription to /clock'),
+    (['', '--wait-for-clock', '--no-clock'], 'omit one of them')])
+def test_what_cannot_be_replayed_is_an_error(bag, tmp_path, error, arguments, expected):
+    """The first argument is a file, or '' for the good bag."""
+    file, *options = arguments
     (tmp_path / 'cut.mcap').write_bytes(next(bag.glob('*.mcap')).read_bytes()[:-50])
-    for arguments, expected in (
-            ([tmp_path / 'none.bag'], 'none.bag does not exist'),
-            ([tmp_path / 'cut.mcap'], 'mcap recover'),
-            ([bag, '--topics', '/nope'], 'topic /nope: expected one of bag'),
-            ([bag, '--remap', '/nope:=/b'], 'topic /nope: expected one of bag'),
-            ([bag, '--remap', 'a=b'], "'a=b': expected /a:=/b"),
-            ([bag, '--rate', '0'], "'0': expected a number in [0.001, 1000]"),
-            ([bag, '--wait-for-subscribers', '1', '--wait-timeout', '0.2'], 'expected 1 on'),
-            ([bag, '--wait-for-clock', '--wait-timeout', '0.2'], 'no subscription to /clock'),
-            ([bag, '--wait-for-clock', '--no-clock'], 'omit one of them')):
-        assert expected in failing(*arguments), arguments
+    assert expected in error(tmp_path / file if file else bag, *options)
