@@ -65,7 +65,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(recipe, train, val, Path(folder), init=args.init)
         trainer.epoch = recipe.epochs - 1  # at the final size
-        trainer._train_mode()
         steps = {'bare': bare_step(trainer), 'trainer': trainer.train_step}
         for step in steps.values():
             step()

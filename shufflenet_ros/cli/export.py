@@ -102,8 +102,7 @@ def _pack(path: Path, args: argparse.Namespace, validation: 'LabeledDataset | No
 def run(args: argparse.Namespace) -> int:
     """Export, check parity, score, index, pack."""
     from shufflenet_ros.bundles.index import write_index
-    from shufflenet_ros.training.checkpoint import FILE, read_checkpoint
-    from shufflenet_ros.training.initial_weights import read_normalization
+    from shufflenet_ros.training.checkpoint import FILE, read_checkpoint, read_normalization
     from shufflenet_ros.training.recipe import make_recipe
     from shufflenet_ros.training.validation import learned_nothing
     from shufflenet_ros.zoo.errors import ZooError

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choose images for calibrating a quantizer: balanced over the classes, and the same choice on every machine.
+"""Choose images for calibrating a quantizer: balanced over the classes, and the same on every machine.
 
-The ranges of activations go into a card, the images do not; a digest says which images they were measured on.
+The card of a quantized model has no images, only their digest.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from shufflenet_ros.core.card import CardInput
-from shufflenet_ros.core.classifier import DEFAULT_MAX_PIXELS
-from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.frame import DecodedImage
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.preprocess import preprocess
@@ -24,7 +23,7 @@ from shufflenet_ros.core.reasons import FrameError
 from shufflenet_ros.core.text import printable
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.datasets.holdout import holdout_split
-from shufflenet_ros.datasets.labeled_dataset import LabeledDataset, Sample
+from shufflenet_ros.datasets.labeled_dataset import LabeledDataset
 from shufflenet_ros.datasets.open_dataset import open_dataset
 
 DEFAULT_COUNT = 256
@@ -33,7 +32,7 @@ TRAIN = 'train'
 
 @dataclass(frozen=True)
 class Calibration:
-    """Tensors to run a bundle on.
+    """Input tensors for a bundle.
 
     Attributes:
         inputs: (N, *spec.shape[1:]), of the card's dtype.
@@ -41,9 +40,8 @@ class Calibration:
         targets: (N,) index of each class in the dataset's labels.
         source: the dataset's name and split, or synthetic.
         seed: of the choice.
-        requested: number of images; N is smaller where the dataset has fewer.
+        requested: number of images; N is smaller if the dataset has fewer.
         unusable: number of images that were tried and cannot be used.
-        digest: sha256 of the inputs' bytes.
     """
 
     inputs: npt.NDArray[Any]
@@ -52,8 +50,12 @@ class Calibration:
     source: str
     seed: int
     requested: int
-    unusable: int
-    digest: str
+    unusable: int = 0
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the inputs' bytes."""
+        return hashlib.sha256(self.inputs.tobytes()).hexdigest()
 
     @property
     def summary(self) -> str:
@@ -87,12 +89,11 @@ def calibration_inputs(path: str | Path, spec: CardInput, count: int = DEFAULT_C
     if not indices:
         raise DatasetError(f'{dataset.path}: none of its {dataset.count} images can be used for calibration; '
                            'expected images that can be decoded')
-    inputs = np.concatenate([tensors[i] for i in indices])
     part = f' ({dataset.split})' if dataset.split else ''
     return Calibration(
-        inputs, tuple(dataset.names[i] for i in indices),
+        np.concatenate([tensors[i] for i in indices]), tuple(dataset.names[i] for i in indices),
         np.array([dataset.targets[i] for i in indices], np.int64),
-        f'{printable(dataset.path.name)}{part}', seed, count, unusable, _digest(inputs))
+        f'{printable(dataset.path.name)}{part}', seed, count, unusable)
 
 
 def _check_count(count: int) -> None:
@@ -113,48 +114,36 @@ def _choose_usable(dataset: LabeledDataset, spec: CardInput, count: int, seed: i
                    ) -> tuple[list[int], dict[int, npt.NDArray[Any]], int]:
     """Indices of the first `count` usable images, tensors by index, and the number of unusable images.
 
-    Each pass decodes as many spare images as unusable ones were found, so that few passes are needed even
-    where most images are unusable, and one where none is.
+    Each pass decodes as many spare images as unusable ones were found: so one pass is enough if all images
+    are usable, and a few if most are not.
     """
-    ranks = [_hash_rank(seed, name) for name in dataset.names]
+    hashed = sorted(range(dataset.count), key=lambda i: _hash(seed, dataset.names[i]))
     tensors: dict[int, npt.NDArray[Any]] = {}
     unusable: set[int] = set()
     while True:
-        order = _round_robin(dataset.targets, ranks, unusable)
+        order = _round_robin(dataset.targets, [i for i in hashed if i not in unusable])
         if tensors.keys() >= set(order[:count]):
             return order[:count], tensors, len(unusable)
         missing = sorted(set(order[:count + len(unusable)]) - tensors.keys())
-        for i, sample in zip(missing, dataset.samples_at(set(missing)), strict=True):
-            tensor = _tensor(sample, spec)
-            if tensor is None:
+        for i, sample in zip(missing, dataset.samples_at(missing), strict=True):
+            try:
+                tensors[i] = preprocess(sample.image(), spec)
+            except FrameError:
                 unusable.add(i)
-            else:
-                tensors[i] = tensor
 
 
-def _hash_rank(seed: int, name: str) -> int:
-    """The number by which images are ordered; the smallest are chosen."""
-    text = f'{seed} {name}'.encode('utf-8', 'surrogateescape')
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], 'big')
+def _hash(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f'{seed} {name}'.encode('utf-8', 'surrogateescape')).digest()[:8]
 
 
-def _round_robin(targets: Sequence[int], ranks: Sequence[int], excluded: Container[int]) -> list[int]:
-    """Indices: the first image of each class, then the second of each, ...; each round in order of rank."""
+def _round_robin(targets: Sequence[int], indices: Sequence[int]) -> list[int]:
+    """The first image of each class, then the second of each, ...; in the given order within each round."""
     rounds: Counter[int] = Counter()
-    order = []
-    for rank, i in sorted((rank, i) for i, rank in enumerate(ranks) if i not in excluded):
-        order.append((rounds[targets[i]], rank, i))
+    round_of = {}
+    for i in indices:
+        round_of[i] = rounds[targets[i]]
         rounds[targets[i]] += 1
-    return [i for _, _, i in sorted(order)]
-
-
-def _tensor(sample: Sample, spec: CardInput) -> npt.NDArray[Any] | None:
-    if isinstance(sample.message, FrameError):
-        return None
-    try:
-        return preprocess(decode(sample.message, DEFAULT_MAX_PIXELS), spec)
-    except FrameError:
-        return None
+    return sorted(indices, key=round_of.__getitem__)
 
 
 def reference_inputs(spec: CardInput, count: int = DEFAULT_COUNT, seed: int = 0) -> Calibration:
@@ -164,11 +153,9 @@ def reference_inputs(spec: CardInput, count: int = DEFAULT_COUNT, seed: int = 0)
         DatasetError: a count below 1.
     """
     _check_count(count)
-    images = seeded_images(spec.size, count, seed)
-    inputs = np.concatenate([preprocess(image, spec) for image in images])
+    inputs = np.concatenate([preprocess(image, spec) for image in seeded_images(spec.size, count, seed)])
     names = tuple(f'synthetic {index} of seed {seed}' for index in range(count))
-    return Calibration(inputs, names, np.zeros(count, np.int64), 'synthetic', seed, count, 0,
-                       _digest(inputs))
+    return Calibration(inputs, names, np.zeros(count, np.int64), 'synthetic', seed, count)
 
 
 def seeded_images(size: tuple[int, int], samples: int, seed: int = 0) -> Iterator[DecodedImage]:
@@ -179,7 +166,3 @@ def seeded_images(size: tuple[int, int], samples: int, seed: int = 0) -> Iterato
         soft = cv2.resize(grid, size[::-1], interpolation=cv2.INTER_CUBIC)
         noisy = soft + rng.normal(0, 12, soft.shape)
         yield DecodedImage(np.clip(noisy, 0, 255).astype(np.uint8), 'rgb')
-
-
-def _digest(inputs: npt.NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(inputs).tobytes()).hexdigest()

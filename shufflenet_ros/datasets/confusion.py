@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draw confusion matrices: rows are true classes, columns are predicted classes. Needs matplotlib."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shufflenet_ros.core.errors import ShuffleNetError
-from shufflenet_ros.core.files import write_whole
+from shufflenet_ros.core.files import replacing
 from shufflenet_ros.core.text import printable
 from shufflenet_ros.datasets.evaluation import OTHER, Evaluation
 from shufflenet_ros.datasets.metrics import I64
@@ -56,9 +55,8 @@ def write_confusion(path: Path, evaluations: Sequence[Evaluation]) -> None:
         images = len(one.scores.targets)
         draw_matrix(axes, one.confusion[:-1], names,
                     f'{one.model.card.name}: top-1 {100 * one.scores.top(1):.1f} % of {images} images')
-    image = io.BytesIO()
-    figure.savefig(image, format='png')
-    write_whole(path, image.getvalue())
+    with replacing(path) as draft:
+        figure.savefig(draft, format='png')
 
 
 def draw_matrix(axes: Any, matrix: I64, names: Sequence[str], title: str) -> None:

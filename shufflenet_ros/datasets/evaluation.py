@@ -106,12 +106,11 @@ def compare(a: Evaluation, b: Evaluation) -> Figures:
     if not len(in_a):
         return {'comparison': names, 'images': 0, 'better': None}
     paired = compare_paired(a.scores.correct[in_a], b.scores.correct[in_b])
-    better = None
-    if paired.p_value < SIGNIFICANT:
-        better = names[0] if paired.only_a > paired.only_b else names[1]
+    ahead = names[0] if paired.only_a > paired.only_b else names[1]
     figures = {key: round(value, 4) if key != 'p_value' else float(f'{value:.3g}')
                for key, value in asdict(paired).items()}
-    return {'comparison': names, 'images': len(in_a), **figures, 'better': better}
+    return {'comparison': names, 'images': len(in_a), **figures,
+            'better': ahead if paired.p_value < SIGNIFICANT else None}
 
 
 def within_limit(a: Scores, b: Scores, limit_points: float) -> Figures:

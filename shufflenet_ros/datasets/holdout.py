@@ -7,37 +7,17 @@ Neighboring frames of a video are nearly the same image, so a random fifth would
 
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterator
 
 from shufflenet_ros.bags.kinds import is_bag
 from shufflenet_ros.core.text import printable
 from shufflenet_ros.datasets.errors import DatasetError
-from shufflenet_ros.datasets.labeled_dataset import LabeledDataset, Sample
+from shufflenet_ros.datasets.labeled_dataset import LabeledDataset
 
 ONE_IN = 5
 HELD_OUT = 'held out'
 
 
-class Subset(LabeledDataset):
-    """Some samples of a dataset.
-
-    Attributes:
-        dataset: the whole dataset.
-        indices: of the samples in the whole dataset.
-    """
-
-    def __init__(self, dataset: LabeledDataset, indices: tuple[int, ...], split: str):
-        self.dataset, self.indices, self.split = dataset, indices, split
-        self.path, self.labels, self.left_out = dataset.path, dataset.labels, dataset.left_out
-        self.targets = tuple(dataset.targets[i] for i in indices)
-        self.names = tuple(dataset.names[i] for i in indices)
-
-    def samples_at(self, indices: Container[int]) -> Iterator[Sample]:
-        """See LabeledDataset."""
-        return self.dataset.samples_at({whole for i, whole in enumerate(self.indices) if i in indices})
-
-
-def holdout_split(dataset: LabeledDataset) -> tuple[Subset, Subset]:
+def holdout_split(dataset: LabeledDataset) -> tuple[LabeledDataset, LabeledDataset]:
     """The training subset, and the subset that is held out for validation.
 
     Raises:
@@ -46,7 +26,7 @@ def holdout_split(dataset: LabeledDataset) -> tuple[Subset, Subset]:
     if dataset.split:
         raise DatasetError(f'{dataset.path}: has splits of its own: expected a dataset without; use its '
                            'split val')
-    # A tar has its files in any order; a bag's frames are in order of time.
+    # A bag's frames are in order of time; a tar may have its files in any order.
     order = range(dataset.count) if is_bag(dataset.path) else sorted(
         range(dataset.count), key=lambda i: _natural_order(dataset.names[i]))
     by_class: dict[int, list[int]] = defaultdict(list)
@@ -59,9 +39,8 @@ def holdout_split(dataset: LabeledDataset) -> tuple[Subset, Subset]:
             raise DatasetError(f'{dataset.path}: class {label!r} has 1 image: expected at least 2, as one is '
                                'held out for validation; add some, or use another dataset for validation')
         held_out.update(indices[-max(1, len(indices) // ONE_IN):])
-    training = tuple(i for i in range(dataset.count) if i not in held_out)
-    return (Subset(dataset, training, 'all but what is held out'),
-            Subset(dataset, tuple(sorted(held_out)), HELD_OUT))
+    training = [i for i in range(dataset.count) if i not in held_out]
+    return dataset.subset(training, 'all but what is held out'), dataset.subset(sorted(held_out), HELD_OUT)
 
 
 def _natural_order(name: str) -> list[tuple[int, str]]:

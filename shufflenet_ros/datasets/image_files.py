@@ -3,7 +3,7 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,11 @@ class PixelImage:
         """An image of (H, W, 3) uint8 BGR."""
         height, width = pixels.shape[:2]
         return cls(np.asarray(pixels, np.uint8).reshape(-1), height, width, 3 * width)
+
+
+def is_image_file(name: str) -> bool:
+    """Whether a file's name ends like an image's."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def too_large(size: int) -> FrameError:

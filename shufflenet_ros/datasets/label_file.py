@@ -7,11 +7,11 @@ from_s included, to_s excluded.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from shufflenet_ros.core.fields import FieldError, choice, field_path, invalid, items, number, section
+from shufflenet_ros.core.fields import FieldError, choice, invalid, items, number, section
 from shufflenet_ros.core.strict_yaml import YamlError, read_yaml_file
 from shufflenet_ros.core.text import printable
 from shufflenet_ros.datasets.errors import DatasetError
@@ -38,16 +38,12 @@ class LabelSpan:
 
 
 class Timeline:
-    """The spans of one topic, which do not overlap.
-
-    Attributes:
-        labels: all labels of the topic.
-    """
+    """The spans of one topic, in order of time and without overlaps."""
 
     def __init__(self, spans: list[LabelSpan]):
         self._spans = spans
-        self.labels = frozenset(span.label for span in spans)
         self._starts = [_ns(span.from_s) for span in spans]
+        self.labels = {span.label for span in spans}
 
     def label_at(self, since_start_ns: int) -> str | None:
         """The label of a frame that was logged this many nanoseconds after the bag's start."""
@@ -60,17 +56,11 @@ def _ns(seconds: float) -> int:
     return round(seconds * 1e9)
 
 
-def label_file_of(bag: Path) -> Path:
-    """The path of a bag's label file, beside the bag."""
-    return bag.with_name(bag.name + SUFFIX)
-
-
 def read_label_file(path: Path, image_topics: Sequence[str], duration_s: float) -> dict[str, Timeline]:
     """The timeline of each labeled topic.
 
     Args:
-        image_topics: of the bag.
-        duration_s: of the bag.
+        image_topics, duration_s: of the bag.
 
     Raises:
         DatasetError: names the file, the entry, the field, the value and what is expected.
@@ -90,17 +80,16 @@ def read_label_file(path: Path, image_topics: Sequence[str], duration_s: float) 
 
 def _span(entry: Any, where: str, image_topics: Sequence[str], duration_s: float) -> LabelSpan:
     section(entry, where, FIELDS)
-    topic = choice(entry['topic'], field_path(where, 'topic'), image_topics)
-    from_s, to_s = (number(entry[key], field_path(where, key), 0, _MAX_SECONDS) for key in ('from_s', 'to_s'))
+    topic = choice(entry['topic'], f'{where}.topic', image_topics)
+    from_s, to_s = (number(entry[key], f'{where}.{key}', 0, _MAX_SECONDS) for key in ('from_s', 'to_s'))
     if from_s >= to_s:
-        raise invalid(field_path(where, 'to_s'), entry['to_s'], f'more than from_s, {from_s:g}')
+        raise invalid(f'{where}.to_s', entry['to_s'], f'more than from_s, {from_s:g}')
     if from_s > duration_s:
-        raise invalid(field_path(where, 'from_s'), entry['from_s'],
+        raise invalid(f'{where}.from_s', entry['from_s'],
                       f'seconds from the start of the bag, which lasts {duration_s:.3f} s')
     label = entry['label']
     if not isinstance(label, str) or not label or not label.isprintable():
-        expected = 'one line of text; put numbers, yes and no in quotes'
-        raise invalid(field_path(where, 'label'), label, expected)
+        raise invalid(f'{where}.label', label, 'one line of text; put numbers, yes and no in quotes')
     return LabelSpan(topic, from_s, to_s, label)
 
 
@@ -112,12 +101,12 @@ def _merge(spans: list[LabelSpan]) -> list[LabelSpan]:
     """
     merged: list[LabelSpan] = []
     for span in sorted(spans, key=lambda s: (s.from_s, s.to_s)):
-        last = merged[-1] if merged else None
-        if last is None or span.from_s >= last.to_s:
+        if not merged or span.from_s >= merged[-1].to_s:
             merged.append(span)
-        elif last.label != span.label:
+            continue
+        last = merged[-1]
+        if last.label != span.label:
             raise DatasetError(f'two labels at the same time: {last}, and {span}; expected one: '
                                'shorten a range')
-        else:
-            merged[-1] = LabelSpan(span.topic, last.from_s, max(last.to_s, span.to_s), span.label)
+        merged[-1] = replace(last, to_s=max(last.to_s, span.to_s))
     return merged

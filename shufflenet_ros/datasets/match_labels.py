@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find the classes of a dataset among the labels of a model."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
@@ -18,11 +19,6 @@ def _synonyms(label: str) -> list[str]:
     return [_normalized(part) for part in label.split(',')]
 
 
-# The names that a label can have, from strict to loose. The first table with a match decides.
-_SPELLINGS: tuple[Callable[[str], list[str]], ...] = (
-    lambda label: [label], lambda label: [_normalized(label)], _synonyms)
-
-
 def match_labels(classes: Sequence[str], labels: Sequence[str], model: str) -> tuple[int, ...]:
     """The index in `labels` of each class.
 
@@ -35,8 +31,11 @@ def match_labels(classes: Sequence[str], labels: Sequence[str], model: str) -> t
     Raises:
         DatasetError: a class that is not a label, or could be several; or two classes that are one label.
     """
-    tables = [_table(labels, spellings) for spellings in _SPELLINGS]
-    matches = [_find(name, tables) for name in classes]
+    equal = _table(labels, lambda label: [label])
+    similar = _table(labels, lambda label: [_normalized(label)])
+    synonyms = _table(labels, _synonyms)
+    matches = [equal.get(name) or similar.get(_normalized(name)) or synonyms.get(_normalized(name), [])
+               for name in classes]
     if unknown := [name for name, indices in zip(classes, matches) if not indices]:
         raise DatasetError(_unknown(unknown, labels, model))
     class_of: dict[int, str] = {}
@@ -52,16 +51,11 @@ def match_labels(classes: Sequence[str], labels: Sequence[str], model: str) -> t
 
 
 def _table(labels: Sequence[str], spellings: Callable[[str], list[str]]) -> dict[str, list[int]]:
-    table: dict[str, list[int]] = {}
+    table = defaultdict(list)
     for index, label in enumerate(labels):
         for name in set(spellings(label)):
-            table.setdefault(name, []).append(index)
+            table[name].append(index)
     return table
-
-
-def _find(name: str, tables: Sequence[dict[str, list[int]]]) -> list[int]:
-    exact, *loose = tables
-    return exact.get(name) or next((t[_normalized(name)] for t in loose if _normalized(name) in t), [])
 
 
 def _unknown(unknown: Sequence[str], labels: Sequence[str], model: str) -> str:

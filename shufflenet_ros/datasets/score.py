@@ -31,9 +31,9 @@ class Scores:
     Attributes:
         indices: (N,) position of each image among those that were tried, from 0.
         targets: (N,) true classes, as indices into the model's labels.
-        ranked: (N, K) predicted classes by falling probability; K is 5, or fewer where the model has fewer.
+        ranked: (N, K) predicted classes, the most probable first; K is 5, or the number of labels if less.
         confidence: (N,) probability of the first prediction.
-        embeddings: (N, D) of length 1, or None where the model has none.
+        embeddings: (N, D) of length 1, or None if the model has none.
         skipped: name of each image without a result, and the reason.
     """
 

@@ -3,64 +3,63 @@
 
 import gzip
 import tarfile
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
 from shufflenet_ros.core.files import open_regular
 from shufflenet_ros.core.reasons import DropReason, FrameError
-from shufflenet_ros.datasets.class_folders import is_image_file, sort_by_class
+from shufflenet_ros.datasets.class_folders import dataset_of_files
 from shufflenet_ros.datasets.errors import DatasetError
-from shufflenet_ros.datasets.image_files import MAX_FILE_BYTES, image_message, too_large
-from shufflenet_ros.datasets.labeled_dataset import LabeledDataset, Sample
+from shufflenet_ros.datasets.image_files import MAX_FILE_BYTES, image_message, is_image_file, too_large
+from shufflenet_ros.datasets.labeled_dataset import LabeledDataset
 
 TAR_SUFFIXES = ('.tar', '.tar.gz', '.tgz')
 _GZIP_MAGIC = b'\x1f\x8b'
 _MAX_READ = MAX_FILE_BYTES + (1 << 20)
 
 
-class TarDataset(LabeledDataset):
-    """`<class>/<image>` or `<split>/<class>/<image>` in a tar.
+def is_tar(path: Path) -> bool:
+    """Whether a path is a file with the name of a tar."""
+    return path.is_file() and path.name.lower().endswith(TAR_SUFFIXES)
+
+
+def open_tar(path: Path, split: str = '') -> LabeledDataset:
+    """List the members of `<class>/<image>` or `<split>/<class>/<image>`; reads a gzipped tar to its end.
 
     Only regular files count. Links, devices and names with `..` are left out and counted. An image over the
-    size limit is a sample without a message. Of members with the same name the last counts, as in unpacking.
+    size limit is a sample without a message. If several members have one name, the last one counts, as when
+    unpacking.
+
+    Raises:
+        DatasetError: damaged or hostile, or see `dataset_of_files`.
     """
+    numbers: dict[str, int] = {}
+    unsafe = 0
+    for number, (member, _) in enumerate(_members(path)):
+        name = _name(member)
+        if member.isfile() and '..' not in name.split('/') and not name.startswith('/'):
+            numbers.pop(name, None)  # the last one also determines the order
+            numbers[name] = number
+        elif not member.isdir() and is_image_file(name):
+            unsafe += 1
+    return dataset_of_files(path, list(numbers), split,
+                            lambda names: _read(path, {numbers[name]: name for name in names}),
+                            {'links and unsafe names': unsafe} if unsafe else {})
 
-    def __init__(self, path: Path, split: str = ''):
-        """List the members; this reads a compressed tar to its end.
 
-        Raises:
-            DatasetError: damaged or hostile, or see `sort_by_class`.
-        """
-        members: dict[str, int] = {}
-        unsafe = 0
-        for number, (member, _) in enumerate(_members(path)):
-            name = member.name.removeprefix('./')
-            if member.isfile() and '..' not in name.split('/') and not name.startswith('/'):
-                members.pop(name, None)  # the later member also takes the later position
-                members[name] = number
-            elif not member.isdir() and is_image_file(name):
-                unsafe += 1
-        classes = sort_by_class(path, list(members), split)
-        self.path, self.split, self.labels = path, classes.split, classes.labels
-        self.names, self.targets = tuple(classes.targets), tuple(classes.targets.values())
-        self.left_out = {**classes.left_out, **({'links and unsafe names': unsafe} if unsafe else {})}
-        self._numbers = [members[name] for name in self.names]
+def _read(path: Path, wanted: dict[int, str]) -> Iterator[object]:
+    for number, (member, tar) in enumerate(_members(path)):
+        if number in wanted:
+            if _name(member) != wanted[number]:
+                raise DatasetError(f'{path}: member {number} was {wanted[number]} when the tar was opened '
+                                   'and is another one now; do not change the tar while it is read')
+            yield _message(tar, member)
 
-    def samples_at(self, indices: Container[int]) -> Iterator[Sample]:
-        """See LabeledDataset."""
-        wanted = {number: i for i, number in enumerate(self._numbers) if i in indices}
-        for number, (member, tar) in enumerate(_members(self.path)):
-            if number not in wanted:
-                continue
-            i = wanted.pop(number)
-            if member.name.removeprefix('./') != self.names[i]:
-                raise DatasetError(f'{self.path}: member {number} was {self.names[i]} when the tar was '
-                                   'opened and is another one now; do not change the tar while it is read')
-            yield Sample(self.names[i], self.targets[i], _message(tar, member))
-            if not wanted:
-                return
+
+def _name(member: tarfile.TarInfo) -> str:
+    return member.name.removeprefix('./')
 
 
 def _message(tar: tarfile.TarFile, member: tarfile.TarInfo) -> object:

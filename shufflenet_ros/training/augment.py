@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Augmentation of a whole batch at once, on any device.
 
-Every function takes the random numbers that it needs. So a batch depends only on seed, epoch and step: a
-resumed run, or one on several devices, sees the same images.
+The random numbers are arguments. So a batch depends only on seed, epoch and step: a resumed run, or one on
+several devices, sees the same images.
 """
 
 import math
@@ -63,31 +63,31 @@ def color_jitter(batch: torch.Tensor, strength: float, rand: torch.Tensor) -> to
 def _partners(values: torch.Tensor) -> torch.Tensor:
     """Each item's neighbor, two by two; the last of an odd number is its own.
 
-    Batches are in random order, so neighbors are as good as any pairs. They do not depend on how many
-    devices share a batch.
+    Batches are in random order, so neighbors are as good as any pairs, and they stay together when devices
+    share a batch.
     """
     even = len(values) // 2 * 2
     swapped = values[:even].reshape(-1, 2, *values.shape[1:]).flip(1).flatten(0, 1)
     return torch.cat((swapped, values[even:]))
 
 
-def mixup(batch: torch.Tensor, targets: tuple[torch.Tensor, ...], share: float
-          ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+def mixup(batch: torch.Tensor, targets: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Blend each image and its targets with its partner's (Zhang et al. 2018).
 
     Args:
         batch: (N, C, H, W) float32.
-        targets: each (N, K), distributions over the classes.
+        targets: (N, ..., K), distributions over the classes.
         share: of the image itself.
     """
-    return batch.lerp(_partners(batch), 1 - share), _blend(targets, share)
+    return batch.lerp(_partners(batch), 1 - share), targets.lerp(_partners(targets), 1 - share)
 
 
-def cutmix(batch: torch.Tensor, targets: tuple[torch.Tensor, ...], share: float, center: tuple[float, float]
-           ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+def cutmix(batch: torch.Tensor, targets: torch.Tensor, share: float, center: tuple[float, float]
+           ) -> tuple[torch.Tensor, torch.Tensor]:
     """Paste a box of the partner into each image, and blend the targets by area (Yun et al. 2019).
 
     Args:
+        batch, targets: see `mixup`.
         share: of the image's area that stays; more stays where the box leaves the image.
         center: of the box, as shares of height and width.
     """
@@ -98,8 +98,4 @@ def cutmix(batch: torch.Tensor, targets: tuple[torch.Tensor, ...], share: float,
         for at, n in zip(center, (h, w)))
     mixed = batch.clone(memory_format=torch.preserve_format)
     mixed[:, :, top:bottom, left:right] = _partners(batch)[:, :, top:bottom, left:right]
-    return mixed, _blend(targets, 1 - (bottom - top) * (right - left) / (h * w))
-
-
-def _blend(targets: tuple[torch.Tensor, ...], share: float) -> tuple[torch.Tensor, ...]:
-    return tuple(target.lerp(_partners(target), 1 - share) for target in targets)
+    return mixed, targets.lerp(_partners(targets), (bottom - top) * (right - left) / (h * w))

@@ -30,13 +30,12 @@ class Batch:
 
     Attributes:
         x: (N, 3, px, px) float32, normalized, channels last.
-        target: (N, C) float32, the labels as distributions.
-        teacher: (N, C) float32, the teacher's softened probabilities; None without a teacher.
+        targets: (N, 1, C) float32, the labels as distributions; with a teacher (N, 2, C), also its softened
+            probabilities.
     """
 
     x: torch.Tensor
-    target: torch.Tensor
-    teacher: torch.Tensor | None
+    targets: torch.Tensor
 
 
 class Batches:
@@ -48,7 +47,7 @@ class Batches:
 
     def __init__(self, data: ImageDataset, recipe: Recipe, by: Normalization, device: torch.device,
                  teacher: np.ndarray | None = None, rank: int = 0, world: int = 1):
-        """Check the sizes, and move the images to a GPU if they fit.
+        """Move the images to a GPU if they fit.
 
         Args:
             teacher: (N, C) logits for the images.
@@ -97,8 +96,7 @@ class Batches:
             return self._on_gpu[torch.from_numpy(indices).to(self._device)]
         # In the file's order, so that a dataset larger than the memory is read forwards.
         order = np.argsort(indices)
-        pixels = np.empty((len(indices), *self._data.images.shape[1:]), np.uint8)
-        pixels[order] = self._data.images[indices[order]]
+        pixels = self._data.images[indices[order]][np.argsort(order)]
         return torch.from_numpy(pixels).to(self._device, non_blocking=True)
 
     def batch(self, epoch: int, step: int) -> Batch:
@@ -112,21 +110,19 @@ class Batches:
         x = crop_flip(x, recipe.px_at(epoch), recipe.crop_scale, recipe.rotate90, rand[:, :CROP_NUMBERS])
         x = color_jitter(x, recipe.color_jitter, rand[:, CROP_NUMBERS:])
         x, targets = self._mix(x, self._targets(indices), rng)
-        x = x.contiguous(memory_format=torch.channels_last)
-        return Batch(x, targets[0], targets[1] if len(targets) > 1 else None)
+        return Batch(x.contiguous(memory_format=torch.channels_last), targets)
 
-    def _targets(self, indices: np.ndarray) -> tuple[torch.Tensor, ...]:
-        """The labels as distributions, and the teacher's if there is one."""
+    def _targets(self, indices: np.ndarray) -> torch.Tensor:
         classes, smoothing = len(self._data.labels), self._recipe.label_smoothing
         hard = F.one_hot(torch.from_numpy(self._data.targets[indices]), classes).float()
-        labels = (hard * (1 - smoothing) + smoothing / classes).to(self._device)
-        if self._teacher is None:
-            return (labels,)
-        logits = torch.from_numpy(self._teacher[indices]).to(self._device).float()
-        return labels, (logits / self._recipe.temperature).softmax(1)
+        targets = [hard * (1 - smoothing) + smoothing / classes]
+        if self._teacher is not None:
+            logits = torch.from_numpy(self._teacher[indices]).float()
+            targets.append((logits / self._recipe.temperature).softmax(1))
+        return torch.stack(targets, 1).to(self._device)
 
-    def _mix(self, x: torch.Tensor, targets: tuple[torch.Tensor, ...], rng: np.random.Generator
-             ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    def _mix(self, x: torch.Tensor, targets: torch.Tensor, rng: np.random.Generator
+             ) -> tuple[torch.Tensor, torch.Tensor]:
         alphas = {name: alpha for name, alpha in
                   (('mixup', self._recipe.mixup), ('cutmix', self._recipe.cutmix)) if alpha > 0}
         if not alphas:
@@ -145,8 +141,9 @@ def loss_of(logits: torch.Tensor, batch: Batch, recipe: Recipe) -> torch.Tensor:
     Args:
         logits: (N, C).
     """
-    labels = F.cross_entropy(logits, batch.target)
-    if batch.teacher is None:
-        return labels
-    softened = F.cross_entropy(logits / recipe.temperature, batch.teacher) * recipe.temperature**2
-    return (1 - recipe.distill_weight) * labels + recipe.distill_weight * softened
+    labels, *teacher = batch.targets.unbind(1)
+    loss = F.cross_entropy(logits, labels)
+    if not teacher:
+        return loss
+    softened = F.cross_entropy(logits / recipe.temperature, teacher[0]) * recipe.temperature**2
+    return (1 - recipe.distill_weight) * loss + recipe.distill_weight * softened

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run's folder: its lock, and its checkpoint, which is whole or absent."""
+"""A run's folder: its lock, and its checkpoint."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from shufflenet_ros.core.files import check_regular, locked
+from shufflenet_ros.core.files import locked, open_regular
+from shufflenet_ros.importers.state_file import MAX_BYTES
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.saving import save_state
+from shufflenet_ros.zoo.normalization import Normalization
 
 FILE = 'checkpoint.pt'
 _LOCK = '.lock'
@@ -38,16 +40,24 @@ def lock_run(run: Path) -> Iterator[None]:
         yield
 
 
-def write_checkpoint(run: Path, state: dict[str, Any]) -> None:
-    """Replace the run's checkpoint; a power cut leaves the old one or the new one.
-
-    Args:
-        state: only plain values and tensors, so that reading it runs no code.
+def load_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
+    """The plain values and tensors in a checkpoint of any verb. Reading it runs no code.
 
     Raises:
-        WriteError: it cannot be written; the old one stays.
+        ZooError: a file that is missing, damaged, larger than 1 GiB or of another program.
     """
-    save_state(run / FILE, state)
+    try:
+        with open_regular(path) as file:
+            if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+                raise ValueError(f'{size} bytes, more than {MAX_BYTES}')
+            state = torch.load(file, map_location='cpu', weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(f'it is a {type(state).__name__}')
+    except Exception as error:  # a damaged or hostile pickle can make torch raise anything
+        reason = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
+        raise ZooError(f'{path} cannot be read ({reason}): expected a checkpoint of plain tensors, from '
+                       f'`shufflenet-ros train` or `models import`; {remedy}') from error
+    return state
 
 
 def read_checkpoint(run: Path) -> dict[str, Any] | None:
@@ -56,18 +66,21 @@ def read_checkpoint(run: Path) -> dict[str, Any] | None:
     Raises:
         ZooError: a file that is damaged or of another program.
     """
-    path = run / FILE
+    path, remedy = run / FILE, 'delete it, or choose another --out'
     if not path.exists():
         return None
-    try:
-        check_regular(path)
-        state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch raises some ten classes for a damaged file
-        reason = f'{type(error).__name__} {error}'.splitlines()[0][:120]
-        raise ZooError(f'{path} cannot be read ({reason}): expected a checkpoint of `shufflenet-ros train`; '
-                       'delete it, or choose another --out') from error
-    if not isinstance(state, dict) or (missing := _KEYS - set(state)):
-        problem = f'lacks {", ".join(sorted(missing))}' if isinstance(state, dict) else 'is not a dictionary'
-        raise ZooError(f'{path} {problem}: expected a checkpoint of this version of `shufflenet-ros train`; '
-                       'delete it, or choose another --out')
+    state = load_checkpoint(path, remedy)
+    if missing := _KEYS - set(state):
+        raise ZooError(f'{path} lacks {", ".join(sorted(missing))}: expected a checkpoint of this version of '
+                       f'`shufflenet-ros train`; {remedy}')
     return state
+
+
+def read_normalization(state: Mapping[str, Any]) -> Normalization:
+    """The normalization of a checkpoint.
+
+    Raises:
+        KeyError, TypeError: it is missing or has another form.
+    """
+    mean, std = (tuple(map(float, state['normalization'][key])) for key in ('mean', 'std'))
+    return Normalization(mean, std)  # type: ignore[arg-type]  # three numbers each

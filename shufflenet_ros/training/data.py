@@ -8,7 +8,6 @@ tar's images are cached beside it and mapped into memory, so a dataset may be la
 import json
 import math
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shufflenet_ros.core.card import CardInput
-from shufflenet_ros.core.classifier import DEFAULT_MAX_PIXELS
 from shufflenet_ros.core.console import say
-from shufflenet_ros.core.decode import decode
-from shufflenet_ros.core.files import writing
+from shufflenet_ros.core.files import WriteError, replacing
 from shufflenet_ros.core.preprocess import preprocess
 from shufflenet_ros.core.reasons import FrameError
 from shufflenet_ros.datasets.errors import DatasetError
@@ -29,7 +26,7 @@ from shufflenet_ros.datasets.holdout import holdout_split
 from shufflenet_ros.datasets.labeled_dataset import LabeledDataset
 from shufflenet_ros.datasets.match_labels import match_labels
 from shufflenet_ros.datasets.open_dataset import open_dataset
-from shufflenet_ros.datasets.tar import TarDataset
+from shufflenet_ros.datasets.tar import is_tar
 from shufflenet_ros.zoo.saving import preallocated_array
 
 
@@ -65,20 +62,20 @@ def load_datasets(path: str | Path, val_path: str | Path | None, px: int, store_
     Raises:
         DatasetError, BagError: no such dataset or split, less than two classes, or a class without images.
     """
-    split = open_dataset(path).split
+    dataset = open_dataset(path)
     if val_path is not None:
-        if not split and Path(val_path).resolve() == Path(path).resolve():
+        if not dataset.split and Path(val_path).resolve() == Path(path).resolve():
             raise DatasetError(f'{val_path}: is also the training data: expected another dataset for '
                                'validation, or none: then the last fifth of each class is held out')
-        train = load_dataset(path, 'train' if split else '', store_px or px)
+        train = load_dataset(path, 'train' if dataset.split else '', store_px or px)
         val = load_dataset(val_path, '', px)
         indices = np.array(match_labels(val.labels, train.labels, f'the training set {path}'))
         val = ImageDataset(val.images, indices[val.targets], train.labels)
-    elif split:
+    elif dataset.split:
         train, val = load_dataset(path, 'train', store_px or px), load_dataset(path, 'val', px)
     else:
-        rest, held_out = holdout_split(open_dataset(path))
-        train, val = _decode(rest, store_px or px, np.empty), _decode(held_out, px, np.empty)
+        rest, held_out = holdout_split(dataset)
+        train, val = _decode(rest, store_px or px), _decode(held_out, px)
     _check(train, path)
     return train, val
 
@@ -89,8 +86,8 @@ def _check(train: ImageDataset, path: str | Path) -> None:
     if strange := [label for label in train.labels if not label.isprintable()]:
         raise DatasetError(f'{path}: class {strange[0]!r} has control characters, which cards cannot '
                            'hold: rename it')
-    counts = np.bincount(train.targets, minlength=len(train.labels))
-    if empty := [label for label, count in zip(train.labels, counts) if not count]:
+    present = set(train.targets.tolist())
+    if empty := [label for i, label in enumerate(train.labels) if i not in present]:
         raise DatasetError(f'{path}: no training image of {", ".join(map(repr, empty[:5]))}: expected some '
                            'of each class; add them, or remove the class from validation')
 
@@ -112,20 +109,16 @@ def load_dataset(path: str | Path, split: str, px: int) -> ImageDataset:
     if cached := _from_cache(cache, path):
         return cached
     dataset = open_dataset(path, split)
-    if not isinstance(dataset, TarDataset):
-        return _decode(dataset, px, np.empty)
+    if not is_tar(path):
+        return _decode(dataset, px)
     try:
-        folder = tempfile.TemporaryDirectory(prefix=f'{path.name}.', dir=path.parent)  # of this process only
-    except OSError as error:
-        say(f'{cache}: not cached ({error.strerror}); the images stay in memory', to=sys.stderr)
-        return _decode(dataset, px, np.empty)
-    with folder as own:
-        draft, index = Path(own) / cache.name, Path(own) / cache.with_suffix('.npz').name
-        data = _decode(dataset, px, lambda shape, dtype: _reserve(draft, shape, dtype))
-        with writing(cache):
-            np.savez(index, targets=data.targets, labels=json.dumps(data.labels), key=_version(path))
-            draft.replace(cache)
-            index.replace(cache.with_suffix('.npz'))
+        with replacing(cache) as draft:
+            data = _decode(dataset, px, lambda shape, dtype: _reserve(draft, shape, dtype))
+        with replacing(cache.with_suffix('.npz')) as draft:
+            np.savez(draft, targets=data.targets, labels=json.dumps(data.labels), key=_version(path))
+    except WriteError as error:
+        say(f'{error}; not cached, the images stay in memory', to=sys.stderr)
+        return _decode(dataset, px)
     return data
 
 
@@ -148,26 +141,22 @@ def _from_cache(cache: Path, path: Path) -> ImageDataset | None:
     if not index_file.is_file() or not cache.is_file():
         return None
     with np.load(index_file) as index:
-        if 'key' not in index or str(index['key']) != _version(path):
+        if str(index['key']) != _version(path):
             return None
         targets, labels = index['targets'], tuple(json.loads(str(index['labels'])))
     return ImageDataset(np.load(cache, mmap_mode='r')[:len(targets)], targets, labels)
 
 
-def _decode(dataset: LabeledDataset, px: int, allocate: Callable[..., np.ndarray]) -> ImageDataset:
+def _decode(dataset: LabeledDataset, px: int, allocate: Callable[..., np.ndarray] = np.empty) -> ImageDataset:
     spec = CardInput('NHWC', 'uint8', (px, px), 'rgb')
-    images, targets = allocate((dataset.count, px, px, 3), np.uint8), np.empty(dataset.count, np.int64)
-    good = 0
+    images = allocate((dataset.count, px, px, 3), np.uint8)
+    targets: list[int] = []
     for sample in dataset.samples():
         try:
-            if isinstance(sample.message, FrameError):
-                raise sample.message
-            images[good] = preprocess(decode(sample.message, DEFAULT_MAX_PIXELS), spec)[0]
+            images[len(targets)] = preprocess(sample.image(), spec)[0]
+            targets.append(sample.target)
         except FrameError as reason:
             say(f'{dataset.path}: {sample.name} skipped: {reason}', to=sys.stderr)
-            continue
-        targets[good] = sample.target
-        good += 1
-    if not good:
+    if not targets:
         raise DatasetError(f'{dataset.path}: none of its {dataset.count} images can be decoded')
-    return ImageDataset(images[:good], targets[:good], dataset.labels)
+    return ImageDataset(images[:len(targets)], np.array(targets, np.int64), dataset.labels)

@@ -21,15 +21,14 @@ def make_fabric(device: str = 'auto') -> Fabric:
     Raises:
         ZooError: this machine has no such device.
     """
-    gpu = torch.cuda.is_available()
-    if device == 'cuda' and not gpu:
+    on_gpu = device != 'cpu' and torch.cuda.is_available()
+    if device == 'cuda' and not on_gpu:
         raise ZooError('--device cuda: no GPU that this PyTorch can use; expected --device cpu')
-    world = int(os.environ.get('WORLD_SIZE', '1'))
-    local = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
-    on_gpu = gpu and device != 'cpu'
     precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = '32-true'
     if on_gpu:
         precision = 'bf16-mixed' if torch.cuda.is_bf16_supported() else '16-mixed'
+    world = int(os.environ.get('WORLD_SIZE', '1'))
+    local = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
     fabric = Fabric(accelerator='cuda' if on_gpu else 'cpu', devices=local, num_nodes=world // local,
                     strategy='ddp' if world > 1 else 'auto', precision=precision)
     fabric.launch()

@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the network that training starts from: the weights of an earlier run, an import or a bundle."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from shufflenet_ros.importers.state_file import plain
 from shufflenet_ros.importers.weights import BN_LEAVES, Tensors
+from shufflenet_ros.training.checkpoint import FILE, load_checkpoint, read_normalization
 from shufflenet_ros.training.grow import grow, is_wider
-from shufflenet_ros.training.initial_weights import InitialWeights, read_initial_weights
 from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.normalization import Normalization
-from shufflenet_ros.zoo.registry import Config, build, config_of, values_of
+from shufflenet_ros.zoo.normalization import IMAGENET, Normalization
+from shufflenet_ros.zoo.registry import NETWORKS, Config, build, config_of, values_of
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config
 
 # Makes copies differ. Measured on the first model, grown from 0.5x to 1x: its logits change by 5 % of their
 # spread, its top-1 on 1000 images from 35.4 to 35.6 %; with 0.1, to 27.0 %.
 GROWTH_NOISE = 0.01
+_KINDS = 'a run folder, a .pt of `models import`, or a bundle by name or path'
 
 
 @dataclass(frozen=True)
@@ -30,23 +34,34 @@ class InitialModel:
         model: on the CPU, one logit per label, with its weights.
         by: the normalization that the weights were trained with.
         random: the parts without trained weights: none, `fc`, or `fc` and v2's last convolution `last`.
-        bn_folded: whether BN is folded into the convolutions. Then `recalibrate` must run before training,
-            unless BN is frozen.
-        source: where the weights come from, for the card.
-        terms: under which terms; weights inherit them.
+        bn_folded: whether BN is folded into the convolutions. Then `recalibrate` must run before training.
+        source, terms: where the weights come from, and under which terms, for the card.
     """
 
     model: Backbone
+    by: Normalization = IMAGENET
+    random: tuple[str, ...] = ()
+    bn_folded: bool = False
+    source: str = ''
+    terms: str = ''
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """The content of a file.
+
+    Attributes:
+        tensors: under our names; without `fc`, and perhaps without `last`, if the file has no head.
+        labels: one per row of `fc`; none without a head.
+        by, source, terms: see `InitialModel`.
+    """
+
+    config: Config
+    tensors: Tensors
+    labels: tuple[str, ...]
     by: Normalization
-    random: tuple[str, ...]
-    bn_folded: bool
     source: str
     terms: str
-
-    @property
-    def new_head(self) -> bool:
-        """Whether the linear layer is random."""
-        return bool(self.random)
 
 
 def load_initial_model(init: str, labels: tuple[str, ...], network: str | dict[str, Any] = ''
@@ -66,14 +81,76 @@ def load_initial_model(init: str, labels: tuple[str, ...], network: str | dict[s
         ModelError: an unknown bundle, or a file that cannot be read.
         ZooError: not initial weights, damaged, or of another network than the recipe's.
     """
-    weights = read_initial_weights(init)
+    weights = _read_weights(init)
     model, random = _fill(weights, labels, init)
     if network != '':
         model = _fit_to(config_of(network, len(labels)), model, bool(random), init)
     return InitialModel(model, weights.by, random, _bn_folded(weights.tensors), weights.source, weights.terms)
 
 
-def _fill(weights: InitialWeights, labels: tuple[str, ...], init: str) -> tuple[Backbone, tuple[str, ...]]:
+def _read_weights(init: str) -> _Weights:
+    path = Path(init)
+    if path.is_dir():
+        return _from_checkpoint(path / FILE)
+    if init in NETWORKS:
+        raise ZooError(f'--init {init}: is a network without weights: expected {_KINDS}; for random weights '
+                       f'omit --init and write network: {init} in the recipe')
+    if path.suffix == '.pt':
+        return _from_checkpoint(path)
+    if path.suffix in ('.pth', '.zip'):
+        raise ZooError(f'--init {init}: expected {_KINDS}; run `shufflenet-ros models import {init} -o '
+                       f'{path.name.split(".")[0]}.pt` first')
+    return _from_bundle(init)
+
+
+def _from_checkpoint(path: Path) -> _Weights:
+    state = load_checkpoint(path, 'train or import it again')
+    try:
+        tensors = plain(state['model'], str(path))
+        if state.get('ema'):
+            tensors |= plain(state['ema'], str(path))
+        labels = tuple(state['labels'])
+        config = config_of(state['network'], max(1, len(labels)))
+        by = read_normalization(state)
+        source, terms = _run_origin(state) if 'recipe' in state else _card_origin(path.name, state['card'])
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ZooError(f'{path}: {type(error).__name__} {error}: expected a checkpoint of this version of '
+                       '`shufflenet-ros train` or `models import`') from error
+    return _Weights(config, tensors, labels, by, source, terms)
+
+
+def _from_bundle(name_or_path: str) -> _Weights:
+    # here: training without a bundle needs no onnx
+    from shufflenet_ros.bundles.bundle import open_bundle
+    from shufflenet_ros.importers.onnx_weights import import_onnx_weights
+
+    bundle = open_bundle(name_or_path)
+    imported, _ = import_onnx_weights(bundle)
+    card, model = bundle.card, imported.model
+    fields = {'source': card.source, 'license': card.license, 'training': card.training}
+    source, terms = _card_origin(card.name, fields)
+    return _Weights(model.config, dict(model.state_dict()), card.labels, imported.by, source, terms)
+
+
+def _run_origin(state: Mapping[str, Any]) -> tuple[str, str]:
+    """Source and terms of a run's weights: of its data, and of its own initial weights."""
+    recipe, before = json.loads(state['recipe']), state['origin']
+    name = f'run of {recipe["name"]}, {state["epoch"]} epochs'
+    terms = _joined(recipe['terms'], before['terms']) or f'unknown for {name}'
+    return _joined(name, before['source']), terms
+
+
+def _card_origin(name: str, fields: Mapping[str, Any]) -> tuple[str, str]:
+    """Source and terms of imported or exported weights: of their data, and their license."""
+    terms = _joined(fields['training'].get('terms', ''), fields['license']) or f'unknown for {name}'
+    return _joined(name, fields['source']), terms
+
+
+def _joined(*texts: str) -> str:
+    return '; '.join(dict.fromkeys(text for text in texts if text))
+
+
+def _fill(weights: _Weights, labels: tuple[str, ...], init: str) -> tuple[Backbone, tuple[str, ...]]:
     """The network with the file's weights under these labels; the parts that stay random."""
     tensors = dict(weights.tensors)
     rows = _rows(weights.labels, labels) if 'fc.weight' in tensors else None
@@ -143,16 +220,16 @@ def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
     Raises:
         ZooError: no batch.
     """
-    moments: dict[nn.BatchNorm2d, list[tuple[int, torch.Tensor, torch.Tensor]]] = {
-        module: [] for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
+    # Count, sum and sum of squares of each channel; in double precision, because differences may be small.
+    sums = {module: torch.zeros(3, module.num_features, dtype=torch.float64)
+            for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
 
     def record(norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
-        x = inputs[0]
-        variance, mean = torch.var_mean(x.float(), (0, 2, 3), correction=0)
-        moments[norm].append((x.numel() // x.shape[1], mean.double().cpu(), variance.double().cpu()))
+        x = inputs[0].transpose(0, 1).flatten(1).double()
+        sums[norm] += torch.stack((torch.full_like(x[:, 0], x.shape[1]), x.sum(1), x.square().sum(1))).cpu()
 
     training = model.training
-    hooks = [norm.register_forward_pre_hook(record) for norm in moments]
+    hooks = [norm.register_forward_pre_hook(record) for norm in sums]
     try:
         model.eval()
         for batch in batches:
@@ -161,20 +238,11 @@ def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
         model.train(training)
         for hook in hooks:
             hook.remove()
-    for norm, per_batch in moments.items():
-        if not per_batch:
+    for norm, (count, total, squares) in sums.items():
+        if not count.any():
             raise ZooError('no image for the statistics of BN: expected at least one batch')
-        _set_statistics(norm, *_pooled(per_batch))
-
-
-def _pooled(per_batch: list[tuple[int, torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and variance over all batches, in double precision because differences may be small."""
-    counts = torch.tensor([float(count) for count, _, _ in per_batch], dtype=torch.float64)
-    share = (counts / counts.sum())[:, None]
-    means = torch.stack([mean for _, mean, _ in per_batch])
-    variances = torch.stack([variance for _, _, variance in per_batch])
-    mean = (share * means).sum(0)
-    return mean, (share * (variances + (means - mean).square())).sum(0)
+        mean = total / count
+        _set_statistics(norm, mean, (squares / count - mean.square()).clamp(min=0))
 
 
 def _set_statistics(norm: nn.BatchNorm2d, mean: torch.Tensor, variance: torch.Tensor) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A linear classifier on features of another network."""
+"""A linear classifier on the features of another network."""
 
 import warnings
 from dataclasses import dataclass

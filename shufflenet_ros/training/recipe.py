@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training recipe: every choice of a run, read from a YAML file."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -96,6 +97,11 @@ _RANGES: Mapping[str, tuple[Any, Any]] = {
 }
 _FROZEN = ('', 'norms', 'backbone')
 _TYPES = {field.name: field.type for field in fields(Recipe)}
+# Field or type -> accepted types, in code and in words.
+_EXPECTED: Mapping[Any, tuple[Any, str]] = {
+    bool: (bool, 'true or false'), str: (str, 'a string'),
+    'network': ((str, dict), 'a name or fields such as {groups: 3, width: 0.5}'),
+}
 _REQUIRED = ('name', 'px', 'epochs')
 
 
@@ -141,18 +147,14 @@ def _value(name: str, value: Any) -> Any:
         return choice(value, name, _FROZEN)
     if name == 'name' and not _is_file_name(value):
         raise invalid(name, value, 'a string that can be a file name, without slashes or a leading dot')
-    if _TYPES[name] is bool and not isinstance(value, bool):
-        raise invalid(name, value, 'true or false')
-    if _TYPES[name] is str and not isinstance(value, str):
-        raise invalid(name, value, 'a string')
-    if name == 'network' and not isinstance(value, (str, dict)):
-        raise invalid(name, value, 'a name or fields such as {groups: 3, width: 0.5}')
+    types, expected = _EXPECTED.get(name) or _EXPECTED[_TYPES[name]]
+    if not isinstance(value, types):
+        raise invalid(name, value, expected)
     return value
 
 
 def _is_file_name(value: Any) -> bool:
-    return (isinstance(value, str) and value.isprintable() and not set(value) & {'/', '\\'}
-            and value[:1] not in ('', '.'))
+    return isinstance(value, str) and value.isprintable() and bool(re.fullmatch(r'[^./\\][^/\\]*', value))
 
 
 def _number(name: str, value: Any) -> float:
@@ -160,14 +162,10 @@ def _number(name: str, value: Any) -> float:
     try:
         return check(value, name, *_RANGES[name])
     except FieldError as error:
-        try:
-            meant = float(value) if isinstance(value, str) else None
-        except ValueError:
-            meant = None
-        if meant is None:
-            raise
-        # YAML 1.1 reads 4e-5 as a string: its numbers need the dot.
-        raise FieldError(f'{error}; write {meant!r} with a dot, as in 4.0e-5') from error
+        if isinstance(value, str) and re.fullmatch(r'[+-]?\d+(\.\d*)?e[+-]?\d+', value, re.IGNORECASE):
+            # YAML 1.1 reads 4e-5 as a string: its numbers need the dot.
+            raise FieldError(f'{error}; write {float(value)!r} with a dot, as in 4.0e-5') from error
+        raise
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:

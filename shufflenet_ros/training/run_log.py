@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run reports: progress with the time left, a log, TensorBoard, curves."""
+"""The reports of a run: progress with the time left, a log, TensorBoard, curves."""
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from shufflenet_ros.core.files import replacing, write_whole
 from shufflenet_ros.training.recipe import Recipe
 
 _SECONDS_BETWEEN_LINES = 30  # if stderr is a file, not a terminal
+_SECONDS_BETWEEN_PLOTS = 60
 
 
 class RunLog:
     """The reports of one run; of several processes only the first has one.
 
     log.jsonl has one line per epoch. It is rewritten from the checkpoint's history, so an interruption
-    neither loses nor repeats a line.
+    neither loses nor repeats a line. The curves are plotted once a minute and at the end.
     """
 
     def __init__(self, out: Path, recipe: Recipe, steps: int, epoch: int, step: int):
@@ -38,6 +40,8 @@ class RunLog:
             mininterval=0.5 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
             bar_format='{desc} {percentage:.1f}% of the run, {elapsed} elapsed, {remaining} left{postfix}')
         self._tensorboard = _tensorboard_writer(out, epoch * steps + step)
+        self._history: Sequence[dict[str, Any]] = []
+        self._plotted = time.monotonic()
 
     def step(self, epoch: int, step: int, loss: float, mean: float, rate: float) -> None:
         """After each step; the mean is of this epoch's losses."""
@@ -50,18 +54,25 @@ class RunLog:
             self._tensorboard.add_scalar('learning_rate', rate, total)
 
     def epoch(self, history: Sequence[dict[str, Any]]) -> None:
-        """After each epoch: its line, and the curves so far."""
-        last = history[-1]
+        """After each epoch: its line, and sometimes the curves so far."""
+        self._history, last = history, history[-1]
         write_whole(self._out / 'log.jsonl', ''.join(json.dumps(line) + '\n' for line in history).encode())
         self._bar.write(json.dumps(last), file=sys.stderr)
         if self._tensorboard:
             for key in ('val_top1', 'val_top5'):
                 self._tensorboard.add_scalar(key, last[key], last['epoch'] * self._steps)
-        draw_curves(history, self._recipe.name, self._out / 'curves.png')
+        if time.monotonic() - self._plotted > _SECONDS_BETWEEN_PLOTS:
+            self._plot()
+
+    def _plot(self) -> None:
+        plot_curves(self._history, self._recipe.name, self._out / 'curves.png')
+        self._plotted = time.monotonic()
 
     def close(self) -> None:
         """Flush everything."""
         self._bar.close()
+        if self._history:
+            self._plot()
         if self._tensorboard:
             self._tensorboard.close()
 
@@ -75,7 +86,7 @@ def _tensorboard_writer(out: Path, step: int) -> Any:
     return SummaryWriter(str(out / 'tensorboard'), purge_step=step)
 
 
-def draw_curves(history: Sequence[dict[str, Any]], title: str, path: Path) -> None:
+def plot_curves(history: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     """Plot loss and validation accuracy over the epochs; without matplotlib, do nothing."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Distillation (Hinton et al. 2015): a teacher's logits for the training images, computed once and cached.
 
-The teacher is an ImageNet network from pip. A linear head on its pooled features is fitted to the dataset's
-own classes, so that it can teach any classes.
+The teacher is an ImageNet network from pip. A linear layer on its pooled features is fitted to the dataset's
+classes, so it can teach any classes.
 """
 
 import hashlib
+import shutil
 import sys
 import tempfile
 import time
@@ -18,7 +19,7 @@ from shufflenet_ros.core.console import say
 from shufflenet_ros.core.files import replacing, writing
 from shufflenet_ros.training.data import ImageDataset
 from shufflenet_ros.training.linear_head import fit_head, top1
-from shufflenet_ros.training.teacher_features import TEACHERS, compute_features, progress_file
+from shufflenet_ros.training.teacher_features import TEACHERS, compute_features
 from shufflenet_ros.zoo.errors import ZooError
 
 
@@ -43,8 +44,8 @@ def teacher_logits(name: str, train: ImageDataset, val: ImageDataset, px: int, c
                    ) -> TeacherResult:
     """A teacher's logits for each training image, from the cache if they are there.
 
-    Features (minutes of work) and logits are cached in cache/<name>-<px>-<key>.npz. The key depends on all
-    images and targets. A run that was killed resumes at its last chunk.
+    Computing them takes minutes, so they are cached in cache/<name>-<px>-<key>.npz. The key depends on all
+    images and targets. A run that was killed resumes after the last chunk of images.
 
     Args:
         name: of `TEACHERS`.
@@ -86,17 +87,16 @@ def _key(name: str, train: ImageDataset, val: ImageDataset, px: int) -> str:
 
 def _compute(name: str, train: ImageDataset, val: ImageDataset, px: int, path: Path) -> None:
     start = time.process_time()
-    partial = path.with_suffix('.part.npy')
-    both = compute_features(name, [train.images, val.images], px, partial)
-    train_features, val_features = both[:len(train.images)], both[len(train.images):]
+    parts = path.with_suffix('.parts')
+    features = compute_features(name, [train.images, val.images], px, parts)
+    train_features, val_features = features[:len(train.images)], features[len(train.images):]
     head = fit_head(train_features, train.targets)
     logits = head.logits(train_features)
     result = TeacherResult(logits.astype(np.float16), top1(head.logits(val_features), val.targets),
                            top1(logits, train.targets), head.decay)
     with replacing(path) as draft:
-        np.savez(draft, features=train_features, **asdict(result))
-    partial.unlink()
-    progress_file(partial).unlink()
+        np.savez(draft, **asdict(result))
+    shutil.rmtree(parts)
     minutes = (time.process_time() - start) / 60
     say(f'teacher {name} at {px} px: top-1 {result.val_top1:.1%} in validation, {result.train_top1:.1%} '
         f'in training; decay {head.decay:g}; {minutes:.1f} core-minutes; cached as {path}', to=sys.stderr)

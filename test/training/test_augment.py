@@ -56,7 +56,7 @@ def test_jitter_keeps_the_image_and_its_range():
 
 def test_mixup_blends_neighbors_and_their_targets_alike():
     x, target = torch.arange(5.0)[:, None, None, None].expand(5, 3, 2, 2), torch.eye(5)
-    mixed, (targets,) = mixup(x, (target,), 0.75)
+    mixed, targets = mixup(x, target, 0.75)
     assert mixed[:, 0, 0, 0].tolist() == [0.25, 0.75, 2.25, 2.75, 4.0]
     assert targets[0].tolist() == [0.75, 0.25, 0, 0, 0] and targets[4].tolist() == [0, 0, 0, 0, 1]
     assert torch.allclose(targets.sum(1), torch.ones(5))
@@ -65,7 +65,7 @@ def test_mixup_blends_neighbors_and_their_targets_alike():
 @pytest.mark.parametrize('center', [(0.5, 0.5), (0.0, 1.0)])
 def test_cutmix_counts_the_box_that_lies_inside(center):
     x, target = torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 3, 8, 8), torch.eye(2)
-    mixed, (targets,) = cutmix(x, (target,), 0.75, center)  # a box of half the side
+    mixed, targets = cutmix(x, target, 0.75, center)  # a box of half the side
     assert float(mixed[0].mean()) == pytest.approx(float(targets[0, 1]))
     assert float(mixed[0].mean()) == (0.25 if center == (0.5, 0.5) else 1 / 16)
     assert torch.equal(x[0], torch.zeros(3, 8, 8)), 'the batch itself is left alone'

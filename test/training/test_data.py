@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets become arrays: the same from a tar, a folder and a bag; cached, split and checked."""
 
-import json
 import os
 import resource
 import tarfile
@@ -9,11 +8,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from labeled_datasets import write_labeled_bag
 from training_set import write_set
 
 pytest.importorskip('torch')
 
-from shufflenet_ros.bags.writer import BagWriter
 from shufflenet_ros.datasets.errors import DatasetError
 from shufflenet_ros.training.data import load_dataset, load_datasets
 
@@ -26,13 +25,7 @@ def folder(tiny_tar, tmp_path):
 
 
 def write_bag(path, files):
-    with BagWriter(path) as bag:
-        for i, file in enumerate(files):
-            bag.compressed('/camera', file.read_bytes(), 'png', 10**18 + i * 10**8)
-    entries = [{'topic': '/camera', 'from_s': i / 10, 'to_s': (i + 1) / 10, 'label': file.parent.name}
-               for i, file in enumerate(files)]
-    path.with_name(f'{path.name}.labels.yaml').write_text(json.dumps(entries))
-    return path
+    return write_labeled_bag(path, [(file.parent.name, file.read_bytes()) for file in files])
 
 
 def test_a_tar_is_read_once_and_then_from_the_file_beside_it(tiny_tar):
@@ -74,11 +67,6 @@ def test_a_bad_image_in_a_tar_leaves_no_row(tmp_path):
         tar.addfile(tarfile.TarInfo('val/blue/bad.png'))
     for _ in range(2):
         assert load_dataset(path, 'val', 32).images.shape == (6, 32, 32, 3)
-
-
-def test_a_tar_without_the_split_is_rejected(tiny_tar):
-    with pytest.raises(DatasetError, match='no images in test/<class>/'):
-        load_dataset(tiny_tar, 'test', 32)
 
 
 def test_splits_are_taken_as_they_are(tiny_tar):
@@ -129,11 +117,6 @@ def test_one_class_and_an_empty_class_are_rejected(folder):
         load_datasets(folder, None, 32)
 
 
-def test_training_images_do_not_validate(folder):
-    with pytest.raises(DatasetError, match='is also the training data'):
-        load_datasets(folder / 'train', folder / 'val' / '..' / 'train', 32)
-
-
 def test_a_tar_whose_images_cannot_be_cached(tmp_path, monkeypatch):
     path = write_set(tmp_path / 'set.tar', train=2, val=2)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -151,7 +134,9 @@ def test_a_tar_whose_images_cannot_be_cached(tmp_path, monkeypatch):
     assert load_dataset(path, 'val', 32).images.shape == (6, 32, 32, 3) and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_class_of_one_image_cannot_be_split(folder):
+def test_data_that_cannot_validate(folder):
+    with pytest.raises(DatasetError, match='is also the training data'):
+        load_datasets(folder / 'train', folder / 'val' / '..' / 'train', 32)
     for file in sorted((folder / 'train' / 'red').iterdir())[1:]:
         file.unlink()
     with pytest.raises(DatasetError, match=r"class 'red' has 1 image: .*another dataset"):

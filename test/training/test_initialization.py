@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The initial weights of `train --init`: runs, imports, bundles; new heads; folded BN."""
 
+import copy
 import json
 from dataclasses import asdict, replace
 
@@ -39,16 +40,16 @@ def network(seed=0, config=SMALL):
     return model
 
 
-def write_run(folder, model, *, ema=None, labels=LABELS, recipe_terms='theirs alone', **origin):
-    """A checkpoint as the trainer leaves it."""
-    folder.mkdir(exist_ok=True)
+def write_run(folder, network, **changes):
+    """A checkpoint as the trainer writes it, with some changes; None removes a field."""
     state = {
-        'recipe': json.dumps({'name': 'toys', 'terms': recipe_terms}), 'network': values_of(model.config),
-        'labels': list(labels), 'normalization': asdict(BY), 'origin': {'source': '', 'terms': ''} | origin,
-        'model': model.state_dict(), 'ema': ema and ema.state_dict(), 'optimizer': {}, 'epoch': 5, 'step': 0,
-        'partial': {}, 'history': [],
-    }
-    torch.save(state, folder / 'checkpoint.pt')
+        'recipe': json.dumps({'name': 'toys', 'terms': 'theirs alone'}), 'network': values_of(network.config),
+        'labels': list(LABELS), 'normalization': asdict(BY), 'origin': {'source': '', 'terms': ''},
+        'model': network.state_dict(), 'ema': {}, 'optimizer': {}, 'epoch': 5, 'step': 0, 'partial': {},
+        'history': [],
+    } | changes
+    folder.mkdir()
+    torch.save({key: value for key, value in state.items() if value is not None}, folder / 'checkpoint.pt')
     return str(folder)
 
 
@@ -63,23 +64,24 @@ def logits(model, x):
 
 def test_a_run_keeps_its_weights_for_the_same_labels(tmp_path):
     model, x = network(), torch.randn(4, 3, 64, 64)
-    init = write_run(tmp_path / 'run', model, source='a download', terms='research')
+    origin = {'source': 'a download', 'terms': 'research'}
+    init = write_run(tmp_path / 'run', model, origin=origin)
     start = load_initial_model(init, LABELS)
     assert torch.equal(logits(start.model, x), logits(model, x)) and start.model.config == SMALL
-    assert start.by == BY and not start.new_head and not start.bn_folded
+    assert start.by == BY and not start.random and not start.bn_folded
     assert start.source == 'run of toys, 5 epochs; a download' and start.terms == 'theirs alone; research'
 
 
 def test_the_averaged_weights_of_a_run_come_before_its_last_ones(tmp_path):
     last, averaged, x = network(0), network(1), torch.randn(4, 3, 64, 64)
-    start = load_initial_model(write_run(tmp_path / 'run', last, ema=averaged), LABELS)
+    start = load_initial_model(write_run(tmp_path / 'run', last, ema=averaged.state_dict()), LABELS)
     assert torch.equal(logits(start.model, x), logits(averaged, x))
 
 
 def test_the_same_labels_in_another_order_keep_their_rows(tmp_path):
     model, x = network(), torch.randn(4, 3, 64, 64)
     start = load_initial_model(write_run(tmp_path / 'run', model), ('cat', 'cup', 'door'))
-    assert not start.new_head
+    assert not start.random
     assert torch.allclose(logits(start.model, x), logits(model, x)[:, [2, 0, 1]], atol=1e-5)
 
 
@@ -88,10 +90,10 @@ def test_the_same_labels_in_another_order_keep_their_rows(tmp_path):
     (('crane', 'crane', 'cat'), ('crane', 'cat', 'crane'))])
 def test_other_labels_get_a_new_head_on_the_same_backbone(old, new, tmp_path):
     model, x = network(), torch.randn(4, 3, 64, 64)
-    init = write_run(tmp_path / 'run', model, labels=old)
+    init = write_run(tmp_path / 'run', model, labels=list(old))
     torch.manual_seed(3)
     start = load_initial_model(init, new)
-    assert start.new_head and start.model.config == replace(SMALL, classes=len(new))
+    assert start.random == ('fc',) and start.model.config == replace(SMALL, classes=len(new))
     assert torch.equal(start.model.embed(x), model.embed(x))
     weight = start.model.fc.weight
     assert 0.008 < float(weight.detach().std()) < 0.012 and not start.model.fc.bias.any()
@@ -108,38 +110,43 @@ def test_a_backbone_without_head_is_imported_and_started_from(shared_data, tmp_p
     imported = torch.load(path, weights_only=True)['model']
     start = load_initial_model(str(path), LABELS)
     state = start.model.state_dict()
-    assert start.new_head and start.model.config.classes == 3 and not start.bn_folded
+    assert start.random == ('fc', 'last') and start.model.config.classes == 3 and not start.bn_folded
     assert all(torch.equal(state[key], tensor) for key, tensor in imported.items())
     assert {key.split('.')[0] for key in state.keys() - imported.keys()} <= {'fc', 'last'}
     assert 'of ImageNet' in start.terms and 'BSD-3-Clause' in start.terms and 'somebody' in start.source
     assert not any(str(tmp_path) in text for text in (start.source, start.terms))
 
 
-def bundle(tmp_path, model, **fields):
-    path = tmp_path / 'toys.onnx'
-    save_bundle(to_onnx(model, 64), make_card(model, 'toys', LABELS, 64, **fields), path)
+@pytest.fixture(scope='module')
+def exported():
+    """A network and its graph; exporting takes seconds."""
+    model = network()
+    return model, to_onnx(model, 64)
+
+
+@pytest.fixture(scope='module')
+def shipped():
+    """The initial model from the shipped bundle; a test that changes it copies it."""
+    return load_initial_model(SMALL_MODEL, LABELS)
+
+
+def write_bundle(path, exported, **fields):
+    model, graph = exported
+    save_bundle(graph, make_card(model, 'toys', LABELS, 64, **fields), path)
     return str(path)
 
 
-def test_a_bundle_reports_that_its_bn_is_folded(tmp_path):
-    model = network()
-    init = bundle(tmp_path, model, training={'data': 'toys', 'terms': 'for play'}, license='MIT', source='us')
-    start, frames = load_initial_model(init, LABELS), images()
-    expected = logits(model, normalize(frames, IMAGENET))
-    assert foreign.relative(logits(start.model, normalize(frames, start.by)), expected) <= 1e-4
-    assert start.bn_folded and not start.new_head
+def test_a_bundle_reports_that_its_bn_is_folded(exported, tmp_path):
+    init = write_bundle(tmp_path / 'toys.onnx', exported, training={'data': 'toys', 'terms': 'for play'},
+                        license='MIT', source='us')
+    start, x = load_initial_model(init, LABELS), images()
+    expected = logits(exported[0], normalize(x, IMAGENET))
+    assert foreign.relative(logits(start.model, normalize(x, start.by)), expected) <= 1e-4
+    assert start.bn_folded and not start.random
     assert (start.source, start.terms) == ('toys; us', 'for play; MIT')
-    other = load_initial_model(init, ('left', 'right'))
-    assert other.new_head and other.model.fc.out_features == 2
-
-
-def test_missing_terms_are_reported_as_unknown(tmp_path):
-    assert load_initial_model(bundle(tmp_path, network()), LABELS).terms == 'unknown for toys'
-
-
-def test_the_shipped_model_is_started_from_by_name():
-    start = load_initial_model(SMALL_MODEL, LABELS)
-    assert start.new_head and start.bn_folded and 'ImageNet' in start.terms
+    other = load_initial_model(write_bundle(tmp_path / 'other.onnx', exported), ('left', 'right'))
+    assert other.random == ('fc',) and other.model.fc.out_features == 2
+    assert other.terms == 'unknown for toys'
 
 
 def correlation(a, b):
@@ -147,13 +154,11 @@ def correlation(a, b):
 
 
 @torch.no_grad()
-def test_recalibration_keeps_the_outputs_and_makes_training_mode_agree():
-    x = normalize(images(160))
-    model = load_initial_model(SMALL_MODEL, LABELS).model
-    before = model.eval().embed(x)
-    trained_before = model.train().embed(x)
-    model = load_initial_model(SMALL_MODEL, LABELS).model
-    recalibrate(model, x.split(64))  # batches of 64, 64 and 32 images
+def test_recalibration_keeps_the_outputs_and_makes_training_mode_agree(shipped):
+    x, model = normalize(images(80, 48)), copy.deepcopy(shipped.model)
+    before = shipped.model.embed(x)
+    trained_before = copy.deepcopy(model).train().embed(x)
+    recalibrate(model, x.split(32))  # batches of 32, 32 and 16 images
     after = model.eval().embed(x)
     assert foreign.relative(after, before) <= 1e-4
     trained = model.train().embed(x)
@@ -194,12 +199,6 @@ def test_recalibration_without_images_is_rejected():
         recalibrate(network(), [])
 
 
-def damaged(folder, **changes):
-    state = torch.load(folder / 'checkpoint.pt', weights_only=True) | changes
-    torch.save({key: value for key, value in state.items() if value is not None}, folder / 'checkpoint.pt')
-    return str(folder)
-
-
 @pytest.mark.parametrize('changes, expected', [
     ({'network': None}, "KeyError 'network'"),
     ({'labels': ['cup']}, '3 rows for 1 labels'),
@@ -207,32 +206,28 @@ def damaged(folder, **changes):
     ({'network': {'groups': 3, 'width': 0.5}}, 'do not fit its network'),
     ({'network': {'groups': 'three'}}, 'no network can be built from it'),
     ({'normalization': {'mean': [0, 0, 0]}}, "KeyError 'std'"),
+    ({'model': {'fc.bias': torch.tensor([0, float('nan')])}}, r'fc\.bias holds values that are not finite'),
 ])
 def test_damaged_checkpoints_are_rejected(changes, expected, tmp_path):
-    write_run(tmp_path / 'run', network())
+    write_run(tmp_path / 'run', network(), **changes)
     with pytest.raises(ZooError, match=expected):
-        load_initial_model(damaged(tmp_path / 'run', **changes), LABELS)
-
-
-def test_weights_that_are_not_finite_are_rejected(tmp_path):
-    model = network()
-    model.fc.bias.data[1] = float('nan')
-    with pytest.raises(ZooError, match=r'fc\.bias holds values that are not finite'):
-        load_initial_model(write_run(tmp_path / 'run', model), LABELS)
+        load_initial_model(str(tmp_path / 'run'), LABELS)
 
 
 def test_bad_initial_weights_are_rejected_with_a_remedy(tmp_path):
-    with pytest.raises(ZooError, match='without weights.*network: shufflenet_v1_x0_5_g3'):
-        load_initial_model('shufflenet_v1_x0_5_g3', LABELS)
-    with pytest.raises(ZooError, match=r'models import theirs\.pth\.zip -o theirs\.pt'):
-        load_initial_model('theirs.pth.zip', LABELS)
+    (tmp_path / 'bad').mkdir()
+    (tmp_path / 'bad' / 'checkpoint.pt').write_bytes(b'no checkpoint')
+    torch.save([1], tmp_path / 'list.pt')
+    for init, expected in (
+            ('shufflenet_v1_x0_5_g3', 'without weights.*network: shufflenet_v1_x0_5_g3'),
+            ('theirs.pth.zip', r'models import theirs\.pth\.zip -o theirs\.pt'),
+            (str(tmp_path), 'checkpoint.pt cannot be read .FileNotFoundError'),
+            (str(tmp_path / 'bad'), 'expected a checkpoint of plain tensors.*; train or import it again'),
+            (str(tmp_path / 'list.pt'), 'it is a list')):
+        with pytest.raises(ZooError, match=expected):
+            load_initial_model(init, LABELS)
     with pytest.raises(ModelError, match='no_such_bundle'):
         load_initial_model('no_such_bundle', LABELS)
-    with pytest.raises(ModelError, match='checkpoint.pt'):
-        load_initial_model(str(tmp_path), LABELS)
-    (tmp_path / 'checkpoint.pt').write_bytes(b'no checkpoint')
-    with pytest.raises(ZooError, match='is not a checkpoint of plain tensors'):
-        load_initial_model(str(tmp_path), LABELS)
 
 
 def test_the_recipes_network_must_be_that_of_the_weights(tmp_path):
@@ -251,19 +246,20 @@ def test_a_wider_network_is_grown_from_the_weights(tmp_path):
     init = write_run(tmp_path / 'run', model)
     torch.manual_seed(0)
     start = load_initial_model(init, LABELS, 'shufflenet_v1_x0_5_g3')
-    assert start.model.config == replace(SMALL, width=0.5) and not start.new_head and start.by == BY
+    assert start.model.config == replace(SMALL, width=0.5) and not start.random and start.by == BY
     assert correlation(logits(start.model, x), logits(model, x)) > 0.99
     other = load_initial_model(init, ('left', 'right'), 'shufflenet_v1_x0_5_g3')
-    assert other.new_head and 0.008 < float(other.model.fc.weight.std()) < 0.012
+    assert other.random == ('fc',) and 0.008 < float(other.model.fc.weight.std()) < 0.012
     assert correlation(other.model.embed(x).mean(0), start.model.embed(x).mean(0)) > 0.99
 
 
 @torch.no_grad()
-def test_a_bundle_is_grown_and_then_recalibrated():
-    x = normalize(images(64))
-    before = load_initial_model(SMALL_MODEL, LABELS).model.embed(x)
+def test_a_bundle_is_grown_and_then_recalibrated(shipped):
+    x = normalize(images(24, 48))
+    before = shipped.model.embed(x)
     start = load_initial_model(SMALL_MODEL, LABELS, {'groups': 3, 'width': 1.0, 'stem_pool': False})
     assert start.bn_folded and start.model.embedding_dim == 960
+    assert shipped.random == start.random == ('fc',) and 'ImageNet' in start.terms
     wide = start.model.embed(x)
     assert correlation(torch.cat((before, before), 1).sort().values, wide.sort().values) > 0.99
     recalibrate(start.model, [x])

@@ -2,7 +2,6 @@
 """The real teacher, on images of three colors."""
 
 import functools
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -52,10 +51,12 @@ def first(tmp_path_factory):
 
 
 def test_it_has_logits_for_each_training_image(first):
-    _, teacher = first
+    cache, teacher = first
     assert teacher.logits.shape == (48, 3) and teacher.logits.dtype == np.float16
     assert top1(teacher.logits, TRAIN.targets) == teacher.train_top1 > 0.9
     assert 0.9 < teacher.val_top1 <= 1
+    [kept] = cache.iterdir()
+    assert kept.name.startswith(f'{NAME}-{PX}-') and kept.suffix == '.npz'
 
 
 def test_the_same_call_without_a_cache_gives_the_same_logits(first):
@@ -71,22 +72,6 @@ def test_validation_images_do_not_train(first, tmp_path):
     assert other.val_top1 < 0.1
 
 
-def test_the_second_call_runs_no_teacher(first, monkeypatch):
-    cache, teacher = first
-    monkeypatch.setattr('shufflenet_ros.training.teacher.compute_features', None)
-    again = teacher_logits(NAME, TRAIN, VAL, PX, cache)
-    assert np.array_equal(again.logits, teacher.logits)
-    assert (again.val_top1, again.train_top1, again.decay) == (
-        teacher.val_top1, teacher.train_top1, teacher.decay)
-
-
-def test_the_cache_is_one_file_with_features(first):
-    [kept] = first[0].iterdir()
-    assert kept.name.startswith(f'{NAME}-{PX}-') and kept.suffix == '.npz'
-    with np.load(kept) as file:
-        assert file['features'].shape == (48, 1280) and file['features'].dtype == np.float16
-
-
 def _one_pixel(data: ImageDataset) -> ImageDataset:
     images = data.images.copy()
     images[7, 3, 3, 1] ^= 1
@@ -97,53 +82,37 @@ def _one_pixel(data: ImageDataset) -> ImageDataset:
     (_one_pixel(TRAIN), VAL, PX), (TRAIN, _one_pixel(VAL), PX), (TRAIN, VAL, 96),
     (replace(TRAIN, targets=TRAIN.targets[::-1].copy()), VAL, PX),
 ], ids=['a pixel', 'a pixel of validation', 'px', 'targets'])
-def test_other_images_do_not_share_the_cache(first, monkeypatch, train, val, px):
+def test_only_the_same_call_uses_the_cache(first, monkeypatch, train, val, px):
     def compute(*_):
         raise InterruptedError
 
     monkeypatch.setattr('shufflenet_ros.training.teacher.compute_features', compute)
+    cache, teacher = first
+    again = teacher_logits(NAME, TRAIN, VAL, PX, cache)
+    assert np.array_equal(again.logits, teacher.logits)
+    assert (again.val_top1, again.train_top1, again.decay) == (
+        teacher.val_top1, teacher.train_top1, teacher.decay)
     with pytest.raises(InterruptedError):
-        teacher_logits(NAME, train, val, px, first[0])
+        teacher_logits(NAME, train, val, px, cache)
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import numpy as np
-from shufflenet_ros.cli.main import main
-from shufflenet_ros.training import teacher_features
-
-teacher_features._CHUNK = 16
-infer, batches = teacher_features._infer, []
-
-def killed(session, images, px):
-    batches.append(images)
-    if len(batches) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return infer(session, images, px)
-
-teacher_features._infer = killed
-teacher_features.compute_features('efficientnet_lite0', [np.load(sys.argv[1])], 64, Path(sys.argv[2]))
-"""
-
-
-def test_a_killed_run_resumes_at_its_last_chunk(tmp_path, monkeypatch, capsys):
-    np.save(tmp_path / 'images.npy', TRAIN.images)
-    part = tmp_path / 'part.npy'
-    killed = subprocess.run([sys.executable, '-c', KILLED, tmp_path / 'images.npy', part],
-                            capture_output=True, text=True, check=False)
-    assert killed.returncode == -9, killed.stderr
+def test_a_killed_run_resumes_after_its_last_chunk(tmp_path, monkeypatch, capsys):
     batches, infer = [], teacher_features._infer
+    monkeypatch.setattr(teacher_features, '_CHUNK', 16)
 
-    def counted(session, images, px):
+    def killed(session, images, px):
         batches.append(images)
+        if len(batches) == 3:
+            raise InterruptedError
         return infer(session, images, px)
 
-    monkeypatch.setattr(teacher_features, '_infer', counted)
-    resumed = compute_features(NAME, [TRAIN.images], PX, part)
-    [batch] = batches
-    assert np.array_equal(batch, TRAIN.images[32:])
-    assert np.array_equal(resumed, compute_features(NAME, [TRAIN.images], PX, tmp_path / 'whole.npy'))
+    monkeypatch.setattr(teacher_features, '_infer', killed)
+    with pytest.raises(InterruptedError):
+        compute_features(NAME, [TRAIN.images], PX, tmp_path / 'parts')
+    resumed = compute_features(NAME, [TRAIN.images], PX, tmp_path / 'parts')
+    assert len(batches) == 4 and np.array_equal(batches[3], TRAIN.images[32:])
+    assert resumed.shape == (48, 1280) and resumed.dtype == np.float16
+    assert np.array_equal(resumed, compute_features(NAME, [TRAIN.images], PX, tmp_path / 'whole'))
     assert '48/48' in capsys.readouterr().err
 
 
@@ -154,7 +123,7 @@ def test_onnxruntime_computes_what_torch_computes(tmp_path):
     x = (torch.from_numpy(image).permute(0, 3, 1, 2).float() - 127) / 128
     with torch.no_grad():
         expected = net(x).mean((2, 3)).numpy()
-    assert np.allclose(compute_features(NAME, [image], PX, tmp_path / 'part.npy'), expected, atol=2e-3)
+    assert np.allclose(compute_features(NAME, [image], PX, tmp_path / 'parts'), expected, atol=2e-3)
 
 
 def test_a_missing_package_is_named(monkeypatch, tmp_path):

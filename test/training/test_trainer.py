@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trainer on data that is learned in seconds: it learns, resumes, shares its work and reports."""
 
+import itertools
 import json
 import os
 import signal
@@ -19,25 +20,16 @@ from shufflenet_ros.training.batches import Batches  # noqa: E402
 from shufflenet_ros.training.checkpoint import lock_run, read_checkpoint  # noqa: E402
 from shufflenet_ros.training.data import ImageDataset, load_datasets  # noqa: E402
 from shufflenet_ros.training.recipe import Recipe  # noqa: E402
-from shufflenet_ros.training.trainer import Trainer  # noqa: E402
+from shufflenet_ros.training.trainer import Trainer, TrainingInterruptedError  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.normalization import IMAGENET  # noqa: E402
 from shufflenet_ros.zoo.registry import build, config_of, values_of  # noqa: E402
 
-TINY = Recipe(
-    name='tiny', network={'groups': 3, 'width': 0.25}, px=32, epochs=8, batch=8, learning_rate=0.01,
-    warmup_epochs=0.5, early_px=32, early_share=0.4,
-)
+# Half of the units, so that a run takes a second.
+NETWORK = {'groups': 3, 'width': 0.25, 'repeats': [2, 2, 2]}
+TINY = Recipe(name='tiny', network=NETWORK, px=32, epochs=8, batch=8, learning_rate=0.01, warmup_epochs=0.5,
+              early_px=32, early_share=0.4)
 EVERYTHING = replace(TINY, epochs=3, ema=0.9, mixup=0.2, cutmix=1.0, label_smoothing=0.1, teacher='some')
-RECIPE = """
-name: tiny
-network: {groups: 3, width: 0.25}
-px: 32
-epochs: 3
-batch: 8
-learning_rate: 0.01
-warmup_epochs: 0.5
-"""
 CPU = torch.device('cpu')
 
 
@@ -51,11 +43,31 @@ def logits(datasets):
     return np.random.default_rng(0).normal(0, 1, (len(datasets[0].targets), 3)).astype(np.float16)
 
 
-@pytest.fixture
-def recipe_file(tmp_path):
-    path = tmp_path / 'tiny.yaml'
-    path.write_text(RECIPE)
-    return path
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch):
+    """Plotting takes longer than these runs. `finished`, whose scope is the module, does plot."""
+    monkeypatch.setattr('shufflenet_ros.training.run_log.plot_curves', lambda *_: None)
+
+
+@pytest.fixture(scope='module')
+def command(tiny_tar, tmp_path_factory):
+    """`train` with a recipe like TINY, without --out."""
+    path = tmp_path_factory.mktemp('recipe') / 'tiny.yaml'
+    path.write_text(json.dumps({'name': 'tiny', 'network': NETWORK, 'px': 32, 'epochs': 12, 'batch': 8,
+                                'learning_rate': 0.01, 'warmup_epochs': 0.5}))
+    return ['train', '--recipe', str(path), '--data', str(tiny_tar), '--threads', '1', '--device', 'cpu']
+
+
+@pytest.fixture(scope='module')
+def finished(command, tmp_path_factory):
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp('runs') / 'finished'
+    assert main([*command, '--out', str(folder)]) == 0
+    return folder
+
+
+def python(*arguments):
+    return [sys.executable, '-m', 'shufflenet_ros.cli', *arguments]
 
 
 def lines(run):
@@ -74,77 +86,82 @@ def assert_equal_runs(one, other):
     assert learned[0] == learned[1]
 
 
-def test_learns_three_colors_and_logs_it(datasets, tmp_path):
-    assert Trainer(TINY, *datasets, tmp_path).run() >= 0.9  # chance is 0.33
-    log = lines(tmp_path)
-    assert [line['epoch'] for line in log] == [*range(1, 9)] and log[-1]['loss'] < log[0]['loss']
-    assert json.loads((tmp_path / 'labels.json').read_text()) == ['blue', 'green', 'red']
-    assert (tmp_path / 'curves.png').read_bytes().startswith(b'\x89PNG')
+def test_learns_three_colors_and_logs_it(finished):
+    log = lines(finished)
+    assert log[-1]['val_top1'] >= 0.9  # chance is 0.33
+    assert [line['epoch'] for line in log] == [*range(1, 13)] and log[-1]['loss'] < log[0]['loss']
+    assert json.loads((finished / 'labels.json').read_text()) == ['blue', 'green', 'red']
+    assert (finished / 'curves.png').read_bytes().startswith(b'\x89PNG')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    board = EventAccumulator(str(tmp_path / 'tensorboard'))
+    board = EventAccumulator(str(finished / 'tensorboard'))
     board.Reload()
     assert [round(item.value, 4) for item in board.Scalars('val_top1')] == [
         pytest.approx(line['val_top1']) for line in log]
 
 
-def test_an_interruption_at_any_step_changes_nothing(datasets, logits, tmp_path):
-    whole = Trainer(EVERYTHING, *datasets, tmp_path / 'whole', teacher=logits)
-    whole.run()
-    steps = len(datasets[0].targets) // EVERYTHING.batch
-    for stop in (2, steps + 5):  # inside the first epoch, and inside the second
-        run = tmp_path / f'halves{stop}'
-        first = Trainer(EVERYTHING, *datasets, run, teacher=logits)
-        while first.epoch * steps + first.step < stop:
-            first._train_mode()
-            first._partial['loss'] += first.train_step()
-            if first.step == steps:
-                first._partial['seconds'] = 1.0
-                first._end_epoch()
-        first.save()
-        second = Trainer(EVERYTHING, *datasets, run, teacher=logits)
-        assert (second.epoch, second.step) == divmod(stop, steps)
+def stop_after(monkeypatch, steps, number):
+    """Send this process a signal during the given step, counted from now."""
+    step, count = Trainer.train_step, itertools.count(1)
+
+    def train_step(trainer):
+        if next(count) == steps:
+            signal.raise_signal(number)
+        return step(trainer)
+
+    monkeypatch.setattr(Trainer, 'train_step', train_step)
+
+
+def test_an_interruption_at_any_step_changes_nothing(datasets, logits, tmp_path, monkeypatch):
+    def trainer(name):
+        return Trainer(EVERYTHING, *datasets, tmp_path / name, teacher=logits)
+
+    trainer('whole').run()
+    # Inside the first epoch, at its end, and inside the second.
+    for stop, number in ((2, signal.SIGINT), (9, signal.SIGTERM), (14, signal.SIGINT)):
+        with monkeypatch.context() as patch, pytest.raises(TrainingInterruptedError):
+            stop_after(patch, stop, number)
+            trainer(f'halves{stop}').run()
+        second = trainer(f'halves{stop}')
+        assert second.epoch * 9 + second.step == stop
         second.run()
-        assert_equal_runs(tmp_path / 'whole', run)
+        assert_equal_runs(tmp_path / 'whole', tmp_path / f'halves{stop}')
 
 
-def test_a_killed_run_resumes_and_ends_as_an_undisturbed_one(tiny_tar, recipe_file, tmp_path):
-    command = [sys.executable, '-m', 'shufflenet_ros.cli', 'train', '--recipe', str(recipe_file), '--data',
-               str(tiny_tar), '--threads', '1', '--set', 'epochs=12', '--out']
-    assert main([*command[3:], str(tmp_path / 'whole')]) == 0
-    for kind, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)):
-        run = tmp_path / kind.name
-        with subprocess.Popen([*command, str(run)], stderr=subprocess.PIPE) as process:
-            while not (run / 'log.jsonl').exists() and process.poll() is None:
-                time.sleep(0.02)
-            process.send_signal(kind)
-            err = process.communicate(timeout=60)[1].decode()
-        assert process.returncode == status, err
-        state = read_checkpoint(run)
-        assert 1 <= state['epoch'] < 12, 'it should be interrupted midway'
-        assert ('the same command resumes' in err) == (kind is signal.SIGTERM)
-        assert main([*command[3:], str(run)]) == 0
-        assert_equal_runs(tmp_path / 'whole', run)
+def test_sigterm_ends_the_command_with_130(command, tmp_path, monkeypatch, capsys):
+    stop_after(monkeypatch, 3, signal.SIGTERM)
+    assert main([*command, '--out', str(tmp_path)]) == 130
+    assert 'stopped in epoch 1 after step 3; the same command resumes' in capsys.readouterr().err
 
 
-def test_two_processes_learn_what_one_learns(tiny_tar, recipe_file, tmp_path):
-    train = ['-m', 'shufflenet_ros.cli', 'train', '--recipe', str(recipe_file), '--data', str(tiny_tar),
-             '--set', 'frozen=norms', '--set', 'mixup=0.2', '--set', 'cutmix=1', '--device', 'cpu']
-    alone = [sys.executable, *train, '--out', str(tmp_path / 'one')]
+def test_a_killed_run_resumes_and_ends_as_an_undisturbed_one(command, finished, tmp_path):
+    run = tmp_path / 'run'
+    with subprocess.Popen(python(*command, '--out', str(run)), stderr=subprocess.PIPE) as process:
+        while not (run / 'log.jsonl').exists() and process.poll() is None:
+            time.sleep(0.02)
+        process.kill()
+        err = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == -signal.SIGKILL, err
+    assert 1 <= read_checkpoint(run)['epoch'] < 12, 'it should be interrupted midway'
+    assert main([*command, '--out', str(run)]) == 0
+    assert_equal_runs(finished, run)
+
+
+def test_two_processes_learn_what_one_learns(command, datasets, tmp_path):
+    command = [*command, '--set', 'epochs=3', '--set', 'frozen=norms', '--set', 'mixup=0.2', '--set',
+               'cutmix=1', '--out']
+    main([*command, str(tmp_path / 'one')])
     torchrun = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2', '--master-addr',
-                '127.0.0.1', '--master-port', str(29500 + os.getpid() % 1000), *train, '--out',
-                str(tmp_path / 'two')]
-    for command in (alone, torchrun):
-        done = subprocess.run(command, env=os.environ | {'OMP_NUM_THREADS': '1'}, capture_output=True,
-                              text=True, timeout=240)
-        assert done.returncode == 0, done.stderr
+                '127.0.0.1', '--master-port', str(29500 + os.getpid() % 1000),
+                *python(*command, str(tmp_path / 'two'))[1:]]
+    done = subprocess.run(torchrun, env=os.environ | {'OMP_NUM_THREADS': '1'}, capture_output=True, text=True,
+                          timeout=240)
+    assert done.returncode in (0, 1), done.stderr  # 1: it has learned nothing in so few steps
     one, two = (read_checkpoint(tmp_path / name)['model'] for name in ('one', 'two'))
-    start = Trainer(replace(TINY, epochs=3, early_share=0.0), *load_datasets(tiny_tar, None, 32),
-                    tmp_path / 'start').model.state_dict()
+    start = Trainer(TINY, *datasets, tmp_path / 'start').model.state_dict()
     for name, value in one.items():
-        if not value.is_floating_point():
-            continue
-        moved = (value - start[name]).abs().max()
-        assert (value - two[name]).abs().max() <= 1e-3 * moved + 1e-6, name
+        if value.is_floating_point():
+            moved = (value - start[name]).abs().max()
+            assert (value - two[name]).abs().max() <= 1e-3 * moved + 1e-6, name
     assert (one['fc.weight'] - start['fc.weight']).abs().max() > 1e-3
     logs = [lines(tmp_path / name) for name in ('one', 'two')]
     assert [line['val_top1'] for line in logs[0]] == [line['val_top1'] for line in logs[1]]
@@ -156,7 +173,7 @@ def test_shares_of_a_batch_are_the_batch(datasets, logits):
     shares = [Batches(datasets[0], recipe, IMAGENET, CPU, logits, rank, 4) for rank in range(4)]
     for epoch, step in ((0, 0), (2, 3)):
         expected, parts = whole.batch(epoch, step), [share.batch(epoch, step) for share in shares]
-        for name in ('x', 'target', 'teacher'):
+        for name in ('x', 'targets'):
             assert torch.equal(getattr(expected, name), torch.cat([getattr(part, name) for part in parts]))
     assert not torch.equal(whole.batch(0, 0).x, whole.batch(1, 0).x)
 
@@ -172,7 +189,7 @@ def test_an_epoch_sees_each_image_once_with_its_own_label(datasets):
         value = (batch.x[:, 0].mean((1, 2)) * IMAGENET.std[0] + IMAGENET.mean[0]) * 255
         number = value.round().int().numpy()
         seen += number.tolist()
-        assert np.array_equal(batch.target.argmax(1).numpy(), datasets[0].targets[number])
+        assert np.array_equal(batch.targets[:, 0].argmax(1).numpy(), datasets[0].targets[number])
     assert sorted(seen) == list(range(72)) and seen != sorted(seen)
 
 
@@ -268,23 +285,22 @@ def test_a_loss_that_explodes_ends_the_run_and_keeps_the_state(datasets, tmp_pat
         Trainer(recipe, *datasets, tmp_path).run()
 
 
-def test_a_dry_run_reports_and_keeps_nothing(tiny_tar, recipe_file, tmp_path, capsys):
+def test_a_dry_run_reports_and_keeps_nothing(command, tmp_path, capsys):
     run = tmp_path / 'run'
-    status = main(['train', '--recipe', str(recipe_file), '--data', str(tiny_tar), '--out', str(run),
-                   '--device', 'cpu', '--set', 'batch=72', '--dry-run'])  # one step is the whole epoch
+    options = ['--set', 'network=shufflenet_v1_x0_25_g3', '--set', 'batch=72']  # one step is the whole epoch
+    assert main([*command, *options, '--out', str(run), '--dry-run']) == 0
     report = json.loads(capsys.readouterr().out)
-    assert status == 0 and not run.exists()
+    assert not run.exists()
     assert report['classes'] == 3 and report['training_images'] == 72 and report['smallest_class'] == 24
     assert report['network'] == 'shufflenet_v1_x0_25_g3' and report['input'] == [72, 3, 32, 32]
     assert report['images_per_s'] > 0 and report['estimated_minutes'] >= 0
 
 
-def test_a_run_belongs_to_one_process(tiny_tar, recipe_file, tmp_path, capsys):
-    command = ['train', '--recipe', str(recipe_file), '--data', str(tiny_tar), '--device', 'cpu', '--out']
+def test_a_run_belongs_to_one_process(command, tmp_path, capsys):
     with lock_run(tmp_path / 'run'):
-        assert main([*command, str(tmp_path / 'run')]) == 2
+        assert main([*command, '--out', str(tmp_path / 'run')]) == 2
     assert 'another process trains into it' in capsys.readouterr().err
-    assert main([*command, str(recipe_file)]) == 2
+    assert main([*command, '--out', command[2]]) == 2
     assert 'File exists; expected a folder' in capsys.readouterr().err
 
 
@@ -296,8 +312,7 @@ def test_a_run_belongs_to_one_process(tiny_tar, recipe_file, tmp_path, capsys):
     pytest.param(['--device', 'cuda'], '--device cuda: no GPU',
                  marks=pytest.mark.skipif(torch.cuda.is_available(), reason='has a GPU')),
 ])
-def test_bad_arguments_are_one_line(tiny_tar, recipe_file, tmp_path, capsys, arguments, complaint):
-    assert main(['train', '--recipe', str(recipe_file), '--out', str(tmp_path / 'run'), '--device', 'cpu',
-                 '--data', str(tiny_tar), *arguments]) == 2
+def test_bad_arguments_are_one_line(command, tmp_path, capsys, arguments, complaint):
+    assert main([*command, '--out', str(tmp_path / 'run'), *arguments]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith('shufflenet-ros: error: ') and complaint in error
