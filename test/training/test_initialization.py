@@ -40,12 +40,12 @@ def network(seed=0, config=SMALL):
     return model
 
 
-def write_run(folder, network, **changes):
+def write_run(folder, trained, /, **changes):
     """A checkpoint as the trainer writes it, with some changes; None removes a field."""
     state = {
-        'recipe': json.dumps({'name': 'toys', 'terms': 'theirs alone'}), 'network': values_of(network.config),
+        'recipe': json.dumps({'name': 'toys', 'terms': 'theirs alone'}), 'network': values_of(trained.config),
         'labels': list(LABELS), 'normalization': asdict(BY), 'origin': {'source': '', 'terms': ''},
-        'model': network.state_dict(), 'ema': {}, 'optimizer': {}, 'epoch': 5, 'step': 0, 'partial': {},
+        'model': trained.state_dict(), 'ema': {}, 'optimizer': {}, 'epoch': 5, 'step': 0, 'partial': {},
         'history': [],
     } | changes
     folder.mkdir()

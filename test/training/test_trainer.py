@@ -149,13 +149,13 @@ def test_a_killed_run_resumes_and_ends_as_an_undisturbed_one(command, finished, 
 def test_two_processes_learn_what_one_learns(command, datasets, tmp_path):
     command = [*command, '--set', 'epochs=3', '--set', 'frozen=norms', '--set', 'mixup=0.2', '--set',
                'cutmix=1', '--out']
-    main([*command, str(tmp_path / 'one')])
+    assert main([*command, str(tmp_path / 'one')]) == 0
     torchrun = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2', '--master-addr',
                 '127.0.0.1', '--master-port', str(29500 + os.getpid() % 1000),
                 *python(*command, str(tmp_path / 'two'))[1:]]
     done = subprocess.run(torchrun, env=os.environ | {'OMP_NUM_THREADS': '1'}, capture_output=True, text=True,
                           timeout=240)
-    assert done.returncode in (0, 1), done.stderr  # 1: it has learned nothing in so few steps
+    assert done.returncode == 0, done.stderr
     one, two = (read_checkpoint(tmp_path / name)['model'] for name in ('one', 'two'))
     start = Trainer(TINY, *datasets, tmp_path / 'start').model.state_dict()
     for name, value in one.items():
