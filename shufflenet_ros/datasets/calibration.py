@@ -69,7 +69,7 @@ class Calibration:
 
 def calibration_inputs(path: str | Path, spec: CardInput, count: int = DEFAULT_COUNT, seed: int = 0,
                        split: str = '', *, hold_out: bool = False) -> Calibration:
-    """Choose training images, the same number from each class where there are enough.
+    """Choose training images, the same number from each class if it has enough.
 
     The choice depends only on the seed and the names: it is the same on every machine, and the same for a
     folder and a tar of it.

@@ -61,11 +61,11 @@ def retrieval_map(embeddings: F32, targets: I64) -> float | None:
     rank counts all its images. So identical embeddings score the share of relevant images in any order.
 
     Args:
-        embeddings: (N, D) of any length; zeros are similar to nothing.
+        embeddings: (N, D), normalized here; zeros are similar to nothing.
         targets: (N,) classes.
 
     Returns:
-        In [0, 1], or None where no class has two images.
+        In [0, 1], or None if no class has two images.
     """
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
     unit = np.divide(embeddings, norms, out=np.zeros_like(embeddings), where=norms > 0)

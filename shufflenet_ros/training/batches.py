@@ -42,7 +42,7 @@ class Batches:
     """A dataset's batches on one device, or one device's share of each.
 
     Attributes:
-        steps: batches in an epoch. Images that do not fill a batch are left for other epochs.
+        steps: batches in an epoch. An epoch skips the images that do not fill a batch.
     """
 
     def __init__(self, data: ImageDataset, recipe: Recipe, by: Normalization, device: torch.device,

@@ -5,8 +5,8 @@ Each channel of the wide network is a copy of a channel of the narrow one. A lay
 reads its copies, with shares that sum to 1. A grouped convolution reads only its own group. So each group
 must hold a copy of every channel of its narrow counterpart, also after concatenations and shuffles.
 
-Hence copies stay among the channels that pass through the same groups as their original. The list of these
-groups is called the path of a channel here.
+So a copy must pass through the same groups as its original. The list of these groups is called the path of a
+channel here.
 """
 
 from collections import defaultdict
@@ -24,7 +24,7 @@ from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1, ShuffleNetV1Config, S
 
 _block_diag: Any = torch.block_diag  # untyped
 _FREE: dict[str, Any] = {'width': 1.0, 'stem': 0, 'stages': (), 'classes': 1000}
-"""The options that may differ, with one value for both networks."""
+"""The options that may differ; both networks get these values before they are compared."""
 
 
 def is_wider(config: ShuffleNetV1Config, target: ShuffleNetV1Config) -> bool:
@@ -130,8 +130,8 @@ def _originals(narrow: Sequence[tuple[object, ...]], wide: Sequence[tuple[object
             raise ZooError(
                 f'{what} cannot be grown from {len(narrow)} to {len(wide)} channels: the groups '
                 f'{"/".join(map(str, path))} share {len(here)} channels in the narrow network and '
-                f'{len(there)} in the wide one; expected at least as many, and none for none. Grow to '
-                'another width, or start from random weights')
+                f'{len(there)} in the wide one; expected at least as many, and none if the narrow one has '
+                'none. Grow to another width, or start from random weights')
         for rank, channel in enumerate(there):
             originals[channel] = here[rank * len(here) // len(there)]
     return originals

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-# From strong to weak. Each fit starts where the one before it ended, so all cost little more than one.
+# From strong to weak. Each fit starts from the previous result, so all take little longer than one.
 DECAYS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 HELD_OUT = 10  # one in ten
 _MIN_STD = 1e-3  # a feature that hardly changes in training must not be amplified in validation

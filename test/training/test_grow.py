@@ -19,7 +19,7 @@ LIMIT = 1e-4
 
 
 def trained(config):
-    """Weights and statistics such as no initialization gives, so that an omission shows."""
+    """Weights and statistics that no initialization gives, so that a missing copy shows."""
     torch.manual_seed(0)
     model = foreign.randomize_batch_norms(build(replace(config, classes=foreign.CLASSES)))
     with torch.no_grad():
