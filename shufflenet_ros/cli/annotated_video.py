@@ -21,18 +21,6 @@ class AnnotateError(ShuffleNetError):
     """The video cannot be written. The message says where and what to do."""
 
 
-def check_video_path(path: str | Path) -> None:
-    """Check before a model is loaded whether the video can be written.
-
-    Raises:
-        AnnotateError: not an .mp4, or its folder does not exist.
-    """
-    path = Path(path)
-    if path.suffix.lower() != '.mp4' or not path.parent.is_dir():
-        raise AnnotateError(f'video {path} cannot be written: expected a name that ends in .mp4, in a folder '
-                            'that exists')
-
-
 class AnnotatedVideo:
     """An mp4 with frames of one size: 480 pixels high, as wide as the first image needs.
 
@@ -47,11 +35,12 @@ class AnnotatedVideo:
             rate_hz: clipped to [1, 60], which players and the codec's time base support.
 
         Raises:
-            AnnotateError: see `check_video_path`.
+            AnnotateError: not an .mp4, or its folder does not exist.
         """
-        check_video_path(path)
         self.path, self.rate_hz = Path(path), round(min(max(rate_hz, 1.0), 60.0), 2)
-        self._size: tuple[int, int] | None = None
+        if self.path.suffix.lower() != '.mp4' or not self.path.parent.is_dir():
+            raise AnnotateError(f'video {path} cannot be written: expected a name that ends in .mp4, in a '
+                                'folder that exists')
         self._writer: cv2.VideoWriter | None = None
         self._frames = 0
         with writing(self.path):
@@ -64,24 +53,22 @@ class AnnotatedVideo:
         Raises:
             AnnotateError: OpenCV cannot write mp4 here.
         """
-        if self._size is None:
-            aspect = image.pixels.shape[1] / image.pixels.shape[0] if image else 4 / 3
-            # Even, as the codec needs it; narrow enough for a screen.
-            self._size = (HEIGHT, 2 * round(min(max(HEIGHT * aspect, 240), 1280) / 2))
+        if self._writer is None:
+            self._open(image)
         canvas = letterbox(image, self._size) if image else np.zeros((*self._size, 3), np.uint8)
         draw_predictions(canvas, predictions, title)
-        if self._writer is None:
-            self._writer = self._open(self._size)
         self._writer.write(canvas)
         self._frames += 1
 
-    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
+    def _open(self, first: DecodedImage | None) -> None:
+        aspect = first.pixels.shape[1] / first.pixels.shape[0] if first else 4 / 3
+        # Even, as the codec needs it; narrow enough for a screen.
+        self._size = HEIGHT, 2 * round(min(max(HEIGHT * aspect, 240), 1280) / 2)
         fourcc = cv2.VideoWriter.fourcc(*'mp4v')
-        writer = cv2.VideoWriter(str(self._draft), fourcc, self.rate_hz, size[::-1])
-        if not writer.isOpened():
+        self._writer = cv2.VideoWriter(str(self._draft), fourcc, self.rate_hz, self._size[::-1])
+        if not self._writer.isOpened():
             raise AnnotateError(f'video {self.path} cannot be written: OpenCV cannot open an mp4 there; '
                                 'expected an OpenCV with ffmpeg, and a writable folder with free space')
-        return writer
 
     def _finish(self) -> None:
         """Move the video to its path if it has all frames.

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from shufflenet_ros import __version__
 from shufflenet_ros.core.console import OutputError, flush_output, prepare_streams, say
 from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.files import WriteError
@@ -40,24 +41,20 @@ def _from_pip(package: str) -> str:
 
 
 REMEDIES = {
+    **{name: _from_pip(name) for name in ('rosbags', 'tqdm', 'matplotlib')},
+    **dict.fromkeys(('torch', 'lightning_fabric', 'sklearn'), "pip install 'shufflenet_ros[train]'"),
     'onnx': "pip install 'shufflenet_ros[export]'",
-    'torch': "pip install 'shufflenet_ros[train]'",
-    'lightning_fabric': "pip install 'shufflenet_ros[train]'",
-    'sklearn': "pip install 'shufflenet_ros[train]'",
-    'rosbags': _from_pip('rosbags'),
-    'tqdm': _from_pip('tqdm'),
-    'matplotlib': _from_pip('matplotlib'),
     'rclpy': 'source a ROS 2 distribution, or run make setup in the clone',
 }
 
+USAGE = """usage: shufflenet-ros VERB [options]
 
-def usage() -> str:
-    """The help text: one line per verb. Loads no verb."""
-    lines = [f'  {verb:<13} {summary}' for verb, (_, summary) in VERBS.items()]
-    return '\n'.join([
-        'usage: shufflenet-ros VERB [options]', '', 'ShuffleNet on camera topics, bags and files.', '',
-        'verbs:', *lines, '',
-        'shufflenet-ros VERB --help lists its options; shufflenet-ros --version prints the version.', ''])
+ShuffleNet on camera topics, bags and files.
+
+verbs:
+{verbs}
+
+shufflenet-ros VERB --help lists its options; shufflenet-ros --version prints the version."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,15 +64,6 @@ class _Parser(argparse.ArgumentParser):
 
 def _fail(message: str, status: int = 2) -> int:
     say(f'shufflenet-ros: error: {" ".join(message.split())}', to=sys.stderr)
-    return status
-
-
-def _run(verb: str, arguments: Sequence[str]) -> int:
-    module = importlib.import_module(VERBS[verb][0])
-    parser = _Parser(prog=f'shufflenet-ros {verb}', description=module.__doc__,
-                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    module.add_arguments(parser)
-    status: int = module.run(parser.parse_args(arguments))
     return status
 
 
@@ -101,14 +89,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str]) -> int:
     verb, *arguments = argv
     if verb in ('-h', '--help'):
-        say(*usage().splitlines())
+        verbs = '\n'.join(f'  {name:<13} {summary}' for name, (_, summary) in VERBS.items())
+        say(*USAGE.format(verbs=verbs).splitlines())
         return 0
     if verb == '--version':
-        from shufflenet_ros import __version__
         say(__version__)
         return 0
-    if arguments and f'{verb} {arguments[0]}' in VERBS:
-        verb, arguments = f'{verb} {arguments[0]}', arguments[1:]
+    if ' '.join(argv[:2]) in VERBS:
+        verb, arguments = ' '.join(argv[:2]), arguments[1:]
     if verb not in VERBS:
         return _fail(f'unknown verb {verb!r}; expected one of {", ".join(VERBS)}')
     try:
@@ -128,3 +116,12 @@ def _main(argv: Sequence[str]) -> int:
         return _fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))
     except ShuffleNetError as error:
         return _fail(str(error))
+
+
+def _run(verb: str, arguments: Sequence[str]) -> int:
+    module = importlib.import_module(VERBS[verb][0])
+    parser = _Parser(prog=f'shufflenet-ros {verb}', description=module.__doc__,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.add_arguments(parser)
+    status: int = module.run(parser.parse_args(arguments))
+    return status

@@ -14,16 +14,18 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
-from shufflenet_ros.bundles.bundle import Bundle
+from shufflenet_ros.bundles.catalog import CHECKS, find_download
 from shufflenet_ros.bundles.errors import ModelError
+from shufflenet_ros.bundles.fetch import fetch
 from shufflenet_ros.bundles.listing import KINDS, Row, describe, find_row, list_rows
-from shufflenet_ros.cli import models_fetch
-from shufflenet_ros.cli.backend_options import add_backend_options
-from shufflenet_ros.cli.model_table import table
+from shufflenet_ros.cli.options import add_backend_options
+from shufflenet_ros.cli.tables import model_table
 from shufflenet_ros.core.console import say, say_json
 
 
@@ -31,32 +33,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verbs of `models`."""
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
 
-    def add(verb: str, run_verb: Callable[[argparse.Namespace], int], summary: str, *, model: str = '',
-            json_lines: bool = False) -> argparse.ArgumentParser:
+    def add(verb: str, run_verb: Callable[[argparse.Namespace], int], summary: str, model: str = ''
+            ) -> argparse.ArgumentParser:
         sub = verbs.add_parser(verb, help=summary, description=summary)
         sub.set_defaults(run_verb=run_verb)
         if model:
             sub.add_argument('model', metavar=model, help='name of `models list`, or path of an ONNX file')
             sub.add_argument('--card', default='', metavar='FILE', required=verb == 'add-card',
                              help='card file to use instead of any other card')
-        if json_lines:
-            sub.add_argument('--json', action='store_true', help='one JSON object per line')
         return sub
 
-    listing = add('list', _list, 'networks, bundles on this machine and downloads', json_lines=True)
+    listing = add('list', _list, 'networks, bundles on this machine and downloads')
     listing.add_argument('--kind', choices=KINDS, help='list only this kind')
-    show = add('show', _show, 'a network, bundle or download in full', model='NAME_OR_PATH', json_lines=True)
-    add_backend_options(show, default=None)
-    models_fetch.add_arguments(add('fetch', models_fetch.run, 'download a file into the cache and check it'))
-    check = add('check', _check, 'load and verify a model as the node would', model='NAME_OR_PATH',
-                json_lines=True)
-    check.add_argument('--sha256', default='', metavar='HEX', help='the hash that the file must have')
-    add_backend_options(check, default=None)
-    check.add_argument('--provider', default='cpu', help='onnxruntime provider (default: %(default)s)')
-    for verb, run_verb, summary in (
-            ('add-card', _add_card, 'write a card into an ONNX file'),
-            ('add-embedding', _add_embedding, 'add the tensor before the last linear layer as an output')):
-        sub = add(verb, run_verb, summary, model='MODEL')
+    showing = add('show', _show, 'a network, bundle or download in full', 'NAME_OR_PATH')
+    add_backend_options(showing)
+    fetching = add('fetch', _fetch, 'download a file into the cache and check it')
+    fetching.add_argument('name', metavar='NAME', help='a name from `models list --kind download`')
+    checking = add('check', _check, 'load and verify a model as the node would', 'NAME_OR_PATH')
+    checking.add_argument('--sha256', default='', metavar='HEX', help='the hash that the file must have')
+    add_backend_options(checking)
+    checking.add_argument('--provider', default='cpu', help='onnxruntime provider (default: %(default)s)')
+    for sub in (listing, showing, fetching, checking):
+        sub.add_argument('--json', action='store_true', help='one JSON object per line')
+    for verb, summary in (('add-card', 'write a card into an ONNX file'),
+                          ('add-embedding', 'add the tensor before the last linear layer as an output')):
+        sub = add(verb, _edit, summary, 'MODEL')
         sub.add_argument('-o', '--output', required=True, type=Path, metavar='OUT', help='file to write')
 
 
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         ModelError: the model cannot be used.
+        WriteError: a file cannot be written.
     """
     status: int = args.run_verb(args)
     return status
@@ -76,21 +78,23 @@ def _list(args: argparse.Namespace) -> int:
         for row in rows:
             say_json(row)
     else:
-        say(*table(rows))
+        say(*model_table(rows))
     if not rows:
         say(f'no {args.kind or "model"} found', to=sys.stderr)
     return 0
 
 
 def _show(args: argparse.Namespace) -> int:
+    # `backends` is imported where it is needed: it would slow down `list`.
+    from shufflenet_ros.backends.check import variant_states
+    from shufflenet_ros.backends.load import load
+
     row, bundle = find_row(args.model, args.card)
     card = None
     if bundle:
-        from shufflenet_ros.backends.check import variant_states
         card = json.loads(bundle.card.to_json())
         row['variants_here'] = variant_states(bundle) or None
     if args.backend or args.precision:
-        from shufflenet_ros.backends.load import load
         row['runs_on'] = load(args.model, card=args.card, backend=args.backend or 'auto',
                               precision=args.precision or 'auto').choice
     if args.json:
@@ -102,16 +106,26 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
+def _fetch(args: argparse.Namespace) -> int:
+    """Fetch one file and print the next command."""
+    download = find_download(args.name)
+    fetched = fetch(download, report=lambda text: say(text, to=sys.stderr))
+    path, entry = fetched.path, fetched.entry
+    if args.json:
+        say_json({'name': download.name, 'path': str(path), 'fresh': fetched.fresh, **asdict(entry)})
+        return 0
+    import_command = f'shufflenet-ros models import {shlex.quote(str(path))} -o {download.name}.onnx'
+    say(f'{path}: {"fetched" if fetched.fresh else "already there"}, {entry.size} bytes, checked against '
+        f'{CHECKS[download.check_kind]}', f'terms: {download.terms}',
+        f'next: {f"run it with model:={download.name}" if download.runs else import_command}')
+    return 0
+
+
 def _check(args: argparse.Namespace) -> int:
     """Check the bundle and every variant; or, with --backend or --precision, only what these choose."""
-    # Here, so that the other verbs don't load onnxruntime.
-    from shufflenet_ros.backends.check import (
-        check_result,
-        check_variants,
-        describe_agreement,
-        describe_variant,
-    )
+    from shufflenet_ros.backends import check
     from shufflenet_ros.backends.load import load
+
     chosen = bool(args.backend or args.precision)
     backend, precision = ('auto', 'auto') if chosen else ('onnxruntime', '')
     try:
@@ -123,31 +137,24 @@ def _check(args: argparse.Namespace) -> int:
         else:
             say(f'no: {error}')
         return 1
-    result = check_result(loaded)
-    variants = [] if chosen else check_variants(args.model, args.card, loaded)
+    result = check.check_result(loaded)
+    variants = [] if chosen else check.check_variants(args.model, args.card, loaded)
     ok = all(variant['ok'] is not False for variant in variants)
     if args.json:
         say_json({'ok': ok} | result | {'variants': variants} | describe(loaded.bundle))
     else:
         reason = f'; {result["backend"]}, because {result["reason"]}' if chosen else ''
         say(*_summary('checked', describe(loaded.bundle)),
-            f'yes: loads and runs on {result["provider"]}; {describe_agreement(result)}{reason}',
-            *(f'  {describe_variant(variant)}' for variant in variants))
+            f'yes: loads and runs on {result["provider"]}; {check.describe_agreement(result)}{reason}',
+            *(f'  {check.describe_variant(variant)}' for variant in variants))
     return 0 if ok else 1
 
 
-def _add_card(args: argparse.Namespace) -> int:
-    from shufflenet_ros.backends.edit import add_card
-    return _written(add_card(args.model, args.card, args.output))
+def _edit(args: argparse.Namespace) -> int:
+    from shufflenet_ros.backends.edit import add_card, add_embedding
 
-
-def _add_embedding(args: argparse.Namespace) -> int:
-    from shufflenet_ros.backends.edit import add_embedding
-    return _written(add_embedding(args.model, args.card, args.output))
-
-
-def _written(bundle: Bundle) -> int:
-    say(*_summary('written', describe(bundle)), to=sys.stderr)
+    edit = add_card if args.verb == 'add-card' else add_embedding
+    say(*_summary('written', describe(edit(args.model, args.card, args.output))), to=sys.stderr)
     return 0
 
 

@@ -9,9 +9,9 @@ import argparse
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from shufflenet_ros.core.console import say, say_json
+from shufflenet_ros.zoo.errors import ZooError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import, verify, write."""
+    # Imported here so that --help does not load torch.
     from shufflenet_ros.importers.import_file import ImportOptions, read_file, write_bundle, write_checkpoint
-    from shufflenet_ros.zoo.errors import ZooError
 
     if args.output.suffix not in ('.onnx', '.pt'):
         raise ZooError(f'-o {args.output}: expected a name that ends in .onnx (a bundle) or .pt (a '
                        'checkpoint to train from)')
-    given: dict[str, Any] = {field.name: getattr(args, field.name) for field in fields(ImportOptions)}
+    given = {field.name: getattr(args, field.name) for field in fields(ImportOptions)}
     given |= {name: tuple(given[name]) for name in ('mean', 'std') if given[name]}
     options = ImportOptions(**given)
     if args.output.exists() and args.file.exists() and args.output.samefile(args.file):

@@ -10,15 +10,13 @@ import argparse
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from shufflenet_ros.backends.load import load
+from shufflenet_ros.bundles.variants import PRECISIONS
 from shufflenet_ros.core.console import say, say_json
-
-if TYPE_CHECKING:
-    from shufflenet_ros.core.card import CardInput
-    from shufflenet_ros.datasets.calibration import Calibration
-
-PRECISIONS = ('fp32', 'fp16', 'int8')
+from shufflenet_ros.datasets.calibration import calibration_inputs, reference_inputs
+from shufflenet_ros.packer.pack import pack
+from shufflenet_ros.packer.score_variants import score_variants, validation_subset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,44 +42,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify the bundle, pack it, report what was written."""
-    from shufflenet_ros.backends.load import load
-    from shufflenet_ros.packer.pack import pack
-
     bundle = load(args.model, backend='onnxruntime', precision='').bundle
     calibration = None
-    if args.calibrate or args.reference:
-        calibration = calibrate(args.calibrate, bundle.card.input, args.count)
-    precisions = args.precision or (PRECISIONS if calibration else PRECISIONS[:1])
+    if args.calibrate:
+        calibration = calibration_inputs(args.calibrate, bundle.card.input, args.count, hold_out=True)
+    elif args.reference:
+        calibration = reference_inputs(bundle.card.input, args.count)
+    precisions = args.precision or (PRECISIONS if calibration else ('fp32',))
     packed = pack(bundle, precisions, calibration, args.output)
     path = (args.output or bundle.path.parent) / bundle.path.name
     metrics = {}
     if args.score:
-        from shufflenet_ros.packer.score_variants import score_variants, validation_subset
-        dataset = validation_subset(args.score)
-        metrics = score_variants(path, dataset, list(dict.fromkeys(precisions)))
+        metrics = score_variants(path, validation_subset(args.score), list(dict.fromkeys(precisions)))
     if args.json:
-        variants = [asdict(one.variant) | {'size': len(one.blob), 'distance': one.distance}
-                    | {'metrics': metrics.get(one.variant.precision, {})} for one in packed]
+        variants = [asdict(one.variant) | {'size': len(one.blob), 'distance': one.distance,
+                                           'metrics': metrics.get(one.variant.precision, {})}
+                    for one in packed]
         say_json({'bundle': str(path), 'variants': variants})
     for one in packed:
         say(f'wrote {one.path}: {len(one.blob)} bytes, logits for a smooth test image {one.distance:.2g} '
             "away from the graph's", to=sys.stderr)
     say(f'wrote {path} with their entries in its card', to=sys.stderr)
     return 0
-
-
-def calibrate(data: Path | None, spec: 'CardInput', count: int = 256, *, hold_out: bool = True
-              ) -> 'Calibration':
-    """Training images of a dataset, or synthetic ones without it.
-
-    Args:
-        hold_out: leave out the images of `evaluate --held-out` if the dataset has no splits.
-
-    Raises:
-        DatasetError: no such dataset, or nothing usable in it.
-    """
-    from shufflenet_ros.datasets.calibration import calibration_inputs, reference_inputs
-
-    if data is None:
-        return reference_inputs(spec, count)
-    return calibration_inputs(data, spec, count, hold_out=hold_out)

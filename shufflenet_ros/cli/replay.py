@@ -10,6 +10,7 @@ import sys
 import time
 
 from shufflenet_ros.bags.reader import Bag
+from shufflenet_ros.cli.options import number
 from shufflenet_ros.core.console import say
 
 
@@ -17,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
     add('bag', help='ROS 1 .bag, ROS 2 bag folder, .db3 or .mcap file')
-    add('--rate', type=_rate, default=1.0, help='speed relative to the recording (default: %(default)s)')
+    add('--rate', type=number(float, 0.001, 1000, 'a number in [0.001, 1000]'), default=1.0,
+        help='speed relative to the recording (default: %(default)s)')
     add('--topics', nargs='+', metavar='TOPIC', help='topics to publish (default: all)')
     add('--remap', nargs='+', action='extend', default=[], type=_remap, metavar='A:=B', help='publish A as B')
     add('--loop', action='store_true', help='start again at the end; /clock and stamps then jump back')
@@ -35,16 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='seconds to wait before giving up (default: %(default)s)')
 
 
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0.001 <= rate <= 1000.0:
-        raise argparse.ArgumentTypeError(f'{text!r}: expected a number in [0.001, 1000]')
-    return rate
-
-
 def _remap(text: str) -> tuple[str, str]:
     old, separator, new = text.partition(':=')
     if not (separator and old.startswith('/') and new.startswith('/')):
@@ -59,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         BagError: the bag cannot be opened, or a message is damaged; the messages before it were published.
         ReplayError: no topic can be published, or too few subscriptions matched in time.
     """
-    # Here, so that --help does not need ROS.
+    # Imported here so that --help does not need ROS.
     from shufflenet_ros.ros.replay import ACK_TIMEOUT_S, Player, replay_node
     from shufflenet_ros.ros.signals import StopSignals
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command as a user runs it, and a model whose results are predictable."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -13,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from shufflenet_ros.bundles.index import IndexEntry, write_entries
 from shufflenet_ros.cli import main as cli
 
 
@@ -30,42 +29,69 @@ class Ran(NamedTuple):
 
 
 @pytest.fixture
-def python(repo_root: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def python(repo_root) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run Python with these arguments in a process of its own."""
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=repo_root,
-                              timeout=60)
-    return run
+    return lambda *arguments: subprocess.run([sys.executable, *arguments], capture_output=True, text=True,
+                                             cwd=repo_root, timeout=120)
 
 
 @pytest.fixture
-def run_verb(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Run `shufflenet-ros` with these arguments, in this process."""
-    def run(*arguments: str | Path) -> Ran:
+def shufflenet(capfd) -> Callable[..., Ran]:
+    """Run `shufflenet-ros` with these arguments, in this process; it must end with `status`."""
+    def run(*arguments: str | Path, status: int = 0) -> Ran:
         capfd.readouterr()
         try:
-            status = cli.main([*map(str, arguments)])
+            ended = cli.main([*map(str, arguments)])
         except SystemExit as end:  # argparse exits
-            status = int(end.code or 0)
-        return Ran(status, *capfd.readouterr())
+            ended = int(end.code or 0)
+        ran = Ran(ended, *capfd.readouterr())
+        assert ran.status == status, ran.err
+        assert 'Traceback' not in ran.err
+        return ran
     return run
 
 
 @pytest.fixture
-def classify(run_verb: Callable[..., Ran]) -> Callable[..., Ran]:
-    """Run `shufflenet-ros classify` with these arguments."""
-    return partial(run_verb, 'classify')
+def classify(shufflenet) -> Callable[..., Ran]:
+    return partial(shufflenet, 'classify')
 
 
 @pytest.fixture
-def evaluate(run_verb: Callable[..., Ran]) -> Callable[..., Ran]:
-    """Run `shufflenet-ros evaluate` with these arguments."""
-    return partial(run_verb, 'evaluate')
+def evaluate(shufflenet) -> Callable[..., Ran]:
+    return partial(shufflenet, 'evaluate')
+
+
+@pytest.fixture
+def models(shufflenet) -> Callable[..., Ran]:
+    return partial(shufflenet, 'models')
 
 
 @pytest.fixture(scope='session')
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with obvious results: a red image is `red`."""
+def tiny_cache(tmp_path_factory) -> Path:
+    """A cache with the bundle `tiny` in its index, so that it is not verified in a subprocess each time."""
     pytest.importorskip('onnx', reason='needs the extra export')
     from tiny_bundle import tiny_bundle
-    return tiny_bundle(tmp_path_factory.mktemp('model') / 'tiny.onnx')
+    cache = tmp_path_factory.mktemp('cache')
+    folder = cache / 'shufflenet_ros' / 'models'
+    folder.mkdir(parents=True)
+    data = tiny_bundle(folder / 'tiny.onnx').read_bytes()
+    write_entries(folder, {'tiny': IndexEntry.of('tiny.onnx', data)})
+    return cache
+
+
+@pytest.fixture
+def tiny(tiny_cache, monkeypatch) -> Path:
+    """A bundle with obvious results: a red image is `red`."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tiny_cache))
+    return tiny_cache / 'shufflenet_ros' / 'models' / 'tiny.onnx'
+
+
+@pytest.fixture
+def int8(shared_data, tmp_path, monkeypatch) -> Path:
+    """The public int8 model, listed in an index as if it was fetched."""
+    path = shared_data / 'shufflenet_v2_x1_0_int8.onnx'
+    folder = tmp_path / 'cache' / 'shufflenet_ros' / 'models'
+    folder.mkdir(parents=True)
+    write_entries(folder, {'int8': IndexEntry.of('int8.onnx', path.read_bytes())})
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    return path

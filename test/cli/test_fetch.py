@@ -10,10 +10,8 @@ import random
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,23 +24,21 @@ from shufflenet_ros.bundles.catalog import Download, cache_directory, find_downl
 from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.fetch import FetchedFile, fetch
 from shufflenet_ros.bundles.index import read_index
-from shufflenet_ros.cli import main as cli
 from shufflenet_ros.core.files import WriteError
 
-DATA = random.Random(1).randbytes(300_000)
-OTHER = random.Random(2).randbytes(300_000)
+DATA, OTHER = random.Random(1).randbytes(300_000), random.Random(2).randbytes(300_000)
 SHA256, SHA1 = hashlib.sha256(DATA).hexdigest(), hashlib.sha1(DATA).hexdigest()
 INT8 = 'shufflenet_v2_x1_0-imagenet-224-int8'
 
 
 @pytest.fixture(scope='module')
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def running(tmp_path_factory):
     with https_site(tmp_path_factory.mktemp('ca'), 'github.com', 'download.pytorch.org') as site:
         yield site
 
 
 @pytest.fixture
-def site(running: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(running, monkeypatch) -> Site:
     """The site without pages; its authority is known as a company makes its own known."""
     monkeypatch.setenv('SSL_CERT_FILE', str(running.ca))
     for name in ('https_proxy', 'HTTPS_PROXY', 'all_proxy', 'ALL_PROXY', 'no_proxy', 'NO_PROXY'):
@@ -54,7 +50,7 @@ def site(running: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 
 @pytest.fixture
-def wanted(site: Site) -> Download:
+def wanted(site) -> Download:
     """A state dict with a sha256 prefix, like torchvision's."""
     site.pages['/f.pth'] = Page(DATA)
     return Download(
@@ -100,7 +96,7 @@ def check_rejected(download: Download, cache: Path, cause: str, **limits: float)
     assert not absent_or_valid(download, cache)
 
 
-def test_a_fetch_is_kept_pinned_and_not_repeated(site: Site, wanted: Download, tmp_path: Path) -> None:
+def test_a_fetch_is_kept_pinned_and_not_repeated(site, wanted, tmp_path):
     first = get(wanted, tmp_path)
     assert first.path.read_bytes() == DATA and first.fresh
     again = get(wanted, tmp_path)
@@ -111,7 +107,7 @@ def test_a_fetch_is_kept_pinned_and_not_repeated(site: Site, wanted: Download, t
     assert left == {'f.pth', 'index.json'}
 
 
-def test_the_pth_of_a_zip_is_kept(site: Site, wanted: Download, tmp_path: Path) -> None:
+def test_the_pth_of_a_zip_is_kept(site, wanted, tmp_path):
     download = as_zip(site, wanted, zipped(('../../evil/f.pth', DATA), ('readme', b'x')))
     assert get(download, tmp_path).path == tmp_path / 'weights' / 'f.pth'
     assert absent_or_valid(download, tmp_path)
@@ -119,7 +115,7 @@ def test_the_pth_of_a_zip_is_kept(site: Site, wanted: Download, tmp_path: Path) 
         'weights', 'f.pth'}
 
 
-def test_a_damaged_or_unlisted_file_is_checked_again(site: Site, wanted: Download, tmp_path: Path) -> None:
+def test_a_damaged_or_unlisted_file_is_checked_again(site, wanted, tmp_path):
     """Unlisted: a process was killed before it wrote the index."""
     path = get(wanted, tmp_path).path
     path.write_bytes(DATA[:-1])
@@ -132,7 +128,7 @@ def test_a_damaged_or_unlisted_file_is_checked_again(site: Site, wanted: Downloa
     assert get(wanted, tmp_path).fresh and absent_or_valid(wanted, tmp_path)
 
 
-def test_changed_bytes_are_rejected_once_pinned(site: Site, wanted: Download, tmp_path: Path) -> None:
+def test_changed_bytes_are_rejected_once_pinned(site, wanted, tmp_path):
     """Even if they fit what is published of the file."""
     get(wanted, tmp_path).path.unlink()
     site.pages['/f.pth'] = Page(OTHER)
@@ -164,8 +160,7 @@ BAD_PAGES = {
 
 
 @pytest.mark.parametrize(('page', 'cause'), BAD_PAGES.values(), ids=BAD_PAGES)
-def test_a_bad_response_is_rejected_and_not_in_the_way(
-        page: Page, cause: str, site: Site, wanted: Download, tmp_path: Path) -> None:
+def test_a_bad_response_is_rejected_and_not_in_the_way(page, cause, site, wanted, tmp_path):
     site.pages['/f.pth'] = page
     limits = {'within 1 s': {'total_s': 1.0}, 'within 0.4 s': {'stall_s': 0.4}}
     check_rejected(wanted, tmp_path, cause, **limits.get(cause[cause.find('within'):], {}))
@@ -173,15 +168,14 @@ def test_a_bad_response_is_rejected_and_not_in_the_way(
     assert get(wanted, tmp_path).fresh
 
 
-def test_another_size_than_published_is_rejected_unread(site: Site, wanted: Download, tmp_path: Path) -> None:
+def test_another_size_than_published_is_rejected_unread(site, wanted, tmp_path):
     site.pages['/f.pth'] = Page(DATA, pause_s=0.01)
     check_rejected(replace(wanted, size=299_999), tmp_path, 'expected 299999 bytes, got 300000')
     assert site.sent < len(DATA)
 
 
 @pytest.mark.parametrize('hops', [1, 3, 4])
-def test_three_redirects_are_followed_and_no_more(
-        hops: int, site: Site, wanted: Download, tmp_path: Path) -> None:
+def test_three_redirects_are_followed_and_no_more(hops, site, wanted, tmp_path):
     for hop in range(hops):
         site.pages[f'/{hop}'] = Page(status=302, location=f'/{hop + 1}' if hop + 1 < hops else wanted.url)
     download = replace(wanted, url=site.url('/0'))
@@ -197,8 +191,7 @@ def test_three_redirects_are_followed_and_no_more(
     ('/f.pth', '/f.pth', 'expected a certificate of a known authority'),
     ('', 'https://localhost:1/f.pth', 'Connection refused'),
 ], ids=['http', 'certificate of another host', 'unknown authority', 'nobody listens'])
-def test_an_untrusted_server_is_not_requested(old: str, new: str, cause: str, site: Site, wanted: Download,
-                                              tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_untrusted_server_is_not_requested(old, new, cause, site, wanted, tmp_path, monkeypatch):
     if old == new:
         monkeypatch.delenv('SSL_CERT_FILE')
     check_rejected(replace(wanted, url=wanted.url.replace(old, new) if old else new), tmp_path, cause)
@@ -227,13 +220,12 @@ BAD_ZIPS = {
 
 
 @pytest.mark.parametrize(('data', 'cause'), BAD_ZIPS.values(), ids=BAD_ZIPS)
-def test_a_bad_zip_leaves_nothing(
-        data: bytes, cause: str, site: Site, wanted: Download, tmp_path: Path) -> None:
+def test_a_bad_zip_leaves_nothing(data, cause, site, wanted, tmp_path):
     check_rejected(as_zip(site, wanted, data), tmp_path, cause)
     assert not [path for path in (tmp_path / 'weights').iterdir() if path.suffix != '.lock']
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(site: Site, wanted: Download, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_one_line(site, wanted, tmp_path):
     outcome = tmp_path / 'outcome'
     remedy = 'free some space there, or choose another cache with XDG_CACHE_HOME'
     start(wanted, tmp_path, outcome, file_bytes=150_000).join(20)
@@ -245,7 +237,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(site: Site, wanted: Download
         get(wanted, outcome)
 
 
-def test_two_processes_fetch_once_and_two_files_at_once(site: Site, wanted: Download, tmp_path: Path) -> None:
+def test_two_processes_fetch_once_and_two_files_at_once(site, wanted, tmp_path):
     site.pages['/f.pth'] = site.pages['/g.pth'] = Page(DATA, pause_s=0.02)
     other = replace(wanted, name='net-other', file='g.pth', url=site.url('/g.pth'))
     outcomes = [tmp_path / name for name in 'abc']
@@ -266,9 +258,7 @@ CRUEL = {
 
 
 @pytest.mark.parametrize('packed', [False, True], ids=['plain', 'zip'])
-def test_killed_at_any_moment_the_cache_is_absent_or_valid(
-        packed: bool, site: Site, wanted: Download, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_killed_at_any_moment_the_cache_is_absent_or_valid(packed, site, wanted, tmp_path, capsys):
     """Fifty rounds over all cases, with what earlier rounds left; SIGKILL at a random moment."""
     random_, rounds = random.Random(3), 50
     path, sent = '/f.pth', {DATA: DATA, OTHER: OTHER, b'': b''}
@@ -304,15 +294,14 @@ def test_killed_at_any_moment_the_cache_is_absent_or_valid(
 
 
 @pytest.fixture
-def world(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def world(site, tmp_path, monkeypatch) -> Path:
     """Every public host is the local site, through a proxy as companies have them; an empty cache."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setenv('https_proxy', f'http://127.0.0.1:{site.port}')
     return tmp_path / 'shufflenet_ros'
 
 
-def test_the_command_fetches_the_public_int8_model(
-        site: Site, world: Path, shared_data: Path, python: Callable[..., Any]) -> None:
+def test_the_command_fetches_the_public_int8_model(site, world, shared_data, python, models):
     """The real command, catalog and bytes; only the hosts are ours."""
     data = (shared_data / 'shufflenet_v2_x1_0_int8.onnx').read_bytes()
     site.pages['/onnx/models/raw/main/validated/vision/classification/shufflenet/model/'
@@ -324,16 +313,13 @@ def test_the_command_fetches_the_public_int8_model(
     assert str(path) in done.stdout and f'model:={INT8}' in done.stdout and 'non-commercial' in done.stdout
     assert absent_or_valid(find_download(INT8), world, data)
     assert open_bundle(INT8).trusted and open_bundle(INT8).path == path
-    again = python('-m', 'shufflenet_ros.cli', 'models', 'fetch', INT8, '--json')
-    assert not json.loads(again.stdout)['fresh'] and len(site.requested) == 2
+    again, = models('fetch', INT8, '--json').lines
+    assert not again['fresh'] and len(site.requested) == 2
 
 
-def test_the_command_reports_a_failure_in_one_line(
-        site: Site, world: Path, python: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_a_failure_in_one_line(site, world, models):
     site.pages['/models/shufflenetv2_x1-5666bf0f80.pth'] = Page(DATA)
-    done = python('-m', 'shufflenet_ros.cli', 'models', 'fetch', 'shufflenet_v2_x1_0-torchvision')
-    assert done.returncode == 2 and done.stdout == ''
-    assert 'expected a sha256 that begins with 5666bf0f80' in done.stderr.splitlines()[-1]
+    ran = models('fetch', 'shufflenet_v2_x1_0-torchvision', status=2)
+    assert ran.out == '' and 'expected a sha256 that begins with 5666bf0f80' in ran.err.splitlines()[-1]
     assert not [path for path in world.rglob('*') if path.is_file() and path.suffix != '.lock']
-    assert cli.main(['models', 'fetch', 'resnet']) == 2
-    assert 'shufflenet_v1_x1_0_g8-pytorchcv' in capsys.readouterr().err
+    assert 'shufflenet_v1_x1_0_g8-pytorchcv' in models('fetch', 'resnet', status=2).err

@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs of `shufflenet-ros models`, as a user calls them."""
-
-from __future__ import annotations
+"""`models check`, `add-card` and `add-embedding`, as a user calls them."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,9 +14,7 @@ from onnx_models import CLASSES, DIM, SIZE, card, classifier, good, model, nodes
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.golden import golden_image
-from shufflenet_ros.bundles.index import write_index
 from shufflenet_ros.bundles.variants import resolve
-from shufflenet_ros.cli import main as cli
 from shufflenet_ros.core.preprocess import preprocess
 
 BARE = card(outputs={'logits': 'logits'}, embedding=None)
@@ -28,74 +22,20 @@ LOGITS = [value('logits', TensorProto.FLOAT, [1, CLASSES])]
 IMAGE = [value('image', TensorProto.UINT8, [1, SIZE, SIZE, 3])]
 
 
-@pytest.fixture
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path_factory.mktemp('cache')
-    monkeypatch.setenv('XDG_CACHE_HOME', str(root))
-    folder = root / 'shufflenet_ros' / 'models'
-    folder.mkdir(parents=True)
-    return folder
-
-
-def models(*arguments: object, status: int = 0) -> None:
-    assert cli.main(['models', *map(str, arguments)]) == status
-
-
-def rows(out: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in out.splitlines()]
-
-
-def test_list_has_each_bundle_and_why_one_cannot_be_used(
-        cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    good(cache, 'walker')
-    write_index(cache)
-    write(cache / 'cardless.onnx', classifier())
-    models('list', '--json')
-    listed = {row['path']: row for row in rows(capsys.readouterr().out) if row['location'] == 'cache'}
-    walker = listed[str(cache / 'walker.onnx')]
-    assert [walker[key] for key in ('name', 'labels', 'embedding_dim', 'trusted')] == ['walker', 4, 6, True]
-    assert walker['terms'] == 'none needed' and walker['input'] == 'NHWC uint8 8x8'
-    assert 'expected a card' in listed[str(cache / 'cardless.onnx')]['error']
-    models('list')
-    out = capsys.readouterr().out
-    assert f'cannot be used: {cache / "cardless.onnx"}' in out
-    line, = (line for line in out.splitlines() if line.startswith('walker '))
-    assert line.endswith(str(cache / 'walker.onnx'))
-    (cache / 'index.json').write_text('{')
-    models('list', '--json')
-    broken = [row for row in rows(capsys.readouterr().out) if row['location'] == 'cache']
-    assert len(broken) == 1 and 'expected an index of models' in broken[0]['error'], 'the others are listed'
-
-
-def test_show_prints_the_whole_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_says_yes(models, tmp_path):
     path = good(tmp_path)
-    models('show', path, '--json')
-    shown, = rows(capsys.readouterr().out)
-    assert shown['card']['labels'] == card()['labels'] and shown['opsets'] == {'': 17}
-    assert shown['ir_version'] == 8
-    models('show', path)
-    assert 'thing 3' in capsys.readouterr().out
-
-
-def test_check_says_yes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = good(tmp_path)
-    models('check', path)
-    assert 'yes: loads and runs on CPUExecutionProvider' in capsys.readouterr().out
-    models('check', path, '--json')
-    checked, = rows(capsys.readouterr().out)
+    assert 'yes: loads and runs on CPUExecutionProvider' in models('check', path).out
+    checked, = models('check', path, '--json').lines
     assert checked['ok'] and checked['provider'] == 'CPUExecutionProvider'
 
 
 @pytest.mark.parametrize(('options', 'cause'), [
     (['--sha256', 'a' * 64], 'expected sha256 a'), (['--provider', 'qnn'], "got 'qnn'"),
     (['--card', 'no.json'], 'no.json')])
-def test_check_says_no_with_the_cause(
-        options: list[str], cause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_says_no_with_the_cause(options, cause, models, tmp_path):
     path = good(tmp_path)
-    models('check', path, *options, status=1)
-    assert capsys.readouterr().out.startswith('no: ')
-    models('check', path, *options, '--json', status=1)
-    checked, = rows(capsys.readouterr().out)
+    assert models('check', path, *options, status=1).out.startswith('no: ')
+    checked, = models('check', path, *options, '--json', status=1).lines
     assert not checked['ok'] and cause in checked['cause']
 
 
@@ -108,45 +48,27 @@ def written(path: Path) -> onnx.ModelProto:
     return proto
 
 
-def test_add_card_puts_the_card_inside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_add_card_puts_the_card_inside(models, tmp_path):
     proto = classifier(ir=9)
     proto.metadata_props.add(key='author', value='somebody')
-    path = write(tmp_path / 'theirs.onnx', proto)
-    text = tmp_path / 'card.json'
+    path, out, text = write(tmp_path / 'theirs.onnx', proto), tmp_path / 'ours.onnx', tmp_path / 'card.json'
     text.write_text(json.dumps(card(name='ours')))
-    models('add-card', path, '--card', text, '-o', tmp_path / 'ours.onnx')
-    assert capsys.readouterr().out == ''
-    keys = {entry.key for entry in written(tmp_path / 'ours.onnx').metadata_props}
-    assert keys == {'author', 'shufflenet_ros.card'}
-    opened = open_bundle(str(tmp_path / 'ours.onnx'))
+    assert models('add-card', path, '--card', text, '-o', out).out == ''
+    assert {entry.key for entry in written(out).metadata_props} == {'author', 'shufflenet_ros.card'}
+    opened = open_bundle(str(out))
     assert (opened.card.name, opened.card_from) == ('ours', 'in the file')
     text.write_text(json.dumps(card(name='newer')))
-    models('add-card', tmp_path / 'ours.onnx', '--card', text, '-o', tmp_path / 'ours.onnx')
-    assert open_bundle(str(tmp_path / 'ours.onnx')).card.name == 'newer'
-    written(tmp_path / 'ours.onnx')
+    models('add-card', out, '--card', text, '-o', out)
+    assert open_bundle(str(out)).card.name == 'newer'
+    written(out)
 
 
-def test_add_card_rejects_a_card_that_does_not_fit_and_writes_nothing(
-        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path / 'theirs.onnx', classifier())
-    text = tmp_path / 'card.json'
+def test_add_card_rejects_a_card_that_does_not_fit_and_writes_nothing(models, tmp_path):
+    path, text = write(tmp_path / 'theirs.onnx', classifier()), tmp_path / 'card.json'
     text.write_text(json.dumps(card(labels=['a', 'b'])))
-    models('add-card', path, '--card', text, '-o', tmp_path / 'ours.onnx', status=2)
-    assert 'card field labels' in capsys.readouterr().err
+    ran = models('add-card', path, '--card', text, '-o', tmp_path / 'ours.onnx', status=2)
+    assert 'card field labels' in ran.err
     assert {p.name for p in tmp_path.iterdir()} == {'theirs.onnx', 'card.json'}
-
-
-def test_newer_opsets_than_robots_can_run_are_not_written(
-        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    proto = classifier(opset=17)
-    proto.opset_import[0].version = 18
-    proto.graph.node[1].attribute.pop(0)  # ReduceMean's axes became an input in 18.
-    proto.graph.node[1].input.append('axes')
-    proto.graph.initializer.append(numpy_helper.from_array(np.array([1, 2]), 'axes'))
-    path = write(tmp_path / 'theirs.onnx', proto, BARE)
-    models('add-embedding', path, '-o', tmp_path / 'out.onnx', status=2)
-    assert 'expected opset <= 17, got 18' in capsys.readouterr().err
-    assert not (tmp_path / 'out.onnx').exists()
 
 
 def quantized(operator: str) -> onnx.ModelProto:
@@ -204,10 +126,8 @@ CLASSIFIERS = {
 
 
 @pytest.mark.parametrize(('proto', 'layer'), CLASSIFIERS.values(), ids=CLASSIFIERS)
-def test_add_embedding_gives_the_tensor_before_the_last_layer(
-        proto: onnx.ModelProto, layer: str, tmp_path: Path) -> None:
-    path = write(tmp_path / 'in.onnx', proto, BARE)
-    out = tmp_path / 'out.onnx'
+def test_add_embedding_gives_the_tensor_before_the_last_layer(proto, layer, models, tmp_path):
+    path, out = write(tmp_path / 'in.onnx', proto, BARE), tmp_path / 'out.onnx'
     models('add-embedding', path, '-o', out)
     written(out)
     bundle = open_bundle(str(out))
@@ -222,23 +142,21 @@ def test_add_embedding_gives_the_tensor_before_the_last_layer(
     np.testing.assert_array_equal(OnnxRuntimeBackend(resolve(bundle)).run(image).embedding, embedding[0])
 
 
-def test_add_embedding_to_the_public_int8_model(shared_data: Path, tmp_path: Path) -> None:
-    path = shared_data / 'shufflenet_v2_x1_0_int8.onnx'
+def test_add_embedding_to_the_public_int8_model(models, int8, tmp_path):
     out = tmp_path / 'out.onnx'
-    models('add-embedding', path, '-o', out)
+    models('add-embedding', int8, '-o', out)
     proto = written(out)
     assert {entry.domain: entry.version for entry in proto.opset_import}[''] == 12
-    after, before = open_bundle(str(out)), open_bundle(str(path))
+    after, before = open_bundle(str(out)), open_bundle(str(int8))
     assert after.card.embedding['dim'] == 1024 and after.card.labels == before.card.labels
     tensor = preprocess(golden_image(after.card.input.size), after.card.input)
     got = OnnxRuntimeBackend(resolve(after)).run(tensor)
     np.testing.assert_array_equal(got.logits, OnnxRuntimeBackend(resolve(before)).run(tensor).logits)
     # The quantized tensor itself, by making it an output of the original file.
     node = next(n for n in proto.graph.node if n.op_type == 'QLinearMatMul')
-    original = onnx.load(path)
+    original = onnx.load(int8)
     original.graph.output.append(value(node.input[0], TensorProto.UINT8, [1, 1024]))
-    (tmp_path / 'open.onnx').write_bytes(original.SerializeToString())
-    raw, = run(tmp_path / 'open.onnx', [node.input[0]], tensor)
+    raw, = run(write(tmp_path / 'open.onnx', original), [node.input[0]], tensor)
     scale, zero = (numpy_helper.to_array(next(t for t in proto.graph.initializer if t.name == name))
                    for name in node.input[1:3])
     expected = (raw[0].astype(np.float32) - np.float32(zero)) * scale
@@ -258,9 +176,16 @@ def named_embedding() -> onnx.ModelProto:
     proto = classifier(outputs=LOGITS)
     for node in proto.graph.node:
         for names in (node.input, node.output):
-            for i, name in enumerate(names):
-                if name == 'features':
-                    names[i] = 'embedding'
+            names[:] = ['embedding' if name == 'features' else name for name in names]
+    return proto
+
+
+def of_opset_18() -> onnx.ModelProto:
+    proto = classifier()
+    proto.opset_import[0].version = 18
+    proto.graph.node[1].attribute.pop(0)  # ReduceMean's axes became an input in 18.
+    proto.graph.node[1].input.append('axes')
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([1, 2]), 'axes'))
     return proto
 
 
@@ -268,25 +193,9 @@ def named_embedding() -> onnx.ModelProto:
     (classifier(), card(), "expected a model without an embedding output, got 'features'"),
     (convolution_last(), BARE, 'got Conv; add the embedding as a second output where the model is exported'),
     (named_embedding(), BARE, "expected no tensor named 'embedding'"),
-], ids=['has one', 'convolution', 'name taken'])
-def test_add_embedding_says_why_it_cannot(proto: onnx.ModelProto, values: dict[str, Any], cause: str,
-                                              tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (of_opset_18(), BARE, 'expected opset <= 17, got 18'),
+], ids=['has one', 'convolution', 'name taken', 'newer than robots can run'])
+def test_add_embedding_says_why_it_cannot(proto, values, cause, models, tmp_path):
     path = write(tmp_path / 'in.onnx', proto, values)
-    models('add-embedding', path, '-o', tmp_path / 'out.onnx', status=2)
-    assert cause in capsys.readouterr().err
+    assert cause in models('add-embedding', path, '-o', tmp_path / 'out.onnx', status=2).err
     assert [p.name for p in tmp_path.iterdir()] == ['in.onnx']
-
-
-def test_without_onnx_the_extra_is_named_and_the_rest_works(
-        python: Callable[..., Any], tmp_path: Path) -> None:
-    path = good(tmp_path)
-    card_file, out = tmp_path / 'card.json', tmp_path / 'o.onnx'
-    code = (
-        'import sys; sys.modules["onnx"] = None; from shufflenet_ros.cli.main import main; '
-        f'a = main(["models", "check", {str(path)!r}]); '
-        f'b = main(["models", "add-card", {str(path)!r}, "--card", {str(card_file)!r}, "-o", {str(out)!r}]); '
-        'sys.exit(10 * a + b)')
-    card_file.write_text(json.dumps(card()))
-    done = python('-c', code)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.strip().splitlines()[-1].endswith("pip install 'shufflenet_ros[export]'")

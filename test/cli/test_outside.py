@@ -5,53 +5,49 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
+from labeled_datasets import encoded, write_folder
 
 from shufflenet_ros.bags.writer import BagWriter
+from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.listing import KEYS
-from shufflenet_ros.cli import main as cli
 from shufflenet_ros.cli.classify import text_line
-from shufflenet_ros.cli.model_table import table
+from shufflenet_ros.cli.tables import model_table
 from shufflenet_ros.core.console import say
 from shufflenet_ros.core.frame import DecodedImage, Prediction, Result, StageTimes
 from shufflenet_ros.datasets.sources import SourceFrame, open_sources
 
-Classify = Callable[..., Any]
 CONTROL = '\x1b]0;title\x07\x9b31m\n\u202e\u2066\u061c'
 
 
 def photo(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((48, 64, 3), (0, 0, 255), np.uint8))
+    """Write a red image."""
+    write_folder(path.parent, {path.name: encoded('red')})
     return path
 
 
 @pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'a.mp4', 'a.mcap', 'a.db3', 'a.bag', 'a'])
-def test_a_fifo_is_rejected_at_once(classify: Classify, tiny: Path, tmp_path: Path, name: str) -> None:
+def test_a_fifo_is_rejected_at_once(classify, tiny, tmp_path, name):
     os.mkfifo(tmp_path / name)
-    ran = classify(tmp_path / name, '--model', tiny)
-    assert ran.status == 2
+    ran = classify(tmp_path / name, '--model', tiny, status=2)
     assert f'{name}: expected a regular file or a folder, got a FIFO' in ran.err.splitlines()[-1]
 
 
-def test_a_folder_is_read_without_its_fifos(classify: Classify, tiny: Path, tmp_path: Path) -> None:
+def test_a_folder_is_read_without_its_fifos(classify, tiny, tmp_path):
     photo(tmp_path / 'a.png')
     os.mkfifo(tmp_path / 'b.png')
     (tmp_path / 'c.png').symlink_to('/dev/zero')
     (tmp_path / 'd.png').symlink_to(tmp_path / 'nothing')
     ran = classify(tmp_path, '--model', tiny, '--json')
-    assert ran.status == 0 and [line['source'] for line in ran.lines] == [str(tmp_path / 'a.png')]
+    assert [line['source'] for line in ran.lines] == [str(tmp_path / 'a.png')]
     for name, kind in (('b', 'a FIFO'), ('c', 'a character device'), ('d', 'a broken link')):
         assert f'{tmp_path / name}.png is left out: expected a regular file, got {kind}\n' in ran.err
 
 
-def test_an_image_that_became_a_fifo_is_not_waited_for(tiny: Path, tmp_path: Path) -> None:
+def test_an_image_that_became_a_fifo_is_not_waited_for(tmp_path):
     source, = open_sources([photo(tmp_path / 'a.png')])
     (tmp_path / 'a.png').unlink()
     os.mkfifo(tmp_path / 'a.png')
@@ -60,23 +56,19 @@ def test_an_image_that_became_a_fifo_is_not_waited_for(tiny: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(('option', 'name'), [('--card', 'card.json'), ('--model', 'model.onnx')])
-def test_a_fifo_as_model_or_card_is_rejected_at_once(
-        classify: Classify, tiny: Path, tmp_path: Path, option: str, name: str) -> None:
+def test_a_fifo_as_model_or_card_is_rejected_at_once(classify, tiny, tmp_path, option, name):
     os.mkfifo(tmp_path / name)
-    ran = classify(photo(tmp_path / 'a.png'), '--model', tiny, option, tmp_path / name)
-    assert ran.status == 2 and f'{name}: cannot be read: expected a regular file, got a FIFO' in ran.err
+    ran = classify(photo(tmp_path / 'a.png'), '--model', tiny, option, tmp_path / name, status=2)
+    assert f'{name}: cannot be read: expected a regular file, got a FIFO' in ran.err
 
 
-def test_a_dataset_reports_its_fifos_and_goes_on(
-        tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_dataset_reports_its_fifos_and_goes_on(evaluate, tiny, tmp_path):
     photo(tmp_path / 'set' / 'red' / 'a.png')
     os.mkfifo(tmp_path / 'set' / 'red' / 'b.png')
-    assert cli.main(['evaluate', str(tmp_path / 'set'), '--model', str(tiny)]) == 0
     assert 'red/b.png: not scored, bad_format: cannot be read: expected a regular file, got a FIFO' \
-        in capfd.readouterr().err
+        in evaluate(tmp_path / 'set', '--model', tiny).err
     os.mkfifo(tmp_path / 'set.tar')
-    assert cli.main(['evaluate', str(tmp_path / 'set.tar'), '--model', str(tiny)]) == 2
-    assert 'got a FIFO' in capfd.readouterr().err
+    assert 'got a FIFO' in evaluate(tmp_path / 'set.tar', '--model', tiny, status=2).err
 
 
 def safe(text: str) -> bool:
@@ -84,8 +76,7 @@ def safe(text: str) -> bool:
     return all(line.isprintable() for line in text.split('\n'))
 
 
-def test_names_of_files_and_topics_cannot_control_the_terminal(
-        classify: Classify, tiny: Path, tmp_path: Path) -> None:
+def test_names_of_files_and_topics_cannot_control_the_terminal(classify, tiny, tmp_path):
     with BagWriter(tmp_path / 'bag') as bag:
         bag.image(f'/cam{CONTROL}', np.zeros((48, 64, 3), np.uint8), 'bgr8', 1)
         bag.image(f'/cam{CONTROL}', np.zeros((48, 64, 3), np.uint8), f'odd{CONTROL}', 2)
@@ -94,31 +85,30 @@ def test_names_of_files_and_topics_cannot_control_the_terminal(
     broken.write_bytes(b'none')
     sources = (tmp_path / 'bag', file, broken)
     ran = classify(*sources, '--model', tiny)
-    assert ran.status == 0 and len(ran.out.splitlines()) == 4
-    assert safe(ran.out) and safe(ran.err)
+    assert len(ran.out.splitlines()) == 4 and safe(ran.out) and safe(ran.err)
     ran = classify(*sources, '--model', tiny, '--json')
     assert ran.out.isascii() and safe(ran.out) and safe(ran.err)
     assert ran.lines[0]['topic'] == f'/cam{CONTROL}' and ran.lines[2]['source'] == str(file)
     for arguments in ([tmp_path / f'none{CONTROL}'], [tmp_path / 'bag', '--topic', CONTROL],
                       [file, '--top-k', CONTROL], [file, f'-{CONTROL}'], [file, '--model', CONTROL]):
-        ran = classify('--model', tiny, *arguments)
-        assert ran.status == 2 and safe(ran.err), ran.err
+        ran = classify('--model', tiny, *arguments, status=2)
+        assert safe(ran.err), ran.err
 
 
-def test_labels_and_names_of_cards_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_labels_and_names_of_cards_cannot_control_the_terminal(capsys):
     image = DecodedImage(np.zeros((48, 64, 3), np.uint8), 'bgr')
     result = Result(image, (Prediction(f'red{CONTROL}', 0, 0.5),), None, StageTimes(0, 0, 0, 0))
     say(text_line(SourceFrame('a.png', None, 0, None, None), result))
     row = dict.fromkeys(KEYS) | {'kind': 'bundle', 'name': CONTROL, 'weights': CONTROL, 'note': CONTROL}
-    say(*table([row]))
+    say(*model_table([row]))
     out = capsys.readouterr().out
     assert safe(out) and out.count('\\x1b]0;title') == 5
 
 
 BLOCKED = """
 import contextlib, io, json, sys
-for name in ('rosbags', 'apsw', 'lz4', 'tqdm', 'matplotlib'):
-    sys.modules[name] = None
+sys.modules.update(dict.fromkeys(
+    ('rosbags', 'apsw', 'lz4', 'tqdm', 'matplotlib', 'torch', 'onnx', 'rclpy')))
 from shufflenet_ros.cli import main as cli
 for argv in json.loads(sys.argv[1]):
     out, err = io.StringIO(), io.StringIO()
@@ -128,21 +118,25 @@ for argv in json.loads(sys.argv[1]):
 """
 
 
-def test_photos_and_datasets_need_neither_rosbags_nor_tqdm_nor_matplotlib(
-        python: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
-    data, bag, model = str(tmp_path / 'set'), str(tmp_path / 'bag.db3'), ['--model', str(tiny)]
-    photo(tmp_path / 'set' / 'red' / 'a.png')
-    Path(bag).touch()
-    calls = [['classify', data, '--json', *model], ['evaluate', data, *model], ['classify', bag, *model],
-             ['classify', data, '--progress', *model],
-             ['evaluate', data, '--confusion', str(tmp_path / 'out.png'), *model]]
-    done = python('-c', BLOCKED, json.dumps(calls))
+def test_photos_and_datasets_need_no_optional_package_and_the_rest_names_it(python, tiny, tmp_path):
+    data, bag, card, model = tmp_path / 'set', tmp_path / 'bag.db3', tmp_path / 'card.json', ['--model', tiny]
+    photo(data / 'red' / 'a.png')
+    bag.touch()
+    card.write_text(open_bundle(str(tiny)).card.to_json())
+    calls = [
+        ['classify', data, '--json', *model], ['evaluate', data, *model], ['models', 'check', tiny],
+        ['classify', bag, *model], ['classify', data, '--progress', *model],
+        ['evaluate', data, '--confusion', tmp_path / 'out.png', *model],
+        ['models', 'add-card', tiny, '--card', card, '-o', tmp_path / 'o.onnx']]
+    done = python('-c', BLOCKED, json.dumps(calls, default=str))
     assert done.returncode == 0, done.stderr
-    photos, scores, from_bag, bar, drawing = map(json.loads, done.stdout.splitlines())
+    photos, scores, check, *failed, add_card = map(json.loads, done.stdout.splitlines())
     assert photos[0] == 0 and json.loads(photos[1])['predictions'][0]['name'] == 'red'
     assert scores[0] == 0 and 'top-1' in scores[1]
-    for (status, out, err), verb, module in ((from_bag, 'classify', 'rosbags'), (bar, 'classify', 'tqdm'),
-                                             (drawing, 'evaluate', 'matplotlib')):
+    assert check[0] == 0 and 'yes: loads' in check[1]
+    for (status, out, err), verb, module in zip(
+            failed, ('classify', 'classify', 'evaluate'), ('rosbags', 'tqdm', 'matplotlib'), strict=True):
         assert (status, out) == (2, '')
         assert f'{verb} needs the Python module {module}: pip install {module}; if pip reports ' \
             'externally-managed-environment: python3 -m venv' in err.splitlines()[-1]
+    assert add_card[0] == 2 and add_card[2].splitlines()[-1].endswith("pip install 'shufflenet_ros[export]'")

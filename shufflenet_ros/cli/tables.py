@@ -1,36 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of `models list` as text tables."""
+"""Text tables: aligned columns, and the tables of `models list`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shufflenet_ros.bundles.listing import KINDS, Row
 
-COLUMNS = ('params', 'M MACs', 'published top-1 error', 'measured top-1', 'weights')
-LEGEND = (
+_NUMBER = frozenset('0123456789,.%M ')
+_COLUMNS = ('params', 'M MACs', 'published top-1 error', 'measured top-1', 'weights')
+_LEGEND = (
     'published: ImageNet validation; measured: on the data of each bundle (models show NAME says which)',
     "params and M MACs of a bundle: at its own classes and input size, else at ImageNet's",
 )
 
 
-def table(rows: list[Row]) -> Iterator[str]:
+def aligned(cells: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines with aligned columns, below the header in the first row; columns of numbers to the right."""
+    columns = list(zip(*cells, strict=True))
+    align = ['>' if all(map(_NUMBER.issuperset, column[1:])) else '<' for column in columns]
+    widths = [max(map(len, column)) for column in columns]
+    for row in cells:
+        yield '  '.join(f'{cell:{a}{width}}' for cell, a, width in zip(row, align, widths)).rstrip()
+
+
+def model_table(rows: list[Row]) -> Iterator[str]:
     """The lines of one table for each kind, then what the columns mean."""
     for kind in KINDS:
         chosen = [row for row in rows if row['kind'] == kind]
         if chosen:
-            yield from _aligned([(kind, *COLUMNS), *map(_cells, chosen)])
+            yield from aligned([(kind, *_COLUMNS), *map(_cells, chosen)])
             if kind == 'bundle':
                 yield from (f'{row["name"]}: {row["note"]}' for row in chosen if row['note'])
             yield ''
-    yield from LEGEND if rows else ()
-
-
-def _aligned(cells: list[tuple[str, ...]]) -> Iterator[str]:
-    """Names to the left, numbers to the right; weights last, because they are long."""
-    name, *widths = (max(map(len, column)) for column in [*zip(*cells, strict=True)][:-1])
-    for row in cells:
-        numbers = [text.rjust(width) for text, width in zip(row[1:], widths)]
-        yield '  '.join([row[0].ljust(name), *numbers, row[-1]]).rstrip()
+    yield from _LEGEND if rows else ()
 
 
 def _cells(row: Row) -> tuple[str, ...]:
