@@ -20,7 +20,7 @@ from rosbags.rosbag2 import reader as rosbag2_reader
 from rosbags.rosbag2 import storage_mcap
 
 from shufflenet_ros.bags.errors import BagError
-from shufflenet_ros.bags.sqlite import GuardedSqlite3Reader
+from shufflenet_ros.bags.sqlite import MAX_UNPACKED_BYTES, GuardedSqlite3Reader
 from shufflenet_ros.core.files import open_regular
 from shufflenet_ros.core.strict_yaml import YamlError, bounded_yaml_text
 
@@ -29,8 +29,6 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# One raw 7680x4320 rgb8 frame is 95 MiB; recorders close a chunk after 1 to 4 MiB or one message.
-MAX_UNPACKED_BYTES = 128 << 20
 MAX_METADATA_BYTES = 2 << 20  # of metadata.yaml: some 2000 topics
 
 _ZSTD_MAGIC, _ZSTD_SKIPPABLE = b'\x28\xb5\x2f\xfd', b'\x50\x2a\x4d\x18'
@@ -64,8 +62,7 @@ def _unpack_mcap_chunk(data: bytes, size: int, compression: str) -> bytes:
 def limit_rosbags() -> None:
     """Replace rosbags' decompressors and its sqlite3 reader, which have no limits."""
     for reader, name in ((rosbag2_reader.DirectoryReader, 'sqlite3'), (rosbag2_reader.Reader, '.db3')):
-        guarded = partial(GuardedSqlite3Reader, max_message=MAX_UNPACKED_BYTES)
-        reader.STORAGE_PLUGINS = {**reader.STORAGE_PLUGINS, name: guarded}  # type: ignore[dict-item]
+        reader.STORAGE_PLUGINS = {**reader.STORAGE_PLUGINS, name: GuardedSqlite3Reader}
     storage_mcap.DECOMPRESSORS.update({name: partial(_unpack_mcap_chunk, compression=name)
                                        for name in ('lz4', 'zstd')})
     rosbag1_reader.decompressors.update({name: partial(unpack, compression=name) for name in ('lz4', 'bz2')})
@@ -88,14 +85,13 @@ def check_folder(path: Path) -> None:
         with open_regular(file) as stream:
             head = stream.read(4)
         if head == _ZSTD_MAGIC or head[1:] == _ZSTD_SKIPPABLE[1:]:  # under any name: metadata.yaml decides
-            check_unpacked_fits(file)
+            _check_unpacked_fits(file)
 
 
-def check_unpacked_fits(path: Path) -> None:
-    """Check that a zstd-compressed bag file fits in the temporary folder, where rosbags unpacks it.
+def _check_unpacked_fits(path: Path) -> None:
+    """Check that a bag file unpacks to at most half of the free space in the temporary folder.
 
-    Raises:
-        BagError: it unpacks to more than half of the free space there, or is damaged.
+    rosbags unpacks it there.
     """
     limit = shutil.disk_usage(tempfile.gettempdir()).free // 2
     total = 0

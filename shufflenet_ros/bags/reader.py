@@ -8,6 +8,7 @@ request, so a broken type definition affects only its own topic.
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -104,18 +105,24 @@ class Bag:
             BagError: not a bag, damaged, or needs too much memory or disk.
         """
         self.path = Path(path)
-        self.ros1 = self.path.suffix == '.bag' and not self.path.is_dir()
-        self._remedy = _REMEDIES.get('' if self.path.is_dir() else self.path.suffix, '')
-        self._opened = self._unpack_messages = False
+        is_folder = self.path.is_dir()
+        suffix = '' if is_folder else self.path.suffix
+        self.ros1 = suffix == '.bag'
+        self._remedy = _REMEDIES.get(suffix, '')
         if not self.path.exists():
             raise BagError(f'bag {self.path} does not exist: expected a bag folder or file')
-        if not self.path.is_dir() and (kind := kind_of(self.path.stat())):
+        if not is_folder and (kind := kind_of(self.path.stat())):
             raise BagError(f'bag {self.path}: expected a regular file or a folder, got {kind}')
         limit_rosbags()
         with bag_errors(f'bag {self.path}', self._remedy):
-            self._reader = self._open()
-            self._opened = True
-            connections = list(self._reader.connections)
+            if is_folder:
+                check_folder(self.path)
+            self._reader = Reader1(self.path) if self.ros1 else Reader2(self.path)
+            self._reader.open()
+            self._packed = isinstance(self._reader, Reader2) and self._reader.compression_mode == 'message'
+            if self._packed:  # rosbags would unpack without a limit
+                storage = self._reader.storage
+                storage.metadata = storage.metadata._replace(compression_mode=None)
             self.topics = tuple(
                 Topic(name, info.connections[0].msgtype, info.msgcount,
                       latched=any(map(_is_latched, info.connections)))
@@ -123,22 +130,7 @@ class Bag:
             empty = not self._reader.message_count
             self.start_ns = 0 if empty else self._reader.start_time
             self.end_ns = 0 if empty else self._reader.end_time - 1
-            self._codec = Codec(connections, self.ros1)
-
-    def _open(self) -> Reader1 | Reader2:
-        if self.ros1:
-            reader1 = Reader1(self.path)
-            reader1.open()
-            return reader1
-        if self.path.is_dir():
-            check_folder(self.path)
-        reader = Reader2(self.path)
-        reader.open()
-        if reader.compression_mode == 'message':
-            # Because rosbags would unpack without a limit.
-            reader.storage.metadata = reader.storage.metadata._replace(compression_mode=None)
-            self._unpack_messages = True
-        return reader
+            self._codec = Codec(self._reader.connections, self.ros1)
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
         """The messages of these topics (None: of all topics) in order of log time.
@@ -152,35 +144,26 @@ class Bag:
         wanted = [c for c in self._reader.connections if topics is None or c.topic in topics]
         if not wanted:
             return
-        number, source = 0, self._raw_messages(wanted)
-        while True:
+        source = self._reader.messages(wanted)
+        for number in count():
             where = f'bag {self.path}: message {number} (the {number} before it were read)'
             with bag_errors(where, self._remedy):
                 item = next(source, None)
                 if item is None:
                     return
                 connection, log_ns, raw = item
+                if self._packed:
+                    raw = unpack(raw, 'zstd')
                 if not isinstance(raw, bytes) or not isinstance(log_ns, int) or len(raw) > MAX_UNPACKED_BYTES:
                     raise BagError(f'got {type(raw).__name__} of length {len(raw)} at {log_ns!r}: '
                                    f'expected a time and at most {MAX_UNPACKED_BYTES} bytes')
             yield BagMessage(connection.topic, connection.msgtype, log_ns, raw, number, self._codec)
-            number += 1
-
-    def _raw_messages(self, wanted: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
-        source = self._reader.messages(wanted)
-        return ((c, t, unpack(data, 'zstd')) for c, t, data in source) if self._unpack_messages else source
-
-    def close(self) -> None:
-        """Close the files. May be called more than once."""
-        if self._opened:
-            self._opened = False
-            self._reader.close()
 
     def __enter__(self) -> 'Bag':
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._reader.close()
 
 
 def _is_latched(connection: Connection) -> bool:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small bags of every kind, written once per session."""
 
-from __future__ import annotations
-
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,34 +39,37 @@ def write_camera_bag(path: Path, storage: str, frames: int = FRAMES) -> Path:
     return path
 
 
+def copy_bag(writer, source: Path, ros1: bool = False) -> None:
+    """Write the messages of a ROS 2 bag with one of rosbags' writers."""
+    latest = get_typestore(Stores.LATEST)
+    types = get_typestore(Stores.ROS1_NOETIC) if ros1 else latest
+    with writer, Bag(source) as bag:
+        connections = {t.name: writer.add_connection(t.name, t.type, typestore=types) for t in bag.topics}
+        for item in bag.messages():
+            raw = latest.cdr_to_ros1(item.raw, item.type) if ros1 else item.raw
+            writer.write(connections[item.topic], item.log_ns, raw)
+
+
 def write_ros1_bag(path: Path, source: Path, compression: str | None = None) -> Path:
     """The same messages as ROS 1."""
-    ros1, ros2 = get_typestore(Stores.ROS1_NOETIC), get_typestore(Stores.LATEST)
     writer = Writer1(path)
     if compression:
         writer.set_compression(Writer1.CompressionFormat[compression.upper()])
-    with writer, Bag(source) as bag:
-        connections = {t.name: writer.add_connection(t.name, t.type, typestore=ros1) for t in bag.topics}
-        for item in bag.messages():
-            writer.write(connections[item.topic], item.log_ns, ros2.cdr_to_ros1(item.raw, item.type))
+    copy_bag(writer, source, ros1=True)
     return path
 
 
 def write_packed_bag(path: Path, source: Path, storage: str, mode: str) -> Path:
     """The same messages, zstd-compressed by 'file', 'message' or 'storage' (mcap chunks)."""
-    types = get_typestore(Stores.LATEST)
     plugin = StoragePlugin.MCAP if storage == 'mcap' else StoragePlugin.SQLITE3
     writer = Writer(path, version=8, storage_plugin=plugin)
     writer.set_compression(CompressionMode[mode.upper()], CompressionFormat.ZSTD)
-    with writer, Bag(source) as bag:
-        connections = {t.name: writer.add_connection(t.name, t.type, typestore=types) for t in bag.topics}
-        for item in bag.messages():
-            writer.write(connections[item.topic], item.log_ns, item.raw)
+    copy_bag(writer, source)
     return path
 
 
 @pytest.fixture(scope='session')
-def bags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def bags(tmp_path_factory) -> dict[str, Path]:
     """Kind -> path; all kinds have the same messages."""
     root = tmp_path_factory.mktemp('bags')
     mcap, db3 = write_camera_bag(root / 'mcap', 'mcap'), write_camera_bag(root / 'db3', 'db3')
@@ -80,3 +84,38 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         'db3 messages zstd': write_packed_bag(root / 'db3messages', mcap, 'db3', 'message'),
         'db3 file zstd': write_packed_bag(root / 'db3file', mcap, 'db3', 'file'),
     }
+
+
+READ = """
+import json, resource, sys
+from shufflenet_ros.bags.errors import BagError
+from shufflenet_ros.bags.reader import Bag
+
+def peak_mib():  # not ru_maxrss, which starts at the parent's value
+    line = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))
+    return int(line.split()[1]) >> 10
+
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+outcome, before = {}, peak_mib()
+for path in sys.argv[1:]:
+    try:
+        with Bag(path) as bag:
+            outcome[path] = f'read {sum(1 for _ in bag.messages())}'
+    except BagError as error:
+        outcome[path] = str(error)
+print(json.dumps([outcome, peak_mib() - before]))
+"""
+
+
+@pytest.fixture
+def read_in_a_process(repo_root):
+    """Read bags within 60 s of CPU time: how each ended by path, and the growth of the memory in MiB."""
+    def read(paths) -> tuple[dict[str, str], int]:
+        done = subprocess.run([sys.executable, '-c', READ, *paths], capture_output=True, text=True,
+                              cwd=repo_root, timeout=300)
+        assert done.returncode == 0, done.stderr
+        print(done.stdout)
+        outcome, rise_mib = json.loads(done.stdout)
+        return outcome, rise_mib
+    return read

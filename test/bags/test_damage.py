@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Damaged and hostile bags: a BagError that says where, no other exception, no memory filled."""
 
-from __future__ import annotations
-
-import json
+import bz2
 import random
 import shutil
 import struct
-import subprocess
-import sys
 import zlib
 from collections import Counter
 from pathlib import Path
 
+import lz4.frame
 import pytest
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 from shufflenet_ros.bags.errors import BagError
+from shufflenet_ros.bags.limits import zstd
 from shufflenet_ros.bags.reader import Bag
 
 MUTANTS, CUTS = 120, 40  # of each kind
@@ -59,43 +60,39 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     return bytes(mutant)
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_mutants_give_messages_or_a_bag_error(bags: dict[str, Path], tmp_path: Path, kind: str) -> None:
-    data = bags[KINDS[kind]].read_bytes()
-    path = tmp_path / f'mutant{bags[KINDS[kind]].suffix}'
-    rng = random.Random(20)
+def outcomes(path: Path, versions, expected: list[bytes] | None = None) -> Counter[str]:
+    """How often each outcome occurs when the file at a path has each of these contents."""
     seen: Counter[str] = Counter()
-    for _ in range(MUTANTS):
-        path.write_bytes(mutate(data, rng))
-        seen[outcome(path)] += 1
-    print(kind, dict(seen))
+    for data in versions:
+        path.write_bytes(data)
+        seen[outcome(path if path.name != 'metadata.yaml' else path.parent, expected)] += 1
+    print(path.name, dict(seen))
+    return seen
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_mutants_give_messages_or_a_bag_error(bags, tmp_path, kind):
+    whole, rng = bags[KINDS[kind]], random.Random(20)
+    data = whole.read_bytes()
+    seen = outcomes(tmp_path / f'mutant{whole.suffix}', (mutate(data, rng) for _ in range(MUTANTS)))
     assert seen['read whole'] < MUTANTS and len(seen) > 1, 'the mutations damaged nothing'
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_truncated_bags_never_read_as_whole(bags: dict[str, Path], tmp_path: Path, kind: str) -> None:
-    data = bags[KINDS[kind]].read_bytes()
-    with Bag(bags[KINDS[kind]]) as bag:
-        whole = [item.raw for item in bag.messages()]
-    path = tmp_path / f'truncated{bags[KINDS[kind]].suffix}'
-    seen: Counter[str] = Counter()
-    for cut in range(CUTS):
-        path.write_bytes(data[:len(data) * cut // CUTS])
-        seen[outcome(path, whole)] += 1
-    print(kind, dict(seen))
+def test_truncated_bags_never_read_as_whole(bags, tmp_path, kind):
+    whole = bags[KINDS[kind]]
+    data = whole.read_bytes()
+    with Bag(whole) as bag:
+        raws = [item.raw for item in bag.messages()]
+    cuts = (data[:len(data) * cut // CUTS] for cut in range(CUTS))
+    seen = outcomes(tmp_path / f'truncated{whole.suffix}', cuts, raws)
     assert set(seen) <= {'not opened', 'stopped at a message'}
 
 
-def test_mutated_metadata_gives_a_bag_or_a_bag_error(bags: dict[str, Path], tmp_path: Path) -> None:
-    bag = shutil.copytree(bags['db3'], tmp_path / 'db3')
-    text = (bag / 'metadata.yaml').read_bytes()
-    rng = random.Random(21)
-    seen: Counter[str] = Counter()
-    for _ in range(60):
-        (bag / 'metadata.yaml').write_bytes(mutate(text, rng))
-        seen[outcome(bag)] += 1
-    print(dict(seen))
-    assert seen['not opened']
+def test_mutated_metadata_gives_a_bag_or_a_bag_error(bags, tmp_path):
+    file = shutil.copytree(bags['db3'], tmp_path / 'db3') / 'metadata.yaml'
+    text, rng = file.read_bytes(), random.Random(21)
+    assert outcomes(file, (mutate(text, rng) for _ in range(60)))['not opened']
 
 
 def chunk_of(data: bytes) -> tuple[int, int]:
@@ -108,7 +105,7 @@ def chunk_of(data: bytes) -> tuple[int, int]:
     return start, struct.unpack_from('<Q', data, start - 8)[0]
 
 
-def test_a_wrong_checksum_stops_at_the_message(bags: dict[str, Path], tmp_path: Path) -> None:
+def test_a_wrong_checksum_stops_at_the_message(bags, tmp_path):
     data = bytearray(bags['mcap file'].read_bytes())
     start, length = chunk_of(data)
     crc_at = start - 8 - 4 - 4  # before compression's name ('') and the records' size
@@ -122,7 +119,7 @@ def test_a_wrong_checksum_stops_at_the_message(bags: dict[str, Path], tmp_path: 
         list(bag.messages())
 
 
-def test_damage_in_the_middle_names_the_message_and_a_remedy(bags: dict[str, Path], tmp_path: Path) -> None:
+def test_damage_in_the_middle_names_the_message_and_a_remedy(bags, tmp_path):
     data = bytearray(bags['ROS 1'].read_bytes())
     at = data.rindex(b'op=\x02')  # the header of the last message
     data[at:at + 4] = b'op=\x63'
@@ -136,71 +133,38 @@ def test_damage_in_the_middle_names_the_message_and_a_remedy(bags: dict[str, Pat
     assert f'message {len(got)} (the {len(got)} before it were read)' in str(caught.value)
 
 
-BOMB = '''
-import bz2, io, json, resource, struct, sys
-from pathlib import Path
-import lz4.frame
-import numpy as np
-from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
-from shufflenet_ros.bags.errors import BagError
-from shufflenet_ros.bags.limits import zstd
-from shufflenet_ros.bags.reader import Bag
+def bomb(kind: str) -> bytes:
+    """A GiB of zeros, compressed a MiB at a time; less in bz2, which is slow."""
+    compressors = {'lz4': lz4.frame.LZ4FrameCompressor, 'bz2': bz2.BZ2Compressor}
+    compressor, block = compressors.get(kind, zstd.ZstdCompressor)(), bytes(1 << 20)
+    begin = compressor.begin() if kind == 'lz4' else b''
+    parts = [compressor.compress(block) for _ in range(130 if kind == 'bz2' else 1024)]
+    return begin + b''.join([*parts, compressor.flush()])
 
-folder, kind = Path(sys.argv[1]), sys.argv[2]
 
-def packed(compressor):
-    """A GiB of zeros, compressed a MiB at a time; less for bz2, which is slow."""
-    block = bytes(1 << 20)
-    begin = compressor.begin() if hasattr(compressor, 'begin') else b''
-    count = 160 if kind == 'bz2' else 1024
-    return begin + b''.join([*(compressor.compress(block) for _ in range(count)), compressor.flush()])
-
-if kind == 'message':
-    path = folder / 'bag'
-    with Writer(path, version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
-        store = get_typestore(Stores.LATEST)
-        connection = writer.add_connection('/a', 'sensor_msgs/msg/Image', typestore=store)
-        writer.write(connection, 1, packed(zstd.ZstdCompressor()))
-    text = (path / 'metadata.yaml').read_text()
-    text = text.replace("compression_mode: ''", 'compression_mode: message')
-    (path / 'metadata.yaml').write_text(text.replace("compression_format: ''", 'compression_format: zstd'))
-else:
-    # A valid bag whose chunk is a bomb, by patching rosbags' writer.
-    path = folder / ('bag.bag' if kind in ('lz4', 'bz2') else 'bag')
-    make = {'lz4': lz4.frame.LZ4FrameCompressor, 'bz2': bz2.BZ2Compressor, 'chunk': zstd.ZstdCompressor}[kind]
-    bomb = packed(make())
-    if kind == 'chunk':
-        writer = Writer(path, version=8, storage_plugin=StoragePlugin.MCAP)
-        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-    else:
+def write_bomb(path: Path, kind: str) -> Path:
+    """A valid bag whose only chunk or message is a bomb, by patching rosbags' writer."""
+    ros1, packed = path.suffix == '.bag', bomb(kind)
+    if ros1:
         writer = Writer1(path)
         writer.set_compression(Writer1.CompressionFormat[kind.upper()])
+    else:
+        plugin = StoragePlugin.MCAP if kind == 'chunk' else StoragePlugin.SQLITE3
+        writer = Writer(path, version=8, storage_plugin=plugin)
+        if kind == 'chunk':
+            writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
     with writer:
-        store = get_typestore(Stores.ROS1_NOETIC if kind != 'chunk' else Stores.LATEST)
-        connection = writer.add_connection('/a', 'sensor_msgs/msg/CompressedImage', typestore=store)
-        target = writer.storage if kind == 'chunk' else writer
-        target.compressor = lambda data: bomb
-        writer.write(connection, 1, bytes(64))
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-before = peak()
-try:
-    with Bag(path) as bag:
-        list(bag.messages())
-    outcome = 'read'
-except BagError as error:
-    outcome = str(error)
-print(json.dumps({'outcome': outcome, 'rise_mib': peak() - before}))
-'''
+        types = get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.LATEST)
+        connection = writer.add_connection('/a', 'sensor_msgs/msg/CompressedImage', typestore=types)
+        (writer if ros1 else writer.storage).compressor = lambda data: packed
+        writer.write(connection, 1, packed if kind == 'message' else bytes(64))
+        if kind == 'message':  # for the metadata
+            writer.compression_mode, writer.compression_format = CompressionMode.MESSAGE, 'zstd'
+    return path
 
 
-@pytest.mark.parametrize('kind', ['chunk', 'message', 'lz4', 'bz2'])
-def test_a_bomb_is_an_error_before_it_fills_the_memory(repo_root: Path, tmp_path: Path, kind: str) -> None:
-    done = subprocess.run([sys.executable, '-c', BOMB, str(tmp_path), kind], capture_output=True, text=True,
-                          cwd=repo_root, timeout=120)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    print(result)
-    assert 'unpacks to more than' in result['outcome']
-    assert result['rise_mib'] < 300
+def test_a_bomb_is_an_error_before_it_fills_the_memory(read_in_a_process, tmp_path):
+    names = {'chunk': 'chunk', 'message': 'message', 'lz4': 'lz4.bag', 'bz2': 'bz2.bag'}
+    outcome, rise_mib = read_in_a_process(write_bomb(tmp_path / name, kind) for kind, name in names.items())
+    assert len(outcome) == 4 and all('unpacks to more than' in text for text in outcome.values())
+    assert rise_mib < 300

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every kind of bag gives the same messages, and one error class."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +28,7 @@ def read(path: Path, topics: list[str] | None = None) -> list[BagMessage]:
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_every_kind_of_bag_gives_the_same_messages(bags: dict[str, Path], kind: str) -> None:
+def test_every_kind_of_bag_gives_the_same_messages(bags, kind):
     with Bag(bags[kind]) as bag:
         assert [(t.name, t.type, t.count, t.latched) for t in bag.topics] == [
             ('/camera/camera_info', 'sensor_msgs/msg/CameraInfo', FRAMES, False),
@@ -56,20 +54,20 @@ def test_every_kind_of_bag_gives_the_same_messages(bags: dict[str, Path], kind: 
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_the_bytes_for_ros_2_are_those_that_were_written(bags: dict[str, Path], kind: str) -> None:
+def test_the_bytes_for_ros_2_are_those_that_were_written(bags, kind):
     def sent(path: Path) -> list[tuple[int, str, bytes]]:
         return sorted((m.log_ns, m.topic, bytes(m.cdr())) for m in read(path))
     assert sent(bags[kind]) == sent(bags['mcap'])
 
 
-def test_camera_info_is_that_of_an_ideal_camera(bags: dict[str, Path]) -> None:
+def test_camera_info_is_that_of_an_ideal_camera(bags):
     info = read(bags['db3'], ['/camera/camera_info'])[0].message
     assert (info.width, info.height, info.distortion_model) == (32, 24, 'plumb_bob')
     assert info.k.tolist() == [32, 0, 16, 0, 32, 12, 0, 0, 1]
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'db3'])
-def test_the_metadata_is_what_humble_reads(bags: dict[str, Path], storage: str) -> None:
+def test_the_metadata_is_what_humble_reads(bags, storage):
     information = yaml.safe_load((bags[storage] / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
     assert information['version'] == 8
     assert information['message_count'] == 3 * FRAMES
@@ -77,7 +75,7 @@ def test_the_metadata_is_what_humble_reads(bags: dict[str, Path], storage: str) 
     assert all(isinstance(text, str) for text in qos)
 
 
-def test_both_byte_orders_of_16_bit_images_are_written(tmp_path: Path) -> None:
+def test_both_byte_orders_of_16_bit_images_are_written(tmp_path):
     values = np.array([[1, 256], [515, 65535]])
     with BagWriter(tmp_path / 'bag') as bag:
         bag.image('/little', values.astype('<u2'), 'mono16', 1)
@@ -88,7 +86,7 @@ def test_both_byte_orders_of_16_bit_images_are_written(tmp_path: Path) -> None:
     assert np.array_equal(big.data.view('>u2'), values.reshape(-1))
 
 
-def test_the_writer_rejects_what_it_cannot_write(tmp_path: Path) -> None:
+def test_the_writer_rejects_what_it_cannot_write(tmp_path):
     with pytest.raises(BagError, match=r"storage 'rosbag': expected one of \['db3', 'mcap'\]"):
         BagWriter(tmp_path / 'a', 'rosbag')  # type: ignore[arg-type]
     with BagWriter(tmp_path / 'b') as bag:
@@ -99,7 +97,7 @@ def test_the_writer_rejects_what_it_cannot_write(tmp_path: Path) -> None:
         BagWriter(tmp_path / 'b')
 
 
-def test_latched_topics_are_recognized_in_both_ros_versions(tmp_path: Path) -> None:
+def test_latched_topics_are_recognized_in_both_ros_versions(tmp_path):
     never = QosTime(0, 0)
     latched = Qos(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
                   never, never, QosLiveliness.AUTOMATIC, never, False)
@@ -119,7 +117,7 @@ def test_latched_topics_are_recognized_in_both_ros_versions(tmp_path: Path) -> N
         assert (bag2.start_ns, bag2.end_ns, list(bag2.messages())) == (0, 0, [])
 
 
-def test_a_custom_type_is_read_by_the_definition_in_the_bag(tmp_path: Path) -> None:
+def test_a_custom_type_is_read_by_the_definition_in_the_bag(tmp_path):
     types = get_typestore(Stores.LATEST)
     types.register(get_types_from_msg('int32 count\nstring name', 'my_msgs/msg/Own'))
     raw = types.serialize_cdr(types.types['my_msgs/msg/Own'](7, 'seven'), 'my_msgs/msg/Own')
@@ -131,7 +129,7 @@ def test_a_custom_type_is_read_by_the_definition_in_the_bag(tmp_path: Path) -> N
         assert (item.message.count, item.message.name) == (7, 'seven')
 
 
-def test_a_broken_definition_affects_only_its_own_topic(tmp_path: Path) -> None:
+def test_a_broken_definition_affects_only_its_own_topic(tmp_path):
     with Writer(tmp_path / 'bag', version=8, storage_plugin=StoragePlugin.MCAP) as writer:
         broken = writer.add_connection('/odd', 'my_msgs/msg/Odd', msgdef='no definition', rihs01='RIHS01_0')
         types = get_typestore(Stores.LATEST)
@@ -146,7 +144,7 @@ def test_a_broken_definition_affects_only_its_own_topic(tmp_path: Path) -> None:
     assert stamp_ns(fine.message) == 1_000_000_002
 
 
-def test_what_is_not_a_bag_or_lacks_the_topic_is_an_error(bags: dict[str, Path], tmp_path: Path) -> None:
+def test_what_is_not_a_bag_or_lacks_the_topic_is_an_error(bags, tmp_path):
     (tmp_path / 'text.mcap').write_text('hello')
     (tmp_path / 'empty.bag').write_bytes(b'')
     for path, reason in ((tmp_path / 'text.mcap', 'mcap recover'), (tmp_path / 'empty.bag', 'be empty'),
@@ -158,13 +156,13 @@ def test_what_is_not_a_bag_or_lacks_the_topic_is_an_error(bags: dict[str, Path],
         list(bag.messages(['/nope']))
 
 
-def test_bags_are_recognized_by_their_names(bags: dict[str, Path], tmp_path: Path) -> None:
+def test_bags_are_recognized_by_their_names(bags, tmp_path):
     assert all(is_bag(path) for path in bags.values())
     assert not is_bag(tmp_path)
     assert not is_bag(tmp_path / 'photo.jpg')
 
 
-def test_the_real_bags_have_the_images_of_their_cameras(shared_data: Path) -> None:
+def test_the_real_bags_have_the_images_of_their_cameras(shared_data):
     with Bag(shared_data / 'bags' / 't265_office.bag') as bag:
         assert {t.name: t.count for t in bag.topics} == {
             '/camera/accel/sample': 6, '/camera/fisheye1/image_raw': 3, '/camera/fisheye2/image_raw': 3,
@@ -180,8 +178,7 @@ def test_the_real_bags_have_the_images_of_their_cameras(shared_data: Path) -> No
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
 @pytest.mark.parametrize('name', ['t265_office', 'raspicam_compressed'])
-def test_ros_1_bytes_become_the_bytes_that_rosbags_convert_writes(
-        shared_data: Path, tmp_path: Path, name: str, storage: str) -> None:
+def test_ros_1_bytes_become_the_bytes_that_rosbags_convert_writes(shared_data, tmp_path, name, storage):
     source, types = shared_data / 'bags' / f'{name}.bag', get_typestore(Stores.LATEST)
     convert([source], tmp_path / 'bag', storage, 8, None, '', None, types, [], [], [], [])
     ours = [(m.topic, m.log_ns, bytes(m.cdr())) for m in read(source)]
