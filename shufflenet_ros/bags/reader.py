@@ -18,7 +18,8 @@ from rosbags.rosbag2 import Reader as Reader2
 
 from shufflenet_ros.bags.codec import Codec
 from shufflenet_ros.bags.errors import BagError, bag_errors
-from shufflenet_ros.bags.limits import MAX_UNPACKED_BYTES, check_folder, limit_rosbags, unpack
+from shufflenet_ros.bags.limits import check_folder, limit_rosbags, unpack
+from shufflenet_ros.bags.sqlite import MAX_UNPACKED_BYTES
 from shufflenet_ros.core.files import kind_of
 
 _REMEDIES = {
@@ -119,9 +120,10 @@ class Bag:
                 check_folder(self.path)
             self._reader = Reader1(self.path) if self.ros1 else Reader2(self.path)
             self._reader.open()
-            self._packed = isinstance(self._reader, Reader2) and self._reader.compression_mode == 'message'
-            if self._packed:  # rosbags would unpack without a limit
-                storage = self._reader.storage
+            self._packed = False
+            if isinstance(self._reader, Reader2) and self._reader.compression_mode == 'message':
+                # rosbags would unpack its messages without a limit.
+                storage, self._packed = self._reader.storage, True
                 storage.metadata = storage.metadata._replace(compression_mode=None)
             self.topics = tuple(
                 Topic(name, info.connections[0].msgtype, info.msgcount,

@@ -53,14 +53,13 @@ class AnnotatedVideo:
         Raises:
             AnnotateError: OpenCV cannot write mp4 here.
         """
-        if self._writer is None:
-            self._open(image)
+        writer = self._writer or self._open(image)
         canvas = letterbox(image, self._size) if image else np.zeros((*self._size, 3), np.uint8)
         draw_predictions(canvas, predictions, title)
-        self._writer.write(canvas)
+        writer.write(canvas)
         self._frames += 1
 
-    def _open(self, first: DecodedImage | None) -> None:
+    def _open(self, first: DecodedImage | None) -> cv2.VideoWriter:
         aspect = first.pixels.shape[1] / first.pixels.shape[0] if first else 4 / 3
         # Even, as the codec needs it; narrow enough for a screen.
         self._size = HEIGHT, 2 * round(min(max(HEIGHT * aspect, 240), 1280) / 2)
@@ -69,6 +68,7 @@ class AnnotatedVideo:
         if not self._writer.isOpened():
             raise AnnotateError(f'video {self.path} cannot be written: OpenCV cannot open an mp4 there; '
                                 'expected an OpenCV with ffmpeg, and a writable folder with free space')
+        return self._writer
 
     def _finish(self) -> None:
         """Move the video to its path if it has all frames.

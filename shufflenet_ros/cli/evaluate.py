@@ -80,7 +80,8 @@ def _print_figures(evaluations: list[evaluation.Evaluation], args: argparse.Name
     figures = [evaluation.model_figures(one) for one in evaluations]
     comparison = evaluation.compare(*evaluations) if args.against else {}
     if args.within is not None:
-        comparison |= evaluation.within_limit(*(one.scores for one in evaluations), args.within)
+        first, second = (one.scores for one in evaluations)
+        comparison |= evaluation.within_limit(first, second, args.within)
     if args.json:
         for line in filter(None, [*figures, comparison]):
             say_json(line)

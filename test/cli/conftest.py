@@ -87,11 +87,17 @@ def tiny(tiny_cache, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def int8(shared_data, tmp_path, monkeypatch) -> Path:
-    """The public int8 model, listed in an index as if it was fetched."""
-    path = shared_data / 'shufflenet_v2_x1_0_int8.onnx'
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty folder for fetched models. What its index lists is not verified in a subprocess."""
     folder = tmp_path / 'cache' / 'shufflenet_ros' / 'models'
     folder.mkdir(parents=True)
-    write_entries(folder, {'int8': IndexEntry.of('int8.onnx', path.read_bytes())})
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    return folder
+
+
+@pytest.fixture
+def int8(shared_data, cache) -> Path:
+    """The public int8 model, listed in an index as if it was fetched."""
+    path = shared_data / 'shufflenet_v2_x1_0_int8.onnx'
+    write_entries(cache, {'int8': IndexEntry.of('int8.onnx', path.read_bytes())})
     return path

@@ -114,11 +114,11 @@ def test_lost_output_is_one_line_and_status_1(shell, line, cause):
 
 
 def test_without_standard_error_the_output_is_the_same(shell):
-    whole = shell(LIST)
+    whole = shell(LIST).stdout
     for redirection in ('2> /dev/full', '<&- 2>&-'):
         done = shell(f'{LIST} {redirection}')
-        assert (done.returncode, done.stdout, done.stderr) == (0, whole.stdout, '') and whole.stdout
-        wrong = shell(f'python -m shufflenet_ros.cli models show no-such-model {redirection}')
+        assert (done.returncode, done.stdout, done.stderr) == (0, whole, '') and whole
+        wrong = shell(f'python -m shufflenet_ros.cli no-such-verb {redirection}')
         assert (wrong.returncode, wrong.stdout) == (2, '')
 
 

@@ -14,6 +14,7 @@ from onnx_models import CLASSES, DIM, SIZE, card, classifier, good, model, nodes
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.golden import golden_image
+from shufflenet_ros.bundles.index import write_index
 from shufflenet_ros.bundles.variants import resolve
 from shufflenet_ros.core.preprocess import preprocess
 
@@ -32,8 +33,9 @@ def test_check_says_yes(models, tmp_path):
 @pytest.mark.parametrize(('options', 'cause'), [
     (['--sha256', 'a' * 64], 'expected sha256 a'), (['--provider', 'qnn'], "got 'qnn'"),
     (['--card', 'no.json'], 'no.json')])
-def test_check_says_no_with_the_cause(options, cause, models, tmp_path):
-    path = good(tmp_path)
+def test_check_says_no_with_the_cause(options, cause, models, cache):
+    path = good(cache)
+    write_index(cache)
     assert models('check', path, *options, status=1).out.startswith('no: ')
     checked, = models('check', path, *options, '--json', status=1).lines
     assert not checked['ok'] and cause in checked['cause']
@@ -126,8 +128,9 @@ CLASSIFIERS = {
 
 
 @pytest.mark.parametrize(('proto', 'layer'), CLASSIFIERS.values(), ids=CLASSIFIERS)
-def test_add_embedding_gives_the_tensor_before_the_last_layer(proto, layer, models, tmp_path):
-    path, out = write(tmp_path / 'in.onnx', proto, BARE), tmp_path / 'out.onnx'
+def test_add_embedding_gives_the_tensor_before_the_last_layer(proto, layer, models, cache, tmp_path):
+    path, out = write(cache / 'in.onnx', proto, BARE), tmp_path / 'out.onnx'
+    write_index(cache)
     models('add-embedding', path, '-o', out)
     written(out)
     bundle = open_bundle(str(out))
@@ -195,7 +198,8 @@ def of_opset_18() -> onnx.ModelProto:
     (named_embedding(), BARE, "expected no tensor named 'embedding'"),
     (of_opset_18(), BARE, 'expected opset <= 17, got 18'),
 ], ids=['has one', 'convolution', 'name taken', 'newer than robots can run'])
-def test_add_embedding_says_why_it_cannot(proto, values, cause, models, tmp_path):
-    path = write(tmp_path / 'in.onnx', proto, values)
+def test_add_embedding_says_why_it_cannot(proto, values, cause, models, cache, tmp_path):
+    path = write(cache / 'in.onnx', proto, values)
+    write_index(cache)
     assert cause in models('add-embedding', path, '-o', tmp_path / 'out.onnx', status=2).err
-    assert [p.name for p in tmp_path.iterdir()] == ['in.onnx']
+    assert [p.name for p in tmp_path.iterdir()] == ['cache']

@@ -25,19 +25,14 @@ def built(native_library, monkeypatch) -> None:
 
 
 @pytest.fixture
-def bundle(tmp_path, monkeypatch) -> Path:
-    """A bundle in the cache's index, so that its files are not verified in a subprocess each time."""
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    folder = tmp_path / 'shufflenet_ros' / 'models'
-    folder.mkdir(parents=True)
-    path = native_bundle(folder / 'm.onnx', precisions=('fp32', 'fp16'), inside=True)
-    write_index(folder)
+def bundle(cache) -> Path:
+    path = native_bundle(cache / 'm.onnx', precisions=('fp32', 'fp16'), inside=True)
+    write_index(cache)
     return path
 
 
-def test_check_verifies_every_variant(models, tmp_path):
-    bundle = native_bundle(tmp_path / 'm.onnx', precisions=('fp32', 'fp16'))  # in no index
-    out = models('check', bundle).out
+def test_check_verifies_every_variant(bundle, models, tmp_path):
+    out = models('check', native_bundle(tmp_path / 'm.onnx', precisions=('fp32', 'fp16'))).out  # in no index
     assert 'yes: loads and runs on CPUExecutionProvider' in out
     assert 'm-fp32.native: yes: runs on native fp32-' in out
     assert 'm-fp16.native: yes: runs on native fp16-' in out and "away from the graph's" in out
