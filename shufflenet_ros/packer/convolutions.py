@@ -3,11 +3,9 @@
 
 import numpy as np
 
-from shufflenet_ros.packer.errors import UnsupportedGraphError
-from shufflenet_ros.packer.layers import Floats, Layer, Layers
-from shufflenet_ros.packer.network import STEM_OFFSET
+from shufflenet_ros.packer.layers import Floats, Layer, Layers, Pixels, Planes, Pooled
+from shufflenet_ros.packer.network import STEM_OFFSET, UnsupportedGraphError
 from shufflenet_ros.packer.onnx_node import NO_PADDING, PADDING_AROUND, PADDING_AT_END, Node
-from shufflenet_ros.packer.values import Pixels, Planes, Pooled
 
 
 def convolution(node: Node, layers: Layers, value: Pixels | Planes | Pooled) -> Planes:
@@ -20,7 +18,7 @@ def convolution(node: Node, layers: Layers, value: Pixels | Planes | Pooled) -> 
     bias = node.bias(2, len(weights))
     if isinstance(value, Pixels):
         return _stem(node, layers, value, weights, bias)
-    _check_plain(value)
+    value.check_plain()
     groups, count = int(node.get('group', 1)), value.ids.size
     if weights.shape[1] * groups != count or len(weights) % groups:
         raise UnsupportedGraphError(
@@ -39,7 +37,7 @@ def convolution(node: Node, layers: Layers, value: Pixels | Planes | Pooled) -> 
 
 def average_pool(node: Node, layers: Layers, value: Planes) -> Planes:
     """A depthwise convolution with weights of 1/9, provided that the padding's zeros count."""
-    _check_plain(value)
+    value.check_plain()
     if not node.get('count_include_pad', 0):
         raise UnsupportedGraphError('leaves the padding out of its means: expected count_include_pad 1')
     signed, count = layers.signed(value.channels), value.ids.size
@@ -50,15 +48,10 @@ def average_pool(node: Node, layers: Layers, value: Planes) -> Planes:
 
 def max_pool(node: Node, layers: Layers, value: Planes) -> Planes:
     """The max-pool of the stem."""
-    _check_plain(value)
+    value.check_plain()
     _, pads = node.window(3, (2,), PADDING_AROUND, PADDING_AT_END)
     ids = layers.max_pool(value.channels, 'both' if pads == PADDING_AROUND else 'end')
     return Planes(ids[None], (value.size[0] // 2, value.size[1] // 2))
-
-
-def _check_plain(value: Planes) -> None:
-    if not value.plain:
-        raise UnsupportedGraphError(f'works on a tensor of shape {list(value.shape)}: expected (1, C, H, W)')
 
 
 def _stem(node: Node, layers: Layers, value: Pixels, weights: Floats, bias: Floats) -> Planes:
@@ -76,8 +69,7 @@ def _stem(node: Node, layers: Layers, value: Pixels, weights: Floats, bias: Floa
     weights = (weights * value.scale[:, None, None]).transpose(0, 2, 3, 1)
     bias = bias - (weights * pad).sum((1, 2, 3))
     half = (value.size[0] // 2, value.size[1] // 2)
-    layer = Layer('stem', np.zeros(0, np.int64), weights, bias, half, stride=2,
-                  pad=(float(pad[0]), float(pad[1]), float(pad[2])))
+    layer = Layer('stem', np.zeros(0, np.int64), weights, bias, half, stride=2, pad=tuple(pad.tolist()))
     return Planes(layers.append(layer)[None], half)
 
 

@@ -14,13 +14,12 @@ from dataclasses import replace
 import numpy as np
 
 from shufflenet_ros.packer.network import Array, Network, Op
-from shufflenet_ros.packer.ranges import Peaks
-from shufflenet_ros.packer.scale_groups import ScaleGroups
+from shufflenet_ros.packer.ranges import Peaks, ScaleGroups
 
 DEAD = 2.0**-12
-"""A channel counts as always 0 if its peak is at most this part of the map's."""
+"""A channel counts as always 0 if its peak is at most this part of the largest channel's."""
 MAX_FACTOR = 64.0
-"""A channel that is seldom active may be so by chance of the frames: it is not magnified further."""
+"""Limit for channels that happen to be weak on the calibration frames."""
 MAX_SHARED = 8.0
 TINY = 1e-30
 
@@ -51,12 +50,12 @@ def equalize(network: Network, groups: ScaleGroups, peaks: Peaks) -> Network:
 
 
 def _pairs(network: Network, groups: ScaleGroups) -> Iterator[tuple[int, int]]:
-    """Pairs of layers in which only the second reads what only the first wrote."""
+    """Pairs of layers: only the first writes the channels, and only the second reads them."""
     kinds = ('pointwise', 'depthwise')
     for writer, first in enumerate(network.ops):
         group = groups.written[writer]
         readers = [index for index, other in enumerate(groups.read) if other == group]
-        if groups.written.count(group) == 1 and group not in groups.held and len(readers) == 1:
+        if groups.written.count(group) == 1 and group not in groups.residual and len(readers) == 1:
             second = network.ops[readers[0]]
             channels = np.arange(second.first, second.first + second.count)
             if first.kind in kinds and second.kind in kinds and not first.residual and (
@@ -89,8 +88,8 @@ def _scale_inputs(op: Op, factors: Array) -> Op:
 def _limit_dead_channels(op: Op, dead: Array) -> Op:
     """Limit the weights of dead inputs to the median of the others.
 
-    A channel that training left at 0 has a variance of 0 in its batch normalization, and so weights of some
-    hundred. One scale for all channels would have to cover them.
+    A channel that training left at 0 has a variance of 0 in its batch normalization, and so weights of
+    several hundred. One scale for all channels would have to cover them.
     """
     largest = np.abs(op.weights).max((1, 2))
     if dead.all() or not dead.any():

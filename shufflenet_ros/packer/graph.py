@@ -15,26 +15,21 @@ from shufflenet_ros.bundles.onnx_file import read_summary
 from shufflenet_ros.bundles.onnx_write import import_onnx
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.packer.assign_maps import assign_maps
-from shufflenet_ros.packer.errors import UnsupportedGraphError
-from shufflenet_ros.packer.layers import Layers
-from shufflenet_ros.packer.network import Array, Network
+from shufflenet_ros.packer.layers import Layers, Logits, Pixels, Pooled, Tensor
+from shufflenet_ros.packer.network import Array, Network, UnsupportedGraphError
 from shufflenet_ros.packer.onnx_node import Node
 from shufflenet_ros.packer.operators import apply_operator
-from shufflenet_ros.packer.values import Logits, Pixels, Pooled, Value
 
 SIDES = range(64, 513, 32)
 
 
 def read_network(data: bytes, spec: CardInput, outputs: Mapping[str, str]) -> Network:
-    """Read the graph.
+    """Read a graph into a network in fp32.
 
     Args:
         data: the bundle's file.
-        spec: the input from its card.
-        outputs: names of the outputs `logits` and, if it has one, `embedding`.
-
-    Returns:
-        The network in fp32.
+        spec: the input, from the card.
+        outputs: names of the outputs `logits` and, if there is one, `embedding`.
 
     Raises:
         UnsupportedGraphError: names the node that the kernels cannot compute exactly, and why.
@@ -50,12 +45,12 @@ def read_network(data: bytes, spec: CardInput, outputs: Mapping[str, str]) -> Ne
     frame = _frame_name(graph, constants, spec)
     nodes = [_read_node(node, constants) for node in graph.node]
     layers = Layers()
-    values: dict[str, Value] = {frame: Pixels('NHWC', False, np.ones(3), np.zeros(3), spec.size)}
+    values: dict[str, Tensor] = {frame: Pixels('NHWC', False, np.ones(3), np.zeros(3), spec.size)}
     for node in _needed(nodes, set(outputs.values())):
         inputs = [values[name] for name in node.inputs if name in values]
         try:
             values |= zip(node.outputs, apply_operator(node, layers, inputs))
-        except (ValueError, IndexError) as error:  # ours, and NumPy's for shapes that do not fit
+        except (ValueError, IndexError) as error:  # an unsupported case, or shapes that NumPy rejects
             raise UnsupportedGraphError(f'{node.kind} {node.name!r}: {error}') from error
     _check_outputs(values, outputs, layers)
     return assign_maps(layers, spec.size, read_summary(data).graph_sha256)
@@ -72,7 +67,7 @@ def _check_spec(spec: CardInput) -> None:
 
 
 def _read_node(proto: Any, constants: dict[str, Array]) -> Node:
-    """A node. If it only holds a constant, add this to the constants."""
+    """A node. If it is only a constant, add it to the constants."""
     onnx = import_onnx()
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
     kind = proto.op_type if proto.domain in ('', 'ai.onnx') else f'{proto.domain}.{proto.op_type}'
@@ -106,7 +101,7 @@ def _needed(nodes: list[Node], names: set[str]) -> list[Node]:
     return needed[::-1]
 
 
-def _check_outputs(values: Mapping[str, Value], outputs: Mapping[str, str], layers: Layers) -> None:
+def _check_outputs(values: Mapping[str, Tensor], outputs: Mapping[str, str], layers: Layers) -> None:
     logits = values.get(outputs['logits'])
     if not isinstance(logits, Logits):
         raise UnsupportedGraphError(f'the output {outputs["logits"]!r} does not come from a linear layer')

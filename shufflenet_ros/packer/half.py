@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn a float network into a half-precision one, scaled by a power of two into the range of half.
+"""Turn a float network into a half-precision one, scaled by a power of two so that all values fit.
 
 A network of convolutions and ReLUs is homogeneous: if the first weights and all biases are multiplied by
 2^-k, every value becomes 2^-k of what it was. The outputs are multiplied by 2^k.
@@ -11,8 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from shufflenet_ros.packer.errors import PackError
-from shufflenet_ros.packer.network import Array, Network, Op
+from shufflenet_ros.packer.network import Array, Network, Op, PackError
 from shufflenet_ros.packer.ranges import Peaks, find_peaks
 
 MAX_VALUE = 2.0**13
@@ -20,9 +19,9 @@ MAX_VALUE = 2.0**13
 MAX_SUM = 2.0**15
 """Limit of the sum of an output's magnitudes if each input has its peak; no partial sum exceeds it."""
 MIN_PEAK = 2.0**-10
-"""Least peak of a map: half's steps near 0, 2^-24, are then at most 2^-14 of it."""
+"""Least peak of an operation: the steps of half precision near 0, 2^-24, are then at most 2^-14 of it."""
 MAX_LOSS = 2.0**-10
-"""Limit of the rounding error of a layer's weights, relative (root mean square); usual are 2^-12.5."""
+"""Limit of the relative rounding error of a layer's weights (root mean square); 2^-12.5 is usual."""
 
 
 def to_half(network: Network, frames: Array) -> Network:
@@ -39,7 +38,7 @@ def to_half(network: Network, frames: Array) -> Network:
     peaks = find_peaks(network, frames)
     largest = [float(written.max()) for written in peaks.written]
     excess = max(max(largest) / MAX_VALUE, max(_sums(network, peaks)) / MAX_SUM)
-    exponent = max(0, math.ceil(math.log2(excess)) if excess > 0 else 0)  # the least with which all fits
+    exponent = max(0, math.ceil(math.log2(excess)) if excess > 0 else 0)
     factor = 2.0**-exponent
     for op, peak in zip(network.ops, largest, strict=True):
         if 0 < peak * factor < MIN_PEAK:
@@ -58,10 +57,10 @@ def _sums(network: Network, peaks: Peaks) -> Iterator[float]:
         if op.kind == 'copy':
             continue
         weights = np.abs(op.weights.astype(np.float64))
+        if op.kind in ('stem', 'depthwise'):
+            weights = weights.sum((1, 2))
         if op.kind == 'depthwise':
-            totals = weights.sum((1, 2)) * read
-        elif op.kind == 'stem':
-            totals = weights.sum((1, 2)) @ read
+            totals = weights * read
         else:
             grouped = read.reshape(op.groups, -1, 1)
             totals = (weights.reshape(op.groups, -1, len(grouped[0])) @ grouped).reshape(-1)
@@ -69,7 +68,7 @@ def _sums(network: Network, peaks: Peaks) -> Iterator[float]:
 
 
 def _scaled(op: Op, factor: float) -> Op:
-    """Weights in half, biases in single precision."""
+    """Weights in half precision, biases in single precision."""
     wanted = op.weights.astype(np.float64) * (factor if op.kind == 'stem' else 1.0)
     with np.errstate(over='ignore'):  # infinite weights are an error below
         weights = wanted.astype(np.float16)

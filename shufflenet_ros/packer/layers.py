@@ -1,23 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layers found in the graph. What follows a layer is folded into it, if nothing else reads the layer.
+"""The tensors of the graph, and the layers that compute them.
 
-A tensor is an array of ids, one per channel. Anything that changes a layer's values (batch normalization,
-ReLU, a sum, a pool) gives its channels new ids. So a use of the old values is noticed, and is an error.
+A tensor is an array of ids, one per channel. Batch normalization, ReLU, sums and pools are folded into the
+layer before them and give its channels new ids. So a use of the old values is noticed, and is an error.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from shufflenet_ros.packer.errors import UnsupportedGraphError
-from shufflenet_ros.packer.network import Kind
+from shufflenet_ros.packer.network import Kind, UnsupportedGraphError
 
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Pool = Literal['', 'both', 'end']
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The frame; each channel is pixel * scale + shift.
+
+    Attributes:
+        axes: the tensor's layout, with a batch of 1.
+        is_float: it was cast to float.
+        scale, shift: (3,) float64.
+        size: (height, width).
+    """
+
+    axes: Literal['NHWC', 'NCHW']
+    is_float: bool
+    scale: Floats
+    shift: Floats
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Planes of activations.
+
+    Attributes:
+        ids: ids of the channels, shaped as the tensor's leading axes.
+        size: (height, width) of a plane.
+        flat: one last axis for all pixels of a plane instead of two.
+    """
+
+    ids: Ids
+    size: tuple[int, int]
+    flat: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The tensor's shape."""
+        return (*self.ids.shape, *((int(np.prod(self.size)),) if self.flat else self.size))
+
+    @property
+    def channels(self) -> Ids:
+        """(C,) all ids in the tensor's order."""
+        return self.ids.reshape(-1)
+
+    def check_plain(self) -> None:
+        """Raises UnsupportedGraphError unless the shape is (1, C, H, W)."""
+        if self.flat or self.ids.ndim != 2 or len(self.ids) != 1:
+            raise UnsupportedGraphError(
+                f'works on a tensor of shape {list(self.shape)}: expected (1, C, H, W)')
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The means of planes, (1, C), perhaps with more axes of 1."""
+
+    ids: Ids
+
+
+@dataclass(frozen=True)
+class Logits:
+    """The output of the linear layer, (1, classes)."""
+
+    ids: Ids
+
+
+Tensor: TypeAlias = Pixels | Planes | Pooled | Logits
 
 
 @dataclass(eq=False)
@@ -25,13 +90,13 @@ class Layer:
     """One operation; see network.Op for the other attributes.
 
     Attributes:
-        reads: (count,) channels that it reads, numbered over all layers; none for the stem.
-        size: (height, width) of its output.
-        signed: whether its output can be negative.
-        adds_to: (out,) channels whose values are added to its own.
-        first: number of its first channel.
-        ids: (out,) current ids of its channels.
-        closed: another layer has read it, so it cannot change any more.
+        reads: (count,) the channels that it reads, numbered over all layers; none for the stem.
+        size: (height, width) of the output.
+        signed: whether the output can be negative.
+        adds_to: (out,) channels whose values are added to the output.
+        first: number of the first channel of the output.
+        ids: (out,) current ids of the output's channels.
+        closed: another layer has read it, so it must not change any more.
     """
 
     kind: Kind
@@ -43,7 +108,7 @@ class Layer:
     stride: int = 1
     relu: bool = False
     pool: Pool = ''
-    pad: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    pad: tuple[float, ...] = (0.0, 0.0, 0.0)
     signed: bool = True
     adds_to: Ids | None = None
     first: int = 0
@@ -52,7 +117,7 @@ class Layer:
 
     @property
     def channels(self) -> Ids:
-        """(out,) its own channels, numbered over all layers."""
+        """(out,) the channels of the output, numbered over all layers."""
         return self.first + np.arange(len(self.bias))
 
 
@@ -77,7 +142,7 @@ class Layers:
         return self._new_ids(layer)
 
     def read(self, ids: Ids) -> Ids:
-        """The channels behind ids. Their layers cannot change any more.
+        """The channels behind ids. Their layers must not change any more.
 
         Raises:
             UnsupportedGraphError: a layer has changed since it got these ids.
@@ -86,10 +151,6 @@ class Layers:
         for layer, _ in owners:
             layer.closed = True
         return np.array([layer.first + index for layer, index in owners], np.int64)
-
-    def note_split(self, ids: Ids) -> None:
-        """Record that a tensor is split."""
-        self.split_tensors.append(self.read(ids))
 
     def signed(self, ids: Ids) -> bool:
         """Whether any of the channels can be negative."""
@@ -139,7 +200,7 @@ class Layers:
         return self._change(late, change)
 
     def _owners_of(self, ids: Ids) -> list[tuple[Layer, int]]:
-        """Each id's layer, and its index there."""
+        """The layer of each id, and the channel's index in it."""
         owners = [self._owners[i] for i in ids.tolist()]
         if any(layer.ids[index] != i for i, (layer, index) in zip(ids.tolist(), owners)):
             raise UnsupportedGraphError('reads values from before an operation folded into their layer')

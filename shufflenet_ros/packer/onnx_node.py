@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from shufflenet_ros.packer.errors import UnsupportedGraphError
 from shufflenet_ros.packer.layers import Floats
-from shufflenet_ros.packer.network import Array
+from shufflenet_ros.packer.network import Array, UnsupportedGraphError
 
 NO_PADDING, PADDING_AROUND, PADDING_AT_END = [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1]
 

@@ -8,16 +8,15 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from shufflenet_ros.packer.convolutions import average_pool, convolution, max_pool
-from shufflenet_ros.packer.errors import UnsupportedGraphError
-from shufflenet_ros.packer.layers import Floats, Layer, Layers
+from shufflenet_ros.packer.layers import Floats, Layer, Layers, Logits, Pixels, Planes, Pooled, Tensor
+from shufflenet_ros.packer.network import UnsupportedGraphError
 from shufflenet_ros.packer.onnx_node import Node, per_channel
-from shufflenet_ros.packer.values import Logits, Pixels, Planes, Pooled, Value
 
 _FLOAT = 1  # TensorProto.FLOAT
-Operator: TypeAlias = Callable[..., Value | list[Value]]
+Operator: TypeAlias = Callable[..., Tensor | list[Tensor]]
 
 
-def apply_operator(node: Node, layers: Layers, inputs: Sequence[Value]) -> list[Value]:
+def apply_operator(node: Node, layers: Layers, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Compute a node's outputs from the inputs that are not constants.
 
     Raises:
@@ -35,17 +34,17 @@ def apply_operator(node: Node, layers: Layers, inputs: Sequence[Value]) -> list[
     return outputs if isinstance(outputs, list) else [outputs]
 
 
-def _unchanged(node: Node, layers: Layers, value: Value) -> Value:
+def _unchanged(node: Node, layers: Layers, value: Tensor) -> Tensor:
     return value
 
 
-def _cast(node: Node, layers: Layers, value: Pixels) -> Value:
+def _cast(node: Node, layers: Layers, value: Pixels) -> Tensor:
     if node.get('to', 0) != _FLOAT:
         raise UnsupportedGraphError('casts to another type than float32')
     return replace(value, is_float=True)
 
 
-def _transpose(node: Node, layers: Layers, value: Pixels | Planes) -> Value:
+def _transpose(node: Node, layers: Layers, value: Pixels | Planes) -> Tensor:
     perm = list(node.get('perm', []))
     if isinstance(value, Pixels):
         if value.axes != 'NHWC' or perm != [0, 3, 1, 2]:
@@ -57,7 +56,7 @@ def _transpose(node: Node, layers: Layers, value: Pixels | Planes) -> Value:
     return replace(value, ids=value.ids.transpose(perm[:lead]))
 
 
-def _reshape(node: Node, layers: Layers, value: Planes | Pooled) -> Value:
+def _reshape(node: Node, layers: Layers, value: Planes | Pooled) -> Tensor:
     if isinstance(value, Pooled):
         return value
     shape = node.integers(1)
@@ -81,25 +80,29 @@ def _channel_axis(value: Planes, axis: int) -> int:
     return axis
 
 
-def _concat(node: Node, layers: Layers, *values: Planes) -> Value:
+def _concat(node: Node, layers: Layers, *values: Planes) -> Tensor:
     if len({value.shape[value.ids.ndim:] for value in values}) != 1:
         raise UnsupportedGraphError('joins planes of different sizes')
     axis = _channel_axis(values[0], node.get('axis', 0))
     return replace(values[0], ids=np.concatenate([value.ids for value in values], axis))
 
 
-def _split(node: Node, layers: Layers, value: Planes) -> list[Value]:
+def _note_split(layers: Layers, value: Planes) -> None:
+    layers.split_tensors.append(layers.read(value.channels))
+
+
+def _split(node: Node, layers: Layers, value: Planes) -> list[Tensor]:
     axis = _channel_axis(value, node.get('axis', 0))
     count, parts = value.ids.shape[axis], len(node.outputs)
     explicit = len(node.inputs) > 1 or 'split' in node.attributes
     sizes = node.integers(1, 'split') if explicit else [count // parts] * parts
     if sum(sizes) != count:
         raise UnsupportedGraphError(f'splits {count} channels into {sizes}')
-    layers.note_split(value.channels)
+    _note_split(layers, value)
     return [replace(value, ids=part) for part in np.split(value.ids, np.cumsum(sizes)[:-1].tolist(), axis)]
 
 
-def _slice(node: Node, layers: Layers, value: Planes) -> Value:
+def _slice(node: Node, layers: Layers, value: Planes) -> Tensor:
     starts, ends = node.integers(1, 'starts'), node.integers(2, 'ends')
     explicit = len(node.inputs) > 3 or 'axes' in node.attributes
     axes = node.integers(3, 'axes') if explicit else [*range(len(starts))]
@@ -109,50 +112,50 @@ def _slice(node: Node, layers: Layers, value: Planes) -> Value:
         if step < 1:
             raise UnsupportedGraphError('slices backwards')
         ids = ids[(slice(None),) * _channel_axis(value, axis) + (slice(start, end, step),)]
-    layers.note_split(value.channels)
+    _note_split(layers, value)
     return replace(value, ids=ids)
 
 
-def _gather(node: Node, layers: Layers, value: Planes) -> Value:
+def _gather(node: Node, layers: Layers, value: Planes) -> Tensor:
     indices = node.constant(1)
     assert indices is not None
-    layers.note_split(value.channels)
+    _note_split(layers, value)
     return replace(value, ids=np.take(value.ids, indices, _channel_axis(value, node.get('axis', 0))))
 
 
-def _relu(node: Node, layers: Layers, value: Planes) -> Value:
+def _relu(node: Node, layers: Layers, value: Planes) -> Tensor:
     return replace(value, ids=layers.relu(value.channels).reshape(value.ids.shape))
 
 
-def _add(node: Node, layers: Layers, *values: Pixels | Planes | Logits) -> Value:
+def _add(node: Node, layers: Layers, *values: Pixels | Planes | Logits) -> Tensor:
     if len(values) == 1:
         return _arithmetic(node, layers, values[0])
     one, other = values
     if not isinstance(one, Planes) or not isinstance(other, Planes) or one.shape != other.shape:
-        shapes = ' and '.join(_described(value) for value in values)
+        shapes = ' and '.join(str(list(value.shape)) if isinstance(value, Planes)
+                              else type(value).__name__.lower() for value in values)
         raise UnsupportedGraphError(f'adds {shapes}: expected planes of the same shape')
     return replace(one, ids=layers.add(one.channels, other.channels).reshape(one.ids.shape))
 
 
-def _described(value: Value) -> str:
-    return str(list(value.shape)) if isinstance(value, Planes) else type(value).__name__.lower()
+def _channels(value: Pixels | Planes | Logits) -> tuple[int, int, int]:
+    """How many channels a tensor has, their axis, and how many axes there are."""
+    if isinstance(value, Logits):
+        return len(value.ids), 1, 2
+    if isinstance(value, Pixels):
+        return 3, value.axes.index('C'), 4
+    value.check_plain()
+    return value.ids.size, 1, 4
 
 
-def _arithmetic(node: Node, layers: Layers, value: Pixels | Planes | Logits) -> Value:
+def _arithmetic(node: Node, layers: Layers, value: Pixels | Planes | Logits) -> Tensor:
     """Add, Sub, Mul and Div with a constant."""
     index = 1 if node.inputs[0] not in node.constants else 0
     if index == 0 and node.kind in ('Sub', 'Div'):
         raise UnsupportedGraphError('subtracts from a constant, or divides one')
     constant = node.constant(index)
     assert constant is not None
-    if isinstance(value, Logits):
-        by = per_channel(constant, len(value.ids), 1, 2)
-    elif isinstance(value, Pixels):
-        by = per_channel(constant, 3, 1 if value.axes == 'NCHW' else 3, 4)
-    elif value.plain:
-        by = per_channel(constant, value.ids.size, 1, 4)
-    else:
-        raise UnsupportedGraphError('works on shuffled channels')
+    by = per_channel(constant, *_channels(value))
     if node.kind == 'Div' and not by.all():
         raise UnsupportedGraphError('divides by 0')
     one = np.ones_like(by)
@@ -161,7 +164,7 @@ def _arithmetic(node: Node, layers: Layers, value: Pixels | Planes | Logits) -> 
     return _affine(layers, value, scale, shift)
 
 
-def _affine(layers: Layers, value: Pixels | Planes | Logits, scale: Floats, shift: Floats) -> Value:
+def _affine(layers: Layers, value: Pixels | Planes | Logits, scale: Floats, shift: Floats) -> Tensor:
     if isinstance(value, Logits):
         return Logits(layers.affine(value.ids, scale, shift))
     if isinstance(value, Planes):
@@ -171,28 +174,26 @@ def _affine(layers: Layers, value: Pixels | Planes | Logits, scale: Floats, shif
     return replace(value, scale=value.scale * scale, shift=value.shift * scale + shift)
 
 
-def _batch_normalization(node: Node, layers: Layers, value: Pixels | Planes) -> Value:
+def _batch_normalization(node: Node, layers: Layers, value: Pixels | Planes) -> Tensor:
     weight, bias, mean, var = (node.weights(index) for index in range(1, 5))
-    count = value.ids.size if isinstance(value, Planes) else 3
-    plain = value.plain if isinstance(value, Planes) else value.axes == 'NCHW'
+    count, axis, _ = _channels(value)
     fits = all(values.shape == (count,) for values in (weight, bias, mean, var))
-    if not plain or not fits or node.get('training_mode', 0):
+    if axis != 1 or not fits or node.get('training_mode', 0):
         raise UnsupportedGraphError(f'normalizes something else than {count} channels with fixed statistics')
     scale = weight / np.sqrt(var + node.get('epsilon', 1e-5))
     return _affine(layers, value, scale, bias - mean * scale)
 
 
-def _mean(node: Node, layers: Layers, value: Planes) -> Value:
+def _mean(node: Node, layers: Layers, value: Planes) -> Tensor:
+    value.check_plain()
     if node.kind == 'ReduceMean':
         axes = sorted(axis + (4 if axis < 0 else 0) for axis in node.integers(1, 'axes'))
         if axes != [2, 3]:
             raise UnsupportedGraphError(f'averages over the axes {axes}: expected [2, 3]')
-    if not value.plain:
-        raise UnsupportedGraphError('averages shuffled channels')
     return Pooled(value.channels)
 
 
-def _linear(node: Node, layers: Layers, value: Pooled) -> Value:
+def _linear(node: Node, layers: Layers, value: Pooled) -> Tensor:
     """Gemm and MatMul."""
     weights = node.weights(1)
     if not node.get('transB', 0):
@@ -201,11 +202,11 @@ def _linear(node: Node, layers: Layers, value: Pooled) -> Value:
         raise UnsupportedGraphError(
             f'weights of {list(weights.shape)}: expected a linear layer of {len(value.ids)} means')
     bias = node.bias(2, len(weights)) * node.get('beta', 1.0)
-    return Logits(layers.append(
-        Layer('head', layers.read(value.ids), weights * node.get('alpha', 1.0), bias, (1, 1))))
+    layer = Layer('head', layers.read(value.ids), weights * node.get('alpha', 1.0), bias, (1, 1))
+    return Logits(layers.append(layer))
 
 
-# ONNX operator -> our function, and the kinds of tensors that it takes
+# ONNX operator -> function, and the kinds of tensors that it accepts
 _OPERATORS: Mapping[str, tuple[Operator, tuple[type[Any], ...]]] = {
     'Identity': (_unchanged, (Pixels, Planes, Pooled, Logits)),
     'Dropout': (_unchanged, (Pixels, Planes, Pooled, Logits)),

@@ -20,10 +20,9 @@ from shufflenet_ros.core.files import write_whole, writing
 from shufflenet_ros.core.frame import Outputs
 from shufflenet_ros.datasets.calibration import Calibration
 from shufflenet_ros.packer.blob import write_blob
-from shufflenet_ros.packer.errors import PackError, UnsupportedGraphError
 from shufflenet_ros.packer.graph import read_network
 from shufflenet_ros.packer.half import to_half
-from shufflenet_ros.packer.network import Array, Network
+from shufflenet_ros.packer.network import Array, Network, PackError, UnsupportedGraphError
 from shufflenet_ros.packer.quantize import quantize
 from shufflenet_ros.packer.reference import run
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turn a float network into an int8 one: a scale for each scale group, then integer weights and biases.
 
-int8.py has the arithmetic. Maps after a ReLU are stored as real = (q + 128) * scale, so that the saturation
-at -128 is the ReLU. Outputs of depthwise convolutions, which have both signs, are stored as real = q * scale.
+reference.py has the arithmetic. Values after a ReLU are stored as real = (q + 128) * step, so that the
+saturation at -128 is the ReLU. Outputs of depthwise convolutions, which have both signs, are real = q * step.
 """
 
 from collections.abc import Mapping
@@ -10,12 +10,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from shufflenet_ros.packer.batch import new_maps, run_op, source_of, sums
 from shufflenet_ros.packer.equalize import equalize
-from shufflenet_ros.packer.errors import PackError
-from shufflenet_ros.packer.network import Array, Network, Op
-from shufflenet_ros.packer.ranges import Histogram, find_peaks, find_ranges
-from shufflenet_ros.packer.scale_groups import FRAME, ScaleGroups, find_scale_groups
+from shufflenet_ros.packer.network import Array, Network, Op, PackError
+from shufflenet_ros.packer.ranges import (
+    FRAME,
+    Histogram,
+    ScaleGroups,
+    find_peaks,
+    find_ranges,
+    find_scale_groups,
+)
+from shufflenet_ros.packer.reference import new_maps, run_op, source_of, sums
 
 ONE = 2**19
 """A multiplier m turns a sum into m / ONE times as many steps of the output."""
@@ -31,21 +36,17 @@ _PASSES = 32
 
 @dataclass(frozen=True)
 class Scale:
-    """How the values of a scale group are stored: real = (q + zero) * step.
-
-    Attributes:
-        zero: 128, or 0 if values have both signs.
-    """
+    """How values are stored: real = (q + zero) * step. zero is 128, or 0 for values of both signs."""
 
     step: float
     zero: int
 
 
 def quantize(network: Network, frames: Array) -> Network:
-    """The int8 network of a float one.
+    """The int8 network of a float one; the same frames give the same bytes.
 
-    Channels are equalized. Maps are clipped so that the squared error on the frames is least. Each bias is
-    corrected by its channel's mean error after that. The same frames give the same bytes.
+    Equalizes channels, clips maps so that the squared error on the frames is least, then corrects each bias
+    by the mean error of its channel.
 
     Args:
         network: of precision fp32.
@@ -57,22 +58,22 @@ def quantize(network: Network, frames: Array) -> Network:
     """
     groups = find_scale_groups(network)
     network = equalize(network, groups, find_peaks(network, frames))
-    histograms, pooled = find_ranges(network, groups, frames)
+    histograms, largest_mean = find_ranges(network, groups, frames)
     scales = _scales(network, groups, histograms)
-    ops = [_quantized(op, *_scales_of(groups, scales, index)) for index, op in enumerate(network.ops[:-1])]
     last = scales[groups.read[-1]]
     if not last.zero:
         raise PackError('the map before the linear layer has negative values: expected the output of a ReLU, '
                         'as the int8 head averages nothing else; use fp32')
-    ops.append(_quantized_head(network, last.step, pooled))
-    step = float(np.float32(last.step))
-    quantized = replace(network, precision='int8', ops=tuple(ops), embedding_scale=step)
+    ops = [_quantized(op, *_scales_of(groups, scales, index)) for index, op in enumerate(network.ops[:-1])]
+    ops.append(_quantized_head(network, last.step, largest_mean))
+    quantized = replace(network, precision='int8', ops=tuple(ops),
+                        embedding_scale=float(np.float32(last.step)))
     return _corrected(network, quantized, groups, scales, frames)
 
 
 def _scales_of(groups: ScaleGroups, scales: Mapping[int, Scale], index: int) -> tuple[Scale, Scale, Scale]:
-    """The scales of an operation's source, of its target, and of what its residual adds to."""
-    return scales[groups.read[index]], scales[groups.written[index]], scales[groups.held[index]]
+    """The scales of an operation's source, of its target, and of what its residual adds."""
+    return scales[groups.read[index]], scales[groups.written[index]], scales[groups.residual[index]]
 
 
 def _scales(network: Network, groups: ScaleGroups, histograms: Mapping[int, Histogram]) -> dict[int, Scale]:
@@ -85,8 +86,8 @@ def _scales(network: Network, groups: ScaleGroups, histograms: Mapping[int, Hist
     for _ in range(_PASSES):
         raised = False
         for index, op in enumerate(network.ops[:-1]):
-            source, target, held = _scales_of(groups, scales, index)
-            least = _min_step(op, source, held)
+            source, target, residual = _scales_of(groups, scales, index)
+            least = _min_step(op, source, residual)
             if least > target.step:
                 scales[groups.written[index]] = replace(target, step=least)
                 raised = True
@@ -96,15 +97,15 @@ def _scales(network: Network, groups: ScaleGroups, histograms: Mapping[int, Hist
                     'of their maps; train the network, or use fp32')
 
 
-def _min_step(op: Op, source: Scale, held: Scale) -> float:
+def _min_step(op: Op, source: Scale, residual: Scale) -> float:
     """The target's least step: the largest multiplier fits, and a residual's multiplier is at most 1."""
     if op.kind == 'copy':
         return 0.0
     least = source.step * float(np.abs(op.weights).max()) / 127 * ONE / (MAX_MULTIPLIER - 1)
-    return max(least, held.step) if op.residual else least
+    return max(least, residual.step) if op.residual else least
 
 
-def _quantized(op: Op, source: Scale, target: Scale, held: Scale) -> Op:
+def _quantized(op: Op, source: Scale, target: Scale, residual: Scale) -> Op:
     if op.kind == 'copy':
         return replace(op, weights=op.weights.astype(np.int8), bias=op.bias.astype(np.int32))
     rows = _rows(op)
@@ -114,14 +115,13 @@ def _quantized(op: Op, source: Scale, target: Scale, held: Scale) -> Op:
     largest = np.clip(np.floor(peak / (unit * MIN_MULTIPLIER)), 1, 127)
     multiplier = np.clip(np.ceil(peak / largest / unit * (1 - 1e-12)), MIN_MULTIPLIER, MAX_MULTIPLIER)
     weights = np.rint(rows / (unit * multiplier)[:, None])
-    residual = min(MAX_MULTIPLIER, round(held.step / target.step * 2**15)) if op.residual else 0
-    zero = target.zero - target.zero * residual / 2**15
+    gain = min(MAX_MULTIPLIER, round(residual.step / target.step * 2**15)) if op.residual else 0
+    zero = target.zero - target.zero * gain / 2**15
     bias = (op.bias / target.step - zero) / (multiplier / ONE) + source.zero * weights.sum(1)
     return replace(
         op, weights=weights.astype(np.int8).reshape(op.weights.shape), bias=_integer_bias(bias),
-        multiplier=multiplier.astype(np.int16), residual_multiplier=residual, relu=False,
-        unsigned=op.kind == 'depthwise' and source.zero > 0, pad=(
-            float(np.rint(op.pad[0])), float(np.rint(op.pad[1])), float(np.rint(op.pad[2]))))
+        multiplier=multiplier.astype(np.int16), residual_multiplier=gain, relu=False,
+        unsigned=op.kind == 'depthwise' and source.zero > 0, pad=tuple(np.rint(op.pad).tolist()))
 
 
 def _rows(op: Op) -> Array:
@@ -133,10 +133,10 @@ def _integer_bias(bias: Array) -> Array:
     return np.clip(np.rint(bias), -MAX_BIAS, MAX_BIAS).astype(np.int32)
 
 
-def _quantized_head(network: Network, source_step: float, pooled: float) -> Op:
+def _quantized_head(network: Network, source_step: float, largest_mean: float) -> Op:
     op = network.ops[-1]
     source = network.maps[op.source or 0]
-    step = max(pooled / 255, MIN_STEP)
+    step = max(largest_mean / 255, MIN_STEP)
     rows = _rows(op)
     weight_step = np.maximum(np.abs(rows).max(1) / 127, MIN_STEP)
     return replace(
@@ -149,7 +149,7 @@ def _corrected(network: Network, quantized: Network, groups: ScaleGroups, scales
                frames: Array) -> Network:
     """Correct biases by the mean error of their channels, one operation after the other.
 
-    Both networks run side by side, so that an operation's correction takes those before it into account.
+    Both networks run side by side, so that each correction takes the earlier ones into account.
     """
     values = sum(m.channels * m.height * m.width for m in network.maps)
     frames = frames[:min(CORRECTION_FRAMES, max(1, CORRECTION_VALUES // values))]
@@ -158,17 +158,17 @@ def _corrected(network: Network, quantized: Network, groups: ScaleGroups, scales
     for index, op in enumerate(network.ops[:-1]):
         if op.kind != 'copy':
             target = scales[groups.written[index]]
-            total, held = _means(op, maps, frames)
-            wanted = (total + held) / target.step - target.zero
+            total, residual = _means(op, maps, frames)
+            wanted = (total + residual) / target.step - target.zero
             ops[index] = _bias_corrected(ops[index], wanted, quantized_maps, frames)
         run_op(network, op, maps, frames)
         run_op(quantized, ops[index], quantized_maps, frames)
     return replace(quantized, ops=tuple(ops))
 
 
-def _means(op: Op, maps: list[Array], frames: Array, exact: bool = False) -> tuple[Array, Array]:
-    """Means of an operation's sums with the bias, and of what its residual adds to; (out,) float64."""
-    total = sums(op, source_of(op, maps, frames), exact).mean((1, 2, 3), dtype=np.float64) + op.bias
+def _means(op: Op, maps: list[Array], frames: Array) -> tuple[Array, Array]:
+    """Means of an operation's sums with the bias, and of what its residual adds; (out,) float64."""
+    total = sums(op, source_of(op, maps, frames)).mean((1, 2, 3), dtype=np.float64) + op.bias
     if not op.residual or op.target is None:
         return total, np.zeros(len(total))
     return total, np.asarray(maps[op.target][op.table].mean((1, 2, 3), dtype=np.float64))
@@ -178,6 +178,6 @@ def _bias_corrected(op: Op, wanted: Array, maps: list[Array], frames: Array) -> 
     """The quantized operation with biases that make its mean step, before saturation, the wanted one."""
     assert op.multiplier is not None
     rate = op.multiplier / ONE
-    total, held = _means(op, maps, frames, exact=True)
-    mean = total * rate + held * op.residual_multiplier / 2**15
+    total, residual = _means(op, maps, frames)
+    mean = total * rate + residual * op.residual_multiplier / 2**15
     return replace(op, bias=_integer_bias(op.bias + (wanted - mean) / rate))

@@ -10,9 +10,9 @@ from onnx import helper, numpy_helper
 
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.datasets.calibration import seeded_images
-from shufflenet_ros.packer.batch import evaluate
 from shufflenet_ros.packer.graph import read_network
 from shufflenet_ros.packer.network import Network
+from shufflenet_ros.packer.reference import evaluate
 from shufflenet_ros.zoo.export import to_onnx
 from shufflenet_ros.zoo.registry import build, config_of
 
@@ -20,13 +20,17 @@ OUTPUTS = {'logits': 'logits', 'embedding': 'embedding'}
 SIZE = (64, 96)
 WITHIN = 1e-5
 V1 = {'groups': 3, 'width': 0.25, 'repeats': (2, 2, 1)}
-V2 = {'family': 'shufflenet_v2', 'width': 0.5}
+V2 = {'family': 'shufflenet_v2', 'channels': (24, 48, 96, 128)}
+_GRAPHS: dict[tuple, bytes] = {}
 
 
 def exported(network, size=SIZE, classes=7, seed=1) -> bytes:
-    """A graph with random weights and random statistics."""
-    torch.manual_seed(seed)
-    return to_onnx(randomize_batch_norms(build(config_of(network, classes))), size)
+    """A graph with random weights and random statistics; each is made once."""
+    key = (str(network), size, classes, seed)
+    if key not in _GRAPHS:
+        torch.manual_seed(seed)
+        _GRAPHS[key] = to_onnx(randomize_batch_norms(build(config_of(network, classes))), size)
+    return _GRAPHS[key]
 
 
 def read(data: bytes, size=SIZE) -> Network:

@@ -12,9 +12,9 @@ from native_context import Context
 
 from benchmarks.arm.emulate import INFERENCES
 from shufflenet_ros.backends.native import VARIABLE
-from shufflenet_ros.packer import int8, reference
 from shufflenet_ros.packer.blob import write_blob
 from shufflenet_ros.packer.network import Network, Op
+from shufflenet_ros.packer.reference import evaluate, requantize
 
 AVX2, AVX512, AVX512_VNNI, AVX_VNNI = (1 << bit for bit in (8, 9, 10, 11))
 SETS = {'int8-c': 0, 'int8-avx2': AVX2, 'int8-avxvnni': AVX2 | AVX_VNNI,
@@ -55,8 +55,7 @@ def images(size: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
 def sample(request) -> Sample:
     network = NETWORKS[request.param]
     frames = images(network.size, INFERENCES)
-    results = [reference.run(network, frame) for frame in frames]
-    return Sample(network, frames, *(np.stack(values) for values in zip(*results)))
+    return Sample(network, frames, *evaluate(network, frames))
 
 
 @pytest.fixture(scope='module')
@@ -72,10 +71,11 @@ def same_bits(got: np.ndarray, wanted: np.ndarray) -> None:
 
 def test_the_networks_use_the_range(sample):
     """Otherwise equality would mean little: steps vary, and frames differ."""
-    for op, left in reference.trace(sample.network, sample.frames[0]):
-        if op.kind != 'head':
-            steps = left[0].astype(float)
-            assert steps.std() > 15 and np.isin(steps, (-128, 127)).mean() < 0.6, op.kind
+    def visit(index, steps):
+        kind = sample.network.ops[index].kind
+        assert steps.std() > 15 and np.isin(steps, (-128, 127)).mean() < 0.6, kind
+
+    evaluate(sample.network, sample.frames[:1], visit)
     assert np.ptp(sample.logits, axis=0).min() > 0
     assert np.ptp(sample.embeddings, axis=0).max() > 0
 
@@ -119,8 +119,8 @@ def test_the_definition_rounds_as_the_instructions_do():
             multiplier=np.array([16384, 16384, 32767, 256], np.int16), residual_multiplier=16384)
     sums = np.array([[7, 8, -8, -9], [24, 40, -24, -40], [1 << 22, -(1 << 22), 2032, -2064],
                      [1 << 16, 0, 0, 0]])
-    assert int8.requantize(sums, op).tolist() == [
+    assert requantize(op, sums).tolist() == [
         [0, 1, 0, 0], [1, 2, 0, -1], [127, -128, 127, -128], [32, 0, 0, 0]]
     held = np.array([[3, -3, 1, 0], [0, 0, 0, 0], [-128, 127, -128, 127], [127, 0, 0, 0]], np.int8)
-    assert int8.requantize(sums, op, held).tolist() == [
+    assert requantize(op, sums, held).tolist() == [
         [2, 0, 1, 0], [1, 2, 0, -1], [127, -128, 63, -65], [96, 0, 0, 0]]

@@ -11,8 +11,8 @@ from graph_drafts import OUTPUTS, SIZE, V1, V2, WITHIN, GraphDraft, error_of, ex
 from onnx import TensorProto, helper
 
 from shufflenet_ros.core.card import CardInput
-from shufflenet_ros.packer.errors import UnsupportedGraphError
 from shufflenet_ros.packer.graph import read_network
+from shufflenet_ros.packer.network import UnsupportedGraphError
 
 
 @pytest.fixture(scope='module')

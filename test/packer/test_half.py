@@ -11,10 +11,10 @@ pytest.importorskip('torch')
 
 from graph_drafts import V1, V2, exported, frames_for, read, relative_error
 
-from shufflenet_ros.packer.batch import evaluate
 from shufflenet_ros.packer.blob import write_blob
-from shufflenet_ros.packer.errors import PackError
 from shufflenet_ros.packer.half import MAX_SUM, MAX_VALUE, to_half
+from shufflenet_ros.packer.network import PackError
+from shufflenet_ros.packer.reference import evaluate
 
 
 @pytest.fixture(scope='module', params=[V1, V2], ids=['v1', 'v2'])
@@ -124,8 +124,3 @@ def one_large_weight(network):
 def test_a_network_that_does_not_fit(change, message, network):
     with pytest.raises(PackError, match=message):
         half_of(change(network))
-
-
-def test_no_frames(network):
-    with pytest.raises(PackError, match=r'shape \[0, 64, 96, 3\], uint8: expected \[N, 64, 96, 3\]'):
-        to_half(network, np.zeros((0, 64, 96, 3), np.uint8))

@@ -23,24 +23,57 @@ from shufflenet_ros.bundles.files import sha256_of
 from shufflenet_ros.bundles.index import read_index, write_index
 from shufflenet_ros.cli.main import main
 from shufflenet_ros.cli.train import LEARNED_NOTHING
-from shufflenet_ros.datasets.calibration import calibration_inputs, reference_inputs
+from shufflenet_ros.datasets.calibration import calibration_inputs
 from shufflenet_ros.datasets.holdout import holdout_split
 from shufflenet_ros.datasets.open_dataset import open_dataset
 from shufflenet_ros.packer.pack import write_with_card
 
 SMALL_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 ALL = ['fp32', 'fp16', 'int8']
+COUNT = ['--reference', '--count', '16']
+PACK_WITHOUT_TORCH = """
+import sys
+sys.modules['torch'] = None
+from shufflenet_ros.cli.main import main
+sys.exit(main(['models', 'pack', *sys.argv[1:]]))
+"""
+LOAD_WITHOUT_ONNX = """
+import sys
+sys.modules['onnx'] = None
+from shufflenet_ros.backends.load import load
+print(load(sys.argv[1], backend='onnxruntime').bundle.card.variants[0].file)
+"""
+
+
+def copy_of(bundle, folder):
+    """A copy of a bundle with its variants in a folder with an index."""
+    folder.mkdir()
+    for path in bundle.parent.glob(f'{bundle.stem}*'):
+        shutil.copy(path, folder)
+    write_index(folder)
+    return folder / bundle.name
 
 
 @pytest.fixture
 def shipped(tmp_path):
-    """A copy of a shipped bundle without its variants' files, in a folder with an index."""
-    bundle = open_bundle(SMALL_MODEL)
-    path = tmp_path / 'models' / bundle.path.name
-    path.parent.mkdir()
-    shutil.copy(bundle.path, path)
-    write_index(path.parent)
+    """A shipped bundle without the files of its variants."""
+    path = copy_of(open_bundle(SMALL_MODEL).path, tmp_path / 'models')
+    for variant in path.parent.glob('*.native'):
+        variant.unlink()
     return path
+
+
+@pytest.fixture(scope='module')
+def packed_once(tmp_path_factory):
+    """A shipped bundle packed in every precision, and the report."""
+    path = copy_of(open_bundle(SMALL_MODEL).path, tmp_path_factory.mktemp('packed') / 'models')
+    return path, json.loads(run_python(PACK_WITHOUT_TORCH, path, *COUNT, '--json'))
+
+
+@pytest.fixture
+def packed(packed_once, tmp_path):
+    """A copy of the packed bundle."""
+    return copy_of(packed_once[0], tmp_path / 'packed')
 
 
 def pack(*arguments, status=0):
@@ -52,50 +85,40 @@ def variants_of(path):
     return {v.precision: v for v in open_bundle(str(path)).card.variants if v.backend == 'native'}
 
 
-def run_python(code, path):
-    done = subprocess.run([sys.executable, '-c', code, path], capture_output=True, text=True, check=False)
+def run_python(code, *arguments):
+    done = subprocess.run([sys.executable, '-c', code, *arguments], capture_output=True, text=True,
+                          check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def test_every_precision_is_written_listed_and_verified_without_onnx(shipped, capsys):
-    before = open_bundle(str(shipped))
-    pack(shipped, '--reference', '--count', 64, '--json')
-    report = json.loads(capsys.readouterr().out)
-    after, entries = open_bundle(str(shipped)), variants_of(shipped)
-    assert report['bundle'] == str(shipped)
+def test_every_precision_is_written_listed_and_verified_without_onnx(packed_once):
+    path, report = packed_once
+    before, after, entries = open_bundle(SMALL_MODEL), open_bundle(str(path)), variants_of(path)
+    assert report['bundle'] == str(path)
     assert [v['precision'] for v in report['variants']] == [*entries] == ALL
     assert after.facts.graph_sha256 == before.facts.graph_sha256
     for variant, reported in zip(entries.values(), report['variants'], strict=True):
-        blob = shipped.with_name(variant.file).read_bytes()
+        blob = path.with_name(variant.file).read_bytes()
         assert blob[:4] == b'SNNB' and len(blob) == reported['size']
         assert (sha256_of(blob), after.facts.graph_sha256) == (variant.sha256, variant.graph_sha256)
         assert reported['distance'] < {'fp32': 1e-5, 'fp16': 0.05, 'int8': 0.3}[variant.precision]
-        assert ('synthetic: 64 images' in variant.calibration) == (variant.precision != 'fp32')
+        assert ('synthetic: 16 images' in variant.calibration) == (variant.precision != 'fp32')
     for field in ('labels', 'training', 'metrics', 'golden', 'license', 'source', 'network_config', 'cost'):
         assert getattr(after.card, field) == getattr(before.card, field)
-    entry = read_index(shipped.parent)[after.card.name]
+    entry = read_index(path.parent)[after.card.name]
     assert (entry.sha256, entry.size) == (after.sha256, len(after.data))
-    code = ("import sys; sys.modules['onnx'] = None; from shufflenet_ros.backends.load import load; "
-            'print(load(sys.argv[1], backend="onnxruntime").bundle.card.variants[0].file)')
-    assert run_python(code, shipped) == entries['fp32'].file
+    assert run_python(LOAD_WITHOUT_ONNX, path) == entries['fp32'].file
 
 
-def test_packing_needs_no_torch(shipped):
-    run_python("import sys; sys.modules['torch'] = None; from shufflenet_ros.cli.main import main; "
-               "sys.exit(main(['models', 'pack', sys.argv[1], '--reference', '--count', '64']))", shipped)
-    assert len(list(shipped.parent.glob('*.native'))) == 3
-
-
-def test_packing_again_replaces_the_entry_of_that_precision(shipped):
-    pack(shipped, '--reference', '--count', 64, '--precision', 'fp32', 'int8')
-    first = variants_of(shipped)
-    pack(shipped, '--reference', '--count', 80, '--precision', 'int8')
-    again, once = variants_of(shipped), shipped.read_bytes()
+def test_packing_again_replaces_the_entry_of_that_precision(packed):
+    first, once = variants_of(packed), packed.read_bytes()
+    pack(packed, *COUNT, '--precision', 'int8')
+    assert packed.read_bytes() == once, 'the same frames give the same bytes'
+    pack(packed, '--reference', '--count', 12, '--precision', 'int8')
+    again = variants_of(packed)
     assert again['fp32'] == first['fp32'] and again['int8'] != first['int8']
-    assert sum(v.precision == 'int8' for v in open_bundle(str(shipped)).card.variants) == 1
-    pack(shipped, '--reference', '--count', 80, '--precision', 'int8')
-    assert shipped.read_bytes() == once
+    assert sum(v.precision == 'int8' for v in open_bundle(str(packed)).card.variants) == 1
 
 
 def test_another_folder_gets_bundle_and_variants(shipped, tmp_path):
@@ -180,23 +203,16 @@ def test_export_packs_the_requested_precisions(tmp_path, capsys):
     assert read_index(out)['tiny'].sha256 == bundle.sha256
 
 
-def test_reference_images_are_the_frames_that_the_network_takes():
-    spec = open_bundle(SMALL_MODEL).card.input
-    frames = reference_inputs(spec, 2).inputs
-    assert frames.shape == (2, *spec.shape[1:]) and frames.dtype == np.uint8
-
-
-def test_a_variant_must_give_its_own_golden_logits(shipped, native_library):
-    pack(shipped, '--reference', '--count', 64, '--precision', 'int8')
-    bundle, variant = open_bundle(str(shipped)), variants_of(shipped)['int8']
+def test_a_variant_must_give_its_own_golden_logits(packed, native_library):
+    bundle, variant = open_bundle(str(packed)), variants_of(packed)['int8']
     assert variant.golden.tolerance <= 1e-6
-    assert load(str(shipped), backend='native', precision='int8').choice.startswith('native')
+    assert load(str(packed), backend='native', precision='int8').choice.startswith('native')
     first, *others = variant.golden.logits
     largest = max(map(abs, variant.golden.logits))
     wrong = replace(variant, golden=replace(variant.golden, logits=(first + 1e-4 * largest, *others)))
-    write_with_card(bundle, replace(bundle.card, variants=(wrong,)), shipped)
+    write_with_card(bundle, replace(bundle.card, variants=(wrong,)), packed)
     with pytest.raises(ModelError, match='golden logits within 1e-06'):
-        load(str(shipped), backend='native', precision='int8')
+        load(str(packed), backend='native', precision='int8')
 
 
 def test_scores_of_variants_are_kept_with_the_command(shipped, native_library, tmp_path, capsys):
@@ -208,7 +224,7 @@ def test_scores_of_variants_are_kept_with_the_command(shipped, native_library, t
             for index in range(count):
                 image = np.random.default_rng(index).integers(0, 256, (80, 80, 3), np.uint8)
                 assert cv2.imwrite(str(folder / f'{index}.png'), image)
-    pack(shipped, '--reference', '--count', 64, '--precision', 'fp32', '--score', tmp_path / 'set', '--json')
+    pack(shipped, '--precision', 'fp32', '--score', tmp_path / 'set', '--json')
     reported = json.loads(capsys.readouterr().out)['variants'][0]['metrics']
     kept, name = variants_of(shipped)['fp32'].metrics, open_bundle(str(shipped)).card.name
     assert kept == reported and kept['images'] == 4 and 0 <= kept['top1'] <= kept['top5'] <= 1
