@@ -4,8 +4,8 @@
     python native/build.py --out DIR [--cc aarch64-linux-gnu-gcc] [--werror] [--sanitize] [--mark]
 
 Needs a C compiler (tested with GCC 11 and 12 and clang 14) and no library. setup.py, the tests and the
-benchmarks use it too. --werror is for tests and CI: a user's compiler may know warnings that ours do not, and
-they must not break the build.
+benchmarks use it too. --werror is for tests and CI: other compilers may have other warnings, and these must
+not break a user's build.
 """
 
 from __future__ import annotations
@@ -162,24 +162,29 @@ def build(out: Path, compiler: Sequence[str] = (), *, werror: bool = False, sani
     Args:
         out: is created if it does not exist.
         compiler: a command; empty for find_compiler().
-        werror: as for compile_objects, like the next two.
-        sanitize: likewise.
-        mark: likewise.
+        werror, sanitize, mark: see compile_objects.
 
     Raises:
         BuildError: no compiler was found, or a source does not compile.
     """
     compiler = compiler or find_compiler()
-    out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         objects = compile_objects(Path(scratch), compiler, werror=werror, sanitize=sanitize, mark=mark)
-        draft = Path(scratch) / LIBRARY
-        # -z defs: a missing symbol fails here, not on the robot.
-        _run([*compiler, '-shared', *(SANITIZERS if sanitize else ('-Wl,-z,defs',)), '-o', str(draft),
-              *map(str, objects), '-lm'])
-        partial = out / f'{LIBRARY}.part'
-        shutil.copyfile(draft, partial)
-        os.replace(partial, out / LIBRARY)
+        return link(objects, out, compiler, sanitize=sanitize)
+
+
+def link(objects: Sequence[Path], out: Path, compiler: Sequence[str], *, sanitize: bool = False) -> Path:
+    """Link object files to the shared library in a folder and return its path.
+
+    Raises:
+        BuildError: a symbol is missing.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f'{LIBRARY}.part'
+    # -z defs: a missing symbol fails here, not on the robot.
+    _run([*compiler, '-shared', *(SANITIZERS if sanitize else ('-Wl,-z,defs',)), '-o', str(partial),
+          *map(str, objects), '-lm'])
+    os.replace(partial, out / LIBRARY)
     return out / LIBRARY
 
 

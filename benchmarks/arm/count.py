@@ -14,20 +14,52 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 if not __package__:  # `python benchmarks/arm/count.py`: search where `python -m` does
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from benchmarks.arm.emulate import CPUS
+from benchmarks.arm.emulate import CPUS, EmulationError, emulate, inference_marks
 from benchmarks.arm.native_count import compiler_version, count_native
-from benchmarks.arm.onnxruntime_count import PRECISION, count_onnxruntime
-from benchmarks.arm.prepare import PrepareError, log
+from benchmarks.arm.prepare import PrepareError, ensure_guest, guest_python, log
 from benchmarks.arm.subject import InstructionCount, Subject, bundle, reference
 from shufflenet_ros.bundles.errors import mismatch
 from shufflenet_ros.bundles.variants import PRECISIONS
 from shufflenet_ros.core.errors import ShuffleNetError
+
+GUEST_PROGRAM = Path(__file__).with_name('guest.py')
+PRECISION = 'fp32'
+"""The precision of our graphs in onnxruntime."""
+
+
+def count_onnxruntime(subject: Subject, cpu: str, precision: str = PRECISION, layers: bool = False
+                      ) -> InstructionCount:
+    """Count the aarch64 onnxruntime in an emulated arm64 Python: from tensor to logits, with session.run().
+
+    Raises:
+        PrepareError: no arm64 Python here.
+        EmulationError: another precision or `layers` was requested, or the program failed.
+    """
+    if precision != PRECISION:
+        raise EmulationError(f'onnxruntime runs the graph in {PRECISION}: leave --precision {precision} out, '
+                             'or count --backend native')
+    if layers:
+        raise EmulationError('--layers is for --backend native: onnxruntime sets no marks between its '
+                             'operations')
+    guest = ensure_guest()
+    with tempfile.TemporaryDirectory(prefix='arm-') as scratch:
+        model, frame, logits = (Path(scratch) / name for name in ('model.onnx', 'frame.npy', 'logits.npy'))
+        model.write_bytes(subject.graph)
+        np.save(frame, subject.tensor)
+        marks, version = emulate(cpu, [guest_python(guest), '-I', GUEST_PROGRAM, guest / 'site', model, frame,
+                                       subject.output, logits], guest / 'root')
+        begin, end = inference_marks(marks)
+        return subject.count(precision, f'onnxruntime {version.strip()}', end - begin, np.load(logits)[0])
+
 
 BACKENDS = {'native': count_native, 'onnxruntime': count_onnxruntime}
 
@@ -63,14 +95,6 @@ def measure(subject: Subject, backend: str, cpu: str, precisions: Sequence[str] 
         log(f'counting {subject.name} {precision} by {backend} on {cpu}')
         counts[precision] = BACKENDS[backend](subject, cpu, precision, layers)
     return counts
-
-
-def report(subject: Subject, backend: str, cpu: str, counts: Mapping[str, InstructionCount]
-           ) -> dict[str, object]:
-    """Return the object that --json prints."""
-    instructions = {precision: count.instructions for precision, count in counts.items()}
-    compiler = {'compiler': compiler_version()} if backend == 'native' else {}
-    return {'model': subject.name, 'cpu': cpu, 'instructions': instructions, 'backend': backend, **compiler}
 
 
 def _lines(subject: Subject, cpu: str, counts: Mapping[str, InstructionCount]) -> list[str]:
@@ -112,7 +136,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines = '\n'.join(_lines(subject, args.cpu, counts))
     print(lines, file=sys.stderr if args.json else sys.stdout)
     if args.json:
-        print(json.dumps(report(subject, args.backend, args.cpu, counts)))
+        instructions = {precision: count.instructions for precision, count in counts.items()}
+        compiler = {'compiler': compiler_version()} if args.backend == 'native' else {}
+        print(json.dumps({'model': subject.name, 'cpu': args.cpu, 'instructions': instructions,
+                          'backend': args.backend, **compiler}))
     return 0
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 import subprocess
 import tempfile
 from pathlib import Path
@@ -16,16 +15,10 @@ from benchmarks.arm.prepare import CACHE, CROSS_COMPILER, ROOT, PrepareError, en
 from benchmarks.arm.subject import InstructionCount, Subject
 from native.build import BuildError, compile_objects, version_of
 from shufflenet_ros.backends.native import ANY_FEATURES
+from shufflenet_ros.packer.blob import HEADER, KINDS, MAP, NO_MAP, OP
 
 NATIVE = ROOT / 'native'
 DRIVER = NATIVE / 'tools' / 'run_blob.c'
-# As in native/src/blob.h.
-KINDS = ('stem', 'pointwise', 'depthwise', 'copy', 'head')
-HEADER_BYTES, MAP_BYTES, OP_BYTES = 128, 16, 128
-_COUNTS = struct.Struct('<40xII')
-_MAP = struct.Struct('<III')
-_OP = struct.Struct('<IIIIIIIII')
-_NO_MAP = 0xFFFFFFFF
 
 
 def compiler_version() -> str:
@@ -39,7 +32,7 @@ def compiler_version() -> str:
 
 
 def count_native(subject: Subject, cpu: str, precision: str, layers: bool = False) -> InstructionCount:
-    """Count one sn_run, from the frame's bytes to the logits.
+    """Count one sn_run, from a frame's bytes to logits.
 
     Args:
         layers: count each operation too; the marks between them add about twenty instructions each.
@@ -74,50 +67,61 @@ def run_driver(program: Path, cpu: str, blob: bytes, frames: bytes, inner_marks:
         blob_file.write_bytes(blob)
         frames_file.write_bytes(frames)
         marks, output = emulate(cpu, [program, blob_file, frames_file, logits_file, features])
-        classes = struct.unpack_from('<I', blob, 32)[0]
+        classes = HEADER.unpack_from(blob)[7]
         logits = np.fromfile(logits_file, '<f4').reshape(INFERENCES, -1)
         return logits[:, :classes], output.split()[0], inference_marks(marks, inner_marks)
 
 
-def driver(marked: bool = False) -> Path:
-    """Return the driver for aarch64, from .cache/arm or newly compiled.
+def library_objects(marked: bool = False) -> Path:
+    """Return all object files of the library for aarch64 as one, from .cache/arm or newly compiled.
 
     Args:
         marked: the library sets a mark after each operation.
 
     Raises:
-        PrepareError: no compiler, or it does not compile.
+        PrepareError: no compiler, or a source does not compile.
     """
-    compiler = [CROSS_COMPILER]
     key = hashlib.sha256(f'{compiler_version()} {marked}'.encode())
     for source in sorted(path for path in NATIVE.rglob('*') if path.suffix in ('.c', '.h', '.py')):
         key.update(source.read_bytes())
-    program = CACHE / f'run_blob-{key.hexdigest()[:16]}'
-    if not program.is_file():
-        with replacing(program) as draft:
+    joined = CACHE / f'native-{key.hexdigest()[:16]}.o'
+    if not joined.is_file():
+        with replacing(joined) as draft:
             try:
-                objects = compile_objects(draft.parent, compiler, mark=marked)
+                objects = compile_objects(draft.parent, [CROSS_COMPILER], mark=marked)
             except BuildError as error:
                 raise PrepareError(str(error)) from error
-            command = [*compiler, '-std=gnu11', '-O2', '-static', '-I', NATIVE / 'include', '-o', draft,
-                       DRIVER, *objects, '-lm']
-            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise PrepareError(f'{DRIVER} does not compile:\n{done.stderr[-2000:]}')
+            _compile('-r', '-o', draft, *objects)
+    return joined
+
+
+def driver(marked: bool = False) -> Path:
+    """Return the driver, linked statically with library_objects, which see."""
+    objects = library_objects(marked)
+    program = objects.with_suffix('')
+    if not program.is_file():
+        with replacing(program) as draft:
+            _compile('-std=gnu11', '-O2', '-static', '-I', NATIVE / 'include', '-o', draft, DRIVER, objects,
+                     '-lm')
     return program
+
+
+def _compile(*arguments: object) -> None:
+    done = subprocess.run([CROSS_COMPILER, *map(str, arguments)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PrepareError(f'{DRIVER} does not compile:\n{done.stderr[-2000:]}')
 
 
 def describe(blob: bytes) -> list[str]:
     """Return a line for each operation of a blob."""
-    maps, operations = _COUNTS.unpack_from(blob)
-    sizes = [_MAP.unpack_from(blob, HEADER_BYTES + MAP_BYTES * i) for i in range(maps)]
-    height, width = struct.unpack_from('<II', blob, 24)
+    height, width, _, _, maps, operations = HEADER.unpack_from(blob)[5:11]
+    sizes = [MAP.unpack_from(blob, HEADER.size + MAP.size * i) for i in range(maps)]
     lines = []
     for i in range(operations):
-        kind, _, source, target, _, inputs, outputs, groups, stride = _OP.unpack_from(
-            blob, HEADER_BYTES + MAP_BYTES * maps + OP_BYTES * i)
-        before = f'{height}x{width}' if source == _NO_MAP else '{1}x{2}'.format(*sizes[source])
-        after = '' if target == _NO_MAP else ' {1}x{2}'.format(*sizes[target])
+        kind, _, source, target, _, inputs, outputs, groups, stride = OP.unpack_from(
+            blob, HEADER.size + MAP.size * maps + OP.size * i)[:9]
+        before = f'{height}x{width}' if source == NO_MAP else '{1}x{2}'.format(*sizes[source])
+        after = '' if target == NO_MAP else ' {1}x{2}'.format(*sizes[target])
         more = (f' groups {groups}' if groups > 1 else '') + (f' stride {stride}' if stride > 1 else '')
         lines.append(f'{KINDS[kind]:<10} {inputs:>4} {before} ->{outputs:>5}{after}{more}')
     return lines

@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arm.count import measure
+from benchmarks.arm.count import PRECISION, measure
 from benchmarks.arm.native_count import compiler_version
-from benchmarks.arm.onnxruntime_count import PRECISION
 from benchmarks.arm.reference import ALEXNETS
 from benchmarks.arm.subject import Subject, reference
 from shufflenet_ros.bundles.variants import PRECISIONS

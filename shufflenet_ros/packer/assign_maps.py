@@ -112,7 +112,7 @@ class Arrangements:
         return {source: np.sort(sources[source]) for source in self.all if source in sources}
 
     def _choose_target(self, layer: Layer, layers: list[Layer]) -> Arrangement:
-        """The first to be read of those with all of the layer's channels, or one of its own."""
+        """The arrangement with all of the layer's channels that is read first, or a new one."""
         if layer is layers[0]:
             return self.all[0]
         own = set(layer.channels.tolist())
@@ -125,7 +125,7 @@ class Arrangements:
         return self.all[-1]
 
     def _add_in_place(self, layer: Layer, adds_to: Ids) -> None:
-        """Let a sum be formed where its first operand is."""
+        """Form a sum in the map of its first operand."""
         target, (base, start) = self.targets[layer], self.source_of(adds_to)
         indices = target.table(layer.channels).tolist()
         whole = len(target.channels) == len(base.channels) == len(indices)
@@ -144,7 +144,7 @@ class _Step:
 
 
 def _steps(layer: Layer, arrangements: Arrangements) -> list[_Step]:
-    """The layer's operation, after the copies that complete what it reads."""
+    """The layer's operation, preceded by copies of the channels that it needs in one place."""
     target = arrangements.targets.get(layer)
     if layer.kind == 'stem':
         return [_Step(_op(layer, 0, 3, NO_TABLE), None, target)]
@@ -193,7 +193,7 @@ def _shapes(arrangements: Arrangements, layers: list[Layer]) -> dict[Arrangement
 
 def _choose_maps(steps: list[_Step], shapes: dict[Arrangement, _Shape]
                  ) -> tuple[tuple[Map, ...], dict[Arrangement, int]]:
-    """The maps, and each arrangement's map: one of its shape that nothing needs any more, or a new one."""
+    """The maps, and each arrangement's map: one of its shape that is free, or a new one."""
     last_use: dict[Arrangement, int] = {}
     for now, step in enumerate(steps):
         for used in (step.source, step.target, step.target and step.target.base):

@@ -7,25 +7,25 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from shufflenet_ros.packer.network import PRECISIONS, Array, Network, Op
+from shufflenet_ros.packer.network import PRECISIONS, Array, Kind, Network, Op
 
 MAGIC = b'SNNB'
 VERSION = 1
 ALIGNMENT = 64
-_NO_MAP = 0xFFFFFFFF
-_HEADER = struct.Struct('<4sIIIQIIIIIIff32s40x')
-_MAP = struct.Struct('<IIII')
-_OP = struct.Struct('<IIIIIIIIIif3f8x8Q')
+NO_MAP = 0xFFFFFFFF
+HEADER = struct.Struct('<4sIIIQIIIIIIff32s40x')
+MAP = struct.Struct('<IIII')
+OP = struct.Struct('<IIIIIIIIIif3f8x8Q')
+KINDS: tuple[Kind, ...] = ('stem', 'pointwise', 'depthwise', 'copy', 'head')
 _CRC_OFFSET = 12
-_KINDS = {'stem': 0, 'pointwise': 1, 'depthwise': 2, 'copy': 3, 'head': 4}
 _POOLS = {'': 0, 'both': 4, 'end': 8}
 _WEIGHTS: Mapping[str, type[np.generic]] = {'fp32': np.float32, 'fp16': np.float16, 'int8': np.int8}
 
 
 def write_blob(network: Network) -> bytes:
-    """The network's blob."""
+    """The bytes of a network's blob."""
     tensors = bytearray()
-    start = _HEADER.size + _MAP.size * len(network.maps) + _OP.size * len(network.ops)
+    start = HEADER.size + MAP.size * len(network.maps) + OP.size * len(network.ops)
     start += -start % ALIGNMENT
 
     def append(values: Array | None) -> tuple[int, int]:
@@ -39,11 +39,12 @@ def write_blob(network: Network) -> bytes:
         return offset, len(data)
 
     ops = b''.join(_op(network, op, append) for op in network.ops)
-    maps = b''.join(_MAP.pack(m.channels, m.height, m.width, 0) for m in network.maps)
-    header = _HEADER.pack(
-        MAGIC, VERSION, PRECISIONS.index(network.precision), 0, start + len(tensors), *network.size,
-        network.classes, network.embedding, len(network.maps), len(network.ops), network.logit_scale,
-        network.embedding_scale, bytes.fromhex(network.graph_sha256))
+    maps = b''.join(MAP.pack(m.channels, m.height, m.width, 0) for m in network.maps)
+    classes, embedding = network.ops[-1].weights.shape
+    header = HEADER.pack(
+        MAGIC, VERSION, PRECISIONS.index(network.precision), 0, start + len(tensors), *network.size, classes,
+        embedding, len(network.maps), len(network.ops), network.logit_scale, network.embedding_scale,
+        bytes.fromhex(network.graph_sha256))
     blob = bytearray((header + maps + ops).ljust(start, b'\0') + tensors)
     blob[_CRC_OFFSET:_CRC_OFFSET + 4] = struct.pack('<I', zlib.crc32(blob))
     return bytes(blob)
@@ -53,7 +54,7 @@ def _op(network: Network, op: Op, append: Callable[[Array | None], tuple[int, in
     weights = op.weights.astype(_WEIGHTS[network.precision], copy=False)
     flags = op.relu | op.residual << 1 | _POOLS[op.pool] | op.unsigned << 4
     spans = [append(values) for values in (weights, op.bias, op.multiplier, op.table)]
-    source, target = (_NO_MAP if index is None else index for index in (op.source, op.target))
-    return _OP.pack(
-        _KINDS[op.kind], flags, source, target, op.first, op.count, op.outputs, op.groups, op.stride,
+    source, target = (NO_MAP if index is None else index for index in (op.source, op.target))
+    return OP.pack(
+        KINDS.index(op.kind), flags, source, target, op.first, op.count, op.outputs, op.groups, op.stride,
         op.residual_multiplier, op.scale, *op.pad, *(value for span in spans for value in span))

@@ -100,7 +100,7 @@ class Network:
         size: (height, width) of the frame.
         logit_scale, embedding_scale: factors from the operations' results to the outputs. fp16: a power of
             two; int8: the embedding is a plane's mean of (step + 128) times embedding_scale.
-        graph_sha256: of the serialized ONNX graph that it was read from.
+        graph_sha256: of the serialized ONNX graph.
     """
 
     precision: Precision
@@ -110,13 +110,3 @@ class Network:
     graph_sha256: str
     logit_scale: float = 1.0
     embedding_scale: float = 1.0
-
-    @property
-    def classes(self) -> int:
-        """Length of the logits."""
-        return len(self.ops[-1].weights)
-
-    @property
-    def embedding(self) -> int:
-        """Length of the embedding."""
-        return int(self.ops[-1].weights.shape[1])

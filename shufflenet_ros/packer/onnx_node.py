@@ -18,7 +18,7 @@ class Node:
     """A node.
 
     Attributes:
-        kind: its operator, after the domain if that isn't ONNX's own.
+        kind: the operator; with its domain if that isn't ONNX's own.
         inputs, outputs: names; '' for an input that is left out.
         constants: all constants of the graph by name.
     """

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from native_context import Context
 
 from benchmarks.arm import emulate, prepare
 from benchmarks.arm.emulate import CPUS, INFERENCES
@@ -20,7 +22,7 @@ MODELS = Path(__file__).parents[2] / 'models'
 PX = 64
 NETWORKS = (*(f'shufflenet_v1_x0_25_g{groups}' for groups in (1, 2, 3, 4, 8)), 'shufflenet_v2_x0_5')
 ERROR = {'fp32': 1e-5, 'fp16': 0.2, 'int8': 0.0}
-"""How far the logits may be from this machine's, relative to the largest.
+"""How far the logits may be from this machine's, relative to the largest. test_int8.py covers int8.
 
 fp16 is computed in fp32 here. With random weights the logits nearly cancel, so that rounding no more than the
 maps to halves, in NumPy, already costs up to 0.03; a misplaced plane costs about 1. Trained networks are
@@ -30,36 +32,21 @@ SHIPPED_FP16 = 0.02
 """The default model is up to 0.015 off, on photos too, and predicts the same class for all 40 of them."""
 # The best kernels that each CPU can run.
 KERNELS = {('cortex-a76', 'fp32'): 'fp32-neon', ('cortex-a76', 'fp16'): 'fp16-half',
-           ('cortex-a76', 'int8'): 'int8-dot', ('cortex-a72', 'fp32'): 'fp32-neon',
-           ('cortex-a72', 'fp16'): 'fp16-as-fp32-neon', ('cortex-a72', 'int8'): 'int8-neon'}
+           ('cortex-a72', 'fp32'): 'fp32-neon', ('cortex-a72', 'fp16'): 'fp16-as-fp32-neon'}
+SPEC = CardInput(layout='NHWC', dtype='uint8', size=(PX, PX), color='rgb')
 
 
-@pytest.fixture(scope='module')
-def driver(arm_tools):
-    from benchmarks.arm.native_count import driver
-    return driver()
-
-
-@pytest.fixture(scope='module')
-def blobs():
-    """network -> precision -> blob, made once."""
+@functools.cache
+def graph_of(network: str) -> bytes:
     pytest.importorskip('torch')
     from benchmarks.arm.reference import reference_onnx
+    return reference_onnx(network, PX, classes=10)
+
+
+@functools.cache
+def blob_of(network: str, precision: str) -> bytes:
     from benchmarks.arm.subject import pack
-    made: dict[tuple[str, str], bytes] = {}
-    graphs: dict[str, bytes] = {}
-
-    def blob(network: str, precision: str) -> bytes:
-        if network not in graphs:
-            graphs[network] = reference_onnx(network, PX, classes=10)
-        if (network, precision) not in made:
-            made[network, precision] = pack(graphs[network], SPEC, precision)
-        return made[network, precision]
-
-    return blob
-
-
-SPEC = CardInput(layout='NHWC', dtype='uint8', size=(PX, PX), color='rgb')
+    return pack(graph_of(network), SPEC, precision)
 
 
 @pytest.fixture(scope='module')
@@ -68,28 +55,18 @@ def frames():
     return reference_inputs(SPEC, INFERENCES, seed=5).inputs
 
 
-def run_here(library: Path, blob: bytes, frames: np.ndarray, features: int = 0xFFFFFFFF) -> np.ndarray:
+def run_here(blob: bytes, frames: np.ndarray) -> np.ndarray:
     """(N, classes) of the library for this machine."""
-    import ctypes
-    lib = ctypes.CDLL(str(library))
-    context, logits = ctypes.c_void_p(), np.zeros((len(frames), 10), np.float32)
-    reason = ctypes.create_string_buffer(200)
-    status = lib.sn_create(blob, ctypes.c_size_t(len(blob)), ctypes.c_uint32(features), ctypes.byref(context),
-                           reason, ctypes.c_size_t(200))
-    assert status == 0, reason.value
-    for frame, row in zip(frames, logits, strict=True):
-        assert lib.sn_run(context, frame.ctypes.data_as(ctypes.c_void_p), ctypes.c_ssize_t(3 * PX),
-                          row.ctypes.data_as(ctypes.c_void_p), None) == 0
-    lib.sn_destroy(context)
-    return logits
+    context = Context(blob)
+    return np.stack([context(frame)[0] for frame in frames])
 
 
-@pytest.mark.parametrize('precision', ERROR)
+@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
 @pytest.mark.parametrize('network', NETWORKS)
-def test_arm_gives_this_machines_logits(network, precision, blobs, driver, frames, native_library):
+def test_arm_gives_this_machines_logits(network, precision, driver, frames):
     from benchmarks.arm.native_count import run_driver
-    blob = blobs(network, precision)
-    here = run_here(native_library, blob, frames)
+    blob = blob_of(network, precision)
+    here = run_here(blob, frames)
     assert len(set(here.argmax(1))) > 1 or np.ptp(here, axis=0).max() > 0
     for cpu in CPUS:
         there, kernels, _ = run_driver(driver, cpu, blob, frames.tobytes())
@@ -97,14 +74,14 @@ def test_arm_gives_this_machines_logits(network, precision, blobs, driver, frame
         assert np.abs(there - here).max() <= ERROR[precision] * np.abs(here).max(), (cpu, kernels)
 
 
-def test_plain_c_gives_the_same_on_arm(blobs, driver, frames, native_library):
+@pytest.mark.parametrize('precision', ['fp32', 'int8'])
+def test_plain_c_gives_the_same_on_arm(precision, driver, frames):
     from benchmarks.arm.native_count import run_driver
-    for precision in ('fp32', 'int8'):
-        blob = blobs(NETWORKS[2], precision)
-        here = run_here(native_library, blob, frames)
-        there, kernels, _ = run_driver(driver, 'cortex-a72', blob, frames.tobytes(), features=0)
-        assert kernels == f'{precision}-c'
-        assert np.abs(there - here).max() <= ERROR[precision] * np.abs(here).max()
+    blob = blob_of(NETWORKS[2], precision)
+    here = run_here(blob, frames)
+    there, kernels, _ = run_driver(driver, 'cortex-a72', blob, frames.tobytes(), features=0)
+    assert kernels == f'{precision}-c'
+    assert np.abs(there - here).max() <= ERROR[precision] * np.abs(here).max()
 
 
 @pytest.mark.parametrize('bundle', sorted(MODELS.glob('*.onnx')), ids=lambda path: path.stem)
@@ -118,10 +95,10 @@ def test_shipped_variants_on_arm_agree_with_onnxruntime(bundle, driver):
     assert found['int8'].instructions < found['fp16'].instructions
 
 
-def test_the_shared_library_runs_and_exports_only_our_functions(blobs, frames, native_library, tmp_path):
-    from benchmarks.arm.native_count import DRIVER, NATIVE
-    from native.build import build
-    library = build(tmp_path, [prepare.CROSS_COMPILER])
+def test_the_shared_library_runs_and_exports_only_our_functions(frames, tmp_path):
+    from benchmarks.arm.native_count import DRIVER, NATIVE, library_objects
+    from native.build import link
+    library = link([library_objects()], tmp_path, [prepare.CROSS_COMPILER])
     symbols = subprocess.run(['aarch64-linux-gnu-nm', '-D', '--defined-only', library], text=True,
                              capture_output=True, check=True).stdout
     names = {line.split()[-1] for line in symbols.splitlines()}
@@ -129,19 +106,19 @@ def test_the_shared_library_runs_and_exports_only_our_functions(blobs, frames, n
     program, blob = tmp_path / 'run', tmp_path / 'blob'
     subprocess.run([prepare.CROSS_COMPILER, '-I', NATIVE / 'include', '-o', program, DRIVER, library,
                     f'-Wl,-rpath,{tmp_path}'], check=True)
-    blob.write_bytes(blobs(NETWORKS[2], 'int8'))
+    blob.write_bytes(blob_of(NETWORKS[2], 'int8'))
     (tmp_path / 'frames').write_bytes(frames.tobytes())
     command = ['qemu-aarch64', '-cpu', 'cortex-a76', '-L', '/usr/aarch64-linux-gnu', program, blob,
                tmp_path / 'frames', tmp_path / 'out']
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     there = np.fromfile(tmp_path / 'out', '<f4').reshape(INFERENCES, -1)[:, :10]
-    np.testing.assert_array_equal(there, run_here(native_library, blob.read_bytes(), frames))
+    np.testing.assert_array_equal(there, run_here(blob.read_bytes(), frames))
 
 
-def test_a_damaged_blob_is_an_error(blobs, driver, frames):
+def test_a_damaged_blob_is_an_error(driver, frames):
     from benchmarks.arm.native_count import run_driver
-    blob = bytearray(blobs(NETWORKS[2], 'fp32'))
+    blob = bytearray(blob_of(NETWORKS[2], 'fp32'))
     blob[-1] ^= 1
     with pytest.raises(emulate.EmulationError, match='exit status 1'):
         run_driver(driver, 'cortex-a76', bytes(blob), frames.tobytes())

@@ -11,7 +11,6 @@ from blob_networks import shuffle_v1, shuffle_v2
 from native_context import Context
 
 from benchmarks.arm.emulate import INFERENCES
-from shufflenet_ros.backends.native import VARIABLE
 from shufflenet_ros.packer.blob import write_blob
 from shufflenet_ros.packer.network import Network, Op
 from shufflenet_ros.packer.reference import evaluate, requantize
@@ -58,13 +57,6 @@ def sample(request) -> Sample:
     return Sample(network, frames, *evaluate(network, frames))
 
 
-@pytest.fixture(scope='module')
-def library(native_library):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, str(native_library))
-        yield native_library
-
-
 def same_bits(got: np.ndarray, wanted: np.ndarray) -> None:
     np.testing.assert_array_equal(got.view(np.uint32), wanted.view(np.uint32))
 
@@ -81,7 +73,7 @@ def test_the_networks_use_the_range(sample):
 
 
 @pytest.mark.parametrize('kernels', SETS)
-def test_kernels_of_this_machine(kernels, sample, library):
+def test_kernels_of_this_machine(kernels, sample):
     context = Context(write_blob(sample.network), SETS[kernels])
     if context.kernels != kernels:
         pytest.skip(f'this CPU or compiler has no {kernels}')
@@ -91,7 +83,7 @@ def test_kernels_of_this_machine(kernels, sample, library):
         same_bits(got[1], embedding)
 
 
-def test_rows_with_gaps(sample, library):
+def test_rows_with_gaps(sample):
     """A frame may be a part of a larger image."""
     height, width = sample.network.size
     image = np.full((height, width + 5, 3), 77, np.uint8)
@@ -99,16 +91,10 @@ def test_rows_with_gaps(sample, library):
     same_bits(Context(write_blob(sample.network))(image[:, 2:-3])[0], sample.logits[0])
 
 
-@pytest.fixture(scope='module')
-def arm_driver(arm_tools):
-    from benchmarks.arm.native_count import driver
-    return driver()
-
-
 @pytest.mark.parametrize('cpu, kernels', [('cortex-a76', 'int8-dot'), ('cortex-a72', 'int8-neon')])
-def test_kernels_of_arm(cpu, kernels, sample, arm_driver):
+def test_kernels_of_arm(cpu, kernels, sample, driver):
     from benchmarks.arm.native_count import run_driver
-    logits, used, _ = run_driver(arm_driver, cpu, write_blob(sample.network), sample.frames.tobytes())
+    logits, used, _ = run_driver(driver, cpu, write_blob(sample.network), sample.frames.tobytes())
     assert used == kernels
     same_bits(np.ascontiguousarray(logits), sample.logits)
 

@@ -73,20 +73,11 @@ def test_ten_thousand_damaged_blobs_cause_no_finding(mutants, tmp_path):
         done = list(pool.map(run, jobs))
     for job, (status, finding, ran, unwritten) in zip(jobs, done, strict=True):
         assert status == 0, f'{job}: {finding}'
-        # Enough pass the checks and run, but most do not.
+        # The good blob ran too. Enough mutants pass the checks and run, but most do not.
         assert MUTANTS // len(jobs) // 20 < ran < MUTANTS // len(jobs) // 2, job
         assert unwritten > MUTANTS // len(jobs) // 50, job
     print(f'{MUTANTS} mutants, {sum(ran for _, _, ran, _ in done)} of them ran, '
           f'{sum(unwritten for *_, unwritten in done)} would have read unwritten values')
-
-
-@pytest.mark.parametrize('name', BLOBS)
-@pytest.mark.parametrize('features', [ALL, NONE])
-def test_a_good_blob_runs_in_memory_of_exactly_its_sizes(name, features, mutants, tmp_path):
-    blob = tmp_path / 'good.native'
-    blob.write_bytes(BLOBS[name])
-    done = subprocess.run([mutants, blob, '0', '1', features], capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and done.stdout.startswith('0 mutants, 0 ran'), done.stderr
 
 
 @pytest.mark.parametrize(('kind', 'change'), [
@@ -107,12 +98,6 @@ def without(network: Network, kind: str) -> Network:
     return replace(network, ops=network.ops[:partial[-1]] + network.ops[partial[-1] + 1:])
 
 
-def swapped(network: Network) -> Network:
-    """The network with the first operation after the stem and its reader in the wrong order."""
-    stem, first, second, *rest = network.ops
-    return replace(network, ops=(stem, second, first, *rest))
-
-
 def changed(network: Network, index: int, **changes: object) -> Network:
     ops = list(network.ops)
     ops[index] = replace(ops[index], **changes)
@@ -120,7 +105,8 @@ def changed(network: Network, index: int, **changes: object) -> Network:
 
 
 UNWRITTEN = {
-    'order': (swapped(V1), r'operation 1 reads channel 0 of map 1,'),
+    'order': (replace(V1, ops=(V1.ops[0], V1.ops[2], V1.ops[1], *V1.ops[3:])),
+              r'operation 1 reads channel 0 of map 1,'),
     'a sum with nothing': (changed(V1, 1, residual=True), r'operation 1 reads channel \d+ of map 1,'),
     'a part of v1': (without(V1, 'depthwise'), r'operation \d+ reads channel 24 of map \d+,'),
     'the other part of v1': (without(V1, 'pointwise'), r'operation \d+ reads channel 0 of map \d+,'),

@@ -61,6 +61,8 @@ CHANGES = {
                                  'expected one value for each of 3 channels'),
     'scaled after ReLU': (lambda d: d.after(d.find('Relu', 1), 'Mul', d.constant(np.float32(2))),
                           'scales the output of a ReLU, a pool or a sum'),
+    'scaled shuffled channels': (lambda d: d.after(d.find('Transpose', 1), 'Mul', d.constant(np.float32(2))),
+                                 r'a tensor of shape .*: expected \(1, C, H, W\)'),
     'computed weights': (lambda d: d.find('Conv', 1).input.__setitem__(1, 'nowhere'), 'is computed'),
     'a ReLU after a depthwise convolution': (lambda d: d.after(d.find('Conv', 2), 'Relu'),
                                              "Relu 'Relu after .*': is a ReLU after a depthwise convolution"),

@@ -97,7 +97,7 @@ def spread(differences, wanted):
     return float(np.sqrt(np.square(differences).mean()) / (wanted - wanted.mean(0)).std())
 
 
-def test_every_number_fits_the_kernels(pair):
+def test_every_number_fits_the_kernels_and_every_bit_of_weights_is_used(pair):
     _, quantized = pair
     for op in quantized.ops[:-1]:
         if op.kind == 'copy':
@@ -105,21 +105,16 @@ def test_every_number_fits_the_kernels(pair):
         assert op.weights.dtype == np.int8 and op.weights.min() >= -127
         assert op.multiplier.dtype == np.int16 and op.bias.dtype == np.int32
         assert op.multiplier.min() >= MIN_MULTIPLIER and op.multiplier.max() <= MAX_MULTIPLIER
-        largest = 128 * np.abs(op.weights.astype(np.int64)).reshape(len(op.weights), -1).sum(1)
-        assert (largest + np.abs(op.bias.astype(np.int64))).max() < 2**31
+        magnitudes = np.abs(op.weights.astype(np.int64)).reshape(len(op.weights), -1)
+        assert (128 * magnitudes.sum(1) + np.abs(op.bias.astype(np.int64))).max() < 2**31
+        # The largest weight takes most of the 127 steps, or the multiplier could not be smaller.
+        largest = magnitudes.max(1)
+        assert ((largest >= 126) | (op.multiplier <= MIN_MULTIPLIER * 1.2) | (largest == 0)).all()
         assert 0 < op.residual_multiplier <= MAX_MULTIPLIER if op.residual else op.residual_multiplier == 0
         assert not op.relu and all(value == round(value) for value in op.pad)
     head = quantized.ops[-1]
     assert head.weights.dtype == np.int8 and head.multiplier.dtype == head.bias.dtype == np.float32
     assert head.scale > 0 and quantized.embedding_scale > 0
-
-
-def test_every_bit_of_weights_is_used(pair):
-    """Each output's largest weight takes most of the 127 steps, or its multiplier could not be smaller."""
-    for op in pair[1].ops[:-1]:
-        if op.kind != 'copy':
-            largest = np.abs(op.weights.astype(int)).reshape(len(op.weights), -1).max(1)
-            assert ((largest >= 126) | (op.multiplier <= MIN_MULTIPLIER * 1.2) | (largest == 0)).all()
 
 
 def test_errors_are_those_of_a_little_noise_in_the_image(pair):
