@@ -63,7 +63,7 @@ def describe(base: Recipe, name: str, classes: int) -> dict[str, Any]:
     cost = count(build(config), (base.px, base.px))
     original = ShuffleNetV1Config(config.groups, config.width, shuffle=config.shuffle)
     entry = NETWORKS.get(name_of(original))
-    return {'stem': config.stem_channels, 'stages': list(config.stage_channels), 'macs': cost.total_macs,
+    return {'stem': config.stem_channels, 'stages': list(config.stage_channels), 'macs': cost.macs,
             'params': cost.params, 'paper_error': entry.error if entry else None}
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from shufflenet_ros.datasets.calibration import seeded_images
-from shufflenet_ros.zoo import alexnet
+from shufflenet_ros.zoo import baselines
 from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.export import OPSET, to_onnx
 from shufflenet_ros.zoo.normalization import IMAGENET, normalize
@@ -40,7 +40,7 @@ def reference_onnx(name: str, px: int = PX, classes: int = 1000) -> bytes:
 
 def side(name: str) -> int:
     """Return the side of the square frame, in pixels."""
-    return alexnet.PX if name in ALEXNETS else PX
+    return baselines.ALEXNET_PX if name in ALEXNETS else PX
 
 
 @torch.no_grad()
@@ -75,7 +75,7 @@ def _alexnet_onnx(name: str) -> bytes:
     Nobody leaves it out for accuracy. But it takes a third of AlexNet's time in ONNX Runtime, so with it the
     networks that are compared with AlexNet look better than they are.
     """
-    network = alexnet.AlexNet().eval()
+    network = baselines.AlexNet().eval()
     if name == 'alexnet_without_lrn':
         for index, module in enumerate(network):
             if isinstance(module, nn.LocalResponseNorm):
@@ -83,7 +83,7 @@ def _alexnet_onnx(name: str) -> bytes:
     buffer = BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of tracing
-        frame = torch.zeros(1, alexnet.PX, alexnet.PX, 3, dtype=torch.uint8)
+        frame = torch.zeros(1, baselines.ALEXNET_PX, baselines.ALEXNET_PX, 3, dtype=torch.uint8)
         torch.onnx.export(_Frame(network), (frame,), buffer, opset_version=OPSET, dynamo=False,
                           input_names=['frame'], output_names=['logits'])
     return buffer.getvalue()

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one table."""
     # Imported here so that --help does not load torch.
-    from shufflenet_ros.zoo import complexity_tables as tables
+    from shufflenet_ros.zoo import complexity as tables
 
     options = {name: getattr(args, name) for name in ('px', 'classes') if getattr(args, name) is not None}
     if args.network:

@@ -44,7 +44,7 @@ def dry_run(recipe: Recipe, train: ImageDataset, val: ImageDataset, init: str, f
         'recipe': recipe.name, 'classes': len(train.labels), 'training_images': len(train.targets),
         'validation_images': len(val.targets), 'smallest_class': int(per_class.min()),
         'largest_class': int(per_class.max()), 'network': name_of(trainer.model.config),
-        'params': cost.params, 'macs': cost.total_macs, 'input': [recipe.batch, 3, recipe.px, recipe.px],
+        'params': cost.params, 'macs': cost.macs, 'input': [recipe.batch, 3, recipe.px, recipe.px],
         'first_loss': round(first, 4), 'images_per_s': round(recipe.batch / seconds, 1),
         'estimated_minutes': round(epochs * steps * seconds / 60, 1),
         'memory_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

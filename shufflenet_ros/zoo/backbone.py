@@ -5,7 +5,7 @@ Training, export, counting and import use only this class. So a new family needs
 in the registry.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,13 +14,39 @@ from torch import nn
 STAGES = ('stage2', 'stage3', 'stage4')
 
 
+def conv_bn(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1
+            ) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    """A padded convolution without bias, and its BN: (N, c_in, H, W) -> (N, c_out, H/stride, W/stride)."""
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return conv, nn.BatchNorm2d(c_out)
+
+
 def conv_stem(channels: int, pool: nn.Module | None) -> nn.Sequential:
     """3x3 convolution with stride 2, BN, ReLU, and a max-pool if one is given.
 
     (N, 3, H, W) -> (N, channels, H/4, W/4), or H/2, W/2 without the pool.
     """
-    layers = [nn.Conv2d(3, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
-    return nn.Sequential(*layers, *([pool] if pool else []))
+    return nn.Sequential(*conv_bn(3, channels, 3, 2), nn.ReLU(), *([pool] if pool else []))
+
+
+def make_stages(c_in: int, channels: Sequence[int], repeats: Sequence[int],
+                unit: Callable[[int, int, int], nn.Module]) -> list[nn.Sequential]:
+    """Stages of units; the first unit of each halves the resolution.
+
+    Args:
+        c_in: channels of the first stage's input.
+        channels: of the stages' outputs.
+        repeats: units of each stage.
+        unit: makes one from its input channels, output channels and stride.
+    """
+    stages = []
+    for c_out, units in zip(channels, repeats, strict=True):
+        stage = []
+        for index in range(units):
+            stage.append(unit(c_in, c_out, 1 if index else 2))
+            c_in = c_out
+        stages.append(nn.Sequential(*stage))
+    return stages
 
 
 class Backbone(nn.Module):

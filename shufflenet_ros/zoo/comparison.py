@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other units on ShuffleNet v1's skeleton, at its cost (Table 4 of the paper): what the shuffle gains.
 
-The skeleton stays: stem, max-pool, stages of 4, 8 and 4 units whose first one halves the image, pooling, one
-linear layer. The units are ResNet's bottleneck, ResNeXt's, or two plain 3x3 convolutions (VGG). The paper's
-Xception-like network is ShuffleNet with one group: `shufflenet_v1_x1_0_g1` and similar.
+The units are ResNet's bottleneck, ResNeXt's, or two plain 3x3 convolutions (VGG). The paper's Xception-like
+network is ShuffleNet with one group: `shufflenet_v1_x1_0_g1` and similar.
 
 The paper gives the width of Stage 4 at 38 MFLOPs (ResNet and ResNeXt 192, VGG 50). It does not give the other
 widths, the stems, the stride-2 units and the bottlenecks that 16 groups cannot share. Several conventions
@@ -13,12 +12,13 @@ that the authors built it so. All other widths are the nearest to their budget u
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import nn
 
-from shufflenet_ros.zoo.backbone import Backbone, conv_stem
+from shufflenet_ros.zoo.backbone import Backbone, conv_bn, conv_stem, make_stages
 from shufflenet_ros.zoo.errors import ZooError
 
 REPEATS = (4, 8, 4)
@@ -45,11 +45,6 @@ class ComparisonConfig:
     stem_pool: bool = True
 
 
-def _conv_bn(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return [conv, nn.BatchNorm2d(c_out)]
-
-
 class Bottleneck(nn.Module):
     """1x1, (grouped) 3x3, 1x1 around a shortcut; a projection where the shape changes.
 
@@ -60,21 +55,16 @@ class Bottleneck(nn.Module):
     def __init__(self, c_in: int, c_out: int, mid: int, groups: int = 1, stride: int = 1):
         super().__init__()
         self.branch = nn.Sequential(
-            *_conv_bn(c_in, mid, 1), nn.ReLU(),
-            *_conv_bn(mid, mid, 3, stride, groups), nn.ReLU(),
-            *_conv_bn(mid, c_out, 1),
+            *conv_bn(c_in, mid, 1), nn.ReLU(),
+            *conv_bn(mid, mid, 3, stride, groups), nn.ReLU(),
+            *conv_bn(mid, c_out, 1),
         )
         same = stride == 1 and c_in == c_out
-        self.shortcut = nn.Identity() if same else nn.Sequential(*_conv_bn(c_in, c_out, 1, stride))
+        self.shortcut = nn.Identity() if same else nn.Sequential(*conv_bn(c_in, c_out, 1, stride))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, c_in, H, W) float -> (N, c_out, H/stride, W/stride) float."""
         return torch.relu(self.branch(x) + self.shortcut(x))
-
-
-def vgg_unit(c_in: int, c_out: int, stride: int) -> nn.Sequential:
-    """Two 3x3 convolutions with BN and ReLU: (N, c_in, H, W) -> (N, c_out, H/stride, W/stride)."""
-    return nn.Sequential(*_conv_bn(c_in, c_out, 3, stride), nn.ReLU(), *_conv_bn(c_out, c_out, 3), nn.ReLU())
 
 
 def resnext_bottleneck(c_out: int) -> int:
@@ -82,9 +72,11 @@ def resnext_bottleneck(c_out: int) -> int:
     return max(CARDINALITY, -(-(c_out - CARDINALITY) // (2 * CARDINALITY)) * CARDINALITY)
 
 
-def _unit(kind: str, c_in: int, c_out: int, stride: int) -> nn.Module:
+def make_unit(kind: str, c_in: int, c_out: int, stride: int) -> nn.Module:
+    """A unit of one of UNITS: (N, c_in, H, W) -> (N, c_out, H/stride, W/stride)."""
     if kind == 'vgg':
-        return vgg_unit(c_in, c_out, stride)
+        return nn.Sequential(*conv_bn(c_in, c_out, 3, stride), nn.ReLU(),
+                             *conv_bn(c_out, c_out, 3), nn.ReLU())
     if kind == 'resnext':
         return Bottleneck(c_in, c_out, resnext_bottleneck(c_out), CARDINALITY, stride)
     return Bottleneck(c_in, c_out, -(-c_out // 4), 1, stride)
@@ -107,11 +99,6 @@ class ComparisonNet(Backbone):
             raise ZooError(f'stages={config.stages}: expected the widths of stages 2, 3 and 4')
         if config.stem < 1:
             raise ZooError(f'stem={config.stem}: expected at least 1 channel')
-        c_in, stages = config.stem, []
-        for c_out, units in zip(config.stages, REPEATS, strict=True):
-            first = _unit(config.unit, c_in, c_out, 2)
-            rest = (_unit(config.unit, c_out, c_out, 1) for _ in range(units - 1))
-            stages.append(nn.Sequential(first, *rest))
-            c_in = c_out
+        stages = make_stages(config.stem, config.stages, REPEATS, partial(make_unit, config.unit))
         stem = conv_stem(config.stem, nn.MaxPool2d(3, 2, 1) if config.stem_pool else None)
-        super().__init__(stem, stages, c_in, config.classes)
+        super().__init__(stem, stages, config.stages[-1], config.classes)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Count the parameters and multiply-adds of a network by running it once."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,17 +13,17 @@ KINDS = ('pointwise', 'depthwise', 'other_conv', 'linear')
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs. MACs are multiply-adds, one each, of convolutions and linear layers only.
+    """What a network costs, as in models/networks.json. MACs are multiply-adds, one each.
 
     Attributes:
         params: all learned parameters.
-        conv_macs: of the convolutions; the paper's Table 1 counts these.
-        total_macs: with the linear layers; the paper's 1.5x and 2x figures count these.
+        macs: of convolutions and linear layers; the paper's 1.5x and 2x figures count these.
+        conv_macs: of the convolutions only; the paper's Table 1 counts these.
     """
 
     params: int
+    macs: int
     conv_macs: int
-    total_macs: int
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ class LayerCost:
     shape: tuple[int, ...]
 
 
-def _kind_and_macs(module: nn.Module, output: torch.Tensor) -> tuple[str, int]:
-    outputs = output.shape[1:].numel()
+def _layer_cost(name: str, module: nn.Module, shape: torch.Size) -> LayerCost:
+    kind, macs = '', 0
     if isinstance(module, nn.Linear):
-        return 'linear', outputs * module.in_features
-    if not isinstance(module, nn.Conv2d):
-        return '', 0
-    depthwise = 'depthwise' if module.groups == module.in_channels > 1 else 'other_conv'
-    kernel = module.kernel_size[0] * module.kernel_size[1]
-    return ('pointwise' if module.kernel_size == (1, 1) else depthwise,
-            outputs * kernel * module.in_channels // module.groups)
+        kind, macs = 'linear', shape.numel() * module.in_features
+    elif isinstance(module, nn.Conv2d):
+        kind = 'depthwise' if module.groups == module.in_channels > 1 else 'other_conv'
+        if module.kernel_size == (1, 1):
+            kind = 'pointwise'
+        macs = shape.numel() * module.weight[0].numel()
+    return LayerCost(name, kind, macs, tuple(shape))
 
 
 @torch.no_grad()
@@ -60,13 +60,11 @@ def trace(model: nn.Module, x: torch.Tensor) -> tuple[LayerCost, ...]:
     """Run a network once on a batch of any length. Returns every module, each after those inside it."""
     layers: list[LayerCost] = []
 
-    def make_hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def record(module: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor):
-                layers.append(LayerCost(name, *_kind_and_macs(module, output), tuple(output.shape[1:])))
-        return record
+    def record(name: str, module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            layers.append(_layer_cost(name, module, output.shape[1:]))
 
-    hooks = [module.register_forward_hook(make_hook(name)) for name, module in model.named_modules()]
+    hooks = [module.register_forward_hook(partial(record, name)) for name, module in model.named_modules()]
     try:
         model.eval()(x)
     finally:
@@ -85,9 +83,9 @@ def count(model: nn.Module, size: tuple[int, int] = (224, 224), batch: int = 0) 
 
     Args:
         batch: an empty batch gives all shapes and computes nothing. A network that flattens with -1 cannot
-            take it: use 1, and build and count the network on the meta device.
+            take it: use 1, and build the network on the meta device.
     """
-    layers = trace(model, torch.zeros(batch, 3, *size))
+    layers = trace(model, torch.zeros(batch, 3, *size, device=next(model.parameters()).device))
     linear = sum(layer.macs for layer in layers if layer.kind == 'linear')
     total = sum(layer.macs for layer in layers)
-    return Cost(params_of(model), total - linear, total)
+    return Cost(params_of(model), total, total - linear)

@@ -6,6 +6,7 @@ Run `python -m shufflenet_ros.zoo.network_table` after a line of the registry ha
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from shufflenet_ros.core.files import write_whole
@@ -19,10 +20,9 @@ SCHEMA = 1
 def _row(name: str, entry: NetworkEntry) -> str:
     """One network at 1000 classes and 224x224 as JSON: its name, cost and published error."""
     network = build(entry.config)
-    cost = count(network)
     return json.dumps({
-        'name': name, 'family': values_of(entry.config)['family'], 'params': cost.params,
-        'macs': cost.total_macs, 'conv_macs': cost.conv_macs, 'embedding_dim': network.embedding_dim,
+        'name': name, 'family': values_of(entry.config)['family'], **asdict(count(network)),
+        'embedding_dim': network.embedding_dim,
         'published': None if entry.error is None else {'top1_error': entry.error, 'source': entry.source},
         'note': entry.note,
     })

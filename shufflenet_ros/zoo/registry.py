@@ -131,7 +131,7 @@ def build(config: Config) -> Backbone:
                 return network(config)
             except ZooError:
                 raise
-            except (TypeError, ValueError, RuntimeError) as error:  # a field of another type
+            except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # a field of another type
                 raise ZooError(f'{config}: no network can be built from it ({error}); fix its '
                                'fields') from error
     raise ZooError(f'{type(config).__name__}: expected the configuration of one of {sorted(FAMILIES)}')

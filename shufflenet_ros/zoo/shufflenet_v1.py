@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from shufflenet_ros.zoo.backbone import Backbone, conv_stem
+from shufflenet_ros.zoo.backbone import Backbone, conv_bn, conv_stem, make_stages
 from shufflenet_ros.zoo.channel_shuffle import channel_shuffle
 from shufflenet_ros.zoo.errors import ZooError
 
@@ -37,18 +37,16 @@ def stage_channels(groups: int, width: float) -> tuple[int, int, int]:
     if not 0 < width <= 8:
         raise ZooError(f'width={width}: expected a scale factor in (0, 8], such as 0.5')
     # The epsilon keeps floating-point noise from rounding products such as 0.1 * 240 up.
-    first, second, third = (
-        _round_up(STAGE2_CHANNELS[groups] * 2**i * width - 1e-9, 4 * groups) for i in range(3)
-    )
-    return first, second, third
+    first, second, third = (STAGE2_CHANNELS[groups] * 2**i * width - 1e-9 for i in range(3))
+    step = 4 * groups
+    return _round_up(first, step), _round_up(second, step), _round_up(third, step)
 
 
 def stem_channels(groups: int, width: float) -> int:
     """Output channels of the first convolution, a multiple of g."""
-    stem = float(DEFAULT_STEMS.get(width, 24 * width))
     if width == 0.25 and groups in (4, 8):
-        stem = STEM_025_MANY_GROUPS
-    return _round_up(stem - 1e-9, groups)
+        return STEM_025_MANY_GROUPS
+    return _round_up(DEFAULT_STEMS.get(width, 24 * width) - 1e-9, groups)
 
 
 @dataclass(frozen=True)
@@ -126,12 +124,9 @@ class ShuffleUnit(nn.Module):
         # With one group the shuffle is the identity; it would only add a node to the exported graph.
         groups = config.groups if config.shuffle else 1
         self.shuffle_groups = mid // groups if config.shuffle_inverse and groups > 1 else groups
-        self.compress = nn.Conv2d(c_in, mid, 1, groups=config.groups if grouped_first else 1, bias=False)
-        self.compress_bn = nn.BatchNorm2d(mid)
-        self.depthwise = nn.Conv2d(mid, mid, 3, stride, 1, groups=mid, bias=False)
-        self.depthwise_bn = nn.BatchNorm2d(mid)
-        self.expand = nn.Conv2d(mid, branch, 1, groups=config.groups, bias=False)
-        self.expand_bn = nn.BatchNorm2d(branch)
+        self.compress, self.compress_bn = conv_bn(c_in, mid, 1, groups=config.groups if grouped_first else 1)
+        self.depthwise, self.depthwise_bn = conv_bn(mid, mid, 3, stride, mid)
+        self.expand, self.expand_bn = conv_bn(mid, branch, 1, groups=config.groups)
         self.se = SqueezeExcite(branch) if config.se else nn.Identity()
         self.pool = nn.AvgPool2d(3, 2, 1) if stride == 2 else None
 
@@ -158,22 +153,20 @@ class ShuffleNetV1(Backbone):
 
     def __init__(self, config: ShuffleNetV1Config):
         self.config = config
-        c_in = config.stem_channels
-        if c_in % config.groups:
-            raise ZooError(f'stem={c_in}: expected a multiple of groups={config.groups}')
-        stem = conv_stem(c_in, nn.MaxPool2d(3, 2, 1) if config.stem_pool else None)
+        groups, channels, c_stem = config.groups, config.stage_channels, config.stem_channels
+        if c_stem % groups:
+            raise ZooError(f'stem={c_stem}: expected a multiple of groups={groups}')
+        for c in channels:
+            if c % (4 * groups):
+                raise ZooError(f'a stage of {c} channels: expected a multiple of {4 * groups}, as its '
+                               f'bottleneck of a quarter is split into {groups} groups')
+
+        def unit(c_in: int, c_out: int, stride: int) -> ShuffleUnit:
+            # The first pointwise convolution has too few input channels to be grouped (Table 1).
+            return ShuffleUnit(c_in, c_out, stride, config, (c_out, stride) != (channels[0], 2))
+
+        stem = conv_stem(c_stem, nn.MaxPool2d(3, 2, 1) if config.stem_pool else None)
         if config.bare_stem:
-            stem = nn.Sequential(nn.Conv2d(3, c_in, 3, 2, 1), *list(stem)[3:])
-        stages = []
-        for index, (c_out, units) in enumerate(zip(config.stage_channels, config.repeats, strict=True)):
-            if c_out % (4 * config.groups):
-                raise ZooError(f'a stage of {c_out} channels: expected a multiple of {4 * config.groups}, as '
-                               f'its bottleneck of a quarter is split into {config.groups} groups')
-            stage = []
-            for unit in range(units):
-                # The first pointwise convolution has too few input channels to be grouped (Table 1).
-                grouped = index > 0 or unit > 0
-                stage.append(ShuffleUnit(c_in, c_out, 2 if unit == 0 else 1, config, grouped))
-                c_in = c_out
-            stages.append(nn.Sequential(*stage))
-        super().__init__(stem, stages, c_in, config.classes)
+            stem = nn.Sequential(nn.Conv2d(3, c_stem, 3, 2, 1), *list(stem)[3:])
+        stages = make_stages(c_stem, channels, config.repeats, unit)
+        super().__init__(stem, stages, channels[-1], config.classes)

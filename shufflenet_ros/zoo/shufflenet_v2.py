@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from shufflenet_ros.zoo.backbone import Backbone, conv_stem
+from shufflenet_ros.zoo.backbone import Backbone, conv_bn, conv_stem, make_stages
 from shufflenet_ros.zoo.channel_shuffle import channel_shuffle
 from shufflenet_ros.zoo.errors import ZooError
 
@@ -19,6 +19,7 @@ CHANNELS = {
     1.5: (176, 352, 704, 1024), 2.0: (244, 488, 976, 2048),
 }
 STEM = 24
+REPEATS = (4, 8, 4)
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,8 @@ class ShuffleNetV2Config:
 def _branch(c_in: int, mid: int, c_out: int, stride: int) -> nn.Sequential:
     """1x1, depthwise 3x3 (no ReLU after it), 1x1."""
     return nn.Sequential(
-        nn.Conv2d(c_in, mid, 1, bias=False), nn.BatchNorm2d(mid), nn.ReLU(),
-        nn.Conv2d(mid, mid, 3, stride, 1, groups=mid, bias=False), nn.BatchNorm2d(mid),
-        nn.Conv2d(mid, c_out, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(),
-    )
+        *conv_bn(c_in, mid, 1), nn.ReLU(), *conv_bn(mid, mid, 3, stride, mid),
+        *conv_bn(mid, c_out, 1), nn.ReLU())
 
 
 class BasicUnit(nn.Module):
@@ -77,9 +76,7 @@ class DownsamplingUnit(nn.Module):
         self.megvii = megvii
         first = c_in if megvii else c_out // 2
         self.branch1 = nn.Sequential(
-            nn.Conv2d(c_in, c_in, 3, 2, 1, groups=c_in, bias=False), nn.BatchNorm2d(c_in),
-            nn.Conv2d(c_in, first, 1, bias=False), nn.BatchNorm2d(first), nn.ReLU(),
-        )
+            *conv_bn(c_in, c_in, 3, 2, c_in), *conv_bn(c_in, first, 1), nn.ReLU())
         self.branch2 = _branch(c_in, c_out // 2, c_out - first, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -103,13 +100,13 @@ class ShuffleNetV2(Backbone):
         if len(channels) != 4 or any(c % 2 for c in channels[:3]):
             raise ZooError(f'width={config.width}, channels={channels}: expected a width of '
                            f"{sorted(CHANNELS)}, or four channel counts, the stages' even")
-        c_in, stages = STEM, []
-        for c_out, units in zip(channels, (4, 8, 4), strict=False):
-            down = DownsamplingUnit(c_in, c_out, megvii=config.megvii)
-            stages.append(nn.Sequential(
-                down, *(BasicUnit(c_out, megvii=config.megvii) for _ in range(units - 1))))
-            c_in = c_out
-        last = nn.Sequential(
-            nn.Conv2d(c_in, channels[-1], 1, bias=False), nn.BatchNorm2d(channels[-1]), nn.ReLU())
+
+        def unit(c_in: int, c_out: int, stride: int) -> nn.Module:
+            if stride == 2:
+                return DownsamplingUnit(c_in, c_out, megvii=config.megvii)
+            return BasicUnit(c_out, megvii=config.megvii)
+
+        stages = make_stages(STEM, channels[:3], REPEATS, unit)
+        last = nn.Sequential(*conv_bn(channels[2], channels[3], 1), nn.ReLU())
         pool = nn.MaxPool2d(3, 2, 0, ceil_mode=True) if config.ceil_pool else nn.MaxPool2d(3, 2, 1)
-        super().__init__(conv_stem(STEM, pool), stages, channels[-1], config.classes, last)
+        super().__init__(conv_stem(STEM, pool), stages, channels[3], config.classes, last)

@@ -18,10 +18,8 @@ def test_vector_of_twelve_channels_in_three_groups():
     assert shuffled_order(12, 3) == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
 
 
-def test_inverse_is_the_shuffle_with_n_groups():
+def test_the_inverse_of_the_vector_is_the_shuffle_in_four_groups():
     assert shuffled_order(12, 4) == [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
-    x = torch.randn(2, 60, 3, 5)
-    assert torch.equal(channel_shuffle(channel_shuffle(x, 3), 20), x)
 
 
 @pytest.mark.parametrize('channels, groups', [(12, 2), (60, 3), (68, 4), (96, 8), (384, 8)])
@@ -75,12 +73,6 @@ def test_shuffle_then_inverse_is_the_identity_everywhere_in_the_zoo(shuffles_of_
         shuffled = channel_shuffle(x, groups)
         assert torch.equal(channel_shuffle(shuffled, channels // groups), x), (groups, channels)
         assert torch.equal(shuffled, x) == (groups == 1), (groups, channels)
-
-
-@pytest.mark.parametrize('channels, groups', [(12, 3), (20, 4), (16, 8), (10, 2)])
-def test_gradients_are_those_of_the_permutation(channels, groups):
-    x = torch.randn(2, channels, 2, 1, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: channel_shuffle(x, groups), (x,))
 
 
 def test_the_gradient_is_the_permutations_transpose_everywhere_in_the_zoo(shuffles_of_the_zoo):

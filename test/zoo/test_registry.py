@@ -14,20 +14,17 @@ torch = pytest.importorskip('torch')
 from shufflenet_ros.zoo import registry  # noqa: E402
 from shufflenet_ros.zoo.errors import ZooError  # noqa: E402
 from shufflenet_ros.zoo.macs import count  # noqa: E402
-from shufflenet_ros.zoo.network_table import TABLE, table_text  # noqa: E402
 from shufflenet_ros.zoo.registry import NETWORKS, build, config_of, name_of, values_of  # noqa: E402
 from shufflenet_ros.zoo.shufflenet_v1 import ShuffleNetV1Config  # noqa: E402
 
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_every_network_has_features_embedding_and_logits(name):
-    with torch.no_grad(), torch.device('meta'):
-        network = build(config_of(name, classes=7)).eval()
-        x = torch.zeros(2, 3, 64, 96)
-        features = network.features(x)
-        assert [tuple(f.shape[2:]) for f in features] == [(8, 12), (4, 6), (2, 3)]
-        assert network.embed(x).shape == (2, network.embedding_dim) and network(x).shape == (2, 7)
-        assert network.first_conv.in_channels == 3
+    network = build(config_of(name, classes=7)).eval()
+    x = torch.zeros(0, 3, 64, 96)
+    assert [tuple(f.shape[2:]) for f in network.features(x)] == [(8, 12), (4, 6), (2, 3)]
+    assert network.embed(x).shape == (0, network.embedding_dim) and network(x).shape == (0, 7)
+    assert network.first_conv.in_channels == 3
 
 
 @pytest.mark.parametrize('name', NETWORKS)
@@ -52,30 +49,24 @@ def test_an_unknown_network_is_rejected(network, message):
         config_of(network)
 
 
-def test_networks_json_is_what_the_counter_writes():
-    assert TABLE.read_text() == table_text(), 'run: python -m shufflenet_ros.zoo.network_table'
-
-
 @pytest.mark.parametrize('name, option, more', [
     ('shufflenet_v1_x0_5_g3', {'se': True}, True), ('shufflenet_v1_x0_5_g3', {'shuffle': False}, False),
     ('shufflenet_v1_x0_5_g3', {'shortcut_first': True}, False),
 ])
 def test_what_an_option_costs(name, option, more):
-    with torch.device('meta'):
-        plain, changed = count(build(config_of(name))), count(build(replace(config_of(name), **option)))
-    assert (changed.total_macs > plain.total_macs) is more and (changed.params > plain.params) is more
+    config = config_of(name)
+    plain, changed = count(build(config)), count(build(replace(config, **option)))
+    assert (changed.macs > plain.macs) is more and (changed.params > plain.params) is more
 
 
 def test_a_stem_without_its_pool_costs_four_times_the_stages():
     pooled = config_of('shufflenet_v1_x0_5_g3')
     config = replace(pooled, stem_pool=False)
-    with torch.device('meta'):
-        wide, plain = count(build(config), (64, 64)), count(build(pooled), (64, 64))
-        shapes = [tuple(f.shape[2:]) for f in build(config).eval().features(torch.zeros(1, 3, 64, 64))]
-    stem = 32 * 32 * 27 * 12
-    linear = 480 * 1000
-    assert wide.total_macs - stem - linear == 4 * (plain.total_macs - stem - linear)
-    assert shapes == [(16, 16), (8, 8), (4, 4)]
+    wide, plain = (count(build(config), (64, 64)) for config in (config, pooled))
+    features = build(config).eval().features(torch.zeros(0, 3, 64, 64))
+    stem, linear = 32 * 32 * 27 * 12, 480 * 1000
+    assert wide.macs - stem - linear == 4 * (plain.macs - stem - linear)
+    assert [tuple(f.shape[2:]) for f in features] == [(16, 16), (8, 8), (4, 4)]
 
 
 def test_squeeze_excite_scales_the_branch_and_not_the_shortcut():
@@ -90,8 +81,7 @@ def test_squeeze_excite_scales_the_branch_and_not_the_shortcut():
 
 
 def python_blocks(repo_root):
-    text = (repo_root / 'docs' / 'zoo.md').read_text()
-    return re.findall(r'```python\n(.*?)```', text, re.S)
+    return re.findall(r'```python\n(.*?)```', (repo_root / 'docs' / 'zoo.md').read_text(), re.S)
 
 
 def test_the_documented_backbone_runs_as_written(repo_root):
