@@ -3,21 +3,24 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from shufflenet_ros.importers.infer import infer
 from shufflenet_ros.importers.layouts import LAYOUTS, Layout
-from shufflenet_ros.importers.v2_steps import REPEATS
 from shufflenet_ros.importers.weights import Tensors, Weights
 from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.normalization import Normalization
 from shufflenet_ros.zoo.registry import Config, build
+from shufflenet_ros.zoo.shufflenet_v2 import REPEATS
 
 _COUNTER = 'num_batches_tracked'
 _SHOWN = 5
+# Stage and unit, by the number of the unit through all stages.
+_FLAT_UNITS = dict(enumerate((stage, unit) for stage, units in enumerate(REPEATS, 2)
+                             for unit in range(units)))
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,11 @@ class ImportedNetwork:
     """
 
     model: Backbone
-    config: Config
     layout: str
     by: Normalization
     crop: float
     missing: frozenset[str] = frozenset()
-    orders: Mapping[str, tuple[int, ...]] | None = None
+    orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def convert(state: Tensors, layout_name: str = '', bgr: bool | None = None) -> ImportedNetwork:
@@ -58,9 +60,13 @@ def convert(state: Tensors, layout_name: str = '', bgr: bool | None = None) -> I
     tensors, sources = _rename(state, layout)
     config = replace(infer(layout.family, tensors), **layout.options)
     missing = _check(tensors, sources, layout, config)
+    if layout.conv_bias:
+        _fold_conv_biases(tensors)
+    if not layout.fc_bias and 'fc.weight' in tensors:
+        tensors['fc.bias'] = torch.zeros(config.classes)
     weights = Weights(tensors, config)
-    for step in layout.steps:
-        weights = step(weights)
+    if layout.step:
+        weights = layout.step(weights)
     model = build(weights.config)
     ours = dict(weights.tensors)
     if layout.bgr if bgr is None else bgr:
@@ -68,8 +74,7 @@ def convert(state: Tensors, layout_name: str = '', bgr: bool | None = None) -> I
     random = {key: value for key, value in model.state_dict().items()
               if key in missing or key.endswith(_COUNTER)}
     model.load_state_dict(random | ours)
-    return ImportedNetwork(model.eval(), weights.config, layout.name, layout.by, layout.crop, missing,
-                           weights.orders)
+    return ImportedNetwork(model.eval(), layout.name, layout.by, layout.crop, missing, weights.orders)
 
 
 def _recognize(state: Tensors, name: str) -> Layout:
@@ -93,25 +98,14 @@ def _some(keys: Iterable[str]) -> str:
 
 def _our_key(key: str, layout: Layout) -> str | None:
     for pattern, template in layout.rules:
-        if match := re.fullmatch(pattern, key):
-            groups = match.groupdict()
+        if found := re.fullmatch(pattern, key):
+            groups = found.groupdict()
+            stage = int(groups.get('stage', 0)) - layout.first_stage + 2
+            unit = int(groups.get('unit', 0)) - layout.first_unit
             if 'flat' in groups:
-                stage, unit = _stage_and_unit(int(groups['flat']))
-            else:
-                stage = int(groups.get('stage', 0)) - layout.first_stage + 2
-                unit = int(groups.get('unit', 0)) - layout.first_unit
+                stage, unit = _FLAT_UNITS.get(int(groups['flat']), (0, 0))
             return template.format(**{**groups, 'stage': stage, 'unit': unit})
     return None
-
-
-def _stage_and_unit(flat: int) -> tuple[int, int]:
-    """Of a unit that is counted through all stages."""
-    stage = 2
-    for units in REPEATS:
-        if flat < units:
-            break
-        stage, flat = stage + 1, flat - units
-    return stage, flat
 
 
 def _rename(state: Tensors, layout: Layout) -> tuple[Tensors, dict[str, str]]:
@@ -124,11 +118,17 @@ def _rename(state: Tensors, layout: Layout) -> tuple[Tensors, dict[str, str]]:
     return {ours: state[key] for ours, key in sources.items()}, sources
 
 
+def _fold_conv_biases(tensors: Tensors) -> None:
+    """Fold each bias before BN into the mean that BN subtracts: mean' = mean - bias."""
+    for key in [*tensors]:
+        mean = key.removesuffix('.bias') + '_bn.running_mean'
+        if mean in tensors:
+            tensors[mean] = tensors[mean] - tensors.pop(key)
+
+
 def _expected(layout: Layout, config: Config) -> dict[str, tuple[int, ...]]:
     """Our key -> shape of everything that a file of this layout holds for the network."""
-    with torch.device('meta'):
-        model = build(config)
-    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()
+    shapes = {key: tuple(value.shape) for key, value in build(config).state_dict().items()
               if not key.endswith(_COUNTER)}
     if layout.conv_bias:
         shapes |= {key.replace('_bn.running_mean', '.bias'): shape for key, shape in shapes.items()

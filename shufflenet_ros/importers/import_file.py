@@ -177,9 +177,10 @@ def write_checkpoint(imported: ImportedFile, output: Path, options: ImportOption
     network = imported.network
     headless = bool(network.missing)
     labels = [] if headless else labels_for(network.model.fc.out_features, options.labels, imported.labels)
-    values = values_of(network.config)
+    values = values_of(network.model.config)
     state = {key: value for key, value in network.model.state_dict().items()
              if key not in network.missing and not (headless and key == 'last.1.num_batches_tracked')}
     save_state(output, {'network': values, 'model': state, 'labels': labels,
                         'normalization': asdict(network.by), 'card': imported.fields})
-    return {'network': name_of(network.config), 'network_config': values, 'missing': sorted(network.missing)}
+    return {'network': name_of(network.model.config), 'network_config': values,
+            'missing': sorted(network.missing)}

@@ -42,20 +42,13 @@ def _v1(tensors: Tensors) -> ShuffleNetV1Config:
                 'has 576, which no network of ours can represent: use other weights')
     first, second, third = (len({key.split('.')[1] for key in tensors if key.startswith(f'{stage}.')})
                             for stage in STAGES)
-    repeats = (first, second, third)
+    explicit = ShuffleNetV1Config(groups, stem=stem, stages=stages, repeats=(first, second, third))
     for entry in NETWORKS.values():
         config = entry.config
-        if isinstance(config, ShuffleNetV1Config) and _is_plain(config) and (
-                config.groups, config.stem_channels, config.stage_channels, config.repeats
-        ) == (groups, stem, stages, repeats):
+        if isinstance(config, ShuffleNetV1Config) and explicit == replace(
+                config, width=explicit.width, stem=config.stem_channels, stages=config.stage_channels):
             return config
-    return ShuffleNetV1Config(groups, stem=stem, stages=stages, repeats=repeats)
-
-
-def _is_plain(config: ShuffleNetV1Config) -> bool:
-    """Whether it differs from the default in sizes only, not in options."""
-    return config == ShuffleNetV1Config(config.groups, config.width, config.classes, config.stem,
-                                        config.stages, config.repeats)
+    return explicit
 
 
 def _v2(tensors: Tensors) -> ShuffleNetV2Config:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shufflenet_ros.importers.v1_steps import fold_conv_biases, shuffle_after_depthwise, zero_fc_bias
-from shufflenet_ros.importers.v2_steps import split_even_odd
+from shufflenet_ros.importers.channel_order import shuffle_after_depthwise, split_even_odd
 from shufflenet_ros.importers.weights import Weights
 from shufflenet_ros.zoo.normalization import IMAGENET, Normalization
 
@@ -30,10 +29,10 @@ class Layout:
         rules: (regular expression of a whole key, our key); {name} in ours is the group of that name.
             Groups `stage` and `unit` are numbers counted from `first_stage` and `first_unit`; `flat` is a
             unit's number through all stages.
-        options: of our configuration, to match the source network; steps may remove them.
+        options: of our configuration, to match the source network; the step may remove them.
         conv_bias: convolutions before BN have a bias.
         fc_bias: the linear layer has one.
-        steps: turn their tensors into ours, in this order.
+        step: reorders their channels as ours, if they differ.
         by: the normalization of the training.
         bgr: they take blue first; the first convolution's input channels are reversed.
         crop: fraction of the short side that its authors evaluate on.
@@ -48,7 +47,7 @@ class Layout:
     options: Mapping[str, Any] = field(default_factory=dict)
     conv_bias: bool = False
     fc_bias: bool = True
-    steps: tuple[Callable[[Weights], Weights], ...] = ()
+    step: Callable[[Weights], Weights] | None = None
     by: Normalization = IMAGENET
     bgr: bool = False
     crop: float = 0.875
@@ -103,31 +102,30 @@ _ENTRIES = (
                _unit(_V1_UNIT, 'branch_main_1.0 branch_main_1.1 branch_main_1.3 branch_main_1.4 '
                      'branch_main_2.0 branch_main_2.1')),
         options={'shortcut_first': True, 'shuffle_inverse': True}, fc_bias=False,
-        steps=(zero_fc_bias, shuffle_after_depthwise(inverse=True)), by=BYTES, bgr=True),
+        step=shuffle_after_depthwise, by=BYTES, bgr=True),
     Layout(
         'megvii_v2', 'shufflenet_v2', 'features.0.branch_proj.0.weight',
         _rules({**_MEGVII_STEM, **_MEGVII_HEAD}, _FLAT, _MEGVII_V2_UNIT),
-        options={'megvii': True}, fc_bias=False, steps=(zero_fc_bias, split_even_odd), by=BYTES, bgr=True),
+        options={'megvii': True}, fc_bias=False, step=split_even_odd, by=BYTES, bgr=True),
     # The same network with its units in stages, as in published backbones for other tasks.
     Layout(
         'megvii_v2_staged', 'shufflenet_v2', 'stage2.0.branch_proj.0.weight',
         _rules({**_MEGVII_STEM, **_MEGVII_HEAD}, _STAGED, _MEGVII_V2_UNIT),
-        options={'megvii': True}, fc_bias=False, steps=(zero_fc_bias, split_even_odd), by=UNIT),
+        options={'megvii': True}, fc_bias=False, step=split_even_odd, by=UNIT),
     Layout(
         'jaxony', 'shufflenet_v1', 'stage2.ShuffleUnit_Stage2_0.depthwise_conv3x3.weight',
         _rules({'conv1': 'stem.0', 'fc': 'fc'},
                r'stage(?P<stage>\d)\.ShuffleUnit_Stage(?P=stage)_(?P<unit>\d+)',
                _unit(_V1_UNIT, 'g_conv_1x1_compress.conv1x1 g_conv_1x1_compress.batch_norm depthwise_conv3x3 '
                      'bn_after_depthwise g_conv_1x1_expand.conv1x1 g_conv_1x1_expand.batch_norm')),
-        options={'shortcut_first': True, 'bare_stem': True}, conv_bias=True, steps=(fold_conv_biases,)),
+        options={'shortcut_first': True, 'bare_stem': True}, conv_bias=True),
     Layout(
         'mmpretrain_v1', 'shufflenet_v1', 'layers.0.0.g_conv_1x1_compress.conv.weight',
         _rules({'conv1.conv': 'stem.0', 'conv1.bn': 'stem.1', 'fc': 'fc'},
                r'layers\.(?P<stage>\d)\.(?P<unit>\d+)',
                _unit(_V1_UNIT, 'g_conv_1x1_compress.conv g_conv_1x1_compress.bn depthwise_conv3x3_bn.conv '
                      'depthwise_conv3x3_bn.bn g_conv_1x1_expand.conv g_conv_1x1_expand.bn')),
-        first_stage=0, options={'shortcut_first': True},
-        steps=(shuffle_after_depthwise(inverse=False),)),
+        first_stage=0, options={'shortcut_first': True}, step=shuffle_after_depthwise),
 )
 
 LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in _ENTRIES}

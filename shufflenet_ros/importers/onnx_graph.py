@@ -15,31 +15,22 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Norm:
-    """A BatchNormalization: y = (x - mean) / sqrt(var + eps) * weight + bias, each (C,) float32."""
-
-    weight: Array
-    bias: Array
-    mean: Array
-    var: Array
-    eps: float
-
-
-@dataclass(frozen=True)
 class Conv:
     """A convolution.
 
     Attributes:
         weight: (out, in / groups, h, w) float32.
         bias: (out,) float32.
-        norm: the BN that follows, unless it is folded.
+        norm: weight, bias, mean and variance, (out,) float32, of the BN that follows, unless it is folded.
+        eps: of that BN.
     """
 
     weight: Array
     bias: Array
     stride: int
     groups: int
-    norm: Norm | None
+    norm: list[Array]
+    eps: float
 
 
 @dataclass(frozen=True)
@@ -65,7 +56,7 @@ class OnnxLayers:
 
 
 class _Graph:
-    """Nodes, constants by name, and the readers of each name."""
+    """Nodes, constants by name, and the nodes that read each name."""
 
     def __init__(self, graph: Any, what: str):
         onnx = import_onnx()
@@ -139,11 +130,8 @@ def _dequantized(values: Array, scale: Array, zero: Array | int, axis: int) -> A
 
 
 def _conv(graph: _Graph, node: Any) -> Conv:
-    norm = None
-    if bn := graph.only_reader(node, 'BatchNormalization'):
-        weight, bias, mean, var = (graph.constant(bn, i).copy() for i in range(1, 5))
-        norm = Norm(weight, bias, mean, var, float(graph.attribute(bn, 'epsilon', 1e-5)))
-    return _make_conv(graph, node, graph.constant(node, 1), graph.optional(node, 2), norm)
+    bn = graph.only_reader(node, 'BatchNormalization')
+    return _make_conv(graph, node, graph.constant(node, 1), graph.optional(node, 2), bn)
 
 
 def _qlinear_conv(graph: _Graph, node: Any) -> Conv:
@@ -154,15 +142,17 @@ def _qlinear_conv(graph: _Graph, node: Any) -> Conv:
     return _make_conv(graph, node, weight, None if bias is None else bias * scale)
 
 
-def _make_conv(graph: _Graph, node: Any, weight: Array, bias: Array | None, norm: Norm | None = None) -> Conv:
+def _make_conv(graph: _Graph, node: Any, weight: Array, bias: Array | None, bn: Any | None = None) -> Conv:
     strides = graph.attribute(node, 'strides', [1, 1])
     if weight.ndim != 4 or len(set(strides)) != 1 or set(graph.attribute(node, 'dilations', [1])) != {1}:
         raise ZooError(f'{graph.what}: {node.op_type} {node.name!r} has a weight of shape '
                        f'{list(weight.shape)} and strides {list(strides)}: expected plain 2-D convolutions; '
                        'use another network')
     bias = np.zeros(len(weight)) if bias is None else bias
+    norm = [graph.constant(bn, i).astype(np.float32) for i in range(1, 5)] if bn else []
+    eps = float(graph.attribute(bn, 'epsilon', 1e-5)) if bn else 0.0
     return Conv(weight.astype(np.float32), np.broadcast_to(bias, len(weight)).astype(np.float32),
-                int(strides[0]), int(graph.attribute(node, 'group', 1)), norm)
+                int(strides[0]), int(graph.attribute(node, 'group', 1)), norm, eps)
 
 
 _Linear = tuple[Array, Array | None]

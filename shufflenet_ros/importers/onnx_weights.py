@@ -6,7 +6,6 @@ in order of execution. That does not verify the wiring between them, so both are
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from shufflenet_ros.importers.infer import infer
 from shufflenet_ros.importers.onnx_graph import Conv, OnnxLayers, read_layers
 from shufflenet_ros.zoo.backbone import Backbone
 from shufflenet_ros.zoo.errors import ZooError
+from shufflenet_ros.zoo.macs import trace
 from shufflenet_ros.zoo.normalization import IMAGENET, Normalization, normalize
 from shufflenet_ros.zoo.registry import FAMILIES, NETWORKS, Config, build, config_of
 
@@ -62,8 +62,7 @@ def import_onnx_weights(bundle: Bundle) -> tuple[ImportedNetwork, Agreement]:
     if not bundle.trusted:
         verify_in_subprocess(source)
     layers = read_layers(bundle.data, what)
-    config = _config(bundle.card, layers, what)
-    model = build(config)
+    model = build(_config(bundle.card, layers, what))
     by = _fill(model, layers, bundle.card, what)
     agreement = compare(model.eval(), by, OnnxRuntimeBackend(source), bundle.card)
     wrong = ''
@@ -75,7 +74,7 @@ def import_onnx_weights(bundle: Bundle) -> tuple[ImportedNetwork, Agreement]:
                  f'expected at most {FLOAT_LIMIT:.0e}')
     if wrong:
         raise ZooError(f'{what}: {wrong}; the graph is wired differently from any network of ours')
-    return ImportedNetwork(model, config, 'onnx', by, bundle.card.input.crop), agreement
+    return ImportedNetwork(model, 'onnx', by, bundle.card.input.crop), agreement
 
 
 def _config(card: Card, layers: OnnxLayers, what: str) -> Config:
@@ -86,8 +85,7 @@ def _config(card: Card, layers: OnnxLayers, what: str) -> Config:
     counts = {}
     for family in ('shufflenet_v1', 'shufflenet_v2'):
         config_type, _ = FAMILIES[family]
-        with torch.device('meta'):
-            order = _execution(build(config_type()))
+        order = _execution(build(config_type()))
         counts[family] = len(order)
         if len(order) == len(layers.convs):
             tensors = {f'{name}.weight': torch.from_numpy(conv.weight)
@@ -98,24 +96,15 @@ def _config(card: Card, layers: OnnxLayers, what: str) -> Config:
                    'network_config')
 
 
-@torch.no_grad()
 def _execution(model: Backbone) -> list[tuple[str, nn.Conv2d, nn.BatchNorm2d | None]]:
     """The convolutions by name in order of execution, each with the BN that runs after it."""
     order: list[tuple[str, nn.Conv2d, nn.BatchNorm2d | None]] = []
-    names = {module: name for name, module in model.named_modules()}
-
-    def note(module: nn.Module, _inputs: Any, _output: Any) -> None:
+    for layer in trace(model, torch.zeros(0, 3, 64, 64)):
+        module = model.get_submodule(layer.name)
         if isinstance(module, nn.Conv2d):
-            order.append((names[module], module, None))
+            order.append((layer.name, module, None))
         elif isinstance(module, nn.BatchNorm2d):
             order[-1] = (*order[-1][:2], module)
-
-    hooks = [module.register_forward_hook(note) for module in names]
-    try:
-        model.eval()(torch.zeros(1, 3, 64, 64, device=model.first_conv.weight.device))
-    finally:
-        for hook in hooks:
-            hook.remove()
     return order
 
 
@@ -147,23 +136,20 @@ def _fill_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, source: Conv, what:
     conv.weight.copy_(torch.from_numpy(source.weight))
     bias = torch.from_numpy(source.bias)
     if norm is None:
-        if conv.bias is None or source.norm is not None:
+        if conv.bias is None or source.norm:
             raise ZooError(f'{what} has a BN in only one of the two networks: expected the same in both; '
                            'the graph is of another network')
         conv.bias.copy_(bias)
         return
     assert norm.running_mean is not None and norm.running_var is not None
-    if source.norm is None:
-        # BN that only adds the bias: (x - 0) / sqrt(1 + eps) * sqrt(1 + eps) + bias
-        norm.running_mean.zero_()
-        norm.running_var.fill_(1)
-        norm.weight.fill_((1 + norm.eps) ** 0.5)
-        norm.bias.copy_(bias)
-    else:
-        norm.weight.copy_(torch.from_numpy(source.norm.weight))
-        norm.bias.copy_(torch.from_numpy(source.norm.bias))
-        norm.running_mean.copy_(torch.from_numpy(source.norm.mean) - bias)
-        norm.running_var.copy_(torch.from_numpy(source.norm.var) + (source.norm.eps - norm.eps))
+    if source.norm:
+        weight, norm_bias, mean, var = map(torch.from_numpy, source.norm)
+        values = weight, norm_bias, mean - bias, var + (source.eps - norm.eps)
+    else:  # BN that only adds the bias: (x - 0) / sqrt(1 + eps) * sqrt(1 + eps) + bias
+        one = torch.ones_like(bias)
+        values = one * (1 + norm.eps) ** 0.5, bias, 0 * one, one
+    for tensor, value in zip((norm.weight, norm.bias, norm.running_mean, norm.running_var), values):
+        tensor.copy_(value)
 
 
 def _unfold_input(stem: nn.Conv2d, layers: OnnxLayers, card: Card) -> Normalization:

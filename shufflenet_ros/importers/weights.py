@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Another project's tensors under our names, before they are loaded into our network."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -13,9 +12,9 @@ Tensors = dict[str, torch.Tensor]
 BN_LEAVES = ('weight', 'bias', 'running_mean', 'running_var')
 
 
-@dataclass(frozen=True)
+@dataclass
 class Weights:
-    """Tensors under our names, and the network they belong to. Each step of a layout returns a new one.
+    """Tensors under our names, and the network they belong to. The step of a layout changes both.
 
     Attributes:
         orders: stage -> channel i of its output is channel orders[i] of theirs; no entry if they agree.
@@ -23,7 +22,16 @@ class Weights:
 
     tensors: Tensors
     config: Config
-    orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    orders: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def reorder_outputs(self, conv: str, bn: str, order: list[int]) -> None:
+        """Reorder the output channels of a convolution and its BN."""
+        for key in (f'{conv}.weight', *(f'{bn}.{leaf}' for leaf in BN_LEAVES)):
+            self.tensors[key] = self.tensors[key][torch.tensor(order)]
+
+    def reorder_inputs(self, conv: str, order: list[int]) -> None:
+        """Reorder the input channels of a convolution without groups."""
+        self.tensors[f'{conv}.weight'] = self.tensors[f'{conv}.weight'][:, torch.tensor(order)]
 
 
 def shape_of(tensors: Tensors, key: str, dims: int) -> tuple[int, ...]:
@@ -38,14 +46,3 @@ def shape_of(tensors: Tensors, key: str, dims: int) -> tuple[int, ...]:
         raise ZooError(f'the tensor for {key} (our name) {got}: expected {dims} dimensions, none of them 0; '
                        'check that the file is complete and --layout right')
     return shape
-
-
-def reorder_outputs(tensors: Tensors, conv: str, bn: str, order: list[int]) -> None:
-    """Reorder the output channels of a convolution and its BN, in place."""
-    for key in (f'{conv}.weight', *(f'{bn}.{leaf}' for leaf in BN_LEAVES)):
-        tensors[key] = tensors[key][torch.tensor(order)]
-
-
-def reorder_inputs(tensors: Tensors, key: str, order: list[int]) -> None:
-    """Reorder the input channels of a convolution's weight, in place."""
-    tensors[key] = tensors[key][:, torch.tensor(order)]

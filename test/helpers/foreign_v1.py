@@ -47,11 +47,9 @@ class Project:
                 name, mid = self.unit(stage, unit), c_out // 4
                 p = [f'{name}.{part}' for part in self.parts]
                 branch = c_out if unit else c_out - c_in
-                state.conv(p[0], mid, c_in, groups=groups if stage or unit else 1, bias=self.conv_bias)
-                state.conv(p[2], mid, mid, 3, mid, bias=self.conv_bias)
-                state.conv(p[4], branch, mid, groups=groups, bias=self.conv_bias)
-                for norm, channels in zip(p[1::2], (mid, mid, branch)):
-                    state.bn(norm, channels)
+                state.conv_bn(*p[:2], mid, c_in, 1, groups if stage or unit else 1, self.conv_bias)
+                state.conv_bn(*p[2:4], mid, mid, 3, mid, self.conv_bias)
+                state.conv_bn(*p[4:], branch, mid, 1, groups, self.conv_bias)
                 c_in = c_out
         state.fc(self.fc, c_in, bias=self.fc_bias)
         return state

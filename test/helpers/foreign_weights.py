@@ -27,6 +27,11 @@ class State(dict):
         self[f'{name}.running_var'] = torch.empty(channels).uniform_(0.5, 1.5)
         self[f'{name}.num_batches_tracked'] = torch.tensor(5)
 
+    def conv_bn(self, conv, bn, c_out, c_in, kernel=1, groups=1, bias=False):
+        """A convolution and its BN."""
+        self.conv(conv, c_out, c_in, kernel, groups, bias)
+        self.bn(bn, c_out)
+
     def fc(self, name, channels, bias=True):
         self[f'{name}.weight'] = torch.randn(CLASSES, channels) * channels ** -0.5
         if bias:

@@ -4,6 +4,7 @@
 import hashlib
 import io
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -39,53 +40,51 @@ def run(capsys):
     return command
 
 
-@pytest.fixture
-def megvii(tmp_path):
-    """A random Megvii v1 of 8 groups as its trainer would save it, and the state dict itself."""
+@pytest.fixture(scope='module')
+def megvii(tmp_path_factory):
+    """A random Megvii v1 of 8 groups as its trainer would save it, its labels, and the state dict itself."""
     torch.manual_seed(0)
-    state = MEGVII.state(8, 16, HALF_G8)
-    path = tmp_path / 'megvii.pth'
+    state, folder = MEGVII.state(8, 16, HALF_G8), tmp_path_factory.mktemp('megvii')
+    path, labels = folder / 'megvii.pth', folder / 'labels.json'
     torch.save({'state_dict': {f'module.{key}': value for key, value in state.items()}}, path)
-    (tmp_path / 'labels.json').write_text(json.dumps(LABELS))
-    return path, state
+    labels.write_text(json.dumps(LABELS))
+    return path, labels, state
 
 
+MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.4, 0.3)
+
+
+def bgr_bytes(frame):
+    return frame.flip(-1).float()
+
+
+def rgb_normalized(frame):
+    return (frame.float() / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+
+
+@pytest.mark.parametrize('options, crop, feed', [
+    ([], 0.875, bgr_bytes),
+    (['--mean', *MEAN, '--std', *STD, '--no-bgr', '--crop', 0.5], 0.5, rgb_normalized)])
 @torch.no_grad()
-def test_a_bundle_takes_rgb_bytes_although_the_source_took_bgr_floats(run, megvii, tmp_path):
-    path, state = megvii
+def test_a_bundle_takes_rgb_bytes_whatever_the_source_takes(options, crop, feed, run, megvii, tmp_path):
+    path, labels, state = megvii
     out = tmp_path / 'ours.onnx'
-    status, report, err = run(path, '-o', out, '--labels', tmp_path / 'labels.json', '--px', 64,
-                              '--source', 'somebody', '--terms', 'none are known', '--data', 'toys')
+    status, report, err = run(path, '-o', out, '--labels', labels, '--px', 64, '--source', 'somebody',
+                              '--terms', 'none are known', '--data', 'toys', *options)
     assert status == 0 and report['layout'] == 'megvii_v1' and 'are unknown' not in err
     loaded = load(str(out))
     card = loaded.card
     assert dict(card.network_config) == {'family': 'shufflenet_v1', 'groups': 8, 'width': 0.5,
                                          'shuffle_inverse': True, 'shortcut_first': True}
-    assert card.name == 'ours' and card.labels == tuple(LABELS) and card.input.color == 'rgb'
+    assert card.name == 'ours' and card.labels == tuple(LABELS)
+    assert card.input.color == 'rgb' and card.input.crop == crop
     assert card.training == {'data': 'toys', 'terms': 'none are known'}
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert card.source == f'somebody; megvii.pth, sha256 {digest}, layout megvii_v1'
-    rng = np.random.default_rng(0)
-    for _ in range(8):
-        frame = rng.integers(0, 256, (1, 64, 64, 3), np.uint8)
-        bgr = torch.from_numpy(frame[..., ::-1].copy()).float().permute(0, 3, 1, 2)
-        expected = MEGVII.forward(state, bgr, 8)[0]
+    for frame in np.random.default_rng(0).integers(0, 256, (4, 1, 64, 64, 3), np.uint8):
+        expected = MEGVII.forward(state, feed(torch.from_numpy(frame)).permute(0, 3, 1, 2), 8)[0]
         got = torch.from_numpy(loaded.backend.run(frame).logits)
         assert foreign.relative(got, expected) <= foreign.LIMIT
-
-
-@torch.no_grad()
-def test_the_users_normalization_overrides_the_layouts(run, megvii, tmp_path):
-    path, state = megvii
-    mean, std = (0.1, 0.2, 0.3), (0.5, 0.4, 0.3)
-    status, *_ = run(path, '-o', tmp_path / 'm.onnx', '--labels', tmp_path / 'labels.json', '--px', 64,
-                     '--mean', *mean, '--std', *std, '--no-bgr', '--crop', 0.5)
-    loaded = load(str(tmp_path / 'm.onnx'))
-    assert status == 0 and loaded.card.input.crop == 0.5
-    frame = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
-    rgb = (torch.from_numpy(frame).float() / 255 - torch.tensor(mean)) / torch.tensor(std)
-    expected = MEGVII.forward(state, rgb.permute(0, 3, 1, 2), 8)[0]
-    assert foreign.relative(torch.from_numpy(loaded.backend.run(frame).logits), expected) <= foreign.LIMIT
 
 
 def test_a_published_file_provides_source_terms_and_crop(run, tmp_path, monkeypatch):
@@ -129,21 +128,19 @@ def test_a_backbone_becomes_a_checkpoint_but_not_a_bundle(run, shared_data, tmp_
 
 
 def test_a_checkpoint_of_a_whole_network_loads_strictly(run, megvii, tmp_path):
-    path, _ = megvii
-    status, *_ = run(path, '-o', tmp_path / 'm.pt', '--labels', tmp_path / 'labels.json')
+    path, labels, _ = megvii
+    status, *_ = run(path, '-o', tmp_path / 'm.pt', '--labels', labels)
     saved = torch.load(tmp_path / 'm.pt', weights_only=True)
     assert status == 0 and saved['labels'] == LABELS
     build(config_of(saved['network'], foreign.CLASSES)).load_state_dict(saved['model'])
 
 
 def test_an_index_with_the_file_gets_the_new_one(run, megvii, tmp_path):
-    path, _ = megvii
-    out = tmp_path / 'models' / 'm.onnx'
-    out.parent.mkdir()
-    kept = IndexEntry('else.onnx', 'a' * 64, 3)
-    write_entries(out.parent, {'old': IndexEntry('m.onnx', 'b' * 64, 3), 'else': kept})
-    assert run(path, '-o', out, '--labels', tmp_path / 'labels.json', '--px', 32)[0] == 0
-    entries = read_index(out.parent)
+    path, labels, _ = megvii
+    out, kept = tmp_path / 'm.onnx', IndexEntry('else.onnx', 'a' * 64, 3)
+    write_entries(tmp_path, {'old': IndexEntry('m.onnx', 'b' * 64, 3), 'else': kept})
+    assert run(path, '-o', out, '--labels', labels, '--px', 32)[0] == 0
+    entries = read_index(tmp_path)
     assert set(entries) == {'m', 'else'} and entries['else'] == kept
     assert entries['m'].sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
 
@@ -162,6 +159,7 @@ def test_an_index_with_the_file_gets_the_new_one(run, megvii, tmp_path):
 ])
 def test_an_error_is_one_line_and_writes_nothing(arguments, message, run, megvii, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    shutil.copy(megvii[0], tmp_path)
     Path('two.txt').write_text('a\nb\n')
     Path('bad.json').write_text('[')
     before = sorted(tmp_path.iterdir())
