@@ -153,7 +153,7 @@ class ShuffleNetV1(Backbone):
 
     def __init__(self, config: ShuffleNetV1Config):
         self.config = config
-        groups, channels, c_stem = config.groups, config.stage_channels, config.stem_channels
+        groups, c_stem, channels = config.groups, config.stem_channels, config.stage_channels
         if c_stem % groups:
             raise ZooError(f'stem={c_stem}: expected a multiple of groups={groups}')
         for c in channels:

@@ -36,8 +36,7 @@ def test_default_stems(width, by_groups):
 @pytest.mark.parametrize('config, message', [
     (ShuffleNetV1Config(3, stem=10), 'stem=10: expected a multiple of groups=3'),
     (ShuffleNetV1Config(5), r'groups=5: expected one of \[1, 2, 3, 4, 8\]'),
-    (ShuffleNetV1Config(0), 'groups=0: expected one of'),
-    (ShuffleNetV1Config(0, stages=(240, 480, 960)), 'no network can be built from it'),
+    (ShuffleNetV1Config(0), 'groups=0.*no network can be built from it'),
     (ShuffleNetV1Config(3, 0.0), 'width=0.0: expected'), (ShuffleNetV1Config(3, -1.0), 'width=-1.0'),
     (ShuffleNetV1Config(3, stages=(240, 480, 950)), 'a stage of 950 channels: expected a multiple of 12'),
 ])
