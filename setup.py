@@ -99,7 +99,7 @@ setup(
     # apt has all of it but ONNX Runtime, which README installs.
     install_requires=[
         'numpy>=1.21',  # Ubuntu 22.04's
-        'opencv-python>=4.5.4',  # Ubuntu 22.04's
+        'opencv-python-headless>=4.5.4',  # Ubuntu 22.04's; it needs no library of a desktop, such as libGL
         'onnxruntime>=1.23.2',  # the newest for Python 3.10, so what a Humble robot gets
         'PyYAML>=5.4',  # Ubuntu 22.04's
         'tqdm>=4.57',  # Ubuntu 22.04's

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shell import SetupError
 
+Which = Callable[[str], str | None]
 OLDEST, NEWEST = (3, 10), (3, 13)
 
 ROBOT_COMMANDS = """\
@@ -20,13 +21,13 @@ ROBOT_COMMANDS = """\
   source install/setup.bash && ros2 launch shufflenet_ros classify.launch.py"""
 
 
-def check_python(version: Sequence[int], known: Callable[[str], str | None] = shutil.which) -> None:
+def check_python(version: Sequence[int], which: Which = shutil.which) -> None:
     """Raise SetupError for a Python that has no ROS wheels and that nothing was tested on."""
     if OLDEST <= tuple(version[:2]) <= NEWEST:
         return
     names = [f'python3.{minor}' for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
-    present = [name for name in names if known(name)]
-    remedy = f'run `PYTHON={present[0]} make setup`' if present else f'install one of {", ".join(names)}'
+    present = next(filter(which, names), '')
+    remedy = f'run `PYTHON={present} make setup`' if present else f'install one of {", ".join(names)}'
     raise SetupError(f'this is Python {version[0]}.{version[1]}; shufflenet_ros needs '
                      f'{OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}: {remedy}')
 
@@ -39,8 +40,7 @@ def distribution(environ: Mapping[str, str], clone: Path) -> str | None:
     if environ.get('ROS_DISTRO'):
         return environ['ROS_DISTRO']
     prefixes = [Path(prefix) for prefix in environ.get('AMENT_PREFIX_PATH', '').split(':') if prefix]
-    outside = [prefix for prefix in prefixes if clone not in prefix.parents]
-    return f'at {outside[0]}' if outside else None
+    return next((f'at {prefix}' for prefix in prefixes if clone not in prefix.parents), None)
 
 
 def check_wheels_exist(machine: str) -> None:
@@ -52,17 +52,17 @@ def check_wheels_exist(machine: str) -> None:
             f'colcon:\n{ROBOT_COMMANDS}')
 
 
-def check_tools(which: Callable[[str], str | None], header: Path, ensurepip: bool) -> None:
+def check_tools(which: Which, header: Path, ensurepip: bool) -> None:
     """Raise SetupError if a tool is missing that compiling the messages needs."""
     python = header.parent.name
-    missing = {
-        'cmake (3.20 or newer)': 'cmake' if not which('cmake') else '',
-        'a C++ compiler': 'g++' if not (which('g++') or which('c++')) else '',
-        'make': 'make' if not (which('make') or which('ninja')) else '',
-        f'{python} headers ({header})': f'{python}-dev' if not header.is_file() else '',
-        f'{python} venv with pip': f'{python}-venv' if not ensurepip else '',
-    }
-    missing = {what: package for what, package in missing.items() if package}
+    needed = (
+        (which('cmake'), 'cmake (3.20 or newer)', 'cmake'),
+        (which('g++') or which('c++'), 'a C++ compiler', 'g++'),
+        (which('make') or which('ninja'), 'make', 'make'),
+        (header.is_file(), f'{python} headers ({header})', f'{python}-dev'),
+        (ensurepip, f'{python} venv with pip', f'{python}-venv'),
+    )
+    missing = {what: package for found, what, package in needed if not found}
     if missing:
         raise SetupError(f'missing: {", ".join(missing)}. On Debian or Ubuntu: '
                          f'sudo apt install {" ".join(missing.values())}')
@@ -71,10 +71,10 @@ def check_tools(which: Callable[[str], str | None], header: Path, ensurepip: boo
 def find_python(version: str) -> str | None:
     """A working interpreter of that version ('3.10'), on PATH or from pyenv; None if there is none."""
     pyenv = Path(os.environ.get('PYENV_ROOT') or Path.home() / '.pyenv')
-    kept = sorted(pyenv.glob(f'versions/{version}.*/bin/python{version}'))
-    for candidate in [shutil.which(f'python{version}'), *kept]:
+    candidates = [shutil.which(f'python{version}'),
+                  *sorted(pyenv.glob(f'versions/{version}.*/bin/python{version}'))]
+    for candidate in filter(None, candidates):
         # pyenv puts a shim on PATH even for a version that is switched off; such a shim only fails.
-        tried = candidate and subprocess.run([candidate, '-c', ''], capture_output=True, check=False)
-        if tried and tried.returncode == 0:
+        if not subprocess.run([candidate, '-c', ''], capture_output=True, check=False).returncode:
             return str(candidate)
     return None

@@ -12,51 +12,64 @@ import platform
 import shutil
 import sysconfig
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-from shell import clean_environment, digest, run
+from shell import CACHE, ROOT, clean_environment, digest, ensure, install_lists, lists, run
 
 NAME = 'shufflenet_ros_pip_messages'
 VERSION = '0.1.0'
 PACKAGES = ('interfaces/pip/vision_msgs', 'interfaces/shufflenet_ros_msgs')
 PYTHON_TAG = f'cp{sysconfig.get_config_var("py_version_nodot")}'
+WHEEL_TAG = f'{PYTHON_TAG}-{PYTHON_TAG}-linux_{platform.machine()}'
 
 
-@dataclass(frozen=True)
-class WheelPlan:
-    """What goes into the wheel. A change of any of it needs another build."""
-
-    root: Path
-    distro: str  # of the ROS wheels it is built against
-    requirements: tuple[Path, ...]  # their names and versions
-
-    def version(self) -> str:
-        """The wheel's version. Its local part changes with any source, so that pip sees a new build."""
-        sources = [path for package in PACKAGES for path in sorted((self.root / package).rglob('*'))]
-        files = [path for path in sources if path.is_file()]
-        return f'{VERSION}+{self.distro}.{digest([*files, *self.requirements, Path(__file__)])[:10]}'
-
-    def tag(self) -> str:
-        """Which interpreters and machines the wheel is for."""
-        return f'{PYTHON_TAG}-{PYTHON_TAG}-linux_{platform.machine()}'
-
-
-def message_wheel(plan: WheelPlan, cache: Path, build_environment: Callable[[], Path]) -> Path:
-    """The wheel for the running interpreter, built on the first call and taken from `cache` later."""
-    wheel = cache / f'{NAME}-{plan.version()}-{plan.tag()}.whl'
+def message_wheel(distro: str) -> Path:
+    """The wheel for this Python and the ROS wheels of one distribution; it is built if .cache lacks it."""
+    requirements = lists(f'ros-{distro}', f'ros-{distro}-build')
+    sources = [path for package in PACKAGES for path in sorted((ROOT / package).rglob('*')) if path.is_file()]
+    # The local part of the version changes with any source, so that pip sees a new build.
+    version = f'{VERSION}+{distro}.{digest([*sources, *requirements, Path(__file__)])[:10]}'
+    wheel = CACHE / 'messages' / f'{NAME}-{version}-{WHEEL_TAG}.whl'
     if wheel.is_file():
         return wheel
-    venv = build_environment()
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='messages-', dir=cache) as scratch:
-        place = Path(scratch)
-        compile_packages(plan.root, venv, place)
-        pack(place / 'prefix', plan, venv, place)
-        os.replace(place / wheel.name, wheel)
+    venv = build_environment(distro)
+    wheel.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='messages-', dir=wheel.parent) as name:
+        folder = Path(name)
+        compile_packages(venv, folder)
+        pack(venv, folder, version)
+        os.replace(folder / wheel.name, wheel)
     return wheel
+
+
+def build_environment(distro: str) -> Path:
+    """The environment that compiles ROS messages against the wheels of one distribution."""
+    venv = CACHE / f'{distro}-build'
+    files = lists(f'ros-{distro}', f'ros-{distro}-build')
+
+    def fill(venv: Path) -> None:
+        install_lists(venv, files, 'numpy')
+        point_exports_here(venv)
+
+    ensure(venv, 'runtime', files, fill)
+    return venv
+
+
+def point_exports_here(venv: Path) -> None:
+    """Rewrite the include paths of the machine that built the ROS wheels to those of this one.
+
+    The wheels' cmake exports name the Python and NumPy headers by their paths there, and cmake stops at a
+    path that doesn't exist.
+    """
+    numpy = run([venv / 'bin/python', '-c', 'import numpy; print(numpy.get_include())']).strip()
+    python = Path(sysconfig.get_path('include'))
+    built_at = f'/opt/python/{PYTHON_TAG}-{PYTHON_TAG}'
+    for export in venv.glob('share/*/cmake/*Export.cmake'):
+        text = export.read_text()
+        for core in ('_core', 'core'):
+            text = text.replace(f'{built_at}/lib/{python.name}/site-packages/numpy/{core}/include', numpy)
+        export.write_text(text.replace(f'{built_at}/include/{python.name}', str(python)))
 
 
 def build_variables(venv: Path) -> dict[str, str]:
@@ -67,14 +80,14 @@ def build_variables(venv: Path) -> dict[str, str]:
         PYTHONPATH=str(next(venv.glob('lib/python3*/site-packages'))))
 
 
-def compile_packages(root: Path, venv: Path, place: Path) -> None:
-    """Build and install every package of `PACKAGES` into `place`/prefix, side by side."""
+def compile_packages(venv: Path, folder: Path) -> None:
+    """Build every package of `PACKAGES`, side by side, and install them into `folder`/prefix."""
     variables = build_variables(venv)
 
     def compile_one(package: str) -> None:
-        build = place / Path(package).name
-        run(['cmake', '-S', root / package, '-B', build, f'-DPython3_EXECUTABLE={venv}/bin/python',
-             f'-DCMAKE_INSTALL_PREFIX={place}/prefix', '-DCMAKE_BUILD_TYPE=Release',
+        build = folder / Path(package).name
+        run(['cmake', '-S', ROOT / package, '-B', build, f'-DPython3_EXECUTABLE={venv}/bin/python',
+             f'-DCMAKE_INSTALL_PREFIX={folder}/prefix', '-DCMAKE_BUILD_TYPE=Release',
              '-DBUILD_TESTING=OFF'], env=variables)
         run(['cmake', '--build', build, '--parallel', '2'], env=variables)
         run(['cmake', '--install', build, '--strip'], env=variables)
@@ -83,21 +96,21 @@ def compile_packages(root: Path, venv: Path, place: Path) -> None:
         list(pool.map(compile_one, PACKAGES))
 
 
-def pack(prefix: Path, plan: WheelPlan, venv: Path, place: Path) -> None:
-    """Make a wheel of an installed prefix: Python packages on top, lib/*.so and share/ as data files."""
-    tree = place / 'tree'
+def pack(venv: Path, folder: Path, version: str) -> None:
+    """Make a wheel of `folder`/prefix: Python packages on top, lib/*.so and share/ as data files."""
+    prefix, tree = folder / 'prefix', folder / 'tree'
     site = next(path for name in ('site-packages', 'dist-packages') for path in prefix.rglob(name))
     shutil.copytree(site, tree, ignore=shutil.ignore_patterns('__pycache__'))
-    data = tree / f'{NAME}-{plan.version()}.data/data'
+    data = tree / f'{NAME}-{version}.data/data'
     shutil.copytree(prefix / 'share', data / 'share')
     (data / 'lib').mkdir()
     for library in (prefix / 'lib').glob('*.so*'):
         shutil.copy(library, data / 'lib')
-    info = tree / f'{NAME}-{plan.version()}.dist-info'
+    info = tree / f'{NAME}-{version}.dist-info'
     info.mkdir()
     (info / 'METADATA').write_text(
-        f'Metadata-Version: 2.1\nName: {NAME}\nVersion: {plan.version()}\nLicense: Apache-2.0\n'
+        f'Metadata-Version: 2.1\nName: {NAME}\nVersion: {version}\nLicense: Apache-2.0\n'
         'Summary: shufflenet_ros_msgs and vision_msgs, built against ROS wheels\n')
     (info / 'WHEEL').write_text(
-        f'Wheel-Version: 1.0\nGenerator: shufflenet_ros\nRoot-Is-Purelib: false\nTag: {plan.tag()}\n')
-    run([venv / 'bin/python', '-m', 'wheel', 'pack', tree, '--dest-dir', place])
+        f'Wheel-Version: 1.0\nGenerator: shufflenet_ros\nRoot-Is-Purelib: false\nTag: {WHEEL_TAG}\n')
+    run([venv / 'bin/python', '-m', 'wheel', 'pack', tree, '--dest-dir', folder])

@@ -21,15 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import environments as places
+import environments
 import host
-import opencv
-from shell import ROOT, SetupError, ensure, pip_install, run
+from message_wheel import message_wheel
+from shell import CONSTRAINTS, ROOT, VENV, SetupError, ensure, install_lists, lists, pip_install, run
 
 DISTRO = 'kilted'
-MESSAGE_REMEDY = f"""\
-Install what is missing with the distribution's tools, then build the messages with colcon:
-{host.ROBOT_COMMANDS}"""
 
 
 @contextmanager
@@ -41,14 +38,12 @@ def step(what: str) -> Iterator[None]:
 
 
 def set_up_runtime() -> None:
-    """Everything that the node and the command line need."""
+    """Install everything that the node and the command line need."""
     distro = host.distribution(os.environ, ROOT)
     if distro:
         use_distribution(distro)
     else:
         use_wheels()
-    if note := opencv.ensure_importable(places.VENV):
-        print(f'setup: {note}', flush=True)
 
 
 def use_wheels() -> None:
@@ -56,81 +51,78 @@ def use_wheels() -> None:
     host.check_wheels_exist(platform.machine())
     header = Path(sysconfig.get_path('include')) / 'Python.h'
     host.check_tools(shutil.which, header, importlib.util.find_spec('ensurepip') is not None)
-    files = places.lists(f'ros-{DISTRO}')
+    files = lists(f'ros-{DISTRO}')
 
-    def libraries(venv: Path) -> None:
+    def install_libraries(venv: Path) -> None:
         with step(f'ROS 2 {DISTRO.capitalize()}, NumPy, OpenCV, onnxruntime'):
-            places.install_lists(venv, files)
-            places.install_package(venv)
+            install_lists(venv, files)
+            environments.install_package(venv)
 
-    def messages() -> Path:
+    def build_messages() -> Path:
         with step('messages compiled'):
-            return places.messages(DISTRO)
+            return message_wheel(DISTRO)
 
-    inputs = [*files, places.CONSTRAINTS, *(ROOT / name for name in places.PACKAGE)]
-    with ThreadPoolExecutor(2) as pool:
-        wheel = pool.submit(messages)
-        ensure(places.VENV, 'runtime', inputs, libraries)
-    ensure(places.VENV, 'messages', [wheel.result().name],
+    with ThreadPoolExecutor(1) as pool:
+        wheel = pool.submit(build_messages)
+        ensure(VENV, 'runtime', [*files, *environments.PACKAGE], install_libraries)
+    ensure(VENV, 'messages', [wheel.result().name],
            lambda venv: pip_install(venv, '--no-deps', wheel.result()))
 
 
 def use_distribution(distro: str) -> None:
     """Make a .venv that sees the distribution's rclpy and messages, and install what it lacks."""
-    inputs: list[Path | str] = [distro, places.CONSTRAINTS, *(ROOT / name for name in places.PACKAGE)]
     with step(f'libraries beside ROS {distro}'):
-        ensure(places.VENV, 'runtime', inputs, places.install_package, options=['--system-site-packages'])
+        ensure(VENV, 'runtime', [distro, *environments.PACKAGE], environments.install_package,
+               options=['--system-site-packages'])
     script = ('import importlib.util as u; print(*[m for m in ("rclpy", "vision_msgs", "shufflenet_ros_msgs")'
               ' if u.find_spec(m) is None])')
-    missing = subprocess.run([places.VENV / 'bin/python', '-c', script], text=True, capture_output=True,
-                             check=True).stdout.split()
+    missing = run([VENV / 'bin/python', '-c', script], env=os.environ).split()
     if missing:
         raise SetupError(f'ROS {distro} is sourced, but Python {platform.python_version()} does not find '
-                         f'{", ".join(missing)}. {MESSAGE_REMEDY}')
+                         f"{', '.join(missing)}. Install what is missing with the distribution's tools, then "
+                         f'build the messages with colcon:\n{host.ROBOT_COMMANDS}')
 
 
 def set_up_demo() -> None:
-    """Install what the demo adds, and download the wheels that hold its photos and video."""
-    files, wheels = places.lists('demo'), places.lists('demo-wheels')
+    """Install what the demo adds."""
+    files = lists('demo')
 
     def fill(venv: Path) -> None:
-        with step('demo: plot library, photos and video'):
-            places.install_lists(venv, files)
-            run([venv / 'bin/python', '-m', 'pip', 'download', '--quiet', '--no-deps',
-                 '-c', places.CONSTRAINTS, '-d', places.CACHE / 'wheels', '-r', wheels[0]])
+        with step('plot library of the demo'):
+            install_lists(venv, files)
 
-    ensure(places.VENV, 'demo', [*files, *wheels, places.CONSTRAINTS], fill)
+    ensure(VENV, 'demo', [*files, CONSTRAINTS], fill)
 
 
 def set_up_test() -> None:
     """Install test tools and torch in .venv, and fill the other environments that tests run in."""
     set_up_demo()
-    files, bare = places.lists('test'), places.lists('compare', 'teacher')
+    files, bare = lists('test'), lists('compare', 'teacher')
 
     def fill(venv: Path) -> None:
         with step('test tools and torch'):
-            places.install_lists(venv, files)
-            places.install_lists(venv, bare, '--no-deps')
+            install_lists(venv, files)
+            install_lists(venv, bare, '--no-deps')
 
-    def others() -> None:
+    def fill_others() -> None:
         with step('environments for colcon, Jazzy and the Ubuntu releases'):
-            for name in places.UBUNTU:
-                places.ubuntu_environment(name)
-            if places.WHEELS_EXIST:
-                places.colcon_environment()
-                places.jazzy_environment()
+            for name in environments.UBUNTU:
+                environments.ubuntu_environment(name)
+            if environments.WHEELS_EXIST:
+                environments.colcon_environment()
+                environments.jazzy_environment()
         with step('an emulated ARM machine'):
             prepare_arm()
 
-    with ThreadPoolExecutor(2) as pool:
-        rest = pool.submit(others)
-        ensure(places.VENV, 'test', [*files, *bare, places.CONSTRAINTS], fill)
-        rest.result()
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(fill_others)
+        ensure(VENV, 'test', [*files, *bare, CONSTRAINTS], fill)
+        others.result()
 
 
 def prepare_arm() -> None:
     """Get what counts ARM instructions. Without it its tests are skipped; in CI that is an error."""
-    done = subprocess.run([places.VENV / 'bin/python', ROOT / 'benchmarks/arm/prepare.py'], text=True,
+    done = subprocess.run([VENV / 'bin/python', ROOT / 'benchmarks/arm/prepare.py'], text=True,
                           stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode and os.environ.get('CI'):
         raise SetupError(done.stderr.strip())
@@ -142,7 +134,7 @@ EXTRAS: dict[str, Callable[[], None]] = {'demo': set_up_demo, 'test': set_up_tes
 
 def main(arguments: list[str]) -> int:
     """Set up. Returns 0 if .venv is ready, 1 with a message that says what to do, 2 for a wrong argument."""
-    if [name for name in arguments if name not in EXTRAS]:
+    if set(arguments) - set(EXTRAS):
         print(f'usage: setup_env.py [{"|".join(EXTRAS)}]', file=sys.stderr)
         return 2
     try:
@@ -153,7 +145,7 @@ def main(arguments: list[str]) -> int:
     except SetupError as error:
         print(f'setup: {error}', file=sys.stderr)
         return 1
-    print(f'setup: {places.VENV.name} is ready (Python {platform.python_version()})', flush=True)
+    print(f'setup: {VENV.name} is ready (Python {platform.python_version()})', flush=True)
     return 0
 
 

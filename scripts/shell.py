@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / '.venv'
+CACHE = ROOT / '.cache'
+LISTS = ROOT / 'scripts/requirements'
+CONSTRAINTS = LISTS / 'constraints.txt'
 
 # The ROS wheels restart each Python once to set LD_LIBRARY_PATH, and leave a marker in the environment.
 # A child in another virtual environment would inherit both and look for its libraries here.
@@ -46,8 +51,18 @@ def pip_install(venv: Path, *arguments: object) -> None:
          '--disable-pip-version-check', *arguments])
 
 
+def lists(*names: str) -> list[Path]:
+    """Requirement files by name."""
+    return [LISTS / f'{name}.txt' for name in names]
+
+
+def install_lists(venv: Path, files: Sequence[Path], *arguments: object) -> None:
+    """`pip install -r` each of the files, within the constraints."""
+    pip_install(venv, '-c', CONSTRAINTS, *arguments, *(word for file in files for word in ('-r', file)))
+
+
 def digest(parts: Iterable[Path | str]) -> str:
-    """A hash of files (name and content) and texts."""
+    """A hash of files (name and content) and strings."""
     total = hashlib.sha256()
     for part in parts:
         data = part.name.encode() + b'\0' + part.read_bytes() if isinstance(part, Path) else part.encode()
@@ -55,20 +70,19 @@ def digest(parts: Iterable[Path | str]) -> str:
     return total.hexdigest()
 
 
-def python_version(venv: Path) -> str | None:
-    """The '3.11' that an environment was made with; None if `venv` is not a virtual environment."""
+def python_version(venv: Path) -> str:
+    """The '3.11' that an environment was made with; '' if `venv` is not a virtual environment."""
     config = venv / 'pyvenv.cfg'
-    lines = config.read_text().splitlines() if config.is_file() else []
-    versions = [line.split('=')[1].strip() for line in lines if line.split('=')[0].strip() == 'version']
-    return '.'.join(versions[0].split('.')[:2]) if versions else None
+    found = config.is_file() and re.search(r'^version *= *(\d+\.\d+)', config.read_text(), re.MULTILINE)
+    return found[1] if found else ''
 
 
 def ensure(venv: Path, layer: str, inputs: Iterable[Path | str], fill: Callable[[Path], None],
-           python: str = sys.executable, options: Sequence[str] = ()) -> bool:
+           python: str = sys.executable, options: Sequence[str] = ()) -> None:
     """Make the virtual environment `venv` if it is missing, and let `fill` install one layer into it.
 
-    A stamp in the environment holds a hash of the layer's inputs. Until one of them changes, nothing is done
-    and False is returned. An environment of another Python version is replaced.
+    A stamp in the environment holds a hash of the layer's inputs; nothing is done until one of them changes.
+    An environment of another Python version is replaced.
     """
     version = run([python, '-c', 'import sys; print("%d.%d" % sys.version_info[:2])']).strip()
     if venv.exists() and python_version(venv) != version:
@@ -78,9 +92,7 @@ def ensure(venv: Path, layer: str, inputs: Iterable[Path | str], fill: Callable[
     if not (venv / 'bin/python').exists():
         run([python, '-m', 'venv', *options, venv])
     stamp, wanted = venv / f'filled-{layer}', digest(inputs)
-    if stamp.is_file() and stamp.read_text() == wanted:
-        return False
-    stamp.unlink(missing_ok=True)
-    fill(venv)
-    stamp.write_text(wanted)
-    return True
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        stamp.unlink(missing_ok=True)
+        fill(venv)
+        stamp.write_text(wanted)

@@ -5,9 +5,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import environments
 import pytest
 from message_wheel import build_variables
 from shell import run
+
+
+@pytest.fixture(scope='module')
+def colcon_venv() -> Path:
+    """An environment with colcon and the ROS build wheels."""
+    if not environments.WHEELS_EXIST:
+        pytest.skip('pip has ROS for x86_64 only')
+    return environments.colcon_environment()
 
 
 def colcon(venv: Path, cwd: Path, *arguments: object) -> str:

@@ -10,6 +10,8 @@ import zipfile
 
 import environments
 import pytest
+from message_wheel import message_wheel
+from shell import CACHE
 
 # As announced by the distributions' vision_msgs 4.1.1. A subscriber of another hash gets nothing.
 UPSTREAM = {
@@ -53,11 +55,10 @@ def test_embedding_has_the_fields_that_users_rely_on():
 
 @pytest.mark.skipif(not environments.WHEELS_EXIST, reason='pip has ROS for x86_64 only')
 def test_the_wheel_holds_both_packages_and_no_build_machine_paths():
-    wheel = environments.messages('kilted')
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(message_wheel('kilted')) as archive:
         assert archive.testzip() is None
         names = archive.namelist()
         shared_objects = [archive.read(name) for name in names if '.so' in name]
     assert {'shufflenet_ros_msgs/msg/__init__.py', 'vision_msgs/msg/__init__.py'} <= set(names)
     assert shared_objects
-    assert not [data for data in shared_objects if str(environments.CACHE).encode() in data]
+    assert not [data for data in shared_objects if str(CACHE).encode() in data]

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""package.xml, setup.py and the source tree tell one story."""
+"""package.xml, setup.py, the license and the source tree tell one story."""
 
 from __future__ import annotations
 
 import ast
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import pytest
 
@@ -13,20 +12,19 @@ import shufflenet_ros
 
 MANIFESTS = ('package.xml', 'interfaces/shufflenet_ros_msgs/package.xml',
              'interfaces/pip/vision_msgs/package.xml')
+LICENSE_LINE = 'SPDX-License-Identifier: Apache-2.0'
+SUFFIXES = {'.py', '.c', '.h', '.sh', '.yml'}
+FOLDERS = ('.github', 'benchmarks', 'demo', 'launch', 'native', 'scripts', 'shufflenet_ros', 'test')
+# Programs without a suffix, and files at the top.
+PROGRAMS = ('.ci/run', '.ci/ros', '.pre-commit-config.yaml', 'Makefile', 'setup.py')
 
 
-def manifest(path: Path) -> ElementTree.Element:
-    return ElementTree.parse(path).getroot()
-
-
-def test_one_version(repo_root):
-    assert {manifest(repo_root / name).findtext('version') for name in MANIFESTS[:2]} == {
-        shufflenet_ros.__version__}
-
-
-def test_one_maintainer(repo_root):
-    found = [manifest(repo_root / name).find('maintainer') for name in MANIFESTS]
-    assert len({(node.text, node.get('email')) for node in found}) == 1
+def test_one_version_and_one_maintainer(repo_root):
+    manifests = [ElementTree.parse(repo_root / name).getroot() for name in MANIFESTS]
+    assert {manifest.findtext('version') for manifest in manifests[:2]} == {shufflenet_ros.__version__}
+    maintainers = [manifest.find('maintainer') for manifest in manifests]
+    assert len({(node.text, node.get('email')) for node in maintainers}) == 1
+    assert maintainers[0].get('email').endswith('.example'), 'a placeholder that nobody can take for real'
     # The package's own file is the one place; setup.py reads it.
     assert '@' not in (repo_root / 'setup.py').read_text().replace('@property', '')
 
@@ -49,7 +47,7 @@ def test_manifest_keeps_the_rules_of_format_3(name, repo_root):
     ('<exec_depend>launch</exec_depend>', '<exec_dependency>launch</exec_dependency>'),
     ('<test_depend>python3-pytest</test_depend>', '<test_depend>shufflenet_ros</test_depend>'),
 ])
-def test_a_broken_manifest_is_refused(old, new, repo_root):
+def test_a_broken_manifest_is_an_error(old, new, repo_root):
     package = pytest.importorskip('catkin_pkg.package', reason='needs scripts/requirements/test.txt')
     text = (repo_root / 'package.xml').read_text()
     assert old in text
@@ -71,10 +69,17 @@ def test_rosdep_installs_from_apt_alone(name, repo_root):
     assert not [key for key in keys if key.endswith('-pip')]
 
 
-def test_license_is_the_full_text(repo_root):
+def test_every_source_file_names_the_license(repo_root):
+    """In one of its first two lines, as ament_copyright wants it."""
     text = (repo_root / 'LICENSE').read_text()
-    assert 'Apache License' in text
-    assert 'END OF TERMS AND CONDITIONS' in text
+    assert 'Apache License' in text and 'END OF TERMS AND CONDITIONS' in text
+    paths = [repo_root / name for name in PROGRAMS]
+    for folder in FOLDERS:
+        found = [path for path in (repo_root / folder).rglob('*') if path.suffix in SUFFIXES]
+        assert found, folder
+        paths += found
+    unlicensed = [path for path in paths if LICENSE_LINE not in ' '.join(path.read_text().split('\n')[:2])]
+    assert not unlicensed
 
 
 def test_every_ros_package_that_the_node_imports_is_declared(repo_root):

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Setup stops where it can't work and says what to do. It fills an environment once and destroys nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import environments
+import host
+import pytest
+import setup_env
+from shell import SetupError, digest, ensure, python_version, run
+
+
+@pytest.mark.parametrize(('version', 'present', 'remedy'), [
+    ((3, 10), '', None),
+    ((3, 13), '', None),
+    ((2, 7), 'python3.12', r'run `PYTHON=python3\.12 make setup`'),
+    ((3, 9), 'python3.9', r'install one of python3\.13, .*, python3\.10$'),
+    ((3, 14), 'python3.12', r'run `PYTHON=python3\.12 make setup`'),
+])
+def test_a_python_that_is_not_supported_is_an_error_that_names_one_or_all(version, present, remedy):
+    message = rf'Python {version[0]}\.{version[1]}.*3\.10 to 3\.13: {remedy}'
+    with pytest.raises(SetupError, match=message) if remedy else nullcontext():
+        host.check_python(version, {present: f'/usr/bin/{present}'}.get)
+
+
+def test_wheels_exist_for_x86_64_only():
+    host.check_wheels_exist('x86_64')
+    with pytest.raises(SetupError, match=r'this is aarch64(.|\n)*rosdep install(.|\n)*'
+                       'colcon build --base-paths src/shufflenet_ros src/shufflenet_ros/interfaces'):
+        host.check_wheels_exist('aarch64')
+
+
+@pytest.mark.parametrize(('variables', 'found'), [
+    ({'ROS_DISTRO': 'humble'}, 'humble'),
+    ({'AMENT_PREFIX_PATH': '/opt/ros/jazzy'}, 'at /opt/ros/jazzy'),
+    ({}, None),
+    ({'ROS_DISTRO': '', 'AMENT_PREFIX_PATH': '/clone/.venv'}, None),
+])
+def test_a_sourced_distribution_is_found_and_our_own_environment_is_none(variables, found):
+    assert host.distribution(variables, Path('/clone')) == found
+
+
+@pytest.mark.parametrize(('lacking', 'what', 'package'), [
+    ('', '', ''),
+    ('cmake', 'cmake', 'cmake'),
+    ('g++', 'C[+][+] compiler', 'g[+][+]'),
+    ('make', 'make', 'make'),
+    ('ensurepip', 'venv with pip', r'python3\.11-venv'),
+    ('header', 'headers', r'python3\.11-dev'),
+])
+def test_a_missing_tool_is_named_with_its_remedy(tmp_path, lacking, what, package):
+    header = tmp_path / 'python3.11/Python.h'
+    header.parent.mkdir()
+    if lacking != 'header':
+        header.touch()
+    tools = {tool: f'/usr/bin/{tool}' for tool in ('cmake', 'g++', 'make') if tool != lacking}
+    with (pytest.raises(SetupError, match=f'missing: .*{what}.*sudo apt install {package}$') if lacking
+          else nullcontext()):
+        host.check_tools(tools.get, header, ensurepip=lacking != 'ensurepip')
+
+
+def test_find_python_finds_only_interpreters_that_start(tmp_path, monkeypatch):
+    broken = tmp_path / 'python9.9'
+    broken.write_text('#!/bin/sh\nexit 1\n')
+    broken.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    assert host.find_python('9.9') is None
+    broken.write_text('#!/bin/sh\n')
+    assert host.find_python('9.9') == str(broken)
+
+
+@pytest.fixture(scope='module')
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment without pip, which is quick to make."""
+    venv = tmp_path_factory.mktemp('bare') / 'venv'
+    run([sys.executable, '-m', 'venv', '--without-pip', venv])
+    return venv
+
+
+def test_a_layer_is_installed_once_and_again_after_a_failure_or_a_change(bare, tmp_path):
+    source = tmp_path / 'list.txt'
+    source.write_text('one')
+    calls: list[Path] = []
+
+    def fail(venv: Path) -> None:
+        raise SetupError('no network')
+
+    with pytest.raises(SetupError, match='no network'):
+        ensure(bare, 'x', [source], fail)
+    for text, times in (('one', 1), ('one', 1), ('two', 2)):
+        source.write_text(text)
+        ensure(bare, 'x', [source], calls.append)
+        assert calls == [bare] * times
+
+
+def test_only_an_environment_of_another_python_is_replaced(bare, tmp_path):
+    config = bare / 'pyvenv.cfg'
+    config.write_text(config.read_text().replace('version = 3.', 'version = 2.'))
+    (bare / 'leftover').touch()
+    ensure(bare, 'x', ['a'], lambda venv: None, options=['--without-pip'])
+    assert not (bare / 'leftover').exists()
+    assert python_version(bare) == '{}.{}'.format(*sys.version_info[:2])
+    (tmp_path / 'precious').touch()
+    with pytest.raises(SetupError, match='not a virtual environment, so it is left alone'):
+        ensure(tmp_path, 'x', ['a'], lambda venv: None)
+    assert (tmp_path / 'precious').exists()
+
+
+def test_digest_sees_names_and_contents(tmp_path):
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    for path in (one, two):
+        path.write_text('same')
+    assert digest([one]) != digest([two])
+    before = digest([one, 'text'])
+    one.write_text('other')
+    assert digest([one, 'text']) != before
+
+
+def test_a_failing_command_shows_itself_and_its_last_words():
+    with pytest.raises(SetupError, match=r'exit status 3(.|\n)*print(.|\n)*last words'):
+        run([sys.executable, '-c', 'print("last words"); raise SystemExit(3)'])
+
+
+def test_setup_names_its_extras(capsys):
+    assert setup_env.main(['everything']) == 2
+    assert 'usage: setup_env.py [demo|test]' in capsys.readouterr().err
+
+
+def test_without_compilers_setup_stops_before_it_makes_anything(copy_sources, tmp_path):
+    tree = copy_sources(tmp_path / 'tree')
+    done = subprocess.run([sys.executable, 'scripts/setup_env.py'], text=True, capture_output=True,
+                          check=False, env={**os.environ, 'PATH': str(tree)}, cwd=tree)
+    assert done.returncode == 1
+    assert 'missing: cmake' in done.stderr
+    assert 'sudo apt install cmake g++ make' in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert not (tree / '.venv').exists()
+
+
+@pytest.mark.skipif(not environments.WHEELS_EXIST, reason='pip has ROS for x86_64 only')
+def test_where_a_distribution_is_sourced_its_rclpy_is_used(tmp_path, monkeypatch):
+    # Jazzy's wheels, put on the path as a distribution's setup.bash does it. pip has other tests.
+    site = next(environments.jazzy_environment().glob('lib/python3*/site-packages'))
+    venv = tmp_path / 'venv'
+    monkeypatch.setattr(setup_env, 'VENV', venv)
+    monkeypatch.setattr(environments, 'install_package', lambda venv: None)
+    monkeypatch.setenv('PYTHONPATH', '')
+    with pytest.raises(SetupError, match=(
+            r'ROS jazzy is sourced, but .* does not find rclpy, vision_msgs, shufflenet_ros_msgs(.|\n)*'
+            'colcon build --base-paths src/shufflenet_ros src/shufflenet_ros/interfaces')):
+        setup_env.use_distribution('jazzy')
+    assert 'include-system-site-packages = true' in (venv / 'pyvenv.cfg').read_text()
+    monkeypatch.setenv('PYTHONPATH', str(site))
+    setup_env.use_distribution('jazzy')
