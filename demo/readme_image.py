@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image  # a dependency of matplotlib
 
-from demo.photos import load_photos
-from demo.segments import segments_of
-from demo.wheels import ROOT, DemoError
+from demo.content import ROOT, DemoError, load_photos, segments_of
 from shufflenet_ros.core.frame import U8
 from shufflenet_ros.core.opencv import cv2
 
-SHOWN = {'coffee': 0.5, 'cat': 0.5, 'rocket': 0.5}  # segment -> position in it, 0 to 1
-TILE = (240, 320)  # height, width in pixels
+SHOWN = ('coffee', 'cat', 'rocket')  # one frame of each, from the middle of its segment
+TILE = (320, 240)  # width, height in pixels
 TIMELINE_SHARE = 0.49  # the upper part of the plot: labels over time
 MAX_BYTES = 300_000
 
@@ -32,44 +30,32 @@ def tiles_of(video_path: Path) -> list[U8]:
         DemoError: no video, or it is not of the full bag.
     """
     video = cv2.VideoCapture(str(video_path))
-    segments = {segment.name: segment for segment in segments_of(load_photos())}
     tiles = []
-    for name, position in SHOWN.items():
-        segment = segments[name]
-        video.set(cv2.CAP_PROP_POS_FRAMES, round(segment.begin + position * (segment.end - segment.begin)))
-        success, frame = video.read()
-        if not success:
-            raise DemoError(f'{video_path} has no frame of {name}: run `make demo` first')
-        tiles.append(np.asarray(cv2.resize(frame, TILE[::-1], interpolation=cv2.INTER_AREA), np.uint8))
+    for segment in segments_of(load_photos()):
+        if segment.name in SHOWN:
+            video.set(cv2.CAP_PROP_POS_FRAMES, (segment.begin + segment.end) // 2)
+            success, frame = video.read()
+            if not success:
+                raise DemoError(f'{video_path} has no frame of {segment.name}: run `make demo` first')
+            tiles.append(np.asarray(cv2.resize(frame, TILE, interpolation=cv2.INTER_AREA), np.uint8))
     return tiles
 
 
-def montage(folder: Path) -> U8:
-    """Return the tiles side by side above the labels over time: (H, W, 3) uint8, RGB."""
+def montage(folder: Path) -> Image.Image:
+    """Return the tiles side by side above the labels over time, as an image with a palette.
+
+    Raises:
+        DemoError: the demo has not run.
+    """
     row = np.hstack(tiles_of(folder / 'annotated.mp4'))
     timeline = cv2.imread(str(folder / 'timeline.png'))
     if timeline is None:
         raise DemoError(f'{folder} has no timeline.png: run `make demo` first')
     labels = timeline[:round(timeline.shape[0] * TIMELINE_SHARE)]
-    scale = row.shape[1] / labels.shape[1]
-    labels = cv2.resize(labels, (row.shape[1], round(labels.shape[0] * scale)), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(np.vstack([row, labels])[:, :, ::-1], np.uint8)
-
-
-def write(image: U8, path: Path) -> int:
-    """Write a PNG with as many palette colors as MAX_BYTES allows; return its size in bytes.
-
-    Raises:
-        DemoError: it is too large even with 32 colors.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for colors in (256, 128, 64, 32):
-        palette = Image.fromarray(image).quantize(colors, dither=Image.Dither.NONE)
-        palette.save(path, optimize=True)
-        if path.stat().st_size <= MAX_BYTES:
-            return path.stat().st_size
-    raise DemoError(f'{path} has {path.stat().st_size} bytes, expected at most {MAX_BYTES}: '
-                    'make TILE smaller')
+    height = round(labels.shape[0] * row.shape[1] / labels.shape[1])
+    labels = cv2.resize(labels, (row.shape[1], height), interpolation=cv2.INTER_AREA)
+    image = cv2.cvtColor(np.vstack([row, labels]), cv2.COLOR_BGR2RGB)
+    return Image.fromarray(image).quantize(256, dither=Image.Dither.NONE)
 
 
 def main() -> None:
@@ -79,9 +65,13 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=ROOT / 'docs' / 'demo.png')
     arguments = parser.parse_args()
     try:
-        print(f'{arguments.out}: {write(montage(arguments.demo), arguments.out)} bytes')
+        montage(arguments.demo).save(arguments.out, optimize=True)
     except DemoError as error:
         sys.exit(f'error: {error}')
+    size = arguments.out.stat().st_size
+    print(f'{arguments.out}: {size} bytes')
+    if size > MAX_BYTES:
+        sys.exit(f'error: expected at most {MAX_BYTES} bytes: make TILE smaller')
 
 
 if __name__ == '__main__':

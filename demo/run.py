@@ -9,14 +9,12 @@ import signal
 import sys
 from pathlib import Path
 
-from demo.make_bag import TOPIC, bag_path, make_bag
-from demo.segments import stamp_of
-from demo.show import ResultPrinter, write_video
+from demo.content import ROOT, stamp_of
+from demo.make_bag import TOPIC, make_bag
+from demo.show import ResultPrinter, draw_timeline, write_video
 from demo.summary import DemoRun, violated_invariants
-from demo.timeline import draw_timeline
-from demo.wheels import ROOT
-from scripts.rig.processes import ChildProcess, ProcessError, replay_command
-from scripts.rig.watcher import START_S, Watcher, active_node, check_running, settle
+from scripts.rig.processes import ChildProcess
+from scripts.rig.watcher import START_S, Watcher, active_node, settle
 from shufflenet_ros.core.errors import ShuffleNetError
 
 # A reliable camera. Images wait in the subscription, up to two seconds at 25 Hz, so that none is lost.
@@ -30,8 +28,7 @@ def run(model: str, seconds: float | None, every: int, out: Path) -> int:
         DemoError: the bag cannot be made.
         ProcessError: the node or the replay cannot run.
     """
-    bag = bag_path(seconds)
-    segments = make_bag(bag, seconds)
+    bag, segments = make_bag(seconds)
     parameters = NODE_PARAMETERS | ({'model': model} if model else {})
     with active_node(parameters, TOPIC, out / 'node.log') as (node, watcher):
         print(f'node active with {watcher.model}; log: {node.log}\n', flush=True)
@@ -48,14 +45,16 @@ def replay(bag: Path, duration_s: float, log: Path, node: ChildProcess, watcher:
     Raises:
         ProcessError: the node ended, or the replay failed or did not end.
     """
-    with ChildProcess(replay_command(bag), log) as player:
-        in_time = watcher.spin_until(lambda: node.status is not None or player.status is not None,
-                                     2 * duration_s + START_S)
-        check_running(node)
+    # It starts once the node listens, and the watcher listens to /clock.
+    command = [sys.executable, '-m', 'shufflenet_ros.cli', 'replay', str(bag), '--wait-for-subscribers', '1',
+               '--wait-for-clock']
+    with ChildProcess(command, log) as player:
+        watcher.spin_until(lambda: node.status is not None or player.status is not None,
+                           2 * duration_s + START_S)
+        node.check_running()
         replayed = re.search(r'replayed (\d+) messages', player.log_tail())
-        if not in_time or player.status != 0 or replayed is None:
-            raise ProcessError(f'the replay of {bag} failed or did not end (status {player.status}). '
-                               f'Its log:\n{player.log_tail()}')
+        if player.status != 0 or replayed is None:
+            raise player.error(f'the replay of {bag} failed or did not end (status {player.status})')
     return tuple(stamp_of(frame) for frame in range(int(replayed[1])))
 
 

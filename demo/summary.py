@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from demo.segments import Segment, segment_at
+from demo.content import Segment, segment_at
 from scripts.rig.watcher import NodeCounts, ReceivedResult
 
 TOP = 3
@@ -86,16 +86,10 @@ def violated_invariants(run: DemoRun) -> list[str]:
         f'{results} results for {frames} frames are fewer than {MIN_RESULTS:.0%}':
             results >= MIN_RESULTS * frames,
     }
-    violated = [sentence for sentence, holds in checks.items() if not holds]
-    return violated + _wrong_stamps([result.stamp_ns for result in run.results], run.sent_ns)
-
-
-def _wrong_stamps(stamps: Sequence[int], sent: Collection[int]) -> list[str]:
-    repeated = [stamp for stamp, n in Counter(stamps).items() if n > 1]
-    unknown = set(stamps) - set(sent)
-    violated = []
-    if repeated:
-        violated.append(f'{len(repeated)} frames have more than one result, first {repeated[0]}')
-    if unknown:
-        violated.append(f'{len(unknown)} results have the stamp of no image, first {min(unknown)}')
-    return violated
+    stamps = Counter(result.stamp_ns for result in run.results)
+    repeated = [stamp for stamp, count in stamps.items() if count > 1]
+    unknown = set(stamps) - set(run.sent_ns)
+    return [sentence for sentence, holds in checks.items() if not holds] + [
+        f'{len(wrong)} {what}, first {min(wrong)}' for wrong, what in (
+            (repeated, 'frames have more than one result'),
+            (unknown, 'results have the stamp of no image')) if wrong]

@@ -50,14 +50,11 @@ def node_command(parameters: Mapping[str, str], image_topic: str) -> list[str]:
             *options]
 
 
-def replay_command(bag: Path) -> list[str]:
-    """Return the command that replays a bag once the node listens, and the watcher listens to /clock."""
-    return [sys.executable, '-m', 'shufflenet_ros.cli', 'replay', str(bag), '--wait-for-subscribers', '1',
-            '--wait-for-clock']
-
-
 class ChildProcess:
-    """A process that runs while the `with` block does, and is always stopped after it. It prints to a log."""
+    """A process that runs while the `with` block does, and is always stopped after it.
+
+    Its output goes to `log`. The log's name is what error messages call the process.
+    """
 
     def __init__(self, command: Sequence[str], log: Path):
         self.command, self.log = command, log
@@ -68,6 +65,7 @@ class ChildProcess:
             # In its own session: Ctrl-C reaches only the parent, which then stops the child.
             self._process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log,
                                              stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True)
+        self.pid = self._process.pid
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,14 +78,18 @@ class ChildProcess:
                 continue
 
     @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
-
-    @property
     def status(self) -> int | None:
         """The exit status, or None while the process runs."""
         return self._process.poll()
+
+    def error(self, what: str) -> ProcessError:
+        """An error about this process, with the last lines of its log."""
+        return ProcessError(f'{what}. Its log:\n{self.log_tail()}')
+
+    def check_running(self) -> None:
+        """Raise ProcessError, with the log, if the process has ended."""
+        if self.status is not None:
+            raise self.error(f'the {self.log.stem} ended with status {self.status}')
 
     def log_tail(self, lines: int = 30) -> str:
         """Return the last lines of the log."""

@@ -14,8 +14,6 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from lifecycle_msgs.msg import State
-from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -73,7 +71,7 @@ class Watcher:
         results: every classification so far, in order of arrival.
         clock_ns: a /clock message's time -> the system time of its publication. The replay publishes an
             image's time on /clock right before the image, so this is when the image was sent.
-        model: the name of the node's model, from its diagnostics.
+        state, model: the node's lifecycle state and the name of its model, from its diagnostics.
         failure: the node's error, from its diagnostics; '' without one.
     """
 
@@ -81,17 +79,16 @@ class Watcher:
         """Join the graph. Signals stay Python's own, so that Ctrl-C raises KeyboardInterrupt."""
         self.results: list[ReceivedResult] = []
         self.clock_ns: dict[int, int] = {}
-        self.model = self.failure = ''
+        self.state = self.model = self.failure = ''
         self.on_result: Callable[[ReceivedResult], None] = lambda result: None
         self._camera: dict[str, str] = {}
         self._context = rclpy.Context()
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self.node = Node('shufflenet_watcher', context=self._context)
         subscribe = self.node.create_subscription
-        subscribe(Clock, '/clock', self._take_clock, RELIABLE)
         subscribe(Classification, f'{NODE}/classification', self._take_result, RELIABLE)
-        subscribe(DiagnosticArray, '/diagnostics', self._take_diagnostics, RELIABLE)
-        self._get_state: Any = self.node.create_client(GetState, f'{NODE}/get_state')
+        subscribe(Clock, '/clock', self._take_clock, RELIABLE)
+        subscribe(DiagnosticArray, '/diagnostics', self._take_diagnostics, 10)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
 
@@ -111,16 +108,6 @@ class Watcher:
                 return False
             self._executor.spin_once(timeout_sec=0.05)
         return True
-
-    def is_active(self) -> bool:
-        """Ask the node for its lifecycle state; return False too if it doesn't respond within a second."""
-        if not self._get_state.service_is_ready():
-            self._executor.spin_once(timeout_sec=0.1)
-            return False
-        future = self._get_state.call_async(GetState.Request())
-        self.spin_until(future.done, 1.0)
-        response = future.result() if future.done() else None
-        return response is not None and response.current_state.id == State.PRIMARY_STATE_ACTIVE
 
     def counts(self) -> NodeCounts | None:
         """Return the counters of the node's last diagnostics; None before the first."""
@@ -143,14 +130,12 @@ class Watcher:
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if not status.name.startswith(NODE):
-                continue
             values = {value.key: value.value for value in status.values}
-            if 'age_p50_ms' in values:
-                self._camera = values
-            else:
-                self.model = values.get('model', self.model)
+            if status.name == f'{NODE}: node':
+                self.state, self.model = values['state'], values['model']
                 self.failure = status.message if status.level == DiagnosticStatus.ERROR else ''
+            elif status.name.startswith(f'{NODE}: camera'):
+                self._camera = values
 
 
 @contextmanager
@@ -164,23 +149,14 @@ def active_node(parameters: Mapping[str, str], image_topic: str, log: Path
     os.environ.update(dds_environment())
     command = node_command({**parameters, 'autostart': 'true'}, image_topic)
     with ChildProcess(command, log) as node, Watcher() as watcher:
-        def started() -> bool:
-            return (node.status is not None or watcher.failure != ''
-                    or (watcher.model != '' and watcher.is_active()))
-
-        in_time = watcher.spin_until(started, START_S)
+        watcher.spin_until(
+            lambda: node.status is not None or watcher.failure != '' or watcher.state == 'active', START_S)
         if watcher.failure:
             raise ProcessError(f'the node is {watcher.failure}')
-        check_running(node)
-        if not in_time:
-            raise ProcessError(f'the node was not active after {START_S:g} s. Its log:\n{node.log_tail()}')
+        node.check_running()
+        if watcher.state != 'active':
+            raise node.error(f'the node was not active after {START_S:g} s')
         yield node, watcher
-
-
-def check_running(node: ChildProcess) -> None:
-    """Raise ProcessError, with the node's log, if the node has ended."""
-    if node.status is not None:
-        raise ProcessError(f'the node ended with status {node.status}. Its log:\n{node.log_tail()}')
 
 
 def settle(frames: int, node: ChildProcess, watcher: Watcher) -> NodeCounts:
@@ -195,8 +171,8 @@ def settle(frames: int, node: ChildProcess, watcher: Watcher) -> NodeCounts:
                 and counts.received == counts.published + counts.dropped + counts.superseded)
 
     watcher.spin_until(lambda: node.status is not None or settled(), SETTLE_S)
-    check_running(node)
+    node.check_running()
     counts = watcher.counts()
     if counts is None:
-        raise ProcessError(f'the node published no diagnostics of its camera. Its log:\n{node.log_tail()}')
+        raise node.error('the node published no diagnostics of its camera')
     return counts

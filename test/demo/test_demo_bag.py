@@ -7,19 +7,25 @@ import numpy as np
 import pytest
 import yaml
 
-from demo.make_bag import FRAME_ID, TOPIC, bag_path, make_bag
-from demo.photos import PAN_SIZE, load_photos, pan
-from demo.segments import RATE_HZ, START_NS, segments_of
-from demo.wheels import SHA256, DemoError, read_member
+from demo.content import (
+    PAN_SIZE,
+    RATE_HZ,
+    START_NS,
+    STREET,
+    DemoError,
+    load_photos,
+    pan,
+    read_member,
+    segments_of,
+)
+from demo.make_bag import FRAME_ID, TOPIC, make_bag
 from shufflenet_ros.bags.reader import Bag, stamp_ns
 
 
 @pytest.fixture(scope='module')
 def bag():
     """The full bag of `make demo`."""
-    path = bag_path()
-    make_bag(path)
-    return path
+    return make_bag()[0]
 
 
 def test_the_full_bag_has_at_least_300_images_with_rising_stamps(bag):
@@ -40,17 +46,13 @@ def test_the_full_bag_has_at_least_300_images_with_rising_stamps(bag):
     assert stamps[-1] - stamps[0] <= 35 * 10**9
 
 
-def test_labels_beside_the_bag_are_those_of_photos_yaml(bag, repo_root):
+def test_labels_beside_the_bag_are_those_of_photos_yaml(bag):
     entries = yaml.safe_load((bag.parent / f'{bag.name}.labels.yaml').read_text())
-    photos = yaml.safe_load((repo_root / 'demo' / 'photos.yaml').read_text())['photos']
-    assert all(set(entry) == {'topic', 'from_s', 'to_s', 'label'} for entry in entries)
-    assert {entry['topic'] for entry in entries} == {TOPIC}
     pans = [segment for segment in segments_of(load_photos()) if segment.right]
-    assert [list(pan.right) for pan in pans] == [photo['right'] for photo in photos]
     unambiguous = [pan for pan in pans if len(pan.right) == 1]
     assert len(unambiguous) >= 3
-    assert [(e['from_s'], e['to_s'], e['label']) for e in entries] == [
-        (pan.from_s, pan.to_s, pan.right[0]) for pan in unambiguous]
+    assert entries == [{'topic': TOPIC, 'from_s': pan.from_s, 'to_s': pan.to_s, 'label': pan.right[0]}
+                       for pan in unambiguous]
     assert all(pan.to_s - pan.from_s >= 4.0 for pan in unambiguous)
     with Bag(bag) as opened:
         assert pans[-1].to_s == pytest.approx((opened.end_ns - START_NS) / 1e9 + 1 / RATE_HZ)
@@ -74,8 +76,6 @@ def test_a_short_bag_has_every_segment():
     assert all(a.end == b.begin for a, b in pairwise(short))
 
 
-def test_a_different_file_in_the_wheel_is_an_error(monkeypatch):
-    member = 'skimage/data/coffee.png'
-    monkeypatch.setitem(SHA256, member, '0' * 64)
-    with pytest.raises(DemoError, match=r'sha256 cc02f8ca.*expected 0000.*delete the wheel'):
-        read_member('scikit-image', member)
+def test_a_different_file_in_the_wheel_is_an_error():
+    with pytest.raises(DemoError, match=r'sha256 91028f9d.*expected 0000.*delete the wheel'):
+        read_member(STREET._replace(sha256='0' * 64))

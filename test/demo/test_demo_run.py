@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from demo.photos import load_photos
+from demo.content import load_photos
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.locate import DEFAULT_MODEL
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from demo.segments import Segment, stamp_of
+from demo.content import Segment, stamp_of
 from demo.summary import DemoRun, violated_invariants
 from scripts.rig.watcher import NodeCounts, ReceivedResult
 
