@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import datetime
 import json
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.claims_report import write_report
-from benchmarks.figures import ROOT, commit, machine, versions
+from benchmarks.figures import ROOT, provenance
 from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.training.data import ImageDataset, load_datasets
 from shufflenet_ros.training.recipe import Recipe, load_recipe
@@ -43,7 +42,11 @@ COMPARED = {
 
 
 def recipe_of(base: Recipe, name: str, seed: int) -> Recipe:
-    """The recipe of one run."""
+    """The recipe of one run.
+
+    Raises:
+        ZooError: the recipe's network is a name, which leaves no fields to set.
+    """
     if not isinstance(base.network, dict):
         raise ZooError(f'recipe {base.name}: network is {base.network!r}; expected fields such as '
                        'width: 0.25')
@@ -67,59 +70,45 @@ def describe(base: Recipe, name: str, classes: int) -> dict[str, Any]:
             'params': cost.params, 'paper_error': entry.error if entry else None}
 
 
-def finished(recipe: Recipe, out: Path) -> dict[str, Any] | None:
-    """The result of a finished run; None if it is not finished.
+def train(recipe: Recipe, datasets: tuple[ImageDataset, ImageDataset], out: Path) -> dict[str, Any]:
+    """Train one run to its end unless it is finished; return its validation accuracy in %, and the time.
 
     Raises:
-        ZooError: it is of another recipe.
+        ZooError: `out` has a run of another recipe.
     """
-    path = out / 'result.json'
-    if not path.exists():
-        return None
-    stored = json.loads(path.read_text(encoding='utf-8'))
-    if stored['recipe'] != json.loads(json.dumps(dataclasses.asdict(recipe))):
-        raise ZooError(f'{out} holds a run of another recipe: choose another --out, or delete it')
-    result: dict[str, Any] = stored['result']
-    return result
-
-
-def train(recipe: Recipe, datasets: tuple[ImageDataset, ImageDataset], out: Path) -> dict[str, Any]:
-    """Train one run to its end; returns the last epoch's validation accuracy in %, and the time."""
+    path, fields = out / 'result.json', dataclasses.asdict(recipe)
+    if path.exists():
+        stored = json.loads(path.read_text(encoding='utf-8'))
+        if stored['recipe'] != json.loads(json.dumps(fields)):
+            raise ZooError(f'{out} holds a run of another recipe: choose another --out, or delete it')
+        return dict(stored['result'])
     trainer = Trainer(recipe, *datasets, out)
     accuracy = trainer.run()
     result = {'accuracy': round(100 * accuracy, 2), 'seed': recipe.seed,
               'loss': trainer.history[-1]['loss'],
               'core_minutes': round(sum(line['core_minutes'] for line in trainer.history), 2)}
-    write_whole(out / 'result.json',
-                json.dumps({'recipe': dataclasses.asdict(recipe), 'result': result}).encode())
+    write_whole(path, json.dumps({'recipe': fields, 'result': result}).encode())
     return result
-
-
-def heading(base: Recipe, data: Path, datasets: tuple[ImageDataset, ImageDataset], seeds: int
-            ) -> dict[str, Any]:
-    """The content of claims.json before the runs."""
-    train_set, val_set = datasets
-    classes = len(train_set.labels)
-    return {'commit': commit(), 'machine': machine(), 'versions': {**versions(), 'torch': torch.__version__},
-            'recipe': dataclasses.asdict(base),
-            'dataset': {'file': data.name, 'train': len(train_set.targets), 'val': len(val_set.targets),
-                        'classes': classes},
-            'networks': {name: describe(base, name, classes) for name in COMPARED}, 'seeds': seeds}
 
 
 def run(base: Recipe, data: Path, out: Path, docs: Path, seeds: int) -> None:
     """All rounds, a report after each."""
-    datasets = load_datasets(data, None, base.px, base.store_px)
-    head, runs = heading(base, data, datasets, seeds), []
+    train_set, val_set = datasets = load_datasets(data, None, base.px, base.store_px)
+    classes = len(train_set.labels)
+    dataset = {'file': data.name, 'train': len(train_set.targets), 'val': len(val_set.targets),
+               'classes': classes}
+    networks = {name: describe(base, name, classes) for name in COMPARED}
+    runs = []
     for seed in range(seeds):
         for name in COMPARED:
-            recipe, folder = recipe_of(base, name, seed), out / f'{name}-seed{seed}'
-            result = finished(recipe, folder) or train(recipe, datasets, folder)
+            result = train(recipe_of(base, name, seed), datasets, out / f'{name}-seed{seed}')
             runs.append({'network': name, **result})
             print(f'{name} seed {seed}: {result["accuracy"]:.2f} %, '
                   f'{result["core_minutes"]:.1f} core-minutes', flush=True)
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds')
-        write_report({'date': now, **head, 'runs': runs}, docs)
+        report = provenance(torch=torch.__version__) | {
+            'recipe': dataclasses.asdict(base), 'dataset': dataset, 'networks': networks, 'seeds': seeds,
+            'runs': runs}
+        write_report(report, docs)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

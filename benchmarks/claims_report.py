@@ -39,8 +39,7 @@ class ClaimResult:
 
     Attributes:
         gains: for each seed, the error of the worse network minus that of the better one, in points.
-        mean, sd, error: of the gains: mean, sample standard deviation, standard error of the mean. sd and
-            error are None for less than two seeds, mean is None for none.
+        mean, sd, error: of the gains, see `summary`.
         paper: the paper's gain; None if it does not compare these two.
         verdict: see `verdict`.
     """
@@ -53,11 +52,19 @@ class ClaimResult:
     verdict: str
 
 
+def summary(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+    """Mean, sample standard deviation, standard error of the mean; None where there are too few values."""
+    if len(values) < 2:
+        return values[0] if values else None, None, None
+    sd = statistics.stdev(values)
+    return statistics.mean(values), sd, sd / math.sqrt(len(values))
+
+
 def verdict(gains: Sequence[float]) -> str:
     """Reproduced if the mean gain exceeds twice its standard error."""
-    if len(gains) < 2:
+    mean, _, error = summary(gains)
+    if mean is None or error is None:
         return UNDECIDED
-    mean, error = statistics.mean(gains), statistics.stdev(gains) / math.sqrt(len(gains))
     if mean > 2 * error:
         return REPRODUCED
     return OPPOSITE if -mean > 2 * error else NOT_REPRODUCED
@@ -74,16 +81,16 @@ def evaluate(claim: Claim, report: Mapping[str, Any]) -> ClaimResult:
     pairs = zip(errors_of(report, claim.worse), errors_of(report, claim.better), strict=True)
     gains = tuple(round(worse - better, 2) for worse, better in pairs)
     paper = [report['networks'][name]['paper_error'] for name in (claim.worse, claim.better)]
-    sd = statistics.stdev(gains) if len(gains) > 1 else None
-    return ClaimResult(gains, statistics.mean(gains) if gains else None, sd,
-                   None if sd is None else sd / math.sqrt(len(gains)),
-                   None if None in paper else round(paper[0] - paper[1], 2), verdict(gains))
+    return ClaimResult(gains, *summary(gains), None if None in paper else round(paper[0] - paper[1], 2),
+                       verdict(gains))
 
 
-def _number(value: float | None, sign: bool = False, digits: int = 2) -> str:
-    if value is None:
-        return '-'
-    return f'{value:+.{digits}f}' if sign else f'{value:.{digits}f}'
+def _number(value: float | None, form: str = '.2f') -> str:
+    return '-' if value is None else format(value, form)
+
+
+def _row(*cells: str) -> str:
+    return f'| {" | ".join(cells)} |'
 
 
 def tables(report: Mapping[str, Any]) -> str:
@@ -101,20 +108,19 @@ def tables(report: Mapping[str, Any]) -> str:
         '|---|---|---|---|---|---|---|---|']
     for name, network in report['networks'].items():
         errors = errors_of(report, name)
-        lines.append(' | '.join((
-            f'| {name.replace("_noshuffle", " without shuffle")}', '/'.join(map(str, network['stages'])),
-            f'{network["macs"] / 1e6:.3f}M', f'{network["params"]:,}',
-            ', '.join(map(_number, errors)) or '-', _number(statistics.mean(errors) if errors else None),
-            _number(statistics.stdev(errors) if len(errors) > 1 else None),
-            f'{_number(network["paper_error"], digits=1)} |')))
+        mean, sd, _ = summary(errors)
+        lines.append(_row(
+            name.replace('_noshuffle', ' without shuffle'), '/'.join(map(str, network['stages'])),
+            f'{network["macs"] / 1e6:.3f}M', f'{network["params"]:,}', ', '.join(map(_number, errors)) or '-',
+            _number(mean), _number(sd), _number(network['paper_error'], '.1f')))
     lines += ['', '| claim | gain by seed, points | mean gain | spread | standard error | paper | verdict |',
               '|---|---|---|---|---|---|---|']
     for claim in GROUPS + SHUFFLE:
         result = evaluate(claim, report)
-        lines.append(' | '.join((
-            f'| {claim.text}', ', '.join(_number(g, sign=True) for g in result.gains) or '-',
-            _number(result.mean, sign=True), _number(result.sd), _number(result.error),
-            _number(result.paper, sign=True, digits=1), f'{result.verdict} |')))
+        lines.append(_row(
+            claim.text, ', '.join(_number(gain, '+.2f') for gain in result.gains) or '-',
+            _number(result.mean, '+.2f'), _number(result.sd), _number(result.error),
+            _number(result.paper, '+.1f'), result.verdict))
     return '\n'.join(lines)
 
 
@@ -128,7 +134,7 @@ def _panel(axes: Any, claims: Sequence[Claim], report: Mapping[str, Any]) -> Non
             continue
         axes.errorbar(x - 0.18, result.mean, None if result.error is None else 2 * result.error, fmt='_',
                       color='#333333', markersize=16, capsize=4)
-        axes.annotate(_number(result.mean, sign=True), (x - 0.18, result.mean), (-9, 0),
+        axes.annotate(_number(result.mean, '+.2f'), (x - 0.18, result.mean), (-9, 0),
                       textcoords='offset points', ha='right', va='center', fontsize=8)
     axes.axhline(0, color='#888888', linewidth=0.8)
     axes.set_xticks(range(len(claims)), [claim.text for claim in claims], fontsize=8)

@@ -2,7 +2,7 @@
 """Decoding and preprocessing on one core (`python -m benchmarks.decode`).
 
 Compares this package with a simple node that resizes the whole image to 256, crops 224 and normalizes in
-NumPy. They alternate in one run, so that other load on the machine affects both.
+NumPy.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ from __future__ import annotations
 import argparse
 import array
 import json
-import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from benchmarks.timing import alternate, one_core
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.encodings import ENCODINGS
@@ -47,7 +45,7 @@ def measure() -> dict[str, Any]:
     for name, (suffix, options) in FILES.items():
         data = array.array('B', cv2.imencode(suffix, scene, options)[1].tobytes())
         messages[f'{name}, {len(data) // 1000} kB'] = SimpleNamespace(format='', data=data)
-    with _one_core():
+    with one_core():
         tensor = _medians_ms({
             'ours': lambda: preprocess(decode(message, MAX_PIXELS), UINT8_INPUT),
             'ours_float': lambda: preprocess(decode(message, MAX_PIXELS), FLOAT_INPUT),
@@ -85,29 +83,8 @@ def _raw(name: str, scene: Any) -> Any:
 
 
 def _medians_ms(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Call each function once per round; return its median time."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
-        function()
-    for _ in range(rounds):
-        for name, function in functions.items():
-            started = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - started)
-    return {name: round(float(np.median(seconds)) * 1e3, 4) for name, seconds in times.items()}
-
-
-@contextmanager
-def _one_core() -> Iterator[None]:
-    """Keep this process on one core, and OpenCV to one thread."""
-    cores, threads = os.sched_getaffinity(0), cv2.getNumThreads()
-    os.sched_setaffinity(0, {max(cores)})
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
-        cv2.setNumThreads(threads)
+    return {name: round(float(np.median(seconds)) * 1e3, 4)
+            for name, seconds in alternate(functions, rounds).items()}
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make figures`: run every measurement, write docs/figures.json, print a table.
+"""`make figures`: run every measurement, print the figures, write docs/figures.json.
 
 A measurement that fails is written with its error, and the others still run.
 """
@@ -16,7 +16,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,22 @@ FIGURES = {
     'live': ('benchmarks.node', 'measure_live'),
     'overload': ('benchmarks.overload', 'measure'),
 }
-PACKAGES = {'numpy': ('numpy',), 'opencv': ('opencv-python', 'opencv-python-headless'),
-            'onnxruntime': ('onnxruntime',), 'rclpy': ('rclpy',)}
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures are measured on."""
-    return {'cpu': _cpu_model(), 'cores': os.cpu_count(), 'architecture': platform.machine(),
-            'system': platform.platform(terse=True), 'load_average': [round(x, 2) for x in os.getloadavg()]}
+def provenance(**versions: str) -> dict[str, Any]:
+    """Return when, of which commit, on what machine and with which versions something is measured."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    machine = {'cpu': _cpu_model(), 'cores': os.cpu_count(), 'architecture': platform.machine(),
+               'system': platform.platform(terse=True),
+               'load_average': [round(load, 2) for load in os.getloadavg()]}
+    try:
+        middleware = importlib.import_module('rclpy.utilities').get_rmw_implementation_identifier()
+    except ImportError:
+        middleware = 'not installed'
+    return {'date': now.isoformat(timespec='seconds'), 'commit': _commit(), 'machine': machine, 'versions': {
+        'python': platform.python_version(), 'numpy': _version('numpy'),
+        'opencv': _version('opencv-python-headless', 'opencv-python'), 'onnxruntime': _version('onnxruntime'),
+        'rclpy': _version('rclpy'), 'rmw': middleware, **versions}}
 
 
 def _cpu_model() -> str:
@@ -53,26 +62,14 @@ def _cpu_model() -> str:
     return platform.processor() or 'unknown'
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and the main libraries, and the name of the ROS middleware."""
-    found = {'python': platform.python_version()}
-    for name, distributions in PACKAGES.items():
-        found[name] = next((v for v in map(_version, distributions) if v), 'not installed')
-    try:
-        found['rmw'] = importlib.import_module('rclpy.utilities').get_rmw_implementation_identifier()
-    except ImportError:
-        found['rmw'] = 'not installed'
-    return found
+def _version(*distributions: str) -> str:
+    for distribution in distributions:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(distribution)
+    return 'not installed'
 
 
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ''
-
-
-def commit() -> str:
+def _commit() -> str:
     """Return the commit that is measured, with a + if tracked files outside docs/ are modified."""
     def git(*words: str) -> str:
         return subprocess.run(['git', *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
@@ -90,38 +87,25 @@ def measure(name: str) -> Mapping[str, Any]:
     return figures
 
 
-def table(name: str, figures: Mapping[str, Any], prefix: str = '') -> list[str]:
-    """Return a line for each figure of a measurement; keys of nested ones are joined by dots."""
-    lines = []
-    for key, value in figures.items():
-        if isinstance(value, Mapping):
-            lines += table(name, value, f'{prefix}{key}.')
-        else:
-            lines.append(f'{name:<10} {prefix + key:<44} {value}')
-    return lines
-
-
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(prog='python -m benchmarks.figures', description=__doc__)
     parser.add_argument('names', nargs='*', default=list(FIGURES), metavar='NAME',
                         help=f'only these of: {", ".join(FIGURES)}')
     parser.add_argument('--out', type=Path, default=ROOT / 'docs' / 'figures.json')
-    arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(FIGURES):
+    args = parser.parse_args(arguments)
+    if unknown := set(args.names) - set(FIGURES):
         parser.error(f'no such figures: {sorted(unknown)}; expected some of {list(FIGURES)}')
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds')
-    report: dict[str, Any] = {'date': now, 'commit': commit(), 'machine': machine(), 'versions': versions(),
-                              'figures': {}}
-    for name in arguments.names:
+    report = provenance() | {'figures': {}}
+    for name in args.names:
         print(f'{name} ...', file=sys.stderr)
         began = time.monotonic()
         report['figures'][name] = measure(name)
-        print('\n'.join(table(name, report['figures'][name])), flush=True)
+        print(json.dumps(report['figures'][name], indent=1), flush=True)
         print(f'{name}: {time.monotonic() - began:.0f} s', file=sys.stderr)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(arguments.out, (json.dumps(report, indent=1) + '\n').encode())
-    print(f'\nwritten to {arguments.out}')
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(args.out, (json.dumps(report, indent=1) + '\n').encode())
+    print(f'\nwritten to {args.out}')
     return 0
 
 

@@ -17,7 +17,7 @@ from shufflenet_ros.core.frame import U8, Options
 from shufflenet_ros.datasets.calibration import seeded_images
 
 STAGES = ('decode', 'preprocess', 'inference', 'postprocess')
-HEIGHT, WIDTH = 480, 640
+HEIGHT, WIDTH, FRAMES = 480, 640, 500
 
 
 def camera_images() -> list[U8]:
@@ -25,19 +25,19 @@ def camera_images() -> list[U8]:
     return [image.pixels for image in seeded_images((HEIGHT, WIDTH), 20)]
 
 
-def measure(frames: int = 500, model: str = DEFAULT_MODEL) -> dict[str, Any]:
+def measure() -> dict[str, Any]:
     """Return the milliseconds from a 640x480 bgr8 message to predictions, in total and per stage."""
-    loaded = load(model)
+    loaded = load(DEFAULT_MODEL)
     classifier = Classifier(loaded.card, loaded.backend)
     messages = [SimpleNamespace(height=HEIGHT, width=WIDTH, encoding='bgr8', is_bigendian=0, step=3 * WIDTH,
                                 data=image.reshape(-1)) for image in camera_images()]
     for message in messages:
         classifier.classify(message, Options())
-    times = [classifier.classify(messages[i % len(messages)], Options()).times for i in range(frames)]
+    times = [classifier.classify(messages[i % len(messages)], Options()).times for i in range(FRAMES)]
     ms = 1e3 * np.array([[getattr(t, stage) for stage in STAGES] for t in times])  # (frames, stages)
     p50, p95 = (round(float(value), 3) for value in np.percentile(ms.sum(1), (50, 95)))
     stages = {f'{stage}_p50_ms': round(float(p), 3) for stage, p in zip(STAGES, np.median(ms, 0))}
-    return {'model': loaded.card.name, 'frames': frames, 'width': WIDTH, 'height': HEIGHT,
+    return {'model': loaded.card.name, 'frames': FRAMES, 'width': WIDTH, 'height': HEIGHT,
             'frame_p50_ms': p50, 'frame_p95_ms': p95, **stages}
 
 

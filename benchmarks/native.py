@@ -2,11 +2,11 @@
 """Our kernels and onnxruntime on the same bundle and machine: medians of paired ratios.
 
     python -m benchmarks.native                                        the default model
-    python -m benchmarks.native --reference shufflenet_v1_x0_5_g3      224 px, 1000 classes, seeded weights
+    python -m benchmarks.native --reference shufflenet_v1_x0_5_g3      224 px, 1000 classes, random weights
     python -m benchmarks.native --auto                                 the choice of `auto` against the best
 
-Both are called as in the node, from the frame's bytes to logits and embedding. They alternate on one core, so
-that other load on the machine affects both. Also measures the time of a call outside the kernels.
+Both are called as in the node, from the frame's bytes to logits and embedding, in turn on one core. Also
+measures the time of a call outside the kernels.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
+from benchmarks.timing import alternate
 from shufflenet_ros.backends.load import load
 from shufflenet_ros.backends.native import NativeBackend
-from shufflenet_ros.bundles.bundle import Bundle, open_bundle
+from shufflenet_ros.bundles.bundle import Bundle
 from shufflenet_ros.bundles.index import read_index
 from shufflenet_ros.bundles.locate import DEFAULT_MODEL
 from shufflenet_ros.bundles.variants import precisions, resolve_variant
@@ -41,7 +43,7 @@ CALIBRATION_IMAGES = 4
 def measure(model: str = DEFAULT_MODEL) -> dict[str, Any]:
     """Return the milliseconds per frame of each variant, and how many times faster than onnxruntime it is."""
     bundle, backends = every_backend(model)
-    times = alternate(bundle, backends)
+    times = seconds_per_frame(bundle, backends)
     figures: dict[str, Any] = {'model': bundle.card.name, 'rounds': ROUNDS}
     for name, backend in backends.items():
         ratios = np.divide(times['onnxruntime'], times[name])
@@ -61,18 +63,16 @@ def every_backend(model: str) -> tuple[Bundle, dict[str, Backend]]:
     return graph.bundle, {'onnxruntime': graph.backend, **native}
 
 
-def alternate(bundle: Bundle, backends: Mapping[str, Backend]) -> dict[str, list[float]]:
-    """Run each backend in each of ROUNDS; return its seconds per frame in each round."""
+def seconds_per_frame(bundle: Bundle, backends: dict[str, Backend]) -> dict[str, list[float]]:
+    """Return the time that each backend takes for a frame, in each of ROUNDS."""
     frames = list(reference_inputs(bundle.card.input, FRAMES, seed=2).inputs[:, None])
-    times: dict[str, list[float]] = {name: [] for name in backends}
-    for _ in range(ROUNDS):
-        for name, backend in backends.items():
-            backend.run(frames[0])
-            start = time.perf_counter()
-            for frame in frames:
-                backend.run(frame)
-            times[name].append((time.perf_counter() - start) / FRAMES)
-    return times
+
+    def run(backend: Backend) -> None:
+        for frame in frames:
+            backend.run(frame)
+
+    functions: dict[str, Callable[[], None]] = {name: partial(run, backends[name]) for name in backends}
+    return {name: [t / FRAMES for t in times] for name, times in alternate(functions, ROUNDS).items()}
 
 
 def measure_auto() -> dict[str, Any]:
@@ -84,7 +84,7 @@ def measure_auto() -> dict[str, Any]:
     for name in read_index(ROOT / 'models'):
         with tempfile.TemporaryDirectory() as cache, patch.dict(os.environ, XDG_CACHE_HOME=cache):
             chosen = load(name)
-        times = alternate(*every_backend(name))
+        times = seconds_per_frame(*every_backend(name))
         best = min(times, key=lambda key: statistics.median(times[key]))
         choice = 'onnxruntime' if chosen.backend.name == 'onnxruntime' else chosen.precision
         slower = float(np.median(np.divide(times[choice], times[best]))) - 1
@@ -112,27 +112,15 @@ def call_overhead_us(backend: NativeBackend) -> float:
         return round(1e6 * min(repeat() for _ in range(5)), 2)
 
 
-def reference_bundle(name: str, folder: Path) -> str:
-    """Write a bundle of a network of the zoo, seeded and with all native variants; return its path."""
-    import onnx
-
-    from benchmarks.arm.reference import PX, reference_onnx
-    from shufflenet_ros.bundles.onnx_write import save_bundle
-    from shufflenet_ros.core.card import Card, CardInput
+def packed_bundle(name: str, folder: Path) -> str:
+    """Write a bundle of a network of the zoo, random weights, all native variants; return its path."""
+    from benchmarks.zoo import random_bundle
     from shufflenet_ros.packer.network import PRECISIONS
     from shufflenet_ros.packer.pack import pack
 
-    path = folder / f'{name}.onnx'
-    graph = reference_onnx(name)
-    outputs = {value.name: value for value in onnx.load_from_string(graph).graph.output}
-    embedding = {'dim': int(outputs['embedding'].type.tensor_type.shape.dim[1].dim_value),
-                 'layer': 'global average pool'}
-    spec = CardInput(layout='NHWC', dtype='uint8', size=(PX, PX), color='rgb')
-    labels = tuple(str(index) for index in range(1000))
-    save_bundle(graph, Card(name, name, labels, spec, {'logits': 'logits', 'embedding': 'embedding'},
-                            embedding=embedding), path)
-    pack(open_bundle(str(path)), PRECISIONS, reference_inputs(spec, CALIBRATION_IMAGES))
-    return str(path)
+    bundle = random_bundle(name, folder)
+    pack(bundle, PRECISIONS, reference_inputs(bundle.card.input, CALIBRATION_IMAGES))
+    return str(bundle.path)
 
 
 def main() -> None:
@@ -146,7 +134,7 @@ def main() -> None:
     args = parser.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as folder:
-        model = reference_bundle(args.reference, Path(folder)) if args.reference else args.model
+        model = packed_bundle(args.reference, Path(folder)) if args.reference else args.model
         print(json.dumps(measure_auto() if args.auto else measure(model), indent=1))
 
 

@@ -38,30 +38,22 @@ def receive() -> dict[str, Any]:
     kept = keep_large_blocks()  # before rclpy is loaded, as in the node
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
-    from rclpy.qos import QoSProfile, ReliabilityPolicy
     from sensor_msgs.msg import Image
 
     rclpy.init()
     node = rclpy.create_node('receiver')
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    received, began = 0, 0.0
-
-    def count(_: Image) -> None:
-        nonlocal received, began
-        received += 1
-        if received == WARM_UP:
-            began = time.process_time()
-
-    node.create_subscription(Image, TOPIC, count, QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE))
+    cpu: list[float] = []  # after each image
+    node.create_subscription(Image, TOPIC, lambda image: cpu.append(time.process_time()), 5)
     end = time.monotonic() + 60.0
-    while received < WARM_UP + FRAMES and time.monotonic() < end:
+    while len(cpu) < WARM_UP + FRAMES:
+        if time.monotonic() > end:
+            raise RuntimeError(f'{len(cpu)} images arrived within 60 s, expected {WARM_UP + FRAMES}')
         executor.spin_once(timeout_sec=1.0)
-    cpu = time.process_time() - began
     rclpy.shutdown()
-    if received < WARM_UP + FRAMES:
-        raise RuntimeError(f'{received} images arrived within 60 s, expected {WARM_UP + FRAMES}')
-    return {'cpu_ms_per_image': 1e3 * cpu / FRAMES, 'rss_mb': rss_mb(), 'settings': kept}
+    return {'cpu_ms_per_image': 1e3 * (cpu[WARM_UP + FRAMES - 1] - cpu[WARM_UP - 1]) / FRAMES,
+            'rss_mb': rss_mb(), 'settings': kept}
 
 
 def measure() -> dict[str, Any]:
@@ -81,37 +73,27 @@ def measure() -> dict[str, Any]:
 
 
 def _round(setting: str) -> Mapping[str, Any]:
+    """Send images until the subscriber, with this setting, ends; return what it measured."""
+    from sensor_msgs.msg import Image
+
+    from scripts.rig.watcher import Watcher
+
     child = subprocess.Popen([sys.executable, '-m', 'benchmarks.receive', 'receive'], text=True, cwd=ROOT,
                              stdout=subprocess.PIPE, env=os.environ | {ENVIRONMENT: setting})
     try:
-        _publish(child)
+        with Watcher() as watcher:
+            publisher = watcher.node.create_publisher(Image, TOPIC, 5)
+            image = Image(height=HEIGHT, width=WIDTH, encoding='bgr8', step=3 * WIDTH,
+                          data=array('B', bytes(3 * WIDTH * HEIGHT)))
+            while child.poll() is None:
+                if publisher.get_subscription_count() > 0:
+                    publisher.publish(image)
+                time.sleep(PERIOD_S)
         out, _ = child.communicate(timeout=30.0)
     finally:
         child.kill()
     result: Mapping[str, Any] = json.loads(out)
     return result
-
-
-def _publish(child: subprocess.Popen[str]) -> None:
-    """Send images until the subscriber ends."""
-    from rclpy.context import Context
-    from rclpy.node import Node
-    from rclpy.qos import QoSProfile, ReliabilityPolicy
-    from sensor_msgs.msg import Image
-
-    context = Context()
-    context.init()
-    node = Node('sender', context=context)
-    reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-    publisher = node.create_publisher(Image, TOPIC, reliable)
-    image = Image(height=HEIGHT, width=WIDTH, encoding='bgr8', step=3 * WIDTH,
-                  data=array('B', bytes(3 * WIDTH * HEIGHT)))
-    while child.poll() is None:
-        if publisher.get_subscription_count() > 0:
-            publisher.publish(image)
-        time.sleep(PERIOD_S)
-    node.destroy_node()
-    context.try_shutdown()
 
 
 if __name__ == '__main__':

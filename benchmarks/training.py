@@ -13,14 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from benchmarks.timing import alternate
 from shufflenet_ros.training.batches import loss_of
 from shufflenet_ros.training.data import load_datasets
 from shufflenet_ros.training.recipe import load_recipe
@@ -29,26 +29,23 @@ from shufflenet_ros.training.trainer import Trainer
 ROUNDS, STEPS = 6, 3
 
 
-def bare_step(trainer: Trainer) -> Callable[[], float]:
+def bare_step(trainer: Trainer) -> Callable[[], object]:
     """Forward, backward and the optimizer's step on one batch that is ready."""
     batch = trainer._batches.batch(trainer.recipe.epochs - 1, 0)
 
-    def step() -> float:
+    def step() -> None:
         loss = loss_of(trainer._network(batch.x), batch, trainer.recipe)
         trainer._optimizer.zero_grad()
         trainer.fabric.backward(loss)
         trainer._optimizer.step()
-        return float(loss.detach())
 
     return step
 
 
-def seconds(step: Callable[[], float]) -> float:
-    """The time for STEPS steps."""
-    started = time.perf_counter()
+def repeat(step: Callable[[], object]) -> None:
+    """STEPS steps."""
     for _ in range(STEPS):
         step()
-    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -65,17 +62,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(recipe, train, val, Path(folder), init=args.init)
         trainer.epoch = recipe.epochs - 1  # at the final size
-        steps = {'bare': bare_step(trainer), 'trainer': trainer.train_step}
-        for step in steps.values():
-            step()
-        rounds = []
-        for number in range(ROUNDS):
-            rounds.append({name: seconds(step) for name, step in steps.items()})
-            print(f'round {number + 1} of {ROUNDS}: {rounds[-1]}', file=sys.stderr)
+        times = alternate({'bare': partial(repeat, bare_step(trainer)),
+                           'trainer': partial(repeat, trainer.train_step)}, ROUNDS)
     images = STEPS * recipe.batch
-    report = {f'{name}_images_per_s': round(images / statistics.median(r[name] for r in rounds), 1)
-              for name in steps}
-    ratio = statistics.median(r['bare'] / r['trainer'] for r in rounds)
+    report = {f'{name}_images_per_s': round(images / statistics.median(seconds), 1)
+              for name, seconds in times.items()}
+    ratio = statistics.median(bare / trainer for bare, trainer in zip(times['bare'], times['trainer']))
     print(json.dumps({'recipe': args.recipe, 'threads': args.threads, **report,
                       'trainer_of_bare': round(ratio, 3)}))
 

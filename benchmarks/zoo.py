@@ -13,14 +13,16 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.timing import alternate
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
-from shufflenet_ros.bundles.bundle import open_bundle
+from shufflenet_ros.bundles.bundle import Bundle, open_bundle
 from shufflenet_ros.bundles.onnx_write import save_bundle
 from shufflenet_ros.bundles.variants import resolve
 from shufflenet_ros.zoo.errors import ZooError
@@ -32,37 +34,32 @@ NAMES = (
     'shufflenet_v1_x1_0_g8', 'shufflenet_v1_x0_5_g3', 'shufflenet_v1_x0_25_g3', 'shufflenet_v2_x0_5',
     'shufflenet_v2_x1_0',
 )
-PX, ROUNDS = 224, 60
+PX, CLASSES, ROUNDS = 224, 1000, 60
 
 
-def load(name: str, folder: Path) -> tuple[int, OnnxRuntimeBackend]:
-    """Export a network; returns its MACs and a session of one thread."""
+def random_bundle(name: str, folder: Path) -> Bundle:
+    """Export a network of the zoo with seeded random weights."""
     torch.manual_seed(0)
     model = build(config_of(name)).eval()
-    card = make_card(model, name, [f'class {i}' for i in range(1000)], PX)
     path = folder / f'{name}.onnx'
-    save_bundle(to_onnx(model, PX), card, path)
-    return card.cost['macs'], OnnxRuntimeBackend(resolve(open_bundle(str(path))))
+    save_bundle(to_onnx(model, PX), make_card(model, name, [f'class {i}' for i in range(CLASSES)], PX), path)
+    return open_bundle(str(path))
 
 
-def main(names: tuple[str, ...]) -> None:
+def main(names: Sequence[str]) -> None:
     """Measure and print."""
     frame = np.random.default_rng(0).integers(0, 256, (1, PX, PX, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        networks = {name: load(name, Path(folder)) for name in names}
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(ROUNDS):
-        for name, (_, backend) in networks.items():
-            started = time.perf_counter()
-            backend.run(frame)
-            times[name].append(time.perf_counter() - started)
+        bundles = {name: random_bundle(name, Path(folder)) for name in names}
+        backends = {name: OnnxRuntimeBackend(resolve(bundle)) for name, bundle in bundles.items()}
+    times = alternate({name: partial(backend.run, frame) for name, backend in backends.items()}, ROUNDS)
+    macs = {name: bundle.card.cost['macs'] for name, bundle in bundles.items()}
     first = names[0]
     print(f'{"network":<28}{"M MACs":>9}{"ms":>8}{"time":>8}{"MACs":>8}   (relative to {first})')
     for name in names:
         ratio = statistics.median(b / a for a, b in zip(times[first], times[name]))
-        macs = networks[name][0]
-        print(f'{name:<28}{macs / 1e6:>9.1f}{1e3 * statistics.median(times[name]):>8.2f}{ratio:>8.2f}'
-              f'{macs / networks[first][0]:>8.2f}')
+        print(f'{name:<28}{macs[name] / 1e6:>9.1f}{1e3 * statistics.median(times[name]):>8.2f}{ratio:>8.2f}'
+              f'{macs[name] / macs[first]:>8.2f}')
 
 
 if __name__ == '__main__':
@@ -70,6 +67,6 @@ if __name__ == '__main__':
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('names', nargs='*', metavar='NAME', help=f'networks (default: {" ".join(NAMES)})')
     try:
-        main(tuple(parser.parse_args().names) or NAMES)
+        main(parser.parse_args().names or NAMES)
     except ZooError as error:
         parser.error(str(error))
