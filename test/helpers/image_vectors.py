@@ -220,9 +220,9 @@ def _slow_yuv420(u_at: int) -> Any:
     return unpack
 
 
-_GREY, _RGB, _BGR = _pick(1, (0, 0, 0)), _pick(3, (0, 1, 2)), _pick(3, (2, 1, 0))
+_GRAY, _RGB, _BGR = _pick(1, (0, 0, 0)), _pick(3, (0, 1, 2)), _pick(3, (2, 1, 0))
 _SLOW: dict[str, Any] = {
-    'mono8': _GREY, '8UC1': _GREY, 'mono16': _slow_mono16, 'rgb8': _RGB, 'bgr8': _BGR, '8UC3': _BGR,
+    'mono8': _GRAY, '8UC1': _GRAY, 'mono16': _slow_mono16, 'rgb8': _RGB, 'bgr8': _BGR, '8UC3': _BGR,
     'rgba8': _pick(4, (0, 1, 2)), 'bgra8': _pick(4, (2, 1, 0)), '8UC4': _pick(4, (2, 1, 0)),
     'yuv422': _slow_yuv422(1, 0, 2), 'uyvy': _slow_yuv422(1, 0, 2),
     'yuv422_yuy2': _slow_yuv422(0, 1, 3), 'yuyv': _slow_yuv422(0, 1, 3),

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+import onnx_models
+from onnx import TensorProto, helper
 
 from shufflenet_ros.bundles.files import sha256_of
 from shufflenet_ros.datasets.calibration import seeded_images
@@ -23,7 +24,6 @@ from shufflenet_ros.packer.quantize import quantize
 
 LABELS = [f'thing {i}' for i in range(10)]
 SIZE, STEM, WIDE = (64, 96), 16, 24
-CARD_KEY = 'shufflenet_ros.card'
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def weights(seed: int = 3) -> Weights:
                    tuple(made(n, scale=0.2) for n in (STEM, STEM, WIDE, len(LABELS))))
 
 
-def graph(size: tuple[int, int], w: Weights) -> onnx.GraphProto:
+def graph_model(size: tuple[int, int], w: Weights) -> onnx.ModelProto:
     """uint8 (1, H, W, 3) to logits (1, 10) and embedding (1, 24)."""
     def conv(source: str, kernel: str, bias: str, target: str, **attributes: Any) -> onnx.NodeProto:
         return helper.make_node('Conv', [source, kernel, bias], [target], **attributes)
@@ -65,11 +65,11 @@ def graph(size: tuple[int, int], w: Weights) -> onnx.GraphProto:
     ]
     constants = {'middle': np.float32(128), 'stem': w.stem, 'wide': w.wide, 'each': w.each, 'head': w.head}
     constants |= {f'b{i}': bias for i, bias in enumerate(w.biases)}
-    return helper.make_graph(
-        nodes, 'small', [helper.make_tensor_value_info('image', TensorProto.UINT8, [1, *size, 3])],
-        [helper.make_tensor_value_info('logits', TensorProto.FLOAT, [1, len(LABELS)]),
-         helper.make_tensor_value_info('embedding', TensorProto.FLOAT, [1, WIDE])],
-        [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()])
+    return onnx_models.model(
+        nodes, [onnx_models.value('image', TensorProto.UINT8, [1, *size, 3])],
+        [onnx_models.value('logits', TensorProto.FLOAT, [1, len(LABELS)]),
+         onnx_models.value('embedding', TensorProto.FLOAT, [1, WIDE])],
+        {name: np.asarray(constant) for name, constant in constants.items()})
 
 
 def network(size: tuple[int, int], w: Weights, graph_sha256: str, precision: Precision = 'fp32') -> Network:
@@ -89,16 +89,6 @@ def network(size: tuple[int, int], w: Weights, graph_sha256: str, precision: Pre
     return Network(precision, size, maps, ops, graph_sha256)
 
 
-def card(size: tuple[int, int], **changes: Any) -> dict[str, Any]:
-    values = {
-        'schema': 1, 'name': 'small', 'network': 'test network', 'labels': LABELS,
-        'input': {'layout': 'NHWC', 'dtype': 'uint8', 'size': list(size), 'color': 'rgb'},
-        'outputs': {'logits': 'logits', 'embedding': 'embedding'},
-        'embedding': {'dim': WIDE, 'layer': 'embedding'},
-    } | changes
-    return {key: value for key, value in values.items() if value is not None}
-
-
 def entry(file: str, data: bytes, precision: str, graph_sha256: str, backend: str = 'native'
           ) -> dict[str, Any]:
     """The entry of a variant in a card."""
@@ -114,20 +104,18 @@ def native_bundle(path: Path, *, size: tuple[int, int] = SIZE, precisions: tuple
     blob_of: other weights, for the blobs only. entry_changes: in the card's entries of the blobs.
     """
     w = weights()
-    made = graph(size, w)
-    digest = sha256_of(made.SerializeToString())
+    proto = graph_model(size, w)
+    digest = sha256_of(proto.graph.SerializeToString())
     variants = []
     for precision in precisions:
         data = write_blob(network(size, blob_of or w, digest, precision))
         file = f'{path.stem}-{precision}.native'
         path.with_name(file).write_bytes(data)
         variants.append(entry(file, data, precision, digest) | (entry_changes or {}))
-    text = json.dumps(card(size, **({'variants': variants} | changes)))
-    proto = helper.make_model(made, opset_imports=[helper.make_opsetid('', 17)])
-    proto.ir_version = 8
-    if inside:
-        helper.set_model_props(proto, {CARD_KEY: text})
-    else:
-        path.with_name(f'{path.name}.card.json').write_text(text)
-    path.write_bytes(proto.SerializeToString())
-    return path
+    card = onnx_models.card(**{
+        'labels': LABELS, 'outputs': {'logits': 'logits', 'embedding': 'embedding'},
+        'input': {'layout': 'NHWC', 'dtype': 'uint8', 'size': list(size), 'color': 'rgb'},
+        'embedding': {'dim': WIDE, 'layer': 'embedding'}, 'variants': variants} | changes)
+    if not inside:
+        path.with_name(f'{path.name}.card.json').write_text(json.dumps(card))
+    return onnx_models.write(path, proto, card if inside else None)
