@@ -10,18 +10,22 @@ from pathlib import Path
 
 import environments
 import pytest
-from shell import clean_environment
+from shell import CACHE, clean_environment
 
+# Python, NumPy, OpenCV
 VERSIONS = {'jammy': ['3.10', '1.21.5', '4.5.4'], 'noble': ['3.12', '1.26.4', '4.6.0']}
-# What depends most on NumPy, OpenCV and onnxruntime. `make test-full` runs the same on both, and all of it.
-ALL_CORE, ALL_BACKENDS = ('test/core', 'test/datasets'), ('test/bundles', 'test/backends')
-CORE = {'jammy': ALL_CORE,
-        'noble': ('test/core/test_image.py', 'test/core/test_compressed.py', 'test/core/test_preprocess.py')}
-BACKENDS = ('test/backends/test_ort.py', 'test/backends/test_load.py', 'test/backends/test_choice.py',
-            'test/backends/test_native.py::test_all_kernels_match_onnxruntime',
-            'test/backends/test_native.py::test_int8_equals_its_definition')
+CHOICE = 'test/backends/test_choice.py'
+# Of each release, the tests without ONNX Runtime and those with it. The oldest versions get the most; `make
+# test-full` runs all of both releases.
+WITHOUT = {'jammy': ['test/core', 'test/datasets'],
+           'noble': [f'test/core/test_{name}.py' for name in ('image', 'compressed', 'preprocess')]}
+WITH = {'jammy': [f'test/backends/test_{name}.py' for name in ('ort', 'load', 'choice')]
+        + [f'test/backends/test_native.py::test_{name}' for name in (
+            'all_kernels_match_onnxruntime', 'int8_equals_its_definition')],
+        'noble': ['test/backends/test_ort.py']}
 if os.environ.get('SHUFFLENET_TEST_FULL'):
-    CORE['noble'], BACKENDS = ALL_CORE, ALL_BACKENDS
+    WITHOUT['noble'] = WITHOUT['jammy']
+    WITH = {name: ['test/bundles', 'test/backends'] for name in WITH}
 
 
 @pytest.fixture(scope='module', params=VERSIONS)
@@ -44,51 +48,34 @@ def without_onnxruntime(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def python(name: str, root: Path, *arguments: object, first: Path | None = None,
-           **variables: str) -> subprocess.CompletedProcess[str]:
+def python(name: str, root: Path, library: Path, *arguments: object, first: Path | None = None
+           ) -> subprocess.CompletedProcess[str]:
     """Run that release's Python on the source tree."""
     path = ':'.join(str(folder) for folder in (first, root) if folder)
-    return subprocess.run([environments.CACHE / name / 'bin/python', *map(str, arguments)],
-                          env=clean_environment(PYTHONPATH=path, **variables), cwd=root, text=True,
-                          capture_output=True, check=False)
+    environment = clean_environment(PYTHONPATH=path, SHUFFLENET_NATIVE_LIBRARY=str(library))
+    return subprocess.run([CACHE / name / 'bin/python', *map(str, arguments)], env=environment, cwd=root,
+                          text=True, capture_output=True, check=False)
 
 
 def passes(done: subprocess.CompletedProcess[str]) -> None:
-    print(done.stdout.splitlines()[-1] if done.stdout else done.stderr)
     assert done.returncode == 0 and ' passed' in done.stdout, done.stdout[-8000:] + done.stderr[-2000:]
 
 
-def test_the_versions_are_ubuntus_with_onnxruntime_beside_them(ubuntu, repo_root):
+def test_the_versions_are_ubuntus_with_onnxruntime_beside_them(ubuntu, repo_root, native_library):
     code = ('import sys, numpy, cv2, onnxruntime; '
             'print(sys.version[:4], numpy.__version__, cv2.__version__)')
-    assert python(ubuntu, repo_root, '-c', code).stdout.split() == VERSIONS[ubuntu]
+    assert python(ubuntu, repo_root, native_library, '-c', code).stdout.split() == VERSIONS[ubuntu]
 
 
-def test_core_and_sets_pass_without_onnxruntime(ubuntu, repo_root, without_onnxruntime, shared_data):
-    passes(python(ubuntu, repo_root, '-m', 'pytest', '-q', *CORE[ubuntu], first=without_onnxruntime))
-
-
-def test_native_kernels_pass_without_onnxruntime(ubuntu, repo_root, native_library, without_onnxruntime):
-    tests = [f'test/backends/test_choice.py::{name}' for name in (
-        'test_native_variants_run_without_onnxruntime',
-        'test_a_machine_with_neither_runtime_reports_what_is_missing')]
-    passes(python(ubuntu, repo_root, '-m', 'pytest', '-q', *tests, first=without_onnxruntime,
-                  SHUFFLENET_NATIVE_LIBRARY=str(native_library)))
+def test_images_datasets_and_native_kernels_pass_without_onnxruntime(
+        ubuntu, repo_root, native_library, without_onnxruntime, shared_data):
+    tests = [*WITHOUT[ubuntu], f'{CHOICE}::test_native_variants_run_without_onnxruntime',
+             f'{CHOICE}::test_a_machine_with_neither_runtime_reports_what_is_missing']
+    passes(python(ubuntu, repo_root, native_library, '-m', 'pytest', '-q', *tests, first=without_onnxruntime))
 
 
 def test_both_backends_pass(ubuntu, repo_root, native_library, shared_data):
-    passes(python(ubuntu, repo_root, '-m', 'pytest', '-q', *BACKENDS,
-                  SHUFFLENET_NATIVE_LIBRARY=str(native_library)))
-
-
-def classify(name: str, root: Path, photos: Path, library: Path, first: Path | None = None) -> dict[str, str]:
-    """Each photo's best label by the default model, from whatever runs there."""
-    done = python(name, root, '-m', 'shufflenet_ros.cli', 'classify', photos, '--json', first=first,
-                  SHUFFLENET_NATIVE_LIBRARY=str(library))
-    assert done.returncode == 0, done.stderr
-    assert ('onnxruntime fp32 is left out: ' in done.stderr) == bool(first), done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return {Path(line['source']).name: line['predictions'][0]['name'] for line in lines}
+    passes(python(ubuntu, repo_root, native_library, '-m', 'pytest', '-q', *WITH[ubuntu]))
 
 
 def test_photos_are_classified_without_onnxruntime_and_with_it(
@@ -97,14 +84,19 @@ def test_photos_are_classified_without_onnxruntime_and_with_it(
     names = {file: photo['name'] for file, photo in json.loads((photos / 'labels.json').read_text()).items()}
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     for first in (without_onnxruntime, None):
-        labels = classify(ubuntu, repo_root, photos, native_library, first)
+        done = python(ubuntu, repo_root, native_library, '-m', 'shufflenet_ros.cli', 'classify', photos,
+                      '--json', first=first)
+        assert done.returncode == 0, done.stderr
+        assert ('onnxruntime fp32 is left out: ' in done.stderr) == bool(first), done.stderr
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        labels = {Path(line['source']).name: line['predictions'][0]['name'] for line in lines}
         assert sum(labels[file] == name for file, name in names.items()) >= 30, labels
 
 
 def test_with_neither_kernels_nor_onnxruntime_the_error_says_what_to_type(
         ubuntu, repo_root, without_onnxruntime, tmp_path):
-    done = python(ubuntu, repo_root, '-m', 'shufflenet_ros.cli', 'classify', repo_root / 'docs/demo.png',
-                  first=without_onnxruntime, SHUFFLENET_NATIVE_LIBRARY=str(tmp_path / 'gone.so'))
+    done = python(ubuntu, repo_root, tmp_path / 'gone.so', '-m', 'shufflenet_ros.cli', 'classify',
+                  repo_root / 'docs/demo.png', first=without_onnxruntime)
     assert done.returncode == 2 and done.stderr.count('\n') == 1
     assert 'gone.so: no such file' in done.stderr
     assert done.stderr.strip().endswith('-m pip install --no-deps onnxruntime')
