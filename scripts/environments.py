@@ -7,10 +7,12 @@ packages.
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
+import subprocess
 from pathlib import Path
 
-from host import find_python
 from message_wheel import build_environment, message_wheel
 from shell import CACHE, CONSTRAINTS, ROOT, ensure, install_lists, lists, pip_install
 
@@ -59,6 +61,19 @@ def jazzy_environment() -> Path:
     venv = CACHE / 'jazzy'
     ensure(venv, 'test', [*files, wheel.name, *PACKAGE], fill)
     return venv
+
+
+def find_python(version: str) -> str | None:
+    """A working interpreter of that version ('3.10'), on PATH or from pyenv; None if there is none."""
+    pyenv = Path(os.environ.get('PYENV_ROOT') or Path.home() / '.pyenv')
+    candidates = [shutil.which(f'python{version}'),
+                  *map(str, sorted(pyenv.glob(f'versions/{version}.*/bin/python{version}')))]
+    for candidate in candidates:
+        # pyenv puts a shim on PATH even for a version that is switched off; such a shim only fails.
+        tried = candidate and subprocess.run([candidate, '-c', ''], capture_output=True, check=False)
+        if tried and tried.returncode == 0:
+            return candidate
+    return None
 
 
 def ubuntu_environment(name: str) -> Path | None:

@@ -16,17 +16,70 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import environments
-import host
 from message_wheel import message_wheel
 from shell import CONSTRAINTS, ROOT, VENV, SetupError, ensure, install_lists, lists, pip_install, run
 
 DISTRO = 'kilted'
+OLDEST, NEWEST = (3, 10), (3, 13)
+
+ROBOT_COMMANDS = """\
+  cd <workspace> && rosdep install --ignore-src --from-paths src/shufflenet_ros src/shufflenet_ros/interfaces
+  python3 -m pip install --user --no-deps onnxruntime  # Ubuntu 24.04 and later: also --break-system-packages
+  colcon build --base-paths src/shufflenet_ros src/shufflenet_ros/interfaces
+  source install/setup.bash && ros2 launch shufflenet_ros classify.launch.py"""
+
+
+def check_python(version: Sequence[int], which: Callable[[str], str | None] = shutil.which) -> None:
+    """Raise SetupError for a Python that has no ROS wheels and that nothing was tested on."""
+    if OLDEST <= tuple(version[:2]) <= NEWEST:
+        return
+    names = [f'python3.{minor}' for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
+    present = next(filter(which, names), '')
+    remedy = f'run `PYTHON={present} make setup`' if present else f'install one of {", ".join(names)}'
+    raise SetupError(f'this is Python {version[0]}.{version[1]}; shufflenet_ros needs '
+                     f'{OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}: {remedy}')
+
+
+def distribution(environ: Mapping[str, str], clone: Path) -> str | None:
+    """The ROS distribution that is sourced in this shell, or None.
+
+    An AMENT_PREFIX_PATH with only folders of the clone (.venv) is ours, not a distribution's.
+    """
+    if environ.get('ROS_DISTRO'):
+        return environ['ROS_DISTRO']
+    prefixes = [Path(prefix) for prefix in environ.get('AMENT_PREFIX_PATH', '').split(':') if prefix]
+    return next((f'at {prefix}' for prefix in prefixes if clone not in prefix.parents), None)
+
+
+def check_wheels_exist(machine: str) -> None:
+    """Raise SetupError for a processor that pip has no ROS wheels for."""
+    if machine != 'x86_64':
+        raise SetupError(
+            f'this is {machine}, and pip has ROS 2 only for x86_64. Install ROS 2 from its distribution '
+            'and source it, then either run `make setup` again (it then uses that rclpy) or build with '
+            f'colcon:\n{ROBOT_COMMANDS}')
+
+
+def check_tools(which: Callable[[str], str | None], header: Path, ensurepip: bool) -> None:
+    """Raise SetupError if a tool is missing that compiling the messages needs."""
+    python = header.parent.name
+    needed = (
+        (which('cmake'), 'cmake (3.20 or newer)', 'cmake'),
+        (which('g++') or which('c++'), 'a C++ compiler', 'g++'),
+        (which('make') or which('ninja'), 'make', 'make'),
+        (header.is_file(), f'{python} headers ({header})', f'{python}-dev'),
+        (ensurepip, f'{python} venv with pip', f'{python}-venv'),
+    )
+    missing = {what: package for found, what, package in needed if not found}
+    if missing:
+        raise SetupError(f'missing: {", ".join(missing)}. On Debian or Ubuntu: '
+                         f'sudo apt install {" ".join(missing.values())}')
 
 
 @contextmanager
@@ -39,7 +92,7 @@ def step(what: str) -> Iterator[None]:
 
 def set_up_runtime() -> None:
     """Install everything that the node and the command line need."""
-    distro = host.distribution(os.environ, ROOT)
+    distro = distribution(os.environ, ROOT)
     if distro:
         use_distribution(distro)
     else:
@@ -48,9 +101,9 @@ def set_up_runtime() -> None:
 
 def use_wheels() -> None:
     """Install ROS from pip, and compile our messages at the same time."""
-    host.check_wheels_exist(platform.machine())
+    check_wheels_exist(platform.machine())
     header = Path(sysconfig.get_path('include')) / 'Python.h'
-    host.check_tools(shutil.which, header, importlib.util.find_spec('ensurepip') is not None)
+    check_tools(shutil.which, header, importlib.util.find_spec('ensurepip') is not None)
     files = lists(f'ros-{DISTRO}')
 
     def install_libraries(venv: Path) -> None:
@@ -80,7 +133,7 @@ def use_distribution(distro: str) -> None:
     if missing:
         raise SetupError(f'ROS {distro} is sourced, but Python {platform.python_version()} does not find '
                          f"{', '.join(missing)}. Install what is missing with the distribution's tools, then "
-                         f'build the messages with colcon:\n{host.ROBOT_COMMANDS}')
+                         f'build the messages with colcon:\n{ROBOT_COMMANDS}')
 
 
 def set_up_demo() -> None:
@@ -138,7 +191,7 @@ def main(arguments: list[str]) -> int:
         print(f'usage: setup_env.py [{"|".join(EXTRAS)}]', file=sys.stderr)
         return 2
     try:
-        host.check_python(sys.version_info[:2])
+        check_python(sys.version_info[:2])
         set_up_runtime()
         for name in arguments:
             EXTRAS[name]()

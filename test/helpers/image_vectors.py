@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages, images and files made in tests, and a slow decoder that shares nothing with the fast one."""
+"""Messages and image files made for tests, and a slow decoder that shares no code with the fast one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BYTES_PER_PIXEL = dict.fromkeys(SUPPORTED, 1) | {
 
 @dataclass
 class Image:
-    """A stand-in with sensor_msgs/Image's fields, free to hold what no driver may send."""
+    """The fields of sensor_msgs/Image, of any type, so that a test can send what no driver may."""
 
     height: Any
     width: Any
@@ -47,14 +47,14 @@ class Image:
 
 @dataclass
 class Compressed:
-    """A stand-in with sensor_msgs/CompressedImage's fields."""
+    """The fields of sensor_msgs/CompressedImage."""
 
     data: Any
     format: Any = 'jpeg'
 
 
 def smooth_rgb(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """(H, W, 3) uint8: smooth waves, different in each channel, so that swaps and shears show."""
+    """(H, W, 3) uint8: smooth waves that differ by channel, so that swapped channels or shifted rows show."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width] / max(height, width)
     channels = []
@@ -77,7 +77,7 @@ def data_rows(encoding: str, height: int) -> int:
 
 
 def random_image(encoding: str, height: int, width: int, padding: int = 0, seed: int = 0) -> Image:
-    """A valid message of noise, its padding filled with noise too."""
+    """A valid message of noise, with noise in its padding too."""
     step = width * BYTES_PER_PIXEL[encoding] + padding
     rng = np.random.default_rng(seed)
     data = rng.integers(0, 256, step * data_rows(encoding, height), np.uint8)
@@ -85,7 +85,7 @@ def random_image(encoding: str, height: int, width: int, padding: int = 0, seed:
 
 
 def encode(rgb: np.ndarray, encoding: str, padding: int = 0) -> Image:
-    """The image as a driver would send it, its padding filled with 0xAA."""
+    """The image as a driver would send it, with 0xAA in its padding."""
     height, width = rgb.shape[:2]
     rows = _ENCODERS[encoding](rgb).reshape(data_rows(encoding, height), -1)
     step = rows.shape[1] + padding
@@ -148,7 +148,7 @@ _ENCODERS: dict[str, Any] = {
 
 
 def slow_decode(msg: Image, max_pixels: int) -> np.ndarray | None:
-    """(H, W, 3) RGB by plain indexing and loops; None for what must be dropped."""
+    """(H, W, 3) RGB by plain indexing and loops; None for a message that must be dropped."""
     w, h, step, name = msg.width, msg.height, msg.step, msg.encoding
     if name not in SUPPORTED or not (0 < w < 65536 and 0 < h < 65536) or w * h > max_pixels:
         return None
@@ -229,7 +229,7 @@ _SLOW: dict[str, Any] = {
     'nv12': _slow_yuv420(0), 'nv21': _slow_yuv420(1),
 } | {f'bayer_{p}8': _slow_bayer(p) for p in ('rggb', 'bggr', 'gbrg', 'grbg')}
 
-# The slow decoder's formula is in floats, OpenCV's in fixed point: they may round differently.
+# The slow decoder computes in floats, OpenCV in fixed point: they may round differently.
 TOLERANCE = {name: int(name in YUV) for name in SUPPORTED}
 
 
@@ -255,7 +255,7 @@ def png(size: tuple[int, int], depth: int, color_type: int, lines: bytes, interl
 
 
 def before_zeros(lines: bytes, count: int) -> bytes:
-    """A zlib stream of lines and `count` zeros after them, in whole MiB; its sum is wrong."""
+    """A zlib stream of lines and then `count` zeros, in whole MiB; its checksum is wrong."""
     stream = zlib.compressobj(9)
     packed = stream.compress(lines) + stream.flush(zlib.Z_FULL_FLUSH)
     megabyte = stream.compress(bytes(1 << 20)) + stream.flush(zlib.Z_FULL_FLUSH)
@@ -277,13 +277,13 @@ def adam7(pixels: np.ndarray) -> bytes:
 
 
 def jpeg_header(width: int, height: int, precision: int = 8, channels: int = 3, kind: int = 0xC0) -> bytes:
-    """A JPEG's first bytes: start and a frame header that promises this size, and nothing behind it."""
+    """A JPEG's first bytes: start and a frame header with this size, and nothing after it."""
     frame = struct.pack('>BHHB', precision, height, width, channels)
     frame += b''.join(bytes((i + 1, 0x11, 0)) for i in range(channels))
     return b'\xff\xd8\xff' + bytes((kind,)) + struct.pack('>H', len(frame) + 2) + frame
 
 
 def exif_with_thumbnail(orientation: int, thumbnail: bytes = b'') -> bytes:
-    """An APP1 segment that asks for an orientation and carries a JPEG of its own."""
+    """An APP1 segment with an orientation and a JPEG thumbnail."""
     body = b'Exif\0\0II*\0\x08\0\0\0\x01\0' + struct.pack('<HHIHH', 0x0112, 3, 1, orientation, 0) + bytes(4)
     return b'\xff\xe1' + struct.pack('>H', len(body) + len(thumbnail) + 2) + body + thumbnail

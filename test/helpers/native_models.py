@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small real network, as an ONNX graph and as a native blob, made by the test that needs it.
+"""A small real network, as an ONNX graph and as a native blob.
 
 It has every kind of operation but COPY: stem, pointwise, depthwise, head.
 """
@@ -28,7 +28,7 @@ SIZE, STEM, WIDE = (64, 96), 16, 24
 
 @dataclass(frozen=True)
 class Weights:
-    """Of one network: convolutions in ONNX layout, and their biases."""
+    """The weights of one network: convolutions in ONNX layout, and their biases."""
 
     stem: np.ndarray
     each: np.ndarray
@@ -73,7 +73,7 @@ def graph_model(size: tuple[int, int], w: Weights) -> onnx.ModelProto:
 
 
 def network(size: tuple[int, int], w: Weights, graph_sha256: str, precision: Precision = 'fp32') -> Network:
-    """The same network for our kernels; in int8 with the ranges of a few smooth images."""
+    """The same network for the native kernels; int8 ranges come from a few smooth images."""
     if precision == 'int8':
         frames = np.stack([image.pixels for image in seeded_images(size, 8)])
         return quantize(network(size, w, graph_sha256), frames)

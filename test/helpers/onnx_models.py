@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small real ONNX classifiers, made by the test that needs them."""
+"""Small real ONNX classifiers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def classifier(*, last: str = 'Gemm', image: onnx.ValueInfoProto | None = None,
 
 
 def of_any_image(image: onnx.ValueInfoProto, dtype: int = TensorProto.FLOAT) -> onnx.ModelProto:
-    """Logits of a type, from an image of any shape."""
+    """Logits of this type, from an image of any shape."""
     made = [helper.make_node('Cast', ['image'], ['float'], to=TensorProto.FLOAT),
             helper.make_node('ReduceMean', ['float'], ['mean'], keepdims=0),
             helper.make_node('Mul', ['mean', 'gains'], ['scores']),
@@ -81,7 +81,7 @@ def of_any_image(image: onnx.ValueInfoProto, dtype: int = TensorProto.FLOAT) -> 
 
 
 def of_unknown_length() -> onnx.ModelProto:
-    """Four logits, but the length is known only after a run."""
+    """Four logits, whose number is known only after a run."""
     made = [*nodes(), helper.make_node('IsNaN', ['logits'], ['nan']),
             helper.make_node('Not', ['nan'], ['number']),
             helper.make_node('Reshape', ['number', 'flat'], ['kept']),

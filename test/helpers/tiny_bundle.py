@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle that answers in well under a millisecond and whose answer a person can foresee.
+"""A bundle that runs in well under a millisecond and whose result a person can predict.
 
 Logits are linear in the image's mean color: a red image is `red`, a dark one `dark`.
 """
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from onnx_models import model, value
 
 from shufflenet_ros.bundles.onnx_write import save_bundle
 from shufflenet_ros.core.card import Card, CardInput
@@ -23,11 +24,10 @@ _BIAS = np.array([0, 0, 0, -5, 4], np.float32)
 
 def tiny_bundle(path: Path, name: str = 'tiny') -> Path:
     """Write the bundle: uint8 NHWC RGB in; logits (1, 5) and embedding (1, 8) out."""
-    embed = np.zeros((3, EMBEDDING_DIM), np.float32)
-    embed[:, :3] = np.eye(3)
-    logits = np.zeros((EMBEDDING_DIM, len(LABELS)), np.float32)
-    logits[:3] = _WEIGHTS
-    embed_bias = np.array([0, 0, 0, 1, 0, 0, 0, 0], np.float32)
+    constants = {
+        'scale': np.array(1 / 255, np.float32), 'embed': np.eye(3, EMBEDDING_DIM, dtype=np.float32),
+        'embed_bias': np.eye(1, EMBEDDING_DIM, 3, dtype=np.float32)[0],
+        'weights': np.pad(_WEIGHTS, ((0, EMBEDDING_DIM - 3), (0, 0))), 'bias': _BIAS}
     nodes = [
         helper.make_node('Cast', ['image'], ['float'], to=TensorProto.FLOAT),
         helper.make_node('Mul', ['float', 'scale'], ['scaled']),
@@ -35,21 +35,15 @@ def tiny_bundle(path: Path, name: str = 'tiny') -> Path:
         helper.make_node('Gemm', ['mean', 'embed', 'embed_bias'], ['embedding']),
         helper.make_node('Gemm', ['embedding', 'weights', 'bias'], ['logits']),
     ]
-    constants = {'scale': np.array(1 / 255, np.float32), 'embed': embed, 'embed_bias': embed_bias,
-                 'weights': logits, 'bias': _BIAS}
-    graph = helper.make_graph(
-        nodes, 'tiny',
-        [helper.make_tensor_value_info('image', TensorProto.UINT8, [1, SIZE, SIZE, 3])],
-        [helper.make_tensor_value_info('logits', TensorProto.FLOAT, [1, len(LABELS)]),
-         helper.make_tensor_value_info('embedding', TensorProto.FLOAT, [1, EMBEDDING_DIM])],
-        [numpy_helper.from_array(value, key) for key, value in constants.items()])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)])
-    onnx.checker.check_model(model)
+    proto = model(nodes, [value('image', TensorProto.UINT8, [1, SIZE, SIZE, 3])],
+                  [value('logits', TensorProto.FLOAT, [1, len(LABELS)]),
+                   value('embedding', TensorProto.FLOAT, [1, EMBEDDING_DIM])], constants)
+    onnx.checker.check_model(proto)
     card = Card(
         name=name, network='tiny test network', labels=LABELS,
         input=CardInput(layout='NHWC', dtype='uint8', size=(SIZE, SIZE), color='rgb'),
         outputs={'logits': 'logits', 'embedding': 'embedding'},
         embedding={'dim': EMBEDDING_DIM, 'layer': 'mean color'},
         training={'data': 'nothing', 'terms': 'none needed'}, license='Apache-2.0')
-    save_bundle(model.SerializeToString(), card, path)
+    save_bundle(proto.SerializeToString(), card, path)
     return path

@@ -50,7 +50,3 @@ def test_a_package_loads_only_what_lies_below(name, repo_root):
     for library in {'rclpy', 'torch'} & BELOW[name]:
         pytest.importorskip(library, reason=f'package {name} needs {library}')
     assert loaded_by(name, repo_root / 'shufflenet_ros') <= BELOW[name] | {name}
-
-
-def test_core_is_below_every_other_package():
-    assert all('core' in allowed for name, allowed in BELOW.items() if name != 'core')

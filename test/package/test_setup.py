@@ -10,10 +10,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import environments
-import host
 import pytest
 import setup_env
-from shell import SetupError, digest, ensure, python_version, run
+from shell import SetupError, ensure, python_version, run
 
 
 @pytest.mark.parametrize(('version', 'present', 'remedy'), [
@@ -26,14 +25,21 @@ from shell import SetupError, digest, ensure, python_version, run
 def test_a_python_that_is_not_supported_is_an_error_that_names_one_or_all(version, present, remedy):
     message = rf'Python {version[0]}\.{version[1]}.*3\.10 to 3\.13: {remedy}'
     with pytest.raises(SetupError, match=message) if remedy else nullcontext():
-        host.check_python(version, {present: f'/usr/bin/{present}'}.get)
+        setup_env.check_python(version, {present: f'/usr/bin/{present}'}.get)
+
+
+def test_an_old_python_reads_the_setup_as_far_as_the_message(repo_root):
+    old = environments.find_python('3.8') or pytest.skip('needs python3.8 on PATH or in pyenv')
+    done = subprocess.run([old, 'scripts/setup_env.py'], cwd=repo_root, text=True, capture_output=True,
+                          check=False)
+    assert done.returncode == 1 and done.stderr.startswith('setup: this is Python 3.8; '), done.stderr
 
 
 def test_wheels_exist_for_x86_64_only():
-    host.check_wheels_exist('x86_64')
+    setup_env.check_wheels_exist('x86_64')
     with pytest.raises(SetupError, match=r'this is aarch64(.|\n)*rosdep install(.|\n)*'
                        'colcon build --base-paths src/shufflenet_ros src/shufflenet_ros/interfaces'):
-        host.check_wheels_exist('aarch64')
+        setup_env.check_wheels_exist('aarch64')
 
 
 @pytest.mark.parametrize(('variables', 'found'), [
@@ -43,7 +49,7 @@ def test_wheels_exist_for_x86_64_only():
     ({'ROS_DISTRO': '', 'AMENT_PREFIX_PATH': '/clone/.venv'}, None),
 ])
 def test_a_sourced_distribution_is_found_and_our_own_environment_is_none(variables, found):
-    assert host.distribution(variables, Path('/clone')) == found
+    assert setup_env.distribution(variables, Path('/clone')) == found
 
 
 @pytest.mark.parametrize(('lacking', 'what', 'package'), [
@@ -62,7 +68,7 @@ def test_a_missing_tool_is_named_with_its_remedy(tmp_path, lacking, what, packag
     tools = {tool: f'/usr/bin/{tool}' for tool in ('cmake', 'g++', 'make') if tool != lacking}
     with (pytest.raises(SetupError, match=f'missing: .*{what}.*sudo apt install {package}$') if lacking
           else nullcontext()):
-        host.check_tools(tools.get, header, ensurepip=lacking != 'ensurepip')
+        setup_env.check_tools(tools.get, header, ensurepip=lacking != 'ensurepip')
 
 
 def test_find_python_finds_only_interpreters_that_start(tmp_path, monkeypatch):
@@ -70,9 +76,9 @@ def test_find_python_finds_only_interpreters_that_start(tmp_path, monkeypatch):
     broken.write_text('#!/bin/sh\nexit 1\n')
     broken.chmod(0o755)
     monkeypatch.setenv('PATH', str(tmp_path))
-    assert host.find_python('9.9') is None
+    assert environments.find_python('9.9') is None
     broken.write_text('#!/bin/sh\n')
-    assert host.find_python('9.9') == str(broken)
+    assert environments.find_python('9.9') == str(broken)
 
 
 @pytest.fixture(scope='module')
@@ -110,16 +116,6 @@ def test_only_an_environment_of_another_python_is_replaced(bare, tmp_path):
     with pytest.raises(SetupError, match='not a virtual environment, so it is left alone'):
         ensure(tmp_path, 'x', ['a'], lambda venv: None)
     assert (tmp_path / 'precious').exists()
-
-
-def test_digest_sees_names_and_contents(tmp_path):
-    one, two = tmp_path / 'one', tmp_path / 'two'
-    for path in (one, two):
-        path.write_text('same')
-    assert digest([one]) != digest([two])
-    before = digest([one, 'text'])
-    one.write_text('other')
-    assert digest([one, 'text']) != before
 
 
 def test_a_failing_command_shows_itself_and_its_last_words():
