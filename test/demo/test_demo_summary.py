@@ -29,31 +29,27 @@ GOOD = [result(i, 'plate', 'wok', 'tabby', 'orange') for i in range(98)]
 
 
 def test_last_line_counts_and_shares():
-    # 20 of 20 cat frames have tabby third; the orange frames have orange fourth, so none counts.
     run = run_of(GOOD)
-    assert run.right_frames() == {'cat': (20, 20), 'orange': (0, 20)}
-    assert run.known_right() == 0.5
     assert run.last_line() == ('demo: frames=100 results=98 dropped=0 superseded=2 age_p50_ms=4.2 '
                                'age_p99_ms=9.0 known_right=0.500')
-    assert violated_invariants(run) == []
+    one_counted = replace(run, segments=(*SEGMENTS[:2], replace(SEGMENTS[2], counted=False)))
+    assert one_counted.right_frames() == run.right_frames()
+    assert one_counted.known_right() == 1.0
 
 
-def test_a_photo_that_is_not_counted_is_still_reported():
-    run = replace(run_of(GOOD), segments=(*SEGMENTS[:2], replace(SEGMENTS[2], counted=False)))
-    assert run.right_frames() == {'cat': (20, 20), 'orange': (0, 20)}
-    assert run.known_right() == 1.0
-
-
-def test_pan_frames_without_a_result_count_as_not_right():
-    assert run_of([r for r in GOOD if r.stamp_ns != SENT[60]]).right_frames()['cat'] == (19, 20)
-
-
-def test_one_of_several_right_labels_is_enough_and_the_street_never_counts():
-    run = run_of([result(0, 'tabby'), result(60, 'egyptian_cat'), result(61, 'orange')])
-    assert run.right_frames() == {'cat': (1, 20), 'orange': (0, 20)}
+@pytest.mark.parametrize(('results', 'cat', 'orange'), [
+    (GOOD, 20, 0),  # tabby is third in all, orange is fourth
+    ([r for r in GOOD if r.stamp_ns != SENT[60]], 19, 0),  # a frame without a result is not right
+    # One of several right labels is enough, and the street never counts.
+    ([result(0, 'tabby'), result(60, 'egyptian_cat'), result(61, 'orange')], 1, 0),
+])
+def test_pan_frames_with_a_right_label_in_the_top_3_are_counted(results, cat, orange):
+    assert run_of(results).right_frames() == {'cat': (cat, 20), 'orange': (orange, 20)}
 
 
 @pytest.mark.parametrize(('run', 'sentence'), [
+    (run_of(GOOD), ''),
+    (run_of(GOOD[:95]), ''),  # exactly 95 % are enough
     (run_of(GOOD, received=99), '100 images were sent and 99 reached the node: 1 were lost on the way'),
     (run_of(GOOD, published=99), 'the node published 99 results and 98 came back'),
     (run_of(GOOD, superseded=1), 'results 98 [+] dropped 0 [+] superseded 1 is 99, not frames 100'),
@@ -64,10 +60,6 @@ def test_one_of_several_right_labels_is_enough_and_the_street_never_counts():
 ])
 def test_each_violated_invariant_is_reported(run, sentence):
     violated = violated_invariants(run)
-    assert len(violated) == 1
-    assert re.search(sentence, violated[0]), violated
+    assert len(violated) == bool(sentence)
+    assert re.search(sentence, ''.join(violated)), violated
     run.known_right()  # still measured
-
-
-def test_exactly_95_percent_is_enough():
-    assert violated_invariants(run_of(GOOD[:95])) == []

@@ -15,17 +15,16 @@ from shell import CACHE, clean_environment
 # Python, NumPy, OpenCV
 VERSIONS = {'jammy': ['3.10', '1.21.5', '4.5.4'], 'noble': ['3.12', '1.26.4', '4.6.0']}
 CHOICE = 'test/backends/test_choice.py'
-# Of each release, the tests without ONNX Runtime and those with it. The oldest versions get the most; `make
-# test-full` runs all of both releases.
-WITHOUT = {'jammy': ['test/core', 'test/datasets'],
-           'noble': [f'test/core/test_{name}.py' for name in ('image', 'compressed', 'preprocess')]}
-WITH = {'jammy': [f'test/backends/test_{name}.py' for name in ('ort', 'load', 'choice')]
-        + [f'test/backends/test_native.py::test_{name}' for name in (
-            'all_kernels_match_onnxruntime', 'int8_equals_its_definition')],
-        'noble': ['test/backends/test_ort.py']}
+KERNELS = 'test/backends/test_native.py::test_all_kernels_match_onnxruntime'
+# Of each release, the tests without ONNX Runtime and those with it. By default these are the tests that depend
+# most on the versions, and the oldest versions get more of them.
+IMAGES = [f'test/core/test_{name}.py' for name in ('image', 'compressed', 'preprocess')]
+WITHOUT = {'jammy': [*IMAGES, 'test/core/test_damaged.py', 'test/core/test_hostile.py', 'test/datasets'],
+           'noble': IMAGES}
+WITH = {'jammy': ['test/backends/test_ort.py', KERNELS], 'noble': [KERNELS]}
 if os.environ.get('SHUFFLENET_TEST_FULL'):
-    WITHOUT['noble'] = WITHOUT['jammy']
-    WITH = {name: ['test/bundles', 'test/backends'] for name in WITH}
+    WITHOUT = {release: ['test/core', 'test/datasets'] for release in VERSIONS}
+    WITH = {release: ['test/bundles', 'test/backends'] for release in VERSIONS}
 
 
 @pytest.fixture(scope='module', params=VERSIONS)
