@@ -10,7 +10,7 @@ import environments
 import pytest
 from shell import clean_environment, run
 
-FILES = ('test_callbacks.py', 'test_node_results.py', 'test_node_hostile.py', 'test_transitions.py')
+FILES = ('test_callbacks.py', 'test_node_results.py', 'test_transitions.py')
 if os.environ.get('SHUFFLENET_TEST_FULL'):
     FILES = ('',)
 

@@ -16,9 +16,9 @@ from shell import CACHE, clean_environment
 VERSIONS = {'jammy': ['3.10', '1.21.5', '4.5.4'], 'noble': ['3.12', '1.26.4', '4.6.0']}
 CHOICE = 'test/backends/test_choice.py'
 KERNELS = 'test/backends/test_native.py::test_all_kernels_match_onnxruntime'
-# Of each release, the tests without ONNX Runtime and those with it. By default these are the tests that depend
-# most on the versions, and the oldest versions get more of them.
 IMAGES = [f'test/core/test_{name}.py' for name in ('image', 'compressed', 'preprocess')]
+# For each release, the tests without ONNX Runtime and those with it. By default these are the tests that
+# depend most on the versions, and the oldest versions get more of them.
 WITHOUT = {'jammy': [*IMAGES, 'test/core/test_damaged.py', 'test/core/test_hostile.py', 'test/datasets'],
            'noble': IMAGES}
 WITH = {'jammy': ['test/backends/test_ort.py', KERNELS], 'noble': [KERNELS]}
