@@ -19,7 +19,7 @@ KERNELS = 'test/backends/test_native.py::test_all_kernels_match_onnxruntime'
 IMAGES = [f'test/core/test_{name}.py' for name in ('image', 'compressed', 'preprocess')]
 # For each release, the tests without ONNX Runtime and those with it. By default these are the tests that
 # depend most on the versions, and the oldest versions get more of them.
-WITHOUT = {'jammy': [*IMAGES, 'test/core/test_damaged.py', 'test/core/test_hostile.py', 'test/datasets'],
+WITHOUT = {'jammy': [*IMAGES, 'test/core/test_damaged.py', 'test/datasets'],
            'noble': IMAGES}
 WITH = {'jammy': ['test/backends/test_ort.py', KERNELS], 'noble': [KERNELS]}
 if os.environ.get('SHUFFLENET_TEST_FULL'):
