@@ -86,8 +86,9 @@ class Watcher:
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self.node = Node('shufflenet_watcher', context=self._context)
         subscribe = self.node.create_subscription
-        subscribe(Classification, f'{NODE}/classification', self._take_result, RELIABLE)
+        # The clock first: of messages that wait together, an image's time is then known before its result.
         subscribe(Clock, '/clock', self._take_clock, RELIABLE)
+        subscribe(Classification, f'{NODE}/classification', self._take_result, RELIABLE)
         subscribe(DiagnosticArray, '/diagnostics', self._take_diagnostics, 10)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
