@@ -18,7 +18,7 @@ def _known_types(ros1: bool) -> Typestore:
 
 
 class Codec:
-    """Deserializes by the types of ROS itself, then by the definitions in the bag."""
+    """Deserializes with the types of ROS itself, or else with the definitions in the bag."""
 
     def __init__(self, connections: list[Connection], ros1: bool):
         self._ros1 = ros1

@@ -15,7 +15,7 @@ class BagError(ShuffleNetError):
 def bag_errors(what: str, remedy: str = '') -> Iterator[None]:
     """Turn any error of rosbags into a BagError.
 
-    Damaged bags make it raise some twenty exception classes (AssertionError, struct.error, KeyError, apsw,
+    Damaged bags make it raise about twenty exception classes (AssertionError, struct.error, KeyError, apsw,
     zstd, ...), so every Exception is caught.
     """
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits on the memory and disk that a bag may take.
+"""Limits on the memory and disk space that a bag may use.
 
 rosbags unpacks a compressed chunk, message or file of any size: 30 kB of zstd can become many gigabytes.
 Here unpacking stops at a limit.
@@ -29,7 +29,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-MAX_METADATA_BYTES = 2 << 20  # of metadata.yaml: some 2000 topics
+MAX_METADATA_BYTES = 2 << 20  # of metadata.yaml: about 2000 topics
 
 _ZSTD_MAGIC, _ZSTD_SKIPPABLE = b'\x28\xb5\x2f\xfd', b'\x50\x2a\x4d\x18'
 

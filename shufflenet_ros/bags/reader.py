@@ -122,8 +122,8 @@ class Bag:
             self._reader.open()
             self._packed = False
             if isinstance(self._reader, Reader2) and self._reader.compression_mode == 'message':
-                # rosbags would unpack its messages without a limit.
-                storage, self._packed = self._reader.storage, True
+                self._packed = True  # unpacked in `messages`, because rosbags would do it without a limit
+                storage = self._reader.storage
                 storage.metadata = storage.metadata._replace(compression_mode=None)
             self.topics = tuple(
                 Topic(name, info.connections[0].msgtype, info.msgcount,

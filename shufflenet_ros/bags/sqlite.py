@@ -22,14 +22,14 @@ from shufflenet_ros.core.files import check_regular
 
 # One raw 7680x4320 rgb8 frame is 95 MiB; recorders close a chunk after 1 to 4 MiB or one message.
 MAX_UNPACKED_BYTES = 128 << 20
-MAX_TOPICS_BYTES = 32 << 20  # all names, types and definitions; a large robot has some 2 MiB
-_MAX_TEXT_BYTES = 4 << 20  # a row of them; SQLite itself allows 1 GB
+MAX_TOPICS_BYTES = 32 << 20  # all names, types and definitions; a large robot has about 2 MiB
+_MAX_TEXT_BYTES = 4 << 20  # in one row; SQLite itself allows 1 GB
 _MAX_OBJECTS = 100  # tables and indexes; recorders make up to 8
 _TABLES = ('schema', 'topics', 'message_definitions', 'messages')  # that rosbags reads
 # octet_length counts a number by its digits, up to three times its bytes in the file.
 _CONTENT_PER_BYTE = 4
 
-# Steps of SQLite's virtual machine for one file. Counting and reading takes some 30 steps per message, which
+# Steps of SQLite's virtual machine for one file. Counting and reading takes about 30 steps per message, which
 # has at least 20 bytes. A step takes 10 to 100 ns.
 _STEPS, _STEPS_PER_BYTE, _STEPS_PER_CHECK = 10_000_000, 16, 100_000
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `shufflenet-ros`: a table of verbs. A verb's module is loaded only when it is called.
+"""The command `shufflenet-ros`: a table of verbs. A verb's module is loaded only when the verb is called.
 
 A verb's module has `add_arguments(parser)` and `run(args) -> int`. Machine-readable output goes to stdout,
 everything else to stderr. An error that the user can correct is one line; the exit status is 2 for wrong

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='number of calibration images (default: %(default)s)')
     add('--score', type=Path, metavar='DATASET',
         help='measure each variant on the validation images of this dataset (without splits, on those of '
-             '`evaluate --held-out`) and keep the accuracy in the card')
+             '`evaluate --held-out`) and write the accuracy into the card')
     add('-o', '--output', type=Path, metavar='FOLDER',
         help="where to write the bundle and its variants (default: the bundle's folder)")
     add('--json', action='store_true', help='print one JSON object')

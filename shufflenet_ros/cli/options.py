@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What verbs share: options that choose a model, checks of numbers, a progress bar."""
+"""Shared by the verbs: options that choose a model, checks of numbers, a progress bar."""
 
 import argparse
 import sys
@@ -27,9 +27,9 @@ def add_backend_options(parser: argparse.ArgumentParser, default: str | None = N
     """Declare --backend and --precision.
 
     Args:
-        default: of --backend; None if the verb does something else without it.
-        of: which model they are for.
-        precision: default of --precision; '' for that of the bundle's own graph.
+        default: default of --backend; None if the verb does something else without it.
+        of: the model that they are for, as the help names it.
+        precision: default of --precision; '' for the precision of the bundle's own graph.
     """
     usual = precision or "the bundle's own"
     parser.add_argument('--backend', choices=BACKENDS, default=default,

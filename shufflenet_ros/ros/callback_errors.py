@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exceptions of callbacks: the node keeps running, counts them and reports them.
+"""Exceptions in callbacks: the node keeps running, counts them and reports them.
 
 In rclpy any exception in a callback ends `spin()`, and a SetParameters request with an unknown type raises
 inside rclpy's own service, where our callbacks cannot catch it. So the guard is around `spin_once`.
@@ -34,13 +34,13 @@ def spin_guarded(executor: Executor, until: Callable[[], bool],
 
 
 class CallbackErrors:
-    """Exceptions of callbacks: all are counted, some are logged, those of the last 10 s are shown.
+    """Exceptions in callbacks: all are counted, some are logged, those of the last 10 s are reported.
 
-    Any number of them leaves the node running: anybody on the network can cause most of them.
+    No number of them ends the node, because anybody on the network can cause most of them.
 
     Attributes:
-        total: all of them.
-        images: those of the image callback.
+        total: in all callbacks.
+        images: in the image callback.
     """
 
     def __init__(self, logger: RcutilsLogger):
@@ -51,7 +51,7 @@ class CallbackErrors:
         self.total = self.images = 0
 
     def note(self, error: Exception) -> None:
-        """Record an exception of a callback, ours or one of rclpy's."""
+        """Record an exception in one of our callbacks or of rclpy's."""
         self.total += 1
         self._times.append(time.monotonic())
         self._last = printable(f'{type(error).__name__}: {error}')
@@ -62,7 +62,7 @@ class CallbackErrors:
             self._logger.error(f'a callback failed, the node keeps running ({more} more not shown):\n{where}')
 
     def note_image(self, error: Exception) -> None:
-        """Record an exception of the image callback: its frame is lost before it was counted."""
+        """Record an exception in the image callback, whose frame is lost uncounted."""
         self.images += 1
         self.note(error)
 

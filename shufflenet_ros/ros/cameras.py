@@ -47,11 +47,11 @@ class Camera:
 
     Attributes:
         name: the camera's name, '' for a single one.
-        title: its name in logs and diagnostics.
+        title: the name in logs and diagnostics.
         topic: the resolved image topic.
-        watch: watches the arrival of images.
+        watch: checks that images arrive.
         stats: the processing times.
-        endpoints: <topic>.<subscription|publisher> of each topic, which QoS overrides can be given for.
+        endpoints: <topic>.<subscription|publisher> of each topic; QoS overrides can be given for these.
         incompatible: QoS policies that a publisher of the topic does not offer as requested.
     """
 
@@ -62,7 +62,7 @@ class Camera:
         self.stats = StageStats()
         self.bad_stamps = self.duplicate_stamps = self.damaged = 0
         self.last_stamp: tuple[int, int] | None = None
-        self._qos = copy(image_qos)  # rclpy writes overrides into it, and other topics use the same one
+        self._qos = copy(image_qos)  # rclpy writes overrides into it, and all cameras share image_qos
         # A remapping of image_raw does not apply to image_raw/compressed: resolve first, then append.
         self.topic = node.resolve_topic_name(f'{name}/image_raw' if name else 'image_raw')
         self._type, self._type_name = Image, IMAGE
@@ -165,7 +165,7 @@ class Camera:
         return f'; images are on {shown}{more}: {self._remedy(found[0])}'
 
     def _image_topics(self) -> Iterator[str]:
-        """Published image topics that image_raw can be remapped to, without the node's own; our type first.
+        """Published image topics, except the node's own, that image_raw can be remapped to; our type first.
 
         Anybody can add to the graph, even names that are invalid in ROS, for which rclpy raises. Those are
         skipped, and at most MAX_LOOKUPS topics are searched for publishers.
@@ -198,7 +198,7 @@ class Camera:
 
 
 def warn_about_unused_overrides(node: Node, endpoints: Set[str]) -> None:
-    """Log a warning for each QoS override that is for none of the node's endpoints."""
+    """Log a warning for each QoS override that matches none of the endpoints."""
     for name in node.get_parameters_by_prefix(_OVERRIDES):
         if name.rsplit('.', 1)[0] not in endpoints:
             node.get_logger().warning(

@@ -84,9 +84,11 @@ class FrameProcessor:
 
     def _drop_stale(self, header: Header, max_age_s: float) -> None:
         """Compare the stamp with the ROS clock; no state is kept, so clock jumps do no harm."""
+        if max_age_s == 0.0:
+            return
         stamp_ns = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
         age = (self._ros_time_ns() - stamp_ns) / 1e9
-        if 0.0 < max_age_s < age:
+        if age > max_age_s:
             raise FrameError(
                 DropReason.STALE, f'stamp is {age:.3f} s old, expected at most max_age_s {max_age_s:g}: '
                                   "check the camera's clock and the network, or raise max_age_s")
@@ -103,7 +105,7 @@ class FrameProcessor:
                 self._log('debug_image', f'debug image: {type(error).__name__}: {error}', bug=True)
 
     def _log(self, key: str, text: str, bug: bool = False) -> None:
-        """Log the first line of a key at once, then at most one every 5 s."""
+        """Log the first line for a key at once, then at most one every 5 s."""
         more = self._throttle.admit(key)
         if more is None:
             return

@@ -51,9 +51,10 @@ def debug_image(image: DecodedImage, predictions: Sequence[Prediction], header: 
 
 def bgr8_message(image: U8, header: Header) -> Image:
     """(H, W, 3) uint8 BGR as bgr8. rclpy checks an ndarray element by element, but not an array.array."""
+    data = array('B')
+    data.frombytes(np.ascontiguousarray(image))  # type: ignore[arg-type]  # any contiguous buffer; one copy
     height, width = image.shape[:2]
-    return Image(header=header, height=height, width=width, encoding='bgr8', step=width * 3,
-                 data=array('B', image.tobytes()))
+    return Image(header=header, height=height, width=width, encoding='bgr8', step=width * 3, data=data)
 
 
 @lru_cache(maxsize=1)

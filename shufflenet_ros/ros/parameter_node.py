@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node that validates its parameters with parameters.py, and limits the size of parameter requests."""
+"""Mixin for a node: validates parameters with parameters.py, and limits the size of parameter requests."""
 
 # Up to Jazzy, Parameter[...] and Service[...] fail when an annotation is evaluated.
 from __future__ import annotations
@@ -40,7 +40,7 @@ _RCLPY_PARAMETERS = ('use_sim_time', 'start_type_description_service')
 
 
 class ValidatedParameters(Node):
-    """Mixin for a node that was made with automatically_declare_parameters_from_overrides.
+    """Mixin for a node that is made with automatically_declare_parameters_from_overrides.
 
     Attributes:
         state: the lifecycle state's name, which decides what may change.

@@ -44,8 +44,8 @@ class Spec:
     Attributes:
         limits: lowest and highest allowed number.
         choices: allowed strings, if only some are.
-        run_time: when it may change: ALWAYS, UNCONFIGURED (`configure` reads it), or NEVER for paths and for
-            what is read only at start.
+        run_time: when it may change: ALWAYS, UNCONFIGURED (`configure` reads it), or NEVER (a path, or a
+            value that is read once at start).
     """
 
     name: str
@@ -109,13 +109,13 @@ SPECS = (
          limits=(0.0, 86400.0), run_time=ALWAYS),
     Spec('expected_rate_hz', 0.0, 'Expected frame rate of each camera, for diagnostics. 0: no rate check.',
          limits=(0.0, 1000.0), run_time=ALWAYS),
-    Spec('timeout_s', 1.0, 'Seconds without a frame until diagnostics report Timeout. 0: never.',
+    Spec('timeout_s', 1.0, 'Seconds without a frame before diagnostics report Timeout. 0: never.',
          limits=(0.0, 3600.0), run_time=ALWAYS),
     Spec('stall_s', 2.0,
-         'Seconds one frame may take until diagnostics are ERROR; WARN after half of that. 0: never.',
+         'Seconds a frame may take before diagnostics are ERROR; WARN at half of that. 0: never.',
          limits=(0.0, 3600.0), run_time=ALWAYS),
     Spec('stall_exit_s', 0.0,
-         'Seconds one frame may take until the process ends with status 70, for respawn. 0: never.',
+         'Seconds a frame may take before the process ends with status 70, for respawn. 0: never.',
          limits=(0.0, 3600.0)),
     Spec('max_pixels', 40_000_000, 'Larger images are dropped before anything is allocated.',
          limits=(1, IO_MAX_PIXELS)),

@@ -26,7 +26,7 @@ from shufflenet_ros.bags.reader import Bag, BagMessage, Topic
 from shufflenet_ros.core.console import say
 from shufflenet_ros.core.errors import ShuffleNetError
 
-DEPTH = 100  # messages that a slow reliable subscriber may be behind before it loses one
+DEPTH = 100  # a reliable subscriber that is more messages behind loses some
 CLOCK_PERIOD_S = 0.01
 POLL_PERIOD_S = 0.02
 ACK_TIMEOUT_S = 10.0
@@ -62,7 +62,7 @@ class Player:
     """A bag with its publishers.
 
     Attributes:
-        stopped: whether a signal came; then nothing is published or waited for any more.
+        stopped: whether a signal came; then it publishes nothing more and stops waiting.
         rate: how many times faster than recorded.
         topics: those to publish; empty for all.
         remap: topic in the bag -> topic to publish.
@@ -106,10 +106,10 @@ class Player:
         return self.node.create_publisher(cls, self.remap.get(topic.name, topic.name), qos)
 
     def wait_for_subscribers(self, count: int, timeout_s: float) -> None:
-        """Return when so many subscriptions match, or a signal comes.
+        """Wait until `count` subscriptions match, or a signal comes.
 
         Raises:
-            ReplayError: they did not within timeout_s.
+            ReplayError: too few matched within timeout_s.
         """
         def matched() -> int:
             return sum(publisher.get_subscription_count() for publisher in self.publishers.values())
@@ -120,10 +120,10 @@ class Player:
                               f'on {names}; check topic names, QoS and ROS_DOMAIN_ID')
 
     def wait_for_clock(self, timeout_s: float) -> None:
-        """Return when a subscription of /clock matches, or a signal comes.
+        """Wait until a subscription to /clock matches, or a signal comes.
 
         Raises:
-            ReplayError: none did within timeout_s, or /clock is not published.
+            ReplayError: none matched within timeout_s, or /clock is not published.
         """
         clock = self.clock
         if clock is None:
@@ -144,7 +144,7 @@ class Player:
     def play(self) -> None:
         """Publish the bag once, each message when it is due.
 
-        Each message is read and converted before the wait for its time; the first one before time starts.
+        Each message is read and converted ahead of its time; the clock starts once the first one is ready.
         """
         start = math.nan
         for item, data in self._ready_messages():

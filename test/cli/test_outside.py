@@ -15,6 +15,7 @@ from shufflenet_ros.bags.writer import BagWriter
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.listing import KEYS
 from shufflenet_ros.cli.classify import text_line
+from shufflenet_ros.cli.main import VERBS
 from shufflenet_ros.cli.tables import model_table
 from shufflenet_ros.core.console import say
 from shufflenet_ros.core.frame import DecodedImage, Prediction, Result, StageTimes
@@ -108,12 +109,15 @@ def test_labels_and_names_of_cards_cannot_control_the_terminal(capsys):
 BLOCKED = """
 import contextlib, io, json, sys
 sys.modules.update(dict.fromkeys(
-    ('rosbags', 'apsw', 'lz4', 'tqdm', 'matplotlib', 'torch', 'onnx', 'rclpy')))
+    ('rosbags', 'apsw', 'lz4', 'tqdm', 'matplotlib', 'torch', 'lightning_fabric', 'onnx', 'rclpy')))
 from shufflenet_ros.cli import main as cli
 for argv in json.loads(sys.argv[1]):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = cli.main(argv)
+        try:
+            status = cli.main(argv)
+        except SystemExit as ended:  # after --help
+            status = ended.code
     print(json.dumps([status, out.getvalue(), err.getvalue()]))
 """
 
@@ -127,16 +131,18 @@ def test_photos_and_datasets_need_no_optional_package_and_the_rest_names_it(pyth
         ['classify', data, '--json', *model], ['evaluate', data, *model], ['models', 'check', tiny],
         ['classify', bag, *model], ['classify', data, '--progress', *model],
         ['evaluate', data, '--confusion', tmp_path / 'out.png', *model],
-        ['models', 'add-card', tiny, '--card', card, '-o', tmp_path / 'o.onnx']]
+        ['models', 'add-card', tiny, '--card', card, '-o', tmp_path / 'o.onnx'],
+        *([*verb.split(), '--help'] for verb in VERBS if verb not in ('replay', 'train'))]
     done = python('-c', BLOCKED, json.dumps(calls, default=str))
     assert done.returncode == 0, done.stderr
-    photos, scores, check, *failed, add_card = map(json.loads, done.stdout.splitlines())
+    photos, scores, check, bag, bar, drawing, add_card, *helps = map(json.loads, done.stdout.splitlines())
     assert photos[0] == 0 and json.loads(photos[1])['predictions'][0]['name'] == 'red'
     assert scores[0] == 0 and 'top-1' in scores[1]
     assert check[0] == 0 and 'yes: loads' in check[1]
-    for (status, out, err), verb, module in zip(
-            failed, ('classify', 'classify', 'evaluate'), ('rosbags', 'tqdm', 'matplotlib'), strict=True):
+    for (status, out, err), verb, module in (
+            (bag, 'classify', 'rosbags'), (bar, 'classify', 'tqdm'), (drawing, 'evaluate', 'matplotlib')):
         assert (status, out) == (2, '')
         assert f'{verb} needs the Python module {module}: pip install {module}; if pip reports ' \
             'externally-managed-environment: python3 -m venv' in err.splitlines()[-1]
     assert add_card[0] == 2 and add_card[2].splitlines()[-1].endswith("pip install 'shufflenet_ros[export]'")
+    assert len(helps) == 7 and all(status == 0 and 'usage: ' in out for status, out, _ in helps)

@@ -39,7 +39,7 @@ ROUTES = {
 
 @contextmanager
 def ros_context() -> Iterator[Context]:
-    """A context of its own, so that no test module disturbs another."""
+    """A new context for each test module, so that none disturbs another."""
     context = Context()
     context.init(domain_id=int(os.environ['ROS_DOMAIN_ID']))
     try:

@@ -24,6 +24,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from shufflenet_ros.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
+FULL = bool(os.environ.get('SHUFFLENET_TEST_FULL'))  # all sizes and combinations, as `make test-full` sets it
 NODE = ('-m', 'shufflenet_ros.ros.main', '--ros-args')
 COMMAND = ('-m', 'shufflenet_ros.cli')
 DEEP = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
@@ -89,7 +90,7 @@ class Listener:
     """
 
     def __init__(self, context: Context | None = None, name: str = 'listener') -> None:
-        """Use the given context, or one of its own."""
+        """Use the given context, or a new one."""
         self._own_context = None
         if context is None:
             self._own_context = context = Context()

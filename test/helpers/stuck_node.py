@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The executable classify_node, but a camera's frame_id can hang it: in a wait, or in onnxruntime's C++."""
+"""The executable classify_node, but a frame_id can slow it down or hang it, also in onnxruntime's C++."""
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ SIDE, PRODUCTS = 256, 3000  # about a millisecond each
 _classify = Classifier.classify
 
 
-def run_for_ever() -> None:
+def run_forever() -> None:
     """Python that ends in the middle of such a run aborts the process."""
     names = [f'product{i}' for i in range(PRODUCTS + 1)]
     products = [helper.make_node('MatMul', [a, 'eye'], [b]) for a, b in zip(names, names[1:])]
@@ -37,11 +38,15 @@ def run_for_ever() -> None:
 
 
 def classify(self: Classifier, message: Any, options: Any) -> Any:
-    """As ever, unless the frame says `wait` or `run`: then it never returns."""
-    if message.header.frame_id == 'wait':
+    """As usual; but with the frame_id `wait` or `run` it never returns, and with a number it sleeps first."""
+    how = message.header.frame_id
+    if how == 'wait':
         threading.Event().wait()
-    if message.header.frame_id == 'run':
-        run_for_ever()
+    if how == 'run':
+        run_forever()
+    if how.replace('.', '').isdigit():
+        print('a slow frame', flush=True)
+        time.sleep(float(how))
     return _classify(self, message, options)
 
 

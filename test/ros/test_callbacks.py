@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, product
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from replaying import wait_for
+from replaying import FULL, wait_for
 
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.engine import Engine
@@ -31,7 +31,7 @@ from shufflenet_ros.ros.node import ClassifyNode
 from shufflenet_ros.ros.parameter_node import ValidatedParameters
 
 ERRORS = (ValueError, MemoryError, RuntimeError)
-STORM = 100
+STORM = 300 if FULL else 100
 
 
 @dataclass
@@ -90,7 +90,9 @@ IN_TRANSITION: dict[str, tuple[Any, str, str, str]] = {
 
 
 def with_errors(points: Any, everything: str) -> list[tuple[str, type[Exception]]]:
-    """Each point with one kind of error in turn, and one point with all."""
+    """Each point with one kind of error in turn, and one point with all; with FULL, each with all."""
+    if FULL:
+        return list(product(points, ERRORS))
     return sorted({*zip(points, cycle(ERRORS)), *((everything, error) for error in ERRORS)}, key=str)
 
 

@@ -72,7 +72,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
-@pytest.mark.parametrize('signals', [(SIGTERM,), (SIGINT, SIGINT), (SIGTERM, SIGINT)], ids=names)
+@pytest.mark.parametrize('signals', [(SIGINT,), (SIGTERM,), (SIGINT, SIGINT), (SIGTERM, SIGINT)], ids=names)
 def test_signals_under_load(drive, model, tmp_path, signals):
     log = tmp_path / 'node.log'
     heard = drive.hear(Classification, '/shufflenet/classification')

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +27,7 @@ from driving import (
 from in_process import bench
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
-from replaying import EVERY, wait_for
+from replaying import EVERY, FULL, wait_for
 from sensor_msgs.msg import CompressedImage
 from shufflenet_ros_msgs.msg import Embedding
 from tiny_bundle import EMBEDDING_DIM, LABELS, tiny_bundle
@@ -37,7 +36,7 @@ from vision_msgs.msg import Classification, LabelInfo, VisionInfo
 from shufflenet_ros.bundles.files import sha256_of
 from shufflenet_ros.core.opencv import cv2
 
-FRAMES, RATE_HZ = 300 if os.environ.get('SHUFFLENET_TEST_FULL') else 120, 30.0
+FRAMES, RATE_HZ = 300 if FULL else 120, 30.0
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # The tiny bundle's logits for each color, by hand from its weights, in the order of LABELS.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An inference that never returns: it is reported, and the node recovers or ends for a respawn."""
+"""A slow inference, and one that never returns: it is reported, and the node recovers or ends."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from driving import ERROR, RED, WARN, Driver, plain
 from replaying import ROOT, node_arguments, process, wait_for
 from vision_msgs.msg import Classification
@@ -24,7 +25,7 @@ STUCK_NODE = str(ROOT / 'test' / 'helpers' / 'stuck_node.py')
 @contextmanager
 def stuck_node(drive: Driver, log: Path, how: str,
                **parameters: Any) -> Iterator[tuple[subprocess.Popen[bytes], Any]]:
-    """An active node with a frame that never ends, and its camera."""
+    """An active node with a frame that `stuck_node.py` slows down or hangs, and the camera."""
     _, _, *ros_arguments = node_arguments(parameters)
     with process([STUCK_NODE, *ros_arguments], log) as node:
         camera = drive.camera()
@@ -82,6 +83,16 @@ def test_cleanup_and_configure_recover_and_the_process_still_ends_in_order(drive
         status = drive.status_when('node', lambda s: s.count('abandoned_inferences') == 1, 'the old one')
         assert status.level == WARN and 'abandoned inferences: 1' in status.message
         assert_ends(node, log, 0, signal.SIGINT)
+
+
+@pytest.mark.parametrize(('seconds', 'number'), [(0.5, signal.SIGINT), (1.1, signal.SIGTERM)])
+def test_a_signal_gives_a_slow_inference_one_second(drive, model, tmp_path, seconds, number):
+    """D6: from its start. After 1.1 s it ends while the process shuts down."""
+    log = tmp_path / 'node.log'
+    with stuck_node(drive, log, str(seconds), model=model) as (node, _):
+        wait_for(lambda: 'a slow frame' in log.read_text(), 'the inference')
+        assert_ends(node, log, 0, number)
+    assert ('took longer than 1 s; its result will not be published' in log.read_text()) == (seconds > 1.0)
 
 
 def test_stall_exit_s_ends_the_process_for_respawn(drive, model, tmp_path):

@@ -18,11 +18,12 @@ from rcl_interfaces.srv import (
     SetParameters,
     SetParametersAtomically,
 )
+from replaying import FULL
 
 from shufflenet_ros.ros.parameter_node import MAX_NAMES
 from shufflenet_ros.ros.parameters import TABLE
 
-FLOOD = 2_000
+FLOOD = 20_000 if FULL else 2_000
 ONE = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=1)
 
 

@@ -15,10 +15,12 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from in_process import Bench, SlowBackend, bench, slow_down
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from replaying import wait_for
+from replaying import FULL, wait_for
 
-FULL = bool(os.environ.get('SHUFFLENET_TEST_FULL'))
+from shufflenet_ros.ros.node import STOP_TIMEOUT_S
+
 STEPS = 200 if FULL else 60  # of the random walk
+WAIT_S = STOP_TIMEOUT_S if FULL else 0.3  # of a deactivate for an inference
 # Jazzy's rclpy raises in its own service on an illegal id: the guarded spin goes on, the state stays, and
 # no response is sent.
 RESPONDS_TO_ILLEGAL_IDS = int(version('rclpy').split('.')[0]) >= 9
@@ -42,8 +44,8 @@ LABELS = ('create', 'configure', 'cleanup', 'activate', 'deactivate', 'shutdown'
 
 @pytest.fixture
 def short_wait(monkeypatch):
-    """A deactivate waits only briefly for an inference, instead of 3 s."""
-    monkeypatch.setattr('shufflenet_ros.ros.node.STOP_TIMEOUT_S', 0.3)
+    """A deactivate waits WAIT_S for an inference, by default less than the node's 3 s."""
+    monkeypatch.setattr('shufflenet_ros.ros.node.STOP_TIMEOUT_S', WAIT_S)
 
 
 def illegal(state: str) -> list[tuple[int, str]]:
@@ -131,7 +133,7 @@ def test_d3_stopping_waits_for_the_inference_and_publishes_nothing_after(context
 @pytest.mark.usefixtures('short_wait')
 def test_d3_an_inference_that_outlasts_the_wait_is_not_published(context, model):
     with bench(context, model) as b:
-        slow, current = make_busy(b, 1.0)
+        slow, current = make_busy(b, WAIT_S + 0.7)
         assert b.change(label='deactivate') and not slow.ended.is_set()
         assert b.change(label='cleanup')
         assert slow.ended.wait(5.0)
