@@ -93,11 +93,11 @@ def _card_fields(args: argparse.Namespace, state: dict[str, Any], recipe: Any) -
     data = args.data_name or recipe.data or (args.data.name if args.data else 'not stated')
     terms, origin = args.terms or recipe.terms or 'not stated', state['origin']
     if origin['terms'] and origin['terms'] not in terms:
-        terms = (f'{terms.rstrip(".")}. Started from {origin["source"]}, whose terms also hold: '
+        terms = (f'{terms.rstrip(".")}. Started from {origin["source"]}, whose terms also apply: '
                  f'{origin["terms"]}')
     start = f'weights of {origin["source"]}' if origin['source'] else 'random weights'
     return {'training': {'data': data, 'terms': terms, 'recipe': f'{recipe.name}, {state["epoch"]} epochs'},
-            'license': 'none of their own: the terms of their data hold',
+            'license': 'no license of their own; the terms of their data apply',
             'source': f'trained by shufflenet_ros from {start}'}
 
 

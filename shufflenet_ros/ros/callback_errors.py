@@ -24,7 +24,7 @@ ERROR_SHOWN_S = 10.0
 
 def spin_guarded(executor: Executor, until: Callable[[], bool],
                  on_error: Callable[[Exception], None]) -> None:
-    """Run callbacks until `until()` is true; pass their exceptions to on_error and go on."""
+    """Run callbacks until `until()` is true; pass their exceptions to on_error and continue."""
     while not until():
         try:
             executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)

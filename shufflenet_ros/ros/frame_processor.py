@@ -32,7 +32,7 @@ class FrameProcessor:
     """Classifies frames and publishes the results, in the engine's worker thread.
 
     Attributes:
-        settings: replaced as a whole when parameters change.
+        settings: replaced by new ones when parameters change.
         open_since: steady seconds; results of frames that arrived earlier are not published. Infinity while
             the node is inactive, so that an inference from before a deactivation publishes nothing after it.
     """

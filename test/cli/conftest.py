@@ -30,7 +30,7 @@ class Ran(NamedTuple):
 
 @pytest.fixture
 def python(repo_root) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run Python with these arguments in a process of its own."""
+    """Run Python with these arguments in a new process."""
     return lambda *arguments: subprocess.run([sys.executable, *arguments], capture_output=True, text=True,
                                              cwd=repo_root, timeout=120)
 

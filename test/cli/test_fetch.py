@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Downloads from a local https site whose certificate authority is the tests' own."""
+"""Downloads from a local https site with a test certificate authority."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def running(tmp_path_factory):
 
 @pytest.fixture
 def site(running, monkeypatch) -> Site:
-    """The site without pages; its authority is known as a company makes its own known."""
+    """The site without pages; clients know its authority as they know that of a company."""
     monkeypatch.setenv('SSL_CERT_FILE', str(running.ca))
     for name in ('https_proxy', 'HTTPS_PROXY', 'all_proxy', 'ALL_PROXY', 'no_proxy', 'NO_PROXY'):
         monkeypatch.delenv(name, raising=False)
@@ -77,7 +77,7 @@ def get(download: Download, cache: Path, stall_s: float = 10, total_s: float = 6
 
 
 def absent_or_valid(download: Download, cache: Path, data: bytes = DATA) -> bool:
-    """Whether the cache has the whole file; anything between fails. The index never lies."""
+    """Whether the cache has the whole file; a part of it is a failure, and so is a wrong index."""
     folder = cache_directory(download, cache)
     path, index = folder / download.file, folder / 'index.json'
     if index.exists():
@@ -129,7 +129,7 @@ def test_a_damaged_or_unlisted_file_is_checked_again(site, wanted, tmp_path):
 
 
 def test_changed_bytes_are_rejected_once_pinned(site, wanted, tmp_path):
-    """Even if they fit what is published of the file."""
+    """Even if they match the published hash prefix."""
     get(wanted, tmp_path).path.unlink()
     site.pages['/f.pth'] = Page(OTHER)
     loose = replace(wanted, check=hashlib.sha256(OTHER).hexdigest()[:8])
@@ -259,7 +259,7 @@ CRUEL = {
 
 @pytest.mark.parametrize('packed', [False, True], ids=['plain', 'zip'])
 def test_killed_at_any_moment_the_cache_is_absent_or_valid(packed, site, wanted, tmp_path, capsys):
-    """Fifty rounds over all cases, with what earlier rounds left; SIGKILL at a random moment."""
+    """Fifty rounds over all cases, each in the folder of the last one; SIGKILL at a random moment."""
     random_, rounds = random.Random(3), 50
     path, sent = '/f.pth', {DATA: DATA, OTHER: OTHER, b'': b''}
     if packed:
@@ -295,14 +295,14 @@ def test_killed_at_any_moment_the_cache_is_absent_or_valid(packed, site, wanted,
 
 @pytest.fixture
 def world(site, tmp_path, monkeypatch) -> Path:
-    """Every public host is the local site, through a proxy as companies have them; an empty cache."""
+    """Every public host is the local site, through a proxy as in a company; an empty cache."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setenv('https_proxy', f'http://127.0.0.1:{site.port}')
     return tmp_path / 'shufflenet_ros'
 
 
 def test_the_command_fetches_the_public_int8_model(site, world, shared_data, python, models):
-    """The real command, catalog and bytes; only the hosts are ours."""
+    """The real command, catalog and bytes; only the hosts are local."""
     data = (shared_data / 'shufflenet_v2_x1_0_int8.onnx').read_bytes()
     site.pages['/onnx/models/raw/main/validated/vision/classification/shufflenet/model/'
                'shufflenet-v2-12-int8.onnx'] = Page(status=302, location='https://download.pytorch.org/moved')

@@ -42,7 +42,7 @@ def test_check_says_no_with_the_cause(options, cause, models, cache):
 
 
 def written(path: Path) -> onnx.ModelProto:
-    """A written file, after what must hold for each."""
+    """A written file, checked for what applies to every one."""
     proto = onnx.load(path)
     assert proto.ir_version <= 8
     assert max(entry.version for entry in proto.opset_import if entry.domain in ('', 'ai.onnx')) <= 17

@@ -31,7 +31,7 @@ def full_above(size: int):
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
-    """Twelve noisy images, of which a video takes some 400 kB."""
+    """Twelve noisy images, about 400 kB as a video."""
     noise = np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), np.uint8)
     return write_folder(tmp_path / 'photos', {f'{i:02}.png': cv2.imencode('.png', pixels)[1].tobytes()
                                               for i, pixels in enumerate(noise)})

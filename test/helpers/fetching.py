@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches in processes of their own, which tests can starve and kill."""
+"""Fetches in separate processes, which tests can starve and kill."""
 
 from __future__ import annotations
 

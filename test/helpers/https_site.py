@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A local https site that responds as good, slow, broken and hostile servers do, and is its own proxy."""
+"""A local https site that acts as good, slow, broken and hostile servers, and as a proxy to itself."""
 
 from __future__ import annotations
 

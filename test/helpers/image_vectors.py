@@ -35,7 +35,7 @@ BYTES_PER_PIXEL = dict.fromkeys(SUPPORTED, 1) | {
 
 @dataclass
 class Image:
-    """The fields of sensor_msgs/Image, of any type, so that a test can send what no driver may."""
+    """The fields of sensor_msgs/Image, of any type, so that a test can send fields that no driver could."""
 
     height: Any
     width: Any

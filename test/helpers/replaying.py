@@ -33,7 +33,7 @@ EVERY = {'frame_policy': 'every', 'queue_size': 1000, 'image_qos.reliability': '
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
-    """The first true result of the condition; fails after so many seconds."""
+    """The first true result of the condition; fails after these seconds."""
     until = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < until, f'waited {seconds:g} s for {what}'

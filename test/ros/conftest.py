@@ -59,7 +59,7 @@ def context(own_domain) -> Iterator[Any]:
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> Iterator[Path]:
-    """The tiny bundle in a trusted folder: no child process verifies it first, which takes a second."""
+    """The tiny bundle in a trusted folder, so that no child process verifies it first for a second."""
     from in_process import trusted_bundle
     with trusted_bundle(tmp_path_factory.mktemp('cache')) as path:
         yield path

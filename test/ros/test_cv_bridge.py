@@ -17,7 +17,7 @@ from shufflenet_ros.core.image import decode_image
 
 MAX_PIXELS = 40_000_000
 RGB = smooth_rgb(24, 32)
-# cv_bridge takes these as color only under another name.
+# cv_bridge reads these as color only under another name.
 KNOWN_AS = {'8UC1': 'mono8', '8UC3': 'bgr8', '8UC4': 'bgra8'}
 ALWAYS_KNOWN = {'mono8', 'mono16', 'rgb8', 'bgr8', 'rgba8', 'bgra8', 'yuv422', *KNOWN_AS,
                 'bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8', 'bayer_grbg8'}
@@ -28,7 +28,7 @@ def cv_bridge() -> Any:
     return pytest.importorskip('cv_bridge', reason='needs cv_bridge', exc_type=ImportError)
 
 
-# Of nv12 and nv21 it takes the height as that of the data.
+# For nv12 and nv21 cv_bridge takes the height of the data for that of the image.
 @pytest.mark.parametrize('encoding', [name for name in SUPPORTED if not name.startswith('nv')])
 def test_raw_images_are_decoded_as_by_cv_bridge(cv_bridge, encoding):
     sent = encode(RGB, encoding)

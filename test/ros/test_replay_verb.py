@@ -62,7 +62,7 @@ def test_the_bags_own_bytes_arrive_once_in_order_with_the_clock(listener, bag, t
     clock = listener.hear(Clock, '/clock')
     started = time.monotonic()
     output = replay(bag, tmp_path / 'log', '--remap', '/cam/image_raw:=/renamed',
-                    '--wait-for-subscribers', '2', '--wait-for-clock', '--rate', '2')
+                    '--wait-for-subscribers', '2', '--wait-for-clock', '--rate', '2', '--reliable')
     wait_for(lambda: len(raw) == len(compressed) == FRAMES, 'all frames')
     # Nothing may come before it is due, so this bound holds on any machine.
     assert time.monotonic() - started >= (FRAMES - 1) * PERIOD_NS / 1e9 / 2
@@ -88,8 +88,7 @@ def test_only_the_selected_topics_and_no_clock(listener, bag, tmp_path):
 
 
 @pytest.mark.parametrize(('flags', 'expected'), [
-    ([], ReliabilityPolicy.RELIABLE), (['--reliable'], ReliabilityPolicy.RELIABLE),
-    (['--best-effort'], ReliabilityPolicy.BEST_EFFORT)])
+    ([], ReliabilityPolicy.RELIABLE), (['--best-effort'], ReliabilityPolicy.BEST_EFFORT)])
 def test_delivery_is_reliable_unless_best_effort_is_requested(listener, bag, tmp_path, flags, expected):
     waiting = [*COMMAND, 'replay', str(bag), '--wait-for-subscribers', '1', '--no-clock', *flags]
     with process(waiting, tmp_path / 'log') as child:

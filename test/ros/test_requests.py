@@ -36,7 +36,7 @@ def active(context, model) -> Iterator[Bench]:
 
 @pytest.fixture
 def calls(active, monkeypatch) -> Counter[tuple[str, str]]:
-    """(method, argument) of each call that rclpy makes to process a request: this is what takes the time."""
+    """(method, argument) of each call that rclpy makes to process a request; these calls are slow."""
     seen: Counter[tuple[str, str]] = Counter()
 
     def count(name: str) -> None:

@@ -21,7 +21,7 @@ from shufflenet_ros.ros.node import STOP_TIMEOUT_S
 
 STEPS = 200 if FULL else 60  # of the random walk
 WAIT_S = STOP_TIMEOUT_S if FULL else 0.3  # of a deactivate for an inference
-# Jazzy's rclpy raises in its own service on an illegal id: the guarded spin goes on, the state stays, and
+# Jazzy's rclpy raises in its own service on an illegal id: the guarded spin continues, the state stays, and
 # no response is sent.
 RESPONDS_TO_ILLEGAL_IDS = int(version('rclpy').split('.')[0]) >= 9
 
@@ -66,7 +66,7 @@ def rejects(b: Bench, number: int, label: str) -> bool:
 
 
 def make_busy(b: Bench, seconds: float = 0.0) -> tuple[SlowBackend, int]:
-    """Start an inference that takes so long, or that hangs until it is released; and its frame's stamp."""
+    """Start an inference that takes these seconds, or hangs until released; returns it and the stamp."""
     b.bring_to('inactive')
     slow = slow_down(b.node)
     b.activate()
