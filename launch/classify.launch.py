@@ -54,7 +54,7 @@ def remappings(cameras, image_topic):
 
 
 def dds_profile(environment):
-    """The environment with larger shared-memory segments for large images; a profile that is set is left alone.
+    """The environment with larger shared-memory segments for large images; a given profile is left alone.
 
     Only the node gets the variable, and only the one that its Fast DDS reads: version 3 warns about the old
     one.
