@@ -13,10 +13,18 @@ from typing import Any
 import pytest
 
 
-def pytest_collect_file() -> None:
-    """Skip all of them without ROS 2, or without the extra `export`."""
-    pytest.importorskip('rclpy', reason='needs ROS 2')
-    pytest.importorskip('onnx', reason='needs the extra export')
+class RosModule(pytest.Module):
+    """A test module that is skipped without ROS 2, or without the extra `export`."""
+
+    def collect(self) -> Any:
+        pytest.importorskip('rclpy', reason='needs ROS 2')
+        pytest.importorskip('onnx', reason='needs the extra export')
+        return super().collect()
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> RosModule:
+    """Collect every test module here as a RosModule."""
+    return RosModule.from_parent(parent, path=module_path)
 
 
 @pytest.fixture(scope='session')
