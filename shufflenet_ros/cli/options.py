@@ -45,11 +45,11 @@ def number(kind: type[int] | type[float], low: float, high: float, expected: str
     def parse(text: str) -> int | float:
         try:
             value = kind(text)
+            if low <= value <= high:
+                return value
         except ValueError:
-            value = kind(low - 1)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f'{text!r}: expected {expected}')
-        return value
+            pass
+        raise argparse.ArgumentTypeError(f'{text!r}: expected {expected}')
     return parse
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from driving import ERROR, OK, RED, Stream, active_node, driver, plain, stamp_of
-from in_process import unspun_node
+from in_process import ros_context, unspun_node
 from rclpy.executors import SingleThreadedExecutor
 from replaying import ROOT, node_arguments, process, wait_for
 from sensor_msgs.msg import Image
@@ -209,12 +209,14 @@ def test_the_node_starts_in_odd_surroundings(own_domain, model, tmp_path, repo_r
 
 
 def test_two_nodes_of_one_name_both_give_results(context, model):
-    with (unspun_node(context, name='twin', model=model) as one,
-          unspun_node(context, name='twin', model=model) as two, driver('/twin') as drive):
-        executor = SingleThreadedExecutor(context=context)
+    # In two contexts, because DDS sees these as it sees two processes.
+    with (ros_context() as other, unspun_node(context, name='twin', model=model) as one,
+          unspun_node(other, name='twin', model=model) as two, driver('/twin') as drive):
+        executors = []
         for node in (one, two):
             assert node.trigger_configure() == node.trigger_activate() == SUCCESS
-            executor.add_node(node)
+            executors.append(SingleThreadedExecutor(context=node.context))
+            executors[-1].add_node(node)
         results = drive.hear(Classification, '/twin/classification')
         camera = drive.operator.create_publisher(Image, '/image_raw', 10)
         numbers = itertools.count(1)
@@ -222,9 +224,10 @@ def test_two_nodes_of_one_name_both_give_results(context, model):
         def two_results() -> bool:
             number = next(numbers)
             camera.publish(plain(RED, (number, 0)))
-            for _ in range(20):
+            for executor in executors * 10:
                 executor.spin_once(timeout_sec=0.01)
             return [stamp_of(result)[0] for result in list(results)].count(number) == 2
 
         wait_for(two_results, 'two results for one frame')
-        executor.shutdown()
+        for executor in executors:
+            executor.shutdown()
