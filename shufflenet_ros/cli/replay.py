@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         ReplayError: no topic can be published, or too few subscriptions matched in time.
     """
     # Imported here so that --help does not need ROS.
-    from shufflenet_ros.ros.replay import ACK_TIMEOUT_S, Player, replay_node
+    from shufflenet_ros.ros.replay import ACK_TIMEOUT_S, SETTLE_S, Player, replay_node
     from shufflenet_ros.ros.signals import StopSignals
 
     signals = StopSignals()
@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         player.wait_for_subscribers(args.wait_for_subscribers, args.wait_timeout)
         if args.wait_for_clock:
             player.wait_for_clock(args.wait_timeout)
+        if args.wait_for_subscribers or args.wait_for_clock:
+            time.sleep(SETTLE_S)  # otherwise the first message could be lost
         started = time.monotonic()
         player.play()
         while args.loop and not signals.stopped():

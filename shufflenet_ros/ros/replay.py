@@ -29,6 +29,7 @@ from shufflenet_ros.core.errors import ShuffleNetError
 DEPTH = 100  # a reliable subscriber that is more messages behind loses some
 CLOCK_PERIOD_S = 0.01
 POLL_PERIOD_S = 0.02
+SETTLE_S = 0.5  # a subscriber can find the publisher later than the publisher finds it
 ACK_TIMEOUT_S = 10.0
 
 

@@ -104,6 +104,7 @@ HOSTILE = {
     'shared pages': (shared_pages, 'its table messages claims 5993'),
 }
 
+
 def test_a_hostile_schema_is_an_error_at_no_cost(read_in_a_process, tmp_path):
     paths = {kind: tmp_path / f'{number}.db3' for number, kind in enumerate(HOSTILE)}
     for kind, path in paths.items():
