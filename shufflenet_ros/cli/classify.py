@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classify images, folders of images, videos and bags (ROS 1, db3, mcap): one line per frame.
 
-A frame that cannot be decoded is reported and counted, and the exit status stays 0. A missing source or a
-damaged bag ends the command with status 2.
+A frame that cannot be decoded is reported and counted; the exit status stays 0. A missing source or a damaged
+bag ends the command with status 2.
 """
 
 import argparse

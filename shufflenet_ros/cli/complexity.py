@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`shufflenet-ros complexity`: count what networks cost. Without options, print the paper's Table 1."""
+"""Count parameters and multiply-adds of networks. Without options, print the paper's Table 1."""
 
 import argparse
 import sys

@@ -2,8 +2,8 @@
 """Score a bundle on labeled images: accuracy, calibration, retrieval; or compare two bundles.
 
 DATASET is a folder or tar of <class>/<image> or <split>/<class>/<image>, or a bag with <bag>.labels.yaml
-beside it. The exported file is scored, with the same steps as in the node. An image without a result is
-reported and counted; the exit status is 1 if no image has a result.
+beside it. The exported file is scored with the node's steps. An image without a result is reported and
+counted; the exit status is 1 if no image has a result.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`shufflenet-ros export`: make a bundle from a run of `train`, and score the exported file."""
+"""Make a bundle from a run of `train`, and score the exported file."""
 
 import argparse
 import json

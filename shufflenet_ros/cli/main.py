@@ -23,13 +23,13 @@ VERBS = {
     'classify': ('shufflenet_ros.cli.classify', 'classify images, folders, videos and bags'),
     'models': ('shufflenet_ros.cli.models', 'list, show, check, fetch and edit model files'),
     'models import': ('shufflenet_ros.cli.models_import', 'make a bundle from published weights'),
-    'models pack': ('shufflenet_ros.cli.models_pack', "write a bundle's variants for our own kernels"),
+    'models pack': ('shufflenet_ros.cli.models_pack', 'make native variants of a bundle: fp32, fp16, int8'),
     'evaluate': ('shufflenet_ros.cli.evaluate',
                  'score a bundle on labeled images: accuracy, calibration, retrieval'),
     'replay': ('shufflenet_ros.cli.replay', 'publish a bag over ROS 2 with the recorded timing'),
     'train': ('shufflenet_ros.cli.train', 'train a ShuffleNet on labeled images'),
     'complexity': ('shufflenet_ros.cli.complexity', 'count parameters and multiply-adds of networks'),
-    'export': ('shufflenet_ros.cli.export', 'make a bundle from a trained checkpoint'),
+    'export': ('shufflenet_ros.cli.export', 'make a bundle from a training run'),
 }
 
 

@@ -2,12 +2,12 @@
 """List, show, check, fetch, import and edit model files.
 
   list            networks, bundles on this machine and downloads, with cost, figures and terms
-  show            one of them in full
+  show            a network, bundle or download in full
   fetch           download a file into the cache and check it
   import          make a bundle from published weights (needs the extra train)
-  pack            write a bundle's variants for our own kernels (needs the extra export)
-  check           everything the node does when it loads a model, first in a subprocess, and the same for each
-                  variant that this machine can run; exit status 1 if the model or a variant is bad
+  pack            make native variants of a bundle (needs the extra export)
+  check           load and verify a model as the node would, first in a subprocess, and each variant that this
+                  machine can run; exit status 1 if the model or a variant is bad
   add-card        write a card into an ONNX file
   add-embedding   give a classifier an embedding output: the tensor before its last linear layer
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`shufflenet-ros models import`: another project's weights as a bundle, or as a checkpoint to train from.
+"""Make a bundle from another project's weights, or a checkpoint to train from.
 
 Reads state dicts (.pth, .pt, or a zip around one) of pytorchcv, torchvision, Megvii, jaxony and mmpretrain,
 and classifiers in ONNX. Nothing is approximated: weights that fit none of our networks exactly are an error.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`shufflenet-ros train`: train a recipe on a labeled dataset; writes a checkpoint, a log and curves.
+"""Train a network by a recipe on labeled images; writes a checkpoint, a log and curves.
 
 The dataset is a folder or tar of <split>/<class>/* or <class>/*, or a bag with <bag>.labels.yaml beside it.
 Run the same command again to resume an interrupted run. On several GPUs or machines:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/architecture.md shows the layers that import-linter enforces; no page names a missing file."""
+"""docs/architecture.md shows the enforced layers, no page names a missing file, every drop reason has a row."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+
+from shufflenet_ros.core.encodings import ENCODINGS
+from shufflenet_ros.core.reasons import DropReason
 
 try:
     import tomllib
@@ -46,3 +49,11 @@ def test_every_link_between_pages_works():
     links = {(page, link) for page in pages for link in LINK.findall(page.read_text())}
     assert len(links) > 30
     assert not [f'{page.name}: {link}' for page, link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize(('heading', 'column', 'expected'), [
+    ('Dropped frames', 0, set(DropReason)), ('Encodings', 1, set(ENCODINGS))])
+def test_troubleshooting_lists_every_drop_reason_and_encoding(heading, column, expected):
+    section = (ROOT / 'docs/troubleshooting.md').read_text().split(f'## {heading}\n')[1].split('\n## ')[0]
+    _, _, *rows = (line.split(' | ') for line in section.splitlines() if line.startswith('|'))
+    assert {name for row in rows for name in CODE.findall(row[column])} == expected
