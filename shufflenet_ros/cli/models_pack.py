@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make native variants of a bundle, in one or several precisions.
 
-Writes <bundle>-<precision>.native beside the bundle and lists the files in its card. The graph does not change.
-A graph that the native kernels cannot compute exactly is an error with the reason; it still runs on onnxruntime.
+Writes <bundle>-<precision>.native beside the bundle and lists the files in its card. The graph does not
+change. A graph that the native kernels cannot compute exactly is an error with the reason; it still runs on
+onnxruntime.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/architecture.md shows the enforced layers, no page names a missing file, every drop reason has a row."""
+"""docs/architecture.md shows the enforced layers, no page names a missing file, drop reasons are listed."""
 
 from __future__ import annotations
 
