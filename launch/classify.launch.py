@@ -37,7 +37,7 @@ ARGUMENTS = (
     ('use_sim_time', 'false', 'Use /clock: true for a replayed bag or a simulator.'),
     ('log_level', 'info', 'debug, info, warn, error or fatal.'),
     ('autostart', 'true', 'Configure and activate at start; false leaves that to a lifecycle manager.'),
-    ('respawn', 'false', 'Restart the node 1 s after it ends; with autostart it comes back active.'),
+    ('respawn', 'false', 'Restart the node 1 s after it ends; with autostart it becomes active again.'),
 )
 
 
@@ -54,10 +54,10 @@ def remappings(cameras, image_topic):
 
 
 def dds_profile(environment):
-    """The environment with larger shared-memory segments for large images; a given profile is left alone.
+    """The variable that gives Fast DDS larger shared-memory segments; {} if a profile is already set.
 
-    Only the node gets the variable, and only the one that its Fast DDS reads: version 3 warns about the old
-    one.
+    It is set only for the node, under the name that the node's Fast DDS reads: version 3 warns about the old
+    name.
     """
     if FAST_DDS_2 in environment or FAST_DDS_3 in environment:
         return {}
@@ -74,7 +74,7 @@ def full_name(context):
 
 
 def make_node(context):
-    """The node, once the arguments are known; after an error nothing starts."""
+    """The node for the given arguments. If an argument is invalid, nothing starts."""
     def argument(name):
         return LaunchConfiguration(name).perform(context)
 
@@ -88,7 +88,7 @@ def make_node(context):
         given[name] = ParameterValue(LaunchConfiguration(name), value_type=bool)
     return [LifecycleNode(
         package=PACKAGE, executable='classify_node', name=NODE, namespace=argument('namespace'),
-        # The node's parameter `autostart` does what launch_ros' does, but also under `ros2 run` and respawn.
+        # The parameter `autostart` replaces launch_ros's: it also works under `ros2 run` and after a respawn.
         parameters=[argument('params_file'), given], remappings=remappings(cameras, argument('image_topic')),
         arguments=['--ros-args', '--log-level', argument('log_level')],
         additional_env=dds_profile(context.environment),
