@@ -54,10 +54,10 @@ def remappings(cameras, image_topic):
 
 
 def dds_profile(environment):
-    """The variable that gives Fast DDS larger shared-memory segments; {} if a profile is already set.
+    """The environment with larger shared-memory segments for large images; a given profile is left alone.
 
-    It is set only for the node, under the name that the node's Fast DDS reads: version 3 warns about the old
-    name.
+    Only the node gets the variable, and only the one that its Fast DDS reads: version 3 warns about the old
+    one.
     """
     if FAST_DDS_2 in environment or FAST_DDS_3 in environment:
         return {}
