@@ -2,7 +2,6 @@
 """catalog.yaml: the published files that `models fetch` can get, and how each is checked."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,18 @@ from shufflenet_ros.bundles.errors import ModelError, mismatch
 from shufflenet_ros.bundles.files import read_table
 from shufflenet_ros.bundles.index import MAX_MODEL_BYTES, IndexEntry, plain_name, read_index
 from shufflenet_ros.bundles.locate import cache_root
-from shufflenet_ros.core.fields import FieldError, choice, field_path, integer, invalid, number, section, text
+from shufflenet_ros.core.fields import (
+    FieldError,
+    Readers,
+    choice,
+    field_path,
+    integer,
+    invalid,
+    number,
+    record,
+    section,
+    text,
+)
 from shufflenet_ros.core.strict_yaml import read_yaml
 
 _CATALOG = Path(__file__).with_name('catalog.yaml')
@@ -25,7 +35,7 @@ CHECKS = {
 }
 """Kind of check -> what it means, for people."""
 
-# Kind of check -> words for its digits, their least and largest number.
+# Kind of check -> what the digits are, and how many there may be, from and to.
 _DIGITS = {'sha256': ('sha256', 64, 64), 'sha256_prefix': ('a sha256 that begins with', 8, 63),
            'sha1_in_zip': ('sha1', 40, 40)}
 
@@ -35,20 +45,20 @@ class Download:
     """A file that can be fetched.
 
     Attributes:
-        name: what `models fetch` takes.
+        name: the argument of `models fetch`.
         url: https address.
-        file: its name in the cache; for a zip that of the .pth inside.
+        file: file name in the cache; for a zip, the name of the .pth in it.
         check_kind, check: what is published about the file: a key of CHECKS, and the hexadecimal digits
             in lower case.
         max_size: most bytes to receive, and to unpack from a zip.
         network: name in networks.json.
-        layout: how its tensors are named and ordered; `onnx` is a bundle that runs without an import.
+        layout: names and order of the tensors; `onnx` is a bundle that runs without an import.
         resize: pixels of the short side before the centered crop of 224, for the published errors.
         top1_error, top5_error: published, ImageNet validation, percent.
         source: who publishes it.
-        license: of the file, by its publisher.
-        terms: of the data that it was trained on.
-        size: bytes to receive, None if not published.
+        license: the publisher's license for the file.
+        terms: terms of the training data.
+        size: bytes to receive; None if not published.
     """
 
     name: str
@@ -78,13 +88,13 @@ class Download:
         return self.layout == 'onnx'
 
     def check_bytes(self, data: bytes, pin: IndexEntry | None = None) -> IndexEntry:
-        """The index entry of the file's bytes, once they are known to be right.
+        """Check the bytes of the file, and return their index entry.
 
         Args:
             pin: the entry of the first fetch. Without it, the published check decides.
 
         Raises:
-            ModelError: other bytes than expected.
+            ModelError: they are not the expected ones.
         """
         entry = IndexEntry.of(self.file, data, self.check_kind)
         if pin and (entry.sha256, entry.size) != (pin.sha256, pin.size):
@@ -127,8 +137,7 @@ def _download(common: dict[str, Any], file: dict[str, Any]) -> Download:
     where = str(file.get('name', 'a file without a name'))
     if both := sorted(common.keys() & file.keys()):
         raise FieldError(f'{where}: got {both[0]} in its group too, expected each field once')
-    v = section(common | file, where, tuple(_READERS))
-    download = Download(**{key: _READERS[key](value, field_path(where, key)) for key, value in v.items()})
+    download = record(Download, common | file, where, _READERS)
     _, low, high = _DIGITS[download.check_kind]
     if not low <= len(download.check) <= high:
         raise invalid(field_path(where, 'check'), download.check, f'{low} to {high} digits')
@@ -148,14 +157,13 @@ def _hexadecimal(value: Any, where: str) -> str:
     return value
 
 
-_READERS: dict[str, Callable[[Any, str], Any]] = {
+_READERS: Readers = {
     'name': plain_name, 'file': plain_name, 'url': _https, 'check': _hexadecimal,
     'check_kind': partial(choice, choices=tuple(CHECKS)),
-    'max_size': partial(integer, low=1, high=MAX_MODEL_BYTES),
-    'size': lambda value, where: None if value is None else integer(value, where, 1, MAX_MODEL_BYTES),
+    **dict.fromkeys(('max_size', 'size'), partial(integer, low=1, high=MAX_MODEL_BYTES)),
     'resize': partial(integer, low=224),
-    'top1_error': partial(number, low=0, high=100), 'top5_error': partial(number, low=0, high=100),
-    'network': text, 'layout': text, 'source': text, 'license': text, 'terms': text,
+    **dict.fromkeys(('top1_error', 'top5_error'), partial(number, low=0, high=100)),
+    **dict.fromkeys(('network', 'layout', 'source', 'license', 'terms'), text),
 }
 
 
@@ -173,7 +181,7 @@ def find_download(name: str) -> Download:
 
 
 def cache_directory(download: Download, cache: Path | None = None) -> Path:
-    """Where a download is kept: `models` if it runs, `weights` if it must be imported first."""
+    """Where a download is stored: `models` if it runs, `weights` if it must be imported first."""
     return (cache or cache_root()) / ('models' if download.runs else 'weights')
 
 

@@ -4,6 +4,7 @@
 import json
 import re
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from shufflenet_ros.bundles.errors import mismatch
 from shufflenet_ros.bundles.files import TABLE_SCHEMA, read_regular, read_table, sha256_of
 from shufflenet_ros.bundles.onnx_file import read_summary
 from shufflenet_ros.core.card import METADATA_KEY, parse_card
-from shufflenet_ros.core.fields import field_path, integer, invalid, section, text
+from shufflenet_ros.core.fields import Readers, field_path, integer, invalid, record, text
 from shufflenet_ros.core.files import write_whole
 from shufflenet_ros.core.strict_json import read_json
 
@@ -52,13 +53,13 @@ def plain_name(value: Any, where: str) -> str:
     return value
 
 
-def _entry(value: Any, where: str) -> IndexEntry:
-    v = section(value, where, ('file', 'sha256', 'size'), ('check',))
-    if not SHA256.fullmatch(text(v['sha256'], field_path(where, 'sha256'))):
-        raise invalid(field_path(where, 'sha256'), v['sha256'], '64 hexadecimal digits in lower case')
-    return IndexEntry(plain_name(v['file'], field_path(where, 'file')), v['sha256'],
-                      integer(v['size'], field_path(where, 'size'), 1),
-                      text(v['check'], field_path(where, 'check')) if 'check' in v else '')
+def _sha256(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not SHA256.fullmatch(value):
+        raise invalid(where, value, '64 hexadecimal digits in lower case')
+    return value
+
+
+_ENTRY: Readers = {'file': plain_name, 'sha256': _sha256, 'size': partial(integer, low=1), 'check': text}
 
 
 def read_index(folder: Path) -> dict[str, IndexEntry]:
@@ -71,7 +72,8 @@ def read_index(folder: Path) -> dict[str, IndexEntry]:
     if not path.is_file():
         return {}
     return read_table(path, read_json, 'an index of models', lambda table: {
-        name: _entry(value, field_path('models', name)) for name, value in table['models'].items()})
+        name: record(IndexEntry, value, field_path('models', name), _ENTRY)
+        for name, value in table['models'].items()})
 
 
 def write_index(folder: Path) -> dict[str, IndexEntry]:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks, bundles on this machine and downloads, as rows of one shape for `models list` and `show`."""
+"""Networks, bundles on this machine and downloads: rows with the same keys for `models list` and `show`."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from shufflenet_ros.bundles.bundle import Bundle, open_bundle
@@ -10,7 +11,7 @@ from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.files import read_regular, read_table, sha256_of
 from shufflenet_ros.bundles.index import MAX_MODEL_BYTES
 from shufflenet_ros.bundles.locate import ModelFile, all_models, find, is_path, model_directories, models_in
-from shufflenet_ros.core.fields import field_path, invalid, section, strict_integer
+from shufflenet_ros.core.fields import Readers, mapping, read_fields, strict_integer, string
 from shufflenet_ros.core.strict_json import read_json
 
 KINDS = ('network', 'bundle', 'download')
@@ -30,10 +31,10 @@ Row = dict[str, Any]
 def read_networks() -> dict[str, Row]:
     """Name -> row of networks.json in the first models folder that has it; empty if none has.
 
-    It has what every network of the zoo costs at 1000 classes and 224x224, readable without torch: `params`
-    of all layers; `macs`, the multiply-adds of convolutions and fully connected layers, and `conv_macs`
-    without the latter; `embedding_dim`; `published`, the `top1_error` in percent (ImageNet validation) with
-    its `source`, or None; and a `note` on what we chose in it, or ''.
+    The table has the cost of every network of the zoo at 1000 classes and 224x224, readable without torch:
+    `params` of all layers; `macs`, the multiply-adds of convolutions and fully connected layers, and
+    `conv_macs` without the latter; `embedding_dim`; `published`, the `top1_error` in percent (ImageNet
+    validation) with its `source`, or None; and a `note` on choices that the paper leaves open, or ''.
 
     Raises:
         ModelError: a table that cannot be used.
@@ -41,29 +42,24 @@ def read_networks() -> dict[str, Row]:
     for folder in model_directories():
         if (path := folder / 'networks.json').is_file():
             rows = read_table(path, read_json, 'a table of networks', lambda table: [
-                _network(row, f'networks[{i}]') for i, row in enumerate(table['networks'])])
+                read_fields(row, f'networks[{i}]', _NETWORK, tuple(_NETWORK))
+                for i, row in enumerate(table['networks'])])
             return {row['name']: row for row in rows}
     return {}
 
 
-def _network(row: Any, where: str) -> Row:
-    strings = ('name', 'family', 'note')
-    section(row, where, (*strings, *_COUNTS, 'published'))
-    for key in strings:
-        if not isinstance(row[key], str):
-            raise invalid(field_path(where, key), row[key], 'a string')
-    for key in _COUNTS:
-        strict_integer(row[key], field_path(where, key), 0)
-    if not isinstance(row['published'], dict | None):
-        raise invalid(field_path(where, 'published'), row['published'], 'an object or null')
-    return dict(row)
+_NETWORK: Readers = {
+    **dict.fromkeys(('name', 'family', 'note'), string),
+    **dict.fromkeys(_COUNTS, partial(strict_integer, low=0)),
+    'published': lambda value, where: None if value is None else mapping(value, where),
+}
 
 
 def list_rows() -> list[Row]:
     """Every network, then every bundle on this machine, then every download. `error` says if one is unusable.
 
-    A name that several directories have comes once, as the file that it means; `note` says if another
-    directory has another file of that name.
+    A name that is in several directories is listed once, with the file that it means; `note` says if another
+    directory has a different file of that name.
 
     Raises:
         ModelError: one of the package's own tables cannot be read.
@@ -113,7 +109,7 @@ def _row(kind: str, **values: Any) -> Row:
 def _network_row(network: Row, weights: list[Row]) -> Row:
     """A network, with the bundles and downloads of its weights.
 
-    `measured` and `terms` are objects, one entry a bundle or download; `weights` is a list of names.
+    `measured` and `terms` have an entry per bundle or download; `weights` is a list of their names.
     """
     own: dict[str, Row] = {}
     for row in weights:
@@ -142,7 +138,7 @@ def _bundle_rows(downloads: dict[str, Download]) -> Iterator[Row]:
 
 
 def _difference(first: ModelFile, other: ModelFile) -> str:
-    """A note if another directory has another file of the same name; '' if both are the same."""
+    """A note if another directory has a different file of the same name; '' if both are the same."""
     own, sha256 = _sha256(first), _sha256(other)
     return '' if own == sha256 else (
         f'not used: {other.path} ({other.location}), another file of this name (sha256 {sha256[:12]})')
@@ -159,7 +155,7 @@ def _sha256(file: ModelFile) -> str:
 def _bundle_row(bundle: Bundle, file: ModelFile, downloads: dict[str, Download]) -> Row:
     """A bundle, and how it was checked if it was fetched.
 
-    The metrics in the card of a publisher's own file are the publisher's, so nothing was measured.
+    The metrics in the card of a publisher's own file are the publisher's, so they do not count as measured.
     """
     download = next((download for download in downloads.values() if download.check == bundle.sha256), None)
     metrics = dict(bundle.card.metrics)
@@ -170,7 +166,7 @@ def _bundle_row(bundle: Bundle, file: ModelFile, downloads: dict[str, Download])
 
 
 def describe(bundle: Bundle) -> Row:
-    """A bundle in a few values, for people and for JSON."""
+    """The main facts about a bundle, for people and for JSON."""
     card = bundle.card
     return {
         'name': card.name, 'path': str(bundle.path), 'sha256': bundle.sha256, 'size': len(bundle.data),
