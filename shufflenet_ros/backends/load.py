@@ -104,7 +104,7 @@ def load(name_or_path: str, *, card: str = '', sha256: str = '', backend: str = 
     """Open, verify (in a subprocess first if no index lists the file), start and warm up a model.
 
     If several of the bundle's files and backends fit, the fastest on this machine runs. Measuring takes a
-    quarter of a second; the timings are kept for the next start.
+    quarter of a second; the timings are saved for the next start.
 
     Args:
         name_or_path: a model's name, or the path of an ONNX file.
@@ -127,13 +127,13 @@ def load(name_or_path: str, *, card: str = '', sha256: str = '', backend: str = 
     if not bundle.trusted:  # check the card against the graph, no matter what will run
         with suppress(VariantUnavailableError):  # without onnxruntime, variants are checked against the card
             verify_in_subprocess(resolve(bundle))
-    kept = _timings_file(bundle, candidates, request)
-    if len(candidates) > 1 and (timings := _read_timings(kept, candidates)):
+    file = _timings_file(bundle, candidates, request)
+    if len(candidates) > 1 and (timings := _read_timings(file, candidates)):
         fastest = next(iter(timings))
         with suppress(ModelError):  # it ran then; if it does not now, measure all of them again
             return _with_timings(_start(bundle, candidates[fastest], request), timings,
                                  'measured at an earlier start')
-    return _load_fastest(bundle, candidates, request, kept)
+    return _load_fastest(bundle, candidates, request, file)
 
 
 def _start(bundle: Bundle, variant: Variant | None, request: LoadRequest) -> LoadedModel:
@@ -154,8 +154,8 @@ def _start(bundle: Bundle, variant: Variant | None, request: LoadRequest) -> Loa
 
 
 def _load_fastest(bundle: Bundle, candidates: Mapping[str, Variant | None], request: LoadRequest,
-                  kept: Path) -> LoadedModel:
-    """Start every candidate and keep the fastest; one that cannot start is left out, with its cause."""
+                  file: Path) -> LoadedModel:
+    """Start every candidate and return the fastest; one that cannot start is left out, with the cause."""
     started: dict[str, LoadedModel] = {}
     left_out: dict[str, ModelError] = {}
     for name, variant in candidates.items():
@@ -176,10 +176,10 @@ def _load_fastest(bundle: Bundle, candidates: Mapping[str, Variant | None], requ
     # By CPU time if one thread does all the work, because load then matters less.
     alone = request.threads == 1 and request.provider == 'cpu'
     tensor = preprocess(smooth_test_image(bundle.card.input.size), bundle.card.input)
-    timings = _fastest_first(measure({name: loaded.backend for name, loaded in started.items()}, tensor,
-                                     time.thread_time if alone else time.perf_counter))
+    timings = measure({name: loaded.backend for name, loaded in started.items()}, tensor,
+                      time.thread_time if alone else time.perf_counter)
     if not fallback:
-        _keep_timings(kept, timings)
+        _save_timings(file, timings)
     how = f'measured now; {causes}' if causes else 'measured now'
     return replace(_with_timings(started[next(iter(timings))], timings, how), fallback=fallback)
 
@@ -190,8 +190,8 @@ def _with_timings(loaded: LoadedModel, timings: Timings, how: str) -> LoadedMode
 
 
 def _nothing_runs(bundle: Bundle, request: LoadRequest, errors: list[ModelError]) -> ModelError:
-    """All causes; VariantUnavailableError if each of them is this machine's."""
-    causes = '; '.join(dict.fromkeys(map(str, errors)))  # variants often fail for the same cause
+    """The error with all causes; VariantUnavailableError if all of them lie in this machine."""
+    causes = '; '.join(dict.fromkeys(map(str, errors)))  # variants often have the same cause
     if request.backend == AUTO and request.precision in PRECISIONS:
         return no_onnx_file_error(bundle, request.precision, causes)
     if len(errors) == 1:
@@ -201,8 +201,8 @@ def _nothing_runs(bundle: Bundle, request: LoadRequest, errors: list[ModelError]
     return kind(f'{bundle.path}: nothing can run it here: {causes}')
 
 
-def measure(backends: Mapping[str, Backend], tensor: Any, clock: Callable[[], float]) -> dict[str, float]:
-    """Median milliseconds of one inference of each backend, measured in rounds for BUDGET_S.
+def measure(backends: Mapping[str, Backend], tensor: Any, clock: Callable[[], float]) -> Timings:
+    """Time the backends for BUDGET_S, in rounds.
 
     In rounds, so that a busy phase of the machine slows all of them alike. The first call in each round only
     brings the weights back into the CPU cache, where they are when frames follow each other.
@@ -218,15 +218,12 @@ def measure(backends: Mapping[str, Backend], tensor: Any, clock: Callable[[], fl
             times[name].append(clock() - before)
         rounds += 1
         now = time.monotonic()
-    return {name: 1e3 * statistics.median(values) for name, values in times.items()}
-
-
-def _fastest_first(timings: Mapping[str, float]) -> Timings:
-    return dict(sorted(timings.items(), key=lambda item: item[1]))
+    medians = {name: 1e3 * statistics.median(values) for name, values in times.items()}
+    return dict(sorted(medians.items(), key=lambda item: item[1]))
 
 
 def _timings_file(bundle: Bundle, candidates: Mapping[str, Variant | None], request: LoadRequest) -> Path:
-    """The file that keeps timings: one for each machine, set of software, bundle and request."""
+    """The file for the timings: one for each machine, set of software, bundle and request."""
     key = [_machine(), bundle.sha256, bundle.card.to_json(), request.threads, request.provider,
            [(name, variant.sha256 if variant else '') for name, variant in candidates.items()]]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
@@ -251,16 +248,16 @@ def _machine() -> list[str]:
 
 def _read_timings(path: Path, candidates: Mapping[str, Variant | None]) -> Timings | None:
     """Earlier timings of some of these candidates; None if there are no usable ones."""
-    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):  # absent, or not ours
+    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):  # absent or damaged
         values = json.loads(read_regular(path, _MAX_TIMINGS_BYTES))
         timings = {str(name): float(ms) for name, ms in values['timings_ms'].items()}
         if values['schema'] == _SCHEMA and timings and timings.keys() <= candidates.keys():
-            return _fastest_first(timings)
+            return timings
     return None
 
 
-def _keep_timings(path: Path, timings: Timings) -> None:
-    """Keep timings for the next start; a robot whose disk is read-only measures at every start."""
+def _save_timings(path: Path, timings: Timings) -> None:
+    """Save timings for the next start; a robot with a read-only disk measures at every start."""
     with suppress(OSError, WriteError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps({'schema': _SCHEMA, 'timings_ms': timings}).encode())

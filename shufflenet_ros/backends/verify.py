@@ -47,7 +47,7 @@ def start(model: ResolvedModel, provider: str = 'cpu', threads: int = 1) -> Back
         ModelError: the file or its card cannot be used.
     """
     # Imported here: a robot that runs native kernels keeps onnxruntime out of memory.
-    if model.variant is not None and model.variant.backend == 'native':
+    if model.backend == 'native':
         from shufflenet_ros.backends.native import NativeBackend
         return NativeBackend(model)
     from shufflenet_ros.backends.ort import OnnxRuntimeBackend

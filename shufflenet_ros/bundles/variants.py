@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle's variants, sibling files for another precision or backend: which may run, which one does."""
+"""A bundle's variants (other files of the same model): which of them may run, and the file that runs."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from shufflenet_ros.core.card import Card, Golden, Variant
 AUTO = 'auto'
 BACKENDS = (AUTO, 'native', 'onnxruntime')
 PRECISIONS = ('fp32', 'fp16', 'int8')
-"""In the order of `enum sn_precision` of our C library."""
+"""In the order of `enum sn_precision` in the C library."""
 MAX_ACCURACY_LOSS = 0.6
 """Points of top-1 that `precision: auto` may cost, against the bundle's own graph."""
 
@@ -52,13 +52,18 @@ class ResolvedModel:
         return self.bundle.card
 
     @property
+    def backend(self) -> str:
+        """The backend that runs it: native or onnxruntime."""
+        return self.variant.backend if self.variant else 'onnxruntime'
+
+    @property
     def precision(self) -> str:
         """One of PRECISIONS; '' for a graph whose card does not state it."""
         return self.variant.precision if self.variant else graph_precision(self.card)
 
     @property
     def golden(self) -> Golden | None:
-        """The logits that it must give; a variant without any is compared with the bundle's graph."""
+        """The expected logits; a variant without any is compared with the bundle's graph."""
         if self.variant is None or (self.variant.golden is None and self.variant.precision == 'fp32'):
             return self.card.golden
         return self.variant.golden
@@ -105,10 +110,10 @@ def resolve_variant(bundle: Bundle, backend: str, precision: str) -> ResolvedMod
 def graph_precision(card: Card) -> str:
     """The precision of the bundle's own graph; '' if the card does not state it.
 
-    A network of our zoo is exported as fp32, and native variants are packed from fp32 graphs only.
+    The zoo's networks are exported as fp32, and native variants are packed from fp32 graphs only.
     """
-    ours = card.network_config or any(variant.backend == 'native' for variant in card.variants)
-    return 'fp32' if ours else ''
+    fp32 = card.network_config or any(variant.backend == 'native' for variant in card.variants)
+    return 'fp32' if fp32 else ''
 
 
 def precisions(card: Card, backend: str) -> list[str]:
@@ -169,8 +174,8 @@ class LoadRequest:
                            'use 1, or backend onnxruntime')
 
     @property
-    def no_native(self) -> str:
-        """Why backend auto means onnxruntime, in words; '' if it doesn't."""
+    def why_not_native(self) -> str:
+        """Why backend auto leaves out the native kernels, in words; '' if it doesn't."""
         if self.backend == AUTO and self.provider != 'cpu':
             return f'provider {self.provider} was requested'
         if self.backend == AUTO and self.threads != 1:
@@ -183,7 +188,7 @@ class LoadRequest:
         backend, precision = (variant.backend, variant.precision) if variant else ('onnxruntime', own)
         if backend not in BACKENDS[1:] or self.backend not in (AUTO, backend) or (variant and variant.target):
             return False
-        if backend == 'native' and self.no_native:
+        if backend == 'native' and self.why_not_native:
             return False
         if self.precision != AUTO:
             return precision == (self.precision or own)
@@ -204,8 +209,8 @@ def find_candidates(bundle: Bundle, request: LoadRequest) -> dict[str, Variant |
         found[f'onnxruntime {graph_precision(card)}'.strip()] = None
     if found:
         return found
-    if request.no_native and precision in precisions(card, AUTO):
-        raise no_onnx_file_error(bundle, precision, request.no_native)
+    if request.why_not_native and precision in precisions(card, AUTO):
+        raise no_onnx_file_error(bundle, precision, request.why_not_native)
     if precision == AUTO and (losses := _losses(card)):
         raise mismatch(str(bundle.path), f'a native variant that loses at most {request.max_accuracy_loss:g} '
                        'points of top-1', losses, 'name its precision, or use backend auto')
@@ -214,8 +219,8 @@ def find_candidates(bundle: Bundle, request: LoadRequest) -> dict[str, Variant |
 
 def _no_such_precision(bundle: Bundle, backend: str, precision: str) -> ModelError:
     available = precisions(bundle.card, backend)
-    of = '' if backend == AUTO else f' for backend {backend}'
-    expected = f'a precision that the bundle has{of}: {", ".join(available) or "its card names none"}'
+    scope = '' if backend == AUTO else f' for backend {backend}'
+    expected = f'a precision that the bundle has{scope}: {", ".join(available) or "its card names none"}'
     remedies = [] if backend == 'native' else ['leave precision at auto']
     remedies += [f'choose one of {available}'] if available else []
     remedies += ['use backend auto'] if backend == 'native' else []
@@ -241,8 +246,8 @@ def reason_for_single_candidate(bundle: Bundle, request: LoadRequest) -> str:
     """Why there is only one candidate, in words."""
     if request.backend != AUTO:
         return 'it was requested'
-    if request.no_native:
-        return request.no_native
+    if request.why_not_native:
+        return request.why_not_native
     if request.precision == AUTO and (losses := _losses(bundle.card)):
         return f'no variant is known to lose at most {request.max_accuracy_loss:g} points of top-1: {losses}'
     return 'nothing else in the bundle fits'

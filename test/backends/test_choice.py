@@ -77,7 +77,7 @@ def timing_table(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
     def measure(backends: Mapping[str, Any], *_: Any) -> dict[str, float]:
         table['measured'] = table.get('measured', 0) + 1
-        return {name: table[name] for name in backends}
+        return dict(sorted(((name, table[name]) for name in backends), key=lambda item: item[1]))
     monkeypatch.setattr(load_module, 'measure', measure)
     return table
 
