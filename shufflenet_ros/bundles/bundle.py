@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open a bundle: read the file once, compare its hash, find its card. No runtime reads it here."""
+"""Open a bundle: read the file once, compare the hash, find the card. No runtime reads it here."""
 
 import json
 from dataclasses import dataclass, field
@@ -24,8 +24,8 @@ class Bundle:
         card: what the model expects and returns.
         card_from: where the card was found, in words.
         facts: versions and metadata of the file.
-        trusted: whether an index on this machine lists the hash. Other files are verified in a subprocess
-            before anything else reads them.
+        trusted: whether an index on this machine lists the hash. Other files are first verified in a
+            subprocess.
     """
 
     path: Path
@@ -45,14 +45,14 @@ def open_bundle(name_or_path: str, card_file: str = '', sha256: str = '') -> Bun
         sha256: the hash the file must have; '' for any.
 
     Raises:
-        ModelError: not found, not readable, another hash, not an ONNX model in one file, no card, a bad one.
+        ModelError: not found, not readable, wrong hash, not an ONNX model in one file, or no valid card.
     """
     file = find(name_or_path)
     path, data = file.path, read_regular(file.path, MAX_MODEL_BYTES)
     digest = sha256_of(data)
     if file.entry and file.entry.sha256 != digest:
         raise mismatch(str(path), f'sha256 {file.entry.sha256}', digest,
-                       'it differs from its index: get it again')
+                       'it differs from the index: get it again')
     if sha256 and not SHA256.fullmatch(sha256):
         raise mismatch(str(path), 'a sha256 of 64 hexadecimal digits in lower case', repr(sha256[:80]),
                        f'copy it from `sha256sum {path}`')
@@ -64,7 +64,7 @@ def open_bundle(name_or_path: str, card_file: str = '', sha256: str = '') -> Bun
     except ModelError as error:
         raise error if str(path) in str(error) else ModelError(f'{path}: {error}') from error
     if found is None:
-        raise mismatch(str(path), 'a card with its labels and preprocessing', 'none',
+        raise mismatch(str(path), 'a card with labels and preprocessing', 'none',
                        f'write {_sidecar(path).name} beside it (fields: docs/bundle.md), '
                        'or give --card / model_card')
     card_from, text = found

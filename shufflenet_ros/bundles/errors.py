@@ -7,10 +7,10 @@ MAX_GOT = 500
 
 
 class ModelError(ShuffleNetError):
-    """A model that cannot be used. The message names the file, what is expected, what it has, what to do."""
+    """A model that cannot be used. The message has the file, what is expected, what was found, what to do."""
 
 
 def mismatch(what: str, expected: str, got: str, remedy: str) -> ModelError:
-    """An error in the one form that all have; `got` is cut to a few lines."""
+    """A ModelError in the usual form; a long `got` is cut."""
     got = got if len(got) <= MAX_GOT else f'{got[:MAX_GOT]} ...'
     return ModelError(f'{what}: expected {expected}, got {got}; {remedy}')

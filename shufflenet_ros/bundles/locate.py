@@ -34,7 +34,7 @@ class ModelFile:
 
 
 def cache_root() -> Path:
-    """Where fetched files are kept: `models` for those that run, `weights` for those to be imported first."""
+    """Where fetched files are stored: `models` for those that run, `weights` for those to import first."""
     cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
     return Path(cache, 'shufflenet_ros')
 

@@ -29,7 +29,7 @@ _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 _ATTRIBUTE_GRAPHS = (6, 11)
 _DOMAIN_AND_NAME: Mapping[str, tuple[int, int]] = {'Node': (7, 4), 'Function': (10, 1)}
 
-LENGTH_DELIMITED = 2  # wire type of texts, bytes and messages
+LENGTH_DELIMITED = 2  # wire type of strings, bytes and messages
 _VARINT, _FIXED_BYTES = 0, {1: 8, 5: 4}
 
 DOMAINS = ('', 'ai.onnx', 'ai.onnx.ml', 'com.microsoft')
@@ -41,10 +41,10 @@ OperatorName = tuple[str, str]
 
 @dataclass(frozen=True)
 class OnnxSummary:
-    """IR version, operator set version of each domain, and metadata texts.
+    """IR version, operator set version of each domain, and metadata strings.
 
     Attributes:
-        graph_sha256: of the graph's bytes, which stay the same if metadata change.
+        graph_sha256: of the graph's bytes, which stay the same when the metadata changes.
     """
 
     ir_version: int
@@ -100,8 +100,8 @@ def fields(data: bytes, span: Span) -> Iterator[tuple[int, int | Span, int]]:
         at += length
 
 
-def texts(data: bytes, span: Span, *numbers: int) -> list[str]:
-    """The texts in some fields of a message, '' for an absent one; if a field comes twice, the last."""
+def strings(data: bytes, span: Span, *numbers: int) -> list[str]:
+    """The strings in some fields of a message, '' for an absent one; if a field comes twice, the last."""
     values = {number: value for number, value, _ in fields(data, span)}
     spans = (values.get(number) for number in numbers)
     return [data[slice(*at)].decode('utf-8', 'replace') if isinstance(at, tuple) else '' for at in spans]
@@ -135,11 +135,11 @@ def read_summary(data: bytes) -> OnnxSummary:
             graphs += 1
             graph.update(data[slice(*value)])  # protocol buffers join the parts of one message
         elif number == MODEL_METADATA and isinstance(value, tuple):
-            key, text = texts(data, value, 1, 2)
+            key, text = strings(data, value, 1, 2)
             metadata[key] = text
         elif number == _MODEL_OPSET and isinstance(value, tuple):
             version = {field: content for field, content, _ in fields(data, value)}.get(2, 0)
-            opsets[texts(data, value, 1)[0]] = version if isinstance(version, int) else 0
+            opsets[strings(data, value, 1)[0]] = version if isinstance(version, int) else 0
     if not graphs or not ir_version:
         raise _not_onnx('no graph' if ir_version else 'no IR version')
     _check_operators(names['Node'] - names['Function'])
@@ -153,7 +153,7 @@ def _walk(data: bytes) -> Iterator[tuple[str, OperatorName, int, int | Span]]:
     while stack:
         kind, owner, span = stack.pop()
         if kind in _DOMAIN_AND_NAME:
-            domain, name = texts(data, span, *_DOMAIN_AND_NAME[kind])
+            domain, name = strings(data, span, *_DOMAIN_AND_NAME[kind])
             owner = domain, name
         for number, value, _ in fields(data, span):
             seen += 1

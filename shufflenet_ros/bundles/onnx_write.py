@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from shufflenet_ros.bundles.errors import mismatch
-from shufflenet_ros.bundles.onnx_file import LENGTH_DELIMITED, MODEL_METADATA, fields, texts
+from shufflenet_ros.bundles.onnx_file import LENGTH_DELIMITED, MODEL_METADATA, fields, strings
 from shufflenet_ros.core.card import METADATA_KEY, Card
 from shufflenet_ros.core.files import write_whole
 
@@ -47,7 +47,7 @@ def save_bundle(graph: bytes, card: Card, path: Path) -> None:
 
 
 def with_metadata(data: bytes, key: str, value: str) -> bytes:
-    """The ONNX file with a metadata text, in place of the old one of that key, or at the end.
+    """The ONNX file with a metadata string, in place of the old one of that key, or at the end.
 
     Every other byte stays, so the graph keeps its sha256, by which a variant knows what it was made from.
     Needs no onnx package.
@@ -60,7 +60,7 @@ def with_metadata(data: bytes, key: str, value: str) -> bytes:
     place = None
     begin = 0
     for number, content, end in fields(data, (0, len(data))):
-        if number == MODEL_METADATA and isinstance(content, tuple) and texts(data, content, _KEY) == [key]:
+        if number == MODEL_METADATA and isinstance(content, tuple) and strings(data, content, _KEY) == [key]:
             place = len(parts) if place is None else place
         else:
             parts.append(data[begin:end])

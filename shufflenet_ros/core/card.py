@@ -32,8 +32,8 @@ METADATA_KEY = 'shufflenet_ros.card'
 MAX_CARD_BYTES = 1 << 20
 _MAX_LABELS = 100_000
 _MAX_EMBEDDING = 100_000
-# Of golden logits. 8-bit graphs need that much: two CPUs differ by it. At 1.0 a model that outputs zeros
-# would pass, and at 0.5 one that outputs the same for all images can.
+# For golden logits. The results of 8-bit graphs differ by that much from one CPU to another. At 1.0 a model
+# that outputs zeros would pass, and at 0.5 one that outputs the same for all images can.
 _MAX_TOLERANCE = 0.3
 
 

@@ -25,8 +25,8 @@ class Container:
         magic: its first bytes.
         bytes_per_pixel: an upper bound; even noise at the best quality takes less.
         header: reads the header.
-        payload: checks the file and returns the part for OpenCV.
-        has_checksums: if the checksums match, a decoder's warning is an error.
+        payload: checks the file and returns the part that OpenCV decodes.
+        has_checksums: `payload` checks them, so a decoder's warning afterwards is an error.
     """
 
     name: str
@@ -63,8 +63,8 @@ def decode_compressed(msg: Any, max_pixels: int) -> DecodedImage:
     tags are ignored, so that pixels keep the camera's geometry. An APNG gives its still image. CMYK, 12-bit,
     lossless and arithmetic JPEG are BAD_FORMAT.
 
-    A JPEG has no checksum. If libjpeg notices damage (data that end early, are left over, or are not valid
-    codes), the image's `damage` reports it. Flipped bits that are still valid codes go unnoticed, unlike in a
+    A JPEG has no checksum. If libjpeg notices damage (data that ends early, is left over, or is not a valid
+    code), the image's `damage` reports it. Flipped bits that still give valid codes go unnoticed, unlike in a
     PNG.
 
     Returns:
@@ -120,5 +120,5 @@ def _container(head: bytes) -> Container:
             return container
         if container.magic.startswith(head):
             raise FrameError(DropReason.TRUNCATED, f'{len(head)} bytes of data: expected a JPEG or PNG image')
-    raise malformed(f'data that begin with {head.hex(" ")}: expected JPEG (ff d8 ff) or PNG (89 50 4e 47)',
+    raise malformed(f'data that begins with {head.hex(" ")}: expected JPEG (ff d8 ff) or PNG (89 50 4e 47)',
                     'set the camera or republisher to one of them')

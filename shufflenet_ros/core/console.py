@@ -83,4 +83,4 @@ def _write(text: str, stream: TextIO, flush: bool) -> None:
         if isinstance(error, BrokenPipeError):
             raise
         raise OutputError(f'standard output cannot be written: {error.strerror}; send it somewhere else, '
-                          'such as to a file on a disk with free space') from error
+                          'for example to a file on a disk with free space') from error

@@ -15,7 +15,7 @@ class Encoding:
     Attributes:
         channels: bytes per pixel in a row of the data.
         color: channel order of the result.
-        conversion: OpenCV's code to get three channels; None if the data are the pixels.
+        conversion: OpenCV's code to get three channels; None if the data already has them.
         depth: bytes per sample; of two, the high byte is used.
         rows_of_two: rows of data for two rows of pixels: 3 if half-height chroma follows the luma.
         even: (width, height) must be multiples of these, because pixels share chroma.

@@ -82,7 +82,7 @@ class Engine:
                 when it raises: FrameError has the reason, MemoryError is `no_memory`, any other Exception
                 is `backend_error`.
             policy: `latest` keeps one waiting frame per camera, `every` keeps queue_size of them.
-            queue_size: of `every`, at least 1; a full queue supersedes its oldest frame.
+            queue_size: for `every`, at least 1; in a full queue the oldest frame is superseded.
             on_drop: called in the worker for each frame that handle dropped, after it was counted. The
                 FrameError has the exception as its __cause__. Throttled frames are only counted.
             clock: steady seconds.
@@ -118,8 +118,8 @@ class Engine:
     def stop(self, timeout: float) -> bool:
         """End the run: waiting frames are superseded; the one being handled is finished and counted.
 
-        Returns False if that takes longer than timeout seconds, or if handle itself calls this. Then too the
-        engine is stopped, and can be started again when that frame is done.
+        Returns False if that takes longer than timeout seconds, or if handle itself calls this. The engine is
+        stopped all the same, and can be started again when that frame is done.
         """
         with self._changed:
             self._run = None
@@ -133,7 +133,7 @@ class Engine:
         """Accept any message from a subscription's callback, without blocking.
 
         Raises:
-            KeyError: unknown camera, a bug in the caller.
+            KeyError: unknown camera, which is a bug in the caller.
         """
         slot = self._cameras[camera]
         frame = Frame(camera, message, self._clock())
@@ -179,7 +179,7 @@ class Engine:
 
     @property
     def max_rate_hz(self) -> float:
-        """Maximum frames per second per camera, finite; excess frames are `throttled`; 0 is no limit."""
+        """Maximum frames per second and camera, finite; excess frames are `throttled`; 0 is no limit."""
         return self._max_rate_hz
 
     @max_rate_hz.setter

@@ -65,7 +65,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Options:
-    """What the operator chooses about results (node parameters, command line)."""
+    """Settings for results, from node parameters or the command line."""
 
     top_k: int = 5
     min_score: float = 0.0
@@ -86,11 +86,11 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """Such as onnxruntime."""
+        """The runtime, such as onnxruntime."""
 
     @property
     def provider(self) -> str:
-        """What it actually runs on, such as CPUExecutionProvider."""
+        """The provider or kernels that actually run, such as CPUExecutionProvider."""
 
     def run(self, tensor: npt.NDArray[Any]) -> Outputs:
         """Run the card's input tensor, batch 1."""

@@ -41,7 +41,7 @@ _LEVELS = {WatchState.OK: Level.OK, WatchState.WARN_RATE: Level.WARN}
 
 
 def stall_level(processing_s: float, stall_s: float) -> Level:
-    """The level of one frame's processing time: ERROR above stall_s, WARN above half of it; 0 is off."""
+    """The level for a frame's processing time: ERROR above stall_s, WARN above half of it; 0 is off."""
     if stall_s == 0.0 or processing_s <= stall_s / 2:
         return Level.OK
     return Level.WARN if processing_s <= stall_s else Level.ERROR
@@ -69,9 +69,9 @@ class CameraHealth:
 class RateWatch:
     """Watches one camera by the arrival times of its frames on a steady clock.
 
-    The checks are in Autoware's order: not received, timeout, rate far too low, rate low. The rate does not
-    count the gap since the last frame, which is the timeout's matter. After a timeout the rate starts over,
-    so a camera that comes back is OK at once.
+    The checks are in Autoware's order: not received, timeout, rate far too low, rate low. The gap since the
+    last frame does not count in the rate; the timeout covers it. After a timeout the rate starts over, so a
+    camera that comes back is OK at once.
     """
 
     def __init__(self, clock: Callable[[], float], expected_rate_hz: float = 0.0,

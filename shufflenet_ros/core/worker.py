@@ -32,7 +32,7 @@ class ThreadWorker:
             self._thread = thread
 
     def stop(self, timeout: float) -> bool:
-        """Wait at most timeout seconds for the thread to end; True if it has. It does not make it end.
+        """Wait at most timeout seconds for the thread to end by itself; True if it has.
 
         Called in the thread itself, it returns False at once: no thread can wait for its own end.
         """

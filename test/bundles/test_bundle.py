@@ -64,7 +64,7 @@ def test_c2_the_index_decides_by_name_and_by_path(by_path: bool, cache: Path) ->
     model = str(path) if by_path else 'small'
     assert open_bundle(model).trusted
     path.write_bytes(flipped(path.read_bytes(), 999))
-    with pytest.raises(ModelError, match=r'expected sha256 .* it differs from its index'):
+    with pytest.raises(ModelError, match=r'expected sha256 .* it differs from the index'):
         open_bundle(model)
 
 

@@ -52,7 +52,7 @@ def test_image_files_are_decoded_as_compressed_images(classify, tiny, tmp_path):
     assert names(ran.lines) == ['red', 'green', 'bad_format', 'truncated', 'truncated']
     assert all(line['predictions'] == [] for line in ran.lines[2:])
     assert 'dropped 3 frames: bad_format 1, truncated 2' in ran.err
-    assert 'c.bmp #0: bad_format: data that begin with 42 4d' in ran.err
+    assert 'c.bmp #0: bad_format: data that begins with 42 4d' in ran.err
     assert classify(folder / 'notes.txt', '--model', tiny, '--json').lines[0]['dropped'] == 'bad_format'
 
 
