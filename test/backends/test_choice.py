@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `auto` runs: the fastest candidate that the card allows, measured once and kept."""
-
-from __future__ import annotations
+"""What `auto` runs: the fastest candidate that the card allows, measured once and then remembered."""
 
 import json
 import shutil
@@ -140,11 +138,11 @@ def test_the_fastest_runs_and_the_log_has_all_timings(measured: Path, timing_tab
                              '(measured now)')
     timing_table['onnxruntime fp32'] = 0.1
     timing_table['native fp16'] = 0.2
-    assert load(str(measured)).backend.name == 'onnxruntime', 'another request is measured anew'
+    assert load(str(measured)).backend.name == 'onnxruntime', 'another request is measured again'
 
 
-def test_a_choice_is_kept_for_the_next_start(measured: Path, timing_table: dict[str, float],
-                                             monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timings_are_saved_for_the_next_start(measured: Path, timing_table: dict[str, float],
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(str(measured))
     started: list[str] = []
     start = load_module._start
@@ -158,7 +156,7 @@ def test_a_choice_is_kept_for_the_next_start(measured: Path, timing_table: dict[
     assert second.reason == first.reason.replace('measured now', 'measured at an earlier start')
     with_top1(measured, {'fp16': 0.799, 'int8': 0.79})
     load(str(measured))
-    assert timing_table['measured'] == 2, 'another card, another choice'
+    assert timing_table['measured'] == 2, 'another card, other timings'
 
 
 def test_another_library_is_another_machine(measured: Path, timing_table: dict[str, float], tmp_path: Path,
@@ -177,7 +175,7 @@ def test_another_library_is_another_machine(measured: Path, timing_table: dict[s
                                      b'{"schema": 1, "timings_ms": {"native fp64": 1.0}}',
                                      b'{"schema": 1, "timings_ms": {"native fp16": "y"}}',
                                      b'{"schema": 1, "timings_ms": [1]}'])
-def test_a_damaged_choice_is_measured_again(measured: Path, timing_table: dict[str, float], no_cache: Path,
+def test_damaged_timings_are_measured_again(measured: Path, timing_table: dict[str, float], no_cache: Path,
                                             content: bytes) -> None:
     load(str(measured))
     file, = (no_cache / 'shufflenet_ros' / 'choices').iterdir()

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a name or path to results: the public int8 ImageNet model runs by its path alone."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -45,7 +43,7 @@ def test_the_int8_model_names_at_least_32_of_40_photos(int8: LoadedModel, shared
     assert [int8.card.labels[i] for i in (134, 517)] == ['crane (bird)', 'crane (machine)']
 
 
-def test_terms_that_a_card_does_not_name_are_said_to_be_missing(tmp_path: Path) -> None:
+def test_missing_terms_are_reported(tmp_path: Path) -> None:
     path = write(tmp_path / 'm.onnx', classifier(), card(training=None, license=None))
     terms = load(str(path)).terms
     assert '\n' not in terms

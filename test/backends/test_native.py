@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The native backend: our C kernels match onnxruntime, and whatever is wrong is reported and survived."""
-
-from __future__ import annotations
+"""The native backend: our C kernels match onnxruntime, and every fault is reported and survived."""
 
 import ctypes
 import gc
@@ -49,7 +47,7 @@ FRAMES, MIB = 10_000, 1 << 20
 
 @pytest.fixture(autouse=True)
 def built(native_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library as the sources are now. Without the subprocess, which would only repeat each check."""
+    """The library built from the current sources. No subprocess, which would only repeat each check."""
     monkeypatch.setenv(VARIABLE, str(native_library))
     monkeypatch.setattr(load_module, 'verify_in_subprocess', lambda _: None)
 
@@ -382,7 +380,7 @@ def test_a_package_without_the_library_says_why(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_variants_for_onnxruntime(tmp_path: Path) -> None:
-    """A sibling ONNX file of another precision; here the same graph, so that its answers are known."""
+    """Another ONNX file as a variant; here with the same graph, so that its results are known."""
     sibling = native_bundle(tmp_path / 'sibling.onnx', precisions=())
     data = sibling.read_bytes()
     variant = entry('sibling.onnx', data, 'int8', '', backend='onnxruntime')
@@ -399,7 +397,7 @@ def test_variants_for_onnxruntime(tmp_path: Path) -> None:
 
 
 def test_the_gil_is_free_while_it_runs(tmp_path: Path) -> None:
-    """Another thread counts on; through a library that keeps the GIL it does not, so the test can fail."""
+    """Another thread goes on counting; if the library keeps the GIL it does not, so the test can fail."""
     size = (512, 512)
     backend = native(open_bundle(str(native_bundle(tmp_path / 'm.onnx', size=size))))
     pixels = frame(0, size)
@@ -408,7 +406,7 @@ def test_the_gil_is_free_while_it_runs(tmp_path: Path) -> None:
     def count() -> None:
         while not ended.is_set():
             counted[0] += 1
-            time.sleep(0)  # Gives the GIL back, which nothing else would make it do here.
+            time.sleep(0)  # releases the GIL, which nothing else here does
 
     def counted_meanwhile() -> int:
         before = counted[0]

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows C3 and D21: a file that isn't what its card says, and a provider that isn't there, are rejected."""
-
-from __future__ import annotations
+"""Rows C3 and D21: a file that does not match its card, and a missing provider, are rejected."""
 
 import os
 import subprocess
@@ -93,8 +91,8 @@ C3: dict[str, tuple[onnx.ModelProto, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(('proto', 'values', 'text'), C3.values(), ids=C3)
-def test_c3_what_does_not_fit_its_card_is_rejected(proto: onnx.ModelProto, values: dict[str, Any], text: str,
-                                                   tmp_path: Path) -> None:
+def test_c3_a_file_that_does_not_match_its_card_is_rejected(
+        proto: onnx.ModelProto, values: dict[str, Any], text: str, tmp_path: Path) -> None:
     path = write(tmp_path / 'm.onnx', proto, values)
     with pytest.raises(ModelError, match=text) as rejected:
         started(path)
@@ -109,7 +107,7 @@ def test_dynamic_dimensions_fit(shape: list[Any], tmp_path: Path) -> None:
     assert backend.run(BLACK).logits.shape == (CLASSES,)
 
 
-def test_c3_dynamic_outputs_are_checked_when_they_come(tmp_path: Path) -> None:
+def test_c3_dynamic_outputs_are_checked_on_every_frame(tmp_path: Path) -> None:
     bare = card(outputs={'logits': 'some'}, embedding=None, labels=list('abcde'))
     path = write(tmp_path / 'm.onnx', of_unknown_length(), bare)
     for run in (lambda: started(path).run(BLACK), lambda: load(str(path))):
@@ -187,7 +185,7 @@ def test_d21_auto_reports_what_it_chose_and_gives_the_results_of_the_cpu(tmp_pat
 @pytest.mark.skipif('cuda' in present_providers(), reason='CUDA may really start here')
 def test_d21_a_provider_that_silently_falls_back_is_an_error(tmp_path: Path,
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand-in for an onnxruntime with CUDA on a machine without: it warns and makes a CPU session."""
+    """Imitates an onnxruntime with CUDA on a machine without: it warns and makes a CPU session."""
     available, session = onnxruntime.get_available_providers(), onnxruntime.InferenceSession
     monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: ['CUDAExecutionProvider', *available])
 
@@ -202,7 +200,7 @@ def test_d21_a_provider_that_silently_falls_back_is_an_error(tmp_path: Path,
 
 
 def test_running_a_model_sends_no_telemetry(tmp_path: Path, repo_root: Path) -> None:
-    """Its reports begin with a device id, which it keeps below the cache folder."""
+    """The reports of onnxruntime have a device id, which it stores in the cache folder."""
     code = 'import sys; from shufflenet_ros.backends.ort import ort; ort.InferenceSession(sys.argv[1])'
     home = tmp_path / 'home'
     home.mkdir()

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows C4 and C5: no malformed or greedy model ends the process that loads it, or keeps it waiting."""
-
-from __future__ import annotations
+"""Rows C4 and C5: no malformed or greedy model ends or blocks the process that loads it."""
 
 import json
 import os

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Row C2 and cards: the hash is compared first, cards have an order, errors say what to do."""
-
-from __future__ import annotations
+"""Row C2 and cards: the hash is compared first, cards have an order, errors have a remedy."""
 
 import hashlib
 import json

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The catalog of downloads: what it says, and that nothing half right is read."""
-
-from __future__ import annotations
+"""The catalog of downloads: its content, and that a wrong catalog is rejected."""
 
 import hashlib
 import json
@@ -20,7 +18,7 @@ from shufflenet_ros.bundles.index import IndexEntry, read_index, write_entries
 CATALOG = Path(catalog.__file__).with_name('catalog.yaml')
 
 
-def test_the_catalog_has_what_was_published() -> None:
+def test_the_catalog_matches_the_published_files() -> None:
     downloads = read_downloads().values()
     sources = [download.source for download in downloads]
     assert [sources.count(source) for source in dict.fromkeys(sources)] == [1, 4, 11]
@@ -35,7 +33,7 @@ def test_the_catalog_has_what_was_published() -> None:
             assert d.url.endswith(f'-{round(100 * d.top5_error):04d}-{d.check[:8]}.pth.zip')
 
 
-def test_the_int8_model_is_known_in_full(shared_data: Path) -> None:
+def test_the_int8_model_is_checked_by_its_full_hash(shared_data: Path) -> None:
     download = find_download('shufflenet_v2_x1_0-imagenet-224-int8')
     data = (shared_data / 'shufflenet_v2_x1_0_int8.onnx').read_bytes()
     assert download.check_bytes(data) == IndexEntry(download.file, download.check, len(data), 'sha256')

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Row C1: what is not a readable model file is rejected at once, with path, cause and remedy."""
-
-from __future__ import annotations
+"""Row C1: a file that is no readable model is rejected at once, with path, cause and remedy."""
 
 import os
 import socket
@@ -52,8 +50,8 @@ CASES: dict[str, tuple[Callable[[Path], object], str, str]] = {
 
 
 @pytest.mark.parametrize(('make', 'other', 'cause'), CASES.values(), ids=CASES)
-def test_c1_no_model_file(make: Callable[[Path], object], other: str, cause: str, tmp_path: Path,
-                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_c1_a_file_that_is_no_model(make: Callable[[Path], object], other: str, cause: str, tmp_path: Path,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make(tmp_path / 'm.onnx')
     path = tmp_path / (other or 'm.onnx')
@@ -68,7 +66,7 @@ def test_c1_no_model_file(make: Callable[[Path], object], other: str, cause: str
 
 @contextmanager
 def not_root() -> Iterator[None]:
-    """Root can read everything, so give its rights away for a moment."""
+    """Root can read everything, so be another user for a moment."""
     if os.geteuid() != 0:
         yield
         return

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cards, indexes and tables that somebody broke on purpose: each is read, or rejected with our own error."""
-
-from __future__ import annotations
+"""Cards, indexes and tables that were broken on purpose: each is read, or rejected with our own error."""
 
 import copy
 import json
@@ -31,7 +29,7 @@ INDEX = {'schema': 1, 'models': {
     'b': {'file': 'b.onnx', 'sha256': 'f' * 64, 'size': 10 ** 6, 'check': 'sha256'}}}
 
 RAW = '@raw '
-"""What follows in such a text goes into the JSON as it is written here."""
+"""The rest of a string with this prefix goes into the JSON without quotes."""
 VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 2 ** 31, 2 ** 63, -2 ** 63, 0.5, 1e300, 1e-300, '', 'a', 'é', 'a' * 5000,
     '\0', 'a\nb', '\x1b[2J', '\x85', '\u202e', '\ud800', '\udfff', [], {}, [[]], [1] * 3, {'a': 1},

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names and paths: the order of the directories, and an error that lists where it searched."""
 
-from __future__ import annotations
-
 import sysconfig
 from pathlib import Path
 
@@ -66,7 +64,7 @@ def test_a_prefix_that_comes_twice_does_not_change_the_order(machine: dict[str, 
 
 
 @pytest.mark.parametrize('name', ['', '..', '.hidden', 'a b', 'a\nb', 'x' * 300, '-x', '~', '%s'])
-def test_what_is_neither_name_nor_path_is_rejected(name: str, machine: dict[str, Path]) -> None:
+def test_a_string_that_is_neither_name_nor_path_is_rejected(name: str, machine: dict[str, Path]) -> None:
     with pytest.raises(ModelError, match='expected a name or the path of an ONNX file'):
         locate.find(name)
 

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading an ONNX file: the same facts as the onnx package, no byte trusted, one file only."""
-
-from __future__ import annotations
+"""Reading an ONNX file: the same values as the onnx package, no byte trusted, one file only."""
 
 import hashlib
 from pathlib import Path
@@ -19,6 +17,7 @@ from shufflenet_ros.bundles import onnx_file
 from shufflenet_ros.bundles.bundle import open_bundle
 from shufflenet_ros.bundles.errors import ModelError
 from shufflenet_ros.bundles.onnx_file import read_summary
+from shufflenet_ros.bundles.onnx_write import _field as field
 
 
 def same_as_onnx(data: bytes) -> None:
@@ -30,13 +29,13 @@ def same_as_onnx(data: bytes) -> None:
 
 
 @pytest.mark.parametrize('ir', [7, 8, 300])
-def test_facts_are_the_onnx_packages(tmp_path: Path, ir: int) -> None:
+def test_the_summary_equals_the_onnx_package(tmp_path: Path, ir: int) -> None:
     path = write(tmp_path / 'm.onnx', classifier(opset=17, ir=ir), card(name='größer'))
     same_as_onnx(path.read_bytes())
     assert 'größer' in read_summary(path.read_bytes()).metadata[CARD_KEY].encode().decode('unicode_escape')
 
 
-def test_facts_of_the_public_int8_file(shared_data: Path) -> None:
+def test_the_summary_of_the_public_int8_file(shared_data: Path) -> None:
     data = (shared_data / 'shufflenet_v2_x1_0_int8.onnx').read_bytes()
     same_as_onnx(data)
     assert read_summary(data).opsets[''] == 12
@@ -131,7 +130,7 @@ def test_c6_external_data_is_found_everywhere(where: str) -> None:
 
 
 def test_the_hash_of_the_graph_is_of_the_graph_alone() -> None:
-    """Rewriting a card changes metadata, and a variant must still know its graph."""
+    """Rewriting a card changes the metadata, and a variant must still recognize its graph."""
     model = classifier()
     facts = read_summary(model.SerializeToString())
     assert facts.graph_sha256 == hashlib.sha256(model.graph.SerializeToString()).hexdigest()
@@ -141,18 +140,10 @@ def test_the_hash_of_the_graph_is_of_the_graph_alone() -> None:
     assert read_summary(model.SerializeToString()).graph_sha256 != facts.graph_sha256
 
 
-def encoded(value: int) -> bytes:
-    digits = bytearray()
-    while value > 0x7F:
-        digits.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*digits, value])
-
-
 def test_a_field_number_that_protobuf_would_truncate_hides_nothing() -> None:
-    """For onnxruntime, number 7 + 2 ** 29 is the graph; for us it was an unknown field."""
+    """For onnxruntime, field 7 + 2 ** 29 is the graph, field 7; here it was an unknown field."""
     more = onnx.GraphProto(initializer=[external('/etc/hostname')]).SerializeToString()
-    hidden = encoded((7 << 3 | 2) + (1 << 32)) + encoded(len(more)) + more
+    hidden = field(7 + (1 << 29), more)
     with pytest.raises(ModelError, match='field number of more than 32 bits'):
         read_summary(classifier().SerializeToString() + hidden)
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metadata written into an ONNX file: the onnx package reads it, and no other byte changes."""
 
-from __future__ import annotations
-
 import onnx
 import pytest
 from hypothesis import given
@@ -24,7 +22,7 @@ def entry(data: bytes, key: str) -> bytes:
 
 
 @given(TEXTS, TEXTS, TEXTS)
-def test_the_new_text_is_read_and_every_other_byte_stays(before: str, value: str, other: str) -> None:
+def test_the_new_string_is_read_and_every_other_byte_stays(before: str, value: str, other: str) -> None:
     proto = classifier()
     for key, text in (('first', before), (CARD_KEY, before), ('last', other)):
         proto.metadata_props.add(key=key, value=text)
@@ -69,6 +67,6 @@ def test_damaged_files_are_rejected_or_edited(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize('data', [b'\x3a\x7f', b'\x0b', b'\x08' + b'\xff' * 20])
-def test_what_is_not_onnx_is_rejected(data: bytes) -> None:
+def test_other_bytes_are_rejected(data: bytes) -> None:
     with pytest.raises(ModelError, match='expected an ONNX model'):
         with_metadata(data, CARD_KEY, 'y')

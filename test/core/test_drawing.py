@@ -9,7 +9,7 @@ import pytest
 from shufflenet_ros.core.drawing import MAX_WIDTH, annotate, draw_predictions, letterbox
 from shufflenet_ros.core.frame import DecodedImage, Prediction
 
-LABELS = tuple(Prediction(f'label {i}', i, 1 / (i + 2)) for i in range(8))
+PREDICTIONS = tuple(Prediction(f'name {i}', i, 1 / (i + 2)) for i in range(8))
 
 
 def image(height: int, width: int, color: Any = 'rgb') -> DecodedImage:
@@ -18,10 +18,10 @@ def image(height: int, width: int, color: Any = 'rgb') -> DecodedImage:
 
 
 @pytest.mark.parametrize('color', ['rgb', 'bgr'])
-def test_labels_are_drawn_on_a_copy(color: str) -> None:
+def test_predictions_are_drawn_on_a_copy(color: str) -> None:
     shown = image(240, 320, color)
     before = shown.pixels.copy()
-    drawn = annotate(shown, LABELS)
+    drawn = annotate(shown, PREDICTIONS)
     bgr = before if color == 'bgr' else before[..., ::-1]
     assert (shown.pixels == before).all()
     assert drawn.shape == (240, 320, 3) and drawn.dtype == np.uint8
@@ -32,7 +32,7 @@ def test_labels_are_drawn_on_a_copy(color: str) -> None:
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 5000), (5000, 1), (2160, 3840), (7, 1281)])
 def test_any_size_is_drawn_and_none_is_wider_than_the_limit(size: tuple[int, int]) -> None:
-    drawn = annotate(image(*size), LABELS)
+    drawn = annotate(image(*size), PREDICTIONS)
     height, width = drawn.shape[:2]
     assert height >= 1 and width == min(size[1], MAX_WIDTH)
     assert height == (size[0] if size[1] <= MAX_WIDTH else max(1, size[0] * MAX_WIDTH // size[1]))

@@ -93,14 +93,14 @@ def test_an_exception_drops_only_its_own_frame(error, reason, reported):
     assert cause is (None if isinstance(error, FrameError) else error)
 
 
-@pytest.mark.parametrize('wish', [KeyboardInterrupt, SystemExit])
-def test_a_request_to_exit_is_raised_and_the_frame_is_counted(wish):
+@pytest.mark.parametrize('error', [KeyboardInterrupt, SystemExit])
+def test_a_request_to_exit_is_raised_and_the_frame_is_counted(error):
     def handle(frame):
-        raise wish
+        raise error
 
     engine = started([''], handle)
     engine.submit('', None)
-    with pytest.raises(wish):
+    with pytest.raises(error):
         engine.step()
     assert nonzero(engine.counts('')) == {'received': 1, 'backend_error': 1}
 

@@ -48,12 +48,12 @@ from shufflenet_ros.core.decode import decode
 from shufflenet_ros.core.reasons import FrameError
 
 RAW_FRAMES, COMPRESSED_FRAMES = 15_000, 5_000
-FRAMES_A_SEED = 20  # hypothesis draws the seed alone: drawing each field takes it longer than the decoder
+FRAMES_PER_SEED = 20  # hypothesis draws the seed alone: drawing each field takes it longer than the decoder
 MAX_PIXELS = 4096
 RGB = smooth_rgb(24, 32)
-# What a decoder makes of a damaged JPEG is its own guess. libjpeg-turbo 3, which Pillow and OpenCV since 4.10
-# bring, guesses otherwise than 2.1 in OpenCV 4.5 and 4.6: there the pixels are not compared.
-GUESSES_ALIKE = tuple(map(int, cv2.__version__.split('.')[:2])) >= (4, 10)
+# Each decoder fills in a damaged JPEG in its own way. libjpeg-turbo 3, in Pillow and OpenCV 4.10 and later,
+# differs from 2.1 in OpenCV 4.5 and 4.6, so with those the pixels are not compared.
+SAME_DECODER = tuple(map(int, cv2.__version__.split('.')[:2])) >= (4, 10)
 
 JPEG, PNG = saved(RGB, 'JPEG'), png((32, 24), 8, 2, filtered(RGB))
 FILES = [
@@ -75,13 +75,13 @@ def examples(count: int) -> settings:
 
 
 class Tally:
-    """Counts how frames ended, and that the next good one is as it always was."""
+    """Counts how frames ended, and checks that a good frame afterwards is decoded as before."""
 
     def __init__(self) -> None:
         self.ends: Counter[str] = Counter()
 
-    def answer(self, msg: object) -> np.ndarray | None:
-        """The frame's RGB pixels or None; whatever is raised besides FrameError fails the test."""
+    def decode(self, msg: object) -> np.ndarray | None:
+        """The frame's RGB pixels or None; any exception but FrameError fails the test."""
         try:
             rgb = as_rgb(decode(msg, MAX_PIXELS)).copy()
         except FrameError as drop:
@@ -102,7 +102,7 @@ class Tally:
 
 
 def near(rng: random.Random, value: int) -> int:
-    """Mostly the value, sometimes a little beside it, seldom anything."""
+    """Mostly the value, sometimes one near it, seldom any number."""
     others = (value + rng.randint(-3, 3), 0, rng.randrange(2**16), rng.randrange(2**32))
     return rng.choice((value,) * 12 + others)
 
@@ -121,13 +121,13 @@ def raw_frame(rng: random.Random) -> Image:
 def test_hostile_raw_frames() -> None:
     tally = Tally()
 
-    @examples(RAW_FRAMES // FRAMES_A_SEED)
+    @examples(RAW_FRAMES // FRAMES_PER_SEED)
     @given(st.integers(0, 2**64 - 1))
     def check(seed: int) -> None:
         rng = random.Random(seed)
-        for _ in range(FRAMES_A_SEED):
+        for _ in range(FRAMES_PER_SEED):
             msg = raw_frame(rng)
-            got, expected = tally.answer(msg), slow_decode(msg, MAX_PIXELS)
+            got, expected = tally.decode(msg), slow_decode(msg, MAX_PIXELS)
             assert (got is None) == (expected is None), msg
             if got is not None and expected is not None:
                 assert got.shape == expected.shape, msg
@@ -157,19 +157,19 @@ def damaged(rng: random.Random, data: bytes) -> bytes:
 def test_hostile_compressed_frames() -> None:
     tally = Tally()
 
-    @examples(COMPRESSED_FRAMES // FRAMES_A_SEED)
+    @examples(COMPRESSED_FRAMES // FRAMES_PER_SEED)
     @given(st.integers(0, 2**64 - 1))
     def check(seed: int) -> None:
         rng = random.Random(seed)
-        for _ in range(FRAMES_A_SEED):
+        for _ in range(FRAMES_PER_SEED):
             data = damaged(rng, rng.choice(FILES))
-            got = tally.answer(Compressed(data))
+            got = tally.decode(Compressed(data))
             if got is not None:
                 with warnings.catch_warnings():
                     warnings.simplefilter('ignore')  # Pillow's, about metadata that we do not read
                     expected = np.asarray(Pillow.open(io.BytesIO(data)).convert('RGB'))
                 assert got.shape == expected.shape, data
-                if data[0] == 0xFF and not GUESSES_ALIKE:
+                if data[0] == 0xFF and not SAME_DECODER:
                     continue
                 assert np.abs(got.astype(int) - expected).max() <= (8 if data[0] == 0xFF else 0), data
 
@@ -196,11 +196,11 @@ def cost_of(action: Callable[[], object]) -> tuple[str, float, float]:
 
 
 def in_child(call: str, repo_root: Path, timeout: float = 120) -> Any:
-    """What a function of this module returns in another process; its death or a hang fails the test."""
+    """The result of a function of this module in another process; a crash or a hang fails the test."""
     folders = [str(repo_root / folder) for folder in ('.', 'test/helpers', 'test/core')]
     program = (f'import faulthandler, json, sys; faulthandler.enable(); sys.path[:0] = {folders}\n'
                f'import test_hostile; print(json.dumps(test_hostile.{call}()))')
-    # Large blocks come from the system each time: a block that was used before would hide that it is needed.
+    # Large blocks come from the system each time: a block used before would hide the new allocation.
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=timeout,
                           env={**os.environ, 'MALLOC_MMAP_THRESHOLD_': '131072'})
     assert done.returncode == 0, f'child ended with {done.returncode}: {done.stderr[-2000:]}'
@@ -269,8 +269,8 @@ def costs(repo_root: Path) -> dict[str, tuple[str, float, float]]:
 def test_a12_a_bomb_costs_neither_time_nor_memory(name: str, costs: dict[str, Any]) -> None:
     end, milliseconds, mib = costs[name]
     assert end == BOMBS[name][1]
-    assert mib < 5 < 45 < costs['50 MiB'][2], 'the gauge sees what comes and goes'
-    # Processor time, so that a busy machine troubles nobody; what was wrong took seconds.
+    assert mib < 5 < 45 < costs['50 MiB'][2], 'memory() sees what is freed again'
+    # Processor time, so that a busy machine does not matter; a bomb that works takes seconds.
     assert milliseconds < 100
 
 

@@ -56,7 +56,7 @@ def test_equals_slow_decoder(encoding: str, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize('encoding', SUPPORTED)
 def test_equals_rosbags_image(encoding: str) -> None:
     msg = random_image(encoding, 12, 16, seed=3)
-    # rosbags-image takes nv12's and nv21's height as that of the data, and 8UCn as no colors.
+    # rosbags-image counts the height of nv12 and nv21 in rows of data, and does not treat 8UCn as color.
     known_as = {'8UC1': 'mono8', '8UC3': 'bgr8', '8UC4': 'bgra8'}.get(encoding, encoding)
     theirs_msg = Image(data_rows(encoding, 12), 16, known_as, msg.step, msg.data)
     try:
@@ -65,7 +65,7 @@ def test_equals_rosbags_image(encoding: str) -> None:
         assert encoding in YUV
         pytest.skip(f'rosbags-image knows no {encoding} with OpenCV {cv2.__version__}')
     ours = as_rgb(decode_image(msg, MAX_PIXELS))[..., ::-1].astype(int)
-    # Their mono16 scales by 255 / 65535 and cuts; the high byte differs by at most one.
+    # Its mono16 is scaled by 255 / 65535 and truncated; the high byte differs by at most one.
     assert np.abs(ours - theirs).max() <= (1 if encoding == 'mono16' else 0)
 
 

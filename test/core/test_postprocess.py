@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logits to labels, embeddings to unit length."""
+"""Logits to predictions, embeddings to unit length."""
 
 from itertools import pairwise
 
@@ -41,19 +41,19 @@ def test_a_logit_that_is_not_finite_is_dropped(bad: float) -> None:
 @given(logit_vectors, st.integers(1, 60), st.floats(0, 1))
 def test_predictions_are_sorted_and_limited(logits: np.ndarray, top_k: int, min_score: float) -> None:
     names = tuple(f'class {i}' for i in range(len(logits)))
-    labels = top_predictions(logits, names, top_k, min_score)
+    predictions = top_predictions(logits, names, top_k, min_score)
     scores = softmax(logits)
-    assert len(labels) == min(top_k, sum(float(score) >= min_score for score in scores))
-    assert [label.name for label in labels] == [names[label.index] for label in labels]
-    assert [label.score for label in labels] == [float(scores[label.index]) for label in labels]
-    assert all((-a.score, a.index) < (-b.score, b.index) for a, b in pairwise(labels))
-    if labels:
-        assert labels[0].score == scores.max()
+    assert len(predictions) == min(top_k, sum(float(score) >= min_score for score in scores))
+    assert [p.name for p in predictions] == [names[p.index] for p in predictions]
+    assert [p.score for p in predictions] == [float(scores[p.index]) for p in predictions]
+    assert all((-a.score, a.index) < (-b.score, b.index) for a, b in pairwise(predictions))
+    if predictions:
+        assert predictions[0].score == scores.max()
 
 
 def test_ties_are_ordered_by_index() -> None:
-    labels = top_predictions(np.zeros(200, np.float32), tuple(map(str, range(200))), 5, 0.0)
-    assert [label.index for label in labels] == [0, 1, 2, 3, 4]
+    predictions = top_predictions(np.zeros(200, np.float32), tuple(map(str, range(200))), 5, 0.0)
+    assert [p.index for p in predictions] == [0, 1, 2, 3, 4]
 
 
 def test_min_score_may_leave_no_prediction() -> None:

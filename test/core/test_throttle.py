@@ -38,13 +38,13 @@ def test_d16_a_minute_of_500_bad_frames_per_second_makes_12_lines():
     """Row D16 of the fault list allows 15 lines for 30,000 frames."""
     clock = Clock()
     logs = LogThrottle(clock)
-    answers = []
+    results = []
     for i in range(30_000):
         clock.now = i / 500
-        answers.append(logs.admit('truncated'))
-    lines = [a for a in answers if a is not None]
+        results.append(logs.admit('truncated'))
+    lines = [r for r in results if r is not None]
     assert len(lines) == 12
-    assert len(lines) + sum(lines) + answers[::-1].index(lines[-1]) == 30_000
+    assert len(lines) + sum(lines) + results[::-1].index(lines[-1]) == 30_000
 
 
 def test_threads_together_log_one_line_and_lose_no_count():

@@ -17,26 +17,26 @@ class Camera:
 
     def frames(self, rate_hz: float, seconds: float) -> list[CameraHealth]:
         """Send frames, and look ten times as often."""
-        verdicts = []
+        checks = []
         for i in range(1, round(seconds * rate_hz) * 10 + 1):
             self.now += 0.1 / rate_hz
             if i % 10 == 0:
                 self.watch.note()
-            verdicts.append(self.watch.check())
-        return verdicts
+            checks.append(self.watch.check())
+        return checks
 
     def silence(self, seconds: float) -> list[CameraHealth]:
         """Send nothing, and look every 50 ms."""
-        verdicts = []
+        checks = []
         for _ in range(round(seconds / 0.05)):
             self.now += 0.05
-            verdicts.append(self.watch.check())
-        return verdicts
+            checks.append(self.watch.check())
+        return checks
 
 
-def changes(verdicts: list[CameraHealth]) -> list[str]:
+def changes(checks: list[CameraHealth]) -> list[str]:
     """States, each run of equal ones once."""
-    states = [str(v.state) for v in verdicts]
+    states = [str(health.state) for health in checks]
     return [s for i, s in enumerate(states) if i == 0 or s != states[i - 1]]
 
 
@@ -46,11 +46,11 @@ def changes(verdicts: list[CameraHealth]) -> list[str]:
     (14, WatchState.ERROR_RATE, Level.ERROR), (2, WatchState.ERROR_RATE, Level.ERROR),
 ])
 def test_rate_states(rate_hz, state, level):
-    verdict = Camera(expected_rate_hz=30).frames(rate_hz, 5)[-1]
-    assert (verdict.state, verdict.level) == (state, level)
-    assert verdict.rate_hz == pytest.approx(rate_hz)
-    assert f'{rate_hz:.1f} Hz' in verdict.text
-    assert '30 Hz' in verdict.text
+    health = Camera(expected_rate_hz=30).frames(rate_hz, 5)[-1]
+    assert (health.state, health.level) == (state, level)
+    assert health.rate_hz == pytest.approx(rate_hz)
+    assert f'{rate_hz:.1f} Hz' in health.text
+    assert '30 Hz' in health.text
 
 
 def test_not_received_then_ok_then_timeout():
@@ -68,11 +68,11 @@ def test_not_received_then_ok_then_timeout():
 
 @pytest.mark.parametrize('expected_rate_hz', [0.0, 20.0])
 def test_b7_switching_a_camera_four_times_makes_four_transitions(expected_rate_hz):
-    """Row B7, as rclcpp's test_deadline; a camera that comes back isn't called slow for its pause."""
+    """Row B7, like rclcpp's test_deadline; a camera that comes back is not reported as slow."""
     camera = Camera(expected_rate_hz=expected_rate_hz, timeout_s=0.3)
     camera.frames(20, 1)
-    verdicts = camera.silence(1) + camera.frames(20, 1) + camera.silence(1) + camera.frames(20, 1)
-    states = changes([CameraHealth(WatchState.OK, '', 0.0), *verdicts])
+    checks = camera.silence(1) + camera.frames(20, 1) + camera.silence(1) + camera.frames(20, 1)
+    states = changes([CameraHealth(WatchState.OK, '', 0.0), *checks])
     assert states == ['OK', 'Timeout', 'OK', 'Timeout', 'OK']
 
 
@@ -82,15 +82,15 @@ def test_timeout_is_seen_at_once_and_cleared_by_the_first_frame():
     camera.now += 1.001
     assert camera.watch.check().state is WatchState.TIMEOUT
     camera.watch.note()
-    verdict = camera.watch.check()
-    assert verdict.state is WatchState.OK
-    assert math.isnan(verdict.rate_hz)
+    health = camera.watch.check()
+    assert health.state is WatchState.OK
+    assert math.isnan(health.rate_hz)
 
 
 def test_slow_cameras_are_measured_too():
-    verdict = Camera(expected_rate_hz=30, timeout_s=10).frames(0.5, 8)[-1]
-    assert verdict.state is WatchState.ERROR_RATE
-    assert verdict.rate_hz == pytest.approx(0.5)
+    health = Camera(expected_rate_hz=30, timeout_s=10).frames(0.5, 8)[-1]
+    assert health.state is WatchState.ERROR_RATE
+    assert health.rate_hz == pytest.approx(0.5)
 
 
 def test_checks_can_be_off_and_limits_change_at_run_time():

@@ -49,12 +49,12 @@ def test_stop_during_a_long_handle_neither_hangs_nor_loses_the_frame():
 
 
 def test_stop_called_by_the_handler_returns_false_and_stops():
-    answers = []
-    engine = Engine([''], lambda frame: answers.append(engine.stop(20)))
+    results = []
+    engine = Engine([''], lambda frame: results.append(engine.stop(20)))
     engine.start()
     engine.submit('', None)
-    eventually(lambda: answers)
-    assert answers == [False]
+    eventually(lambda: results)
+    assert results == [False]
     assert engine.stop(20) is True
     assert engine.counts('').published == 1
 
