@@ -17,8 +17,8 @@ CheckResult = dict[str, Any]
 def check_result(loaded: LoadedModel) -> CheckResult:
     """What runs, why, and its distance from the golden logits or, in another precision, from the graph.
 
-    `golden_error` is relative to the largest golden logit, None if the card has none. `distance` is that of
-    backends.verify, None if the golden logits are the measure.
+    `golden_error` is relative to the largest golden logit; None in another precision, or if the card has no
+    golden logits. `distance` is that of `backends.verify`; None in the graph's precision.
     """
     lower = loaded.precision not in ('', 'fp32')
     expected = None if lower else loaded.card.golden
@@ -64,7 +64,7 @@ def describe_variant(result: CheckResult) -> str:
 
 
 def variant_states(bundle: Bundle) -> dict[str, str]:
-    """File -> 'here' if its bytes are the card's and its backend is installed, else the error."""
+    """File -> 'here' if it has the card's hash and its backend is installed, otherwise the error."""
     return {variant.file: _state(bundle, variant) for variant in bundle.card.variants}
 
 

@@ -15,8 +15,8 @@ from shufflenet_ros.core.files import replacing
 
 EMBEDDING = 'embedding'
 
-# Linear operators, whose data is input 0 -> index of the weight input. Of the quantized ones, inputs 1 and 2
-# are scale and zero point of the data.
+# Linear operator -> index of the weight input. Input 0 is the data; in quantized operators, inputs 1 and 2
+# are the scale and zero point of the data.
 LINEAR = {'Gemm': 1, 'MatMul': 1, 'QGemm': 3, 'QLinearMatMul': 3}
 
 # May be between the last linear layer and the logits; each keeps one value per class.
@@ -25,7 +25,7 @@ PASSED = frozenset({'Add', 'QLinearAdd', 'Cast', 'Identity', 'Dropout', 'Flatten
 
 
 def add_card(model: str, card_file: str, output: Path) -> Bundle:
-    """Write the model with a card in its metadata. The result is verified before it is kept.
+    """Write the model with a card in its metadata. The result is verified first.
 
     Raises:
         ModelError: the model or the card cannot be used, or they don't fit.

@@ -21,7 +21,7 @@ from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import F32, Outputs
 
 # onnxruntime 1.32 and later report to Microsoft over HTTPS from a thread, unless this is set before it is
-# loaded. A robot is offline by design; an operator's own value of the variable wins.
+# loaded. A robot is offline by design. If the operator has set the variable, that value is used.
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 
@@ -57,7 +57,7 @@ PROVIDERS = {
     'acl': 'ACLExecutionProvider',
     'armnn': 'ArmNNExecutionProvider',
 }
-# What `auto` tries. Not TensorRT: it builds an engine for minutes, so it must be requested by name.
+# The providers that `auto` tries. TensorRT must be requested by name: it builds an engine for minutes.
 AUTO = ('cuda', 'openvino', 'cpu')
 MAX_THREADS = 64
 
@@ -66,9 +66,9 @@ _ONNX_TYPES = {'float32': _FLOAT, 'uint8': _UINT8}
 
 
 def present_providers() -> tuple[str, ...]:
-    """Our names of the providers in this build of onnxruntime."""
+    """The keys of PROVIDERS that this build of onnxruntime has."""
     available = set(ort.get_available_providers())
-    return tuple(name for name, theirs in PROVIDERS.items() if theirs in available)
+    return tuple(name for name, full_name in PROVIDERS.items() if full_name in available)
 
 
 class OnnxRuntimeBackend:
@@ -111,7 +111,7 @@ class OnnxRuntimeBackend:
 
 
 def _provider_names(provider: str) -> tuple[str, ...]:
-    """Our names of the providers to try, in order."""
+    """The keys of PROVIDERS to try, in order."""
     present = present_providers()
     if provider == 'auto':
         return tuple(name for name in AUTO if name in present)
@@ -153,7 +153,7 @@ def _session(model: ResolvedModel, provider: str, threads: int) -> ort.Inference
     # The bytes were checked as ONNX: they must not be read as another format.
     options.add_session_config_entry('session.load_model_format', 'ONNX')
     providers = list(dict.fromkeys((provider, PROVIDERS['cpu'])))
-    # Its own fallback prints to stdout and hides a broken provider.
+    # onnxruntime's own fallback prints to stdout and hides a broken provider.
     return ort.InferenceSession(model.data, options, providers=providers, enable_fallback=0)
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start a model's backend and verify that it does what its card says: right logits, no NaN for any image.
+"""Start a model's backend and verify that it does what the card says: the right logits, and no NaN.
 
 A runtime can abort on a malformed file, so an untrusted model is first verified in a child process with
-limits. The child is this module, run with `python -m`. It gets the very bytes that the parent will use.
+limits. The child is this module, run with `python -m`. It gets the same bytes that the parent will use.
 """
 
 import os
@@ -178,10 +178,10 @@ def _failed(path: Path, ending: str) -> ModelError:
 
 
 def set_limits(memory: int, cpu_s: int) -> None:
-    """Limit this process to so many bytes of address space and seconds of CPU time; no core dump.
+    """Limit the address space of this process, in bytes, and its CPU time; no core dump.
 
-    Only the soft limits: at that of the CPU time the kernel sends SIGXCPU, which tells the parent why the
-    child ended.
+    Only the soft limits: at the soft limit of CPU time the kernel sends SIGXCPU, which tells the parent why
+    the child ended.
     """
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory, resource.RLIMIT_CPU: cpu_s}
     for kind, value in limits.items():

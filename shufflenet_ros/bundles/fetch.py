@@ -60,7 +60,7 @@ def fetch(download: Download, cache: Path | None = None, *, stall_s: float = 30.
         with locked(folder / f'.{path.name}.lock', on_wait=lambda: report('waiting for another process')):
             pin = read_index(folder).get(download.name)
             entry = None
-            with suppress(ModelError):  # not there, or not right
+            with suppress(ModelError):  # missing or wrong
                 entry = download.check_bytes(read_regular(path, download.max_size), pin)
             fresh = entry is None
             if entry is None:

@@ -43,7 +43,7 @@ class IndexEntry:
 
 
 def plain_name(value: Any, where: str) -> str:
-    """A name that is safe as a file name in every folder.
+    """A name that is safe as a file name.
 
     Raises:
         FieldError: it is not.
@@ -92,7 +92,7 @@ def write_index(folder: Path) -> dict[str, IndexEntry]:
                            f'add one: shufflenet-ros models add-card {path} --card FILE -o {path}')
         name = parse_card(card).name
         if name in entries:
-            raise mismatch(str(path), 'one file per name', f'{name!r}, the name of {entries[name].file} too',
+            raise mismatch(str(path), 'one file per name', f'{name!r}, which {entries[name].file} has too',
                            'rename one of the cards')
         entries[name] = IndexEntry.of(path.name, data)
     write_entries(folder, entries)

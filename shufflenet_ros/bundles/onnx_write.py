@@ -49,8 +49,7 @@ def save_bundle(graph: bytes, card: Card, path: Path) -> None:
 def with_metadata(data: bytes, key: str, value: str) -> bytes:
     """The ONNX file with a metadata string, in place of the old one of that key, or at the end.
 
-    Every other byte stays, so the graph keeps its sha256, by which a variant knows what it was made from.
-    Needs no onnx package.
+    No other byte changes, so the graph keeps the sha256 that its variants refer to. Needs no onnx package.
 
     Raises:
         ModelError: the bytes are not an ONNX model.

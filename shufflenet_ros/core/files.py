@@ -30,10 +30,6 @@ class WriteError(ShuffleNetError):
     """A file that cannot be written; no part of it is left. The message has path, cause and remedy."""
 
 
-class LockedError(ShuffleNetError):
-    """Another process holds the lock."""
-
-
 def kind_of(status: os.stat_result) -> str:
     """The kind of a file that is not regular, in words; '' for a regular file."""
     kind = stat.S_IFMT(status.st_mode)
@@ -127,18 +123,16 @@ def writing(path: Path, remedy: str = '') -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path, wait: bool = True, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Lock the file `path` against other processes; it is created if it is missing.
+def locked(path: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Lock the file `path`, which is created if it is missing; wait while another process has the lock.
 
     The kernel releases the lock when the process ends, however it ends. The file stays, because unlinking
     would be a race.
 
     Args:
-        wait: wait until another process releases it; otherwise raise.
-        on_wait: called once before waiting.
+        on_wait: called once before waiting; it may raise instead.
 
     Raises:
-        LockedError: another process has it, and wait is false.
         WriteError: the file cannot be created.
     """
     with writing(path.parent):
@@ -147,9 +141,7 @@ def locked(path: Path, wait: bool = True, on_wait: Callable[[], object] = lambda
         with writing(path):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if not wait:
-                    raise LockedError(f'{path} is locked by another process: wait until it ends') from error
+            except BlockingIOError:
                 on_wait()
                 fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -22,8 +22,8 @@ def decode_image(msg: Any, max_pixels: int) -> DecodedImage:
     Rows may be padded (some cameras align them to 4 or 64 bytes): `step` must be at least the bytes of the
     pixels, and even for 16-bit encodings. The data must have exactly `step` bytes per row. rgb8, bgr8 and
     8UC3 come back as a view of the data, padded or not. Alpha is dropped, mono16 gives its high byte, 8UC3
-    and 8UC4 are read as BGR(A), as in OpenCV. `height` is the image's: nv12 and nv21 have height * 3 / 2 rows
-    of data.
+    and 8UC4 are read as BGR(A), as in OpenCV. `height` is that of the image: nv12 and nv21 have height *
+    3 / 2 rows of data.
 
     Returns:
         DecodedImage: pixels (height, width, 3) uint8.

@@ -5,7 +5,7 @@
 def one_line(text: str) -> str:
     """The text with unprintable characters escaped, safe for a terminal; letters of any script stay.
 
-    Unprintable are control characters (also line ends and C1), lone surrogates, and characters that change
+    Unprintable are control characters (with line ends and C1), lone surrogates, and characters that change
     the writing direction.
     """
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)

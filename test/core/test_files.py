@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from shufflenet_ros.core.files import (
-    LockedError,
     WriteError,
     check_regular,
     locked,
@@ -116,13 +115,17 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         assert file.read() == b'data'
 
 
+def busy() -> None:
+    raise KeyError('busy')
+
+
 def test_a_lock_excludes_other_processes_and_ends_with_its_own(tmp_path: Path) -> None:
     path = tmp_path / '.lock'
     code = ('import sys, time; from pathlib import Path; from shufflenet_ros.core.files import locked\n'
             'with locked(Path(sys.argv[1])): print("locked", flush=True); time.sleep(60)')
     with subprocess.Popen([sys.executable, '-c', code, str(path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == b'locked\n'
-        with pytest.raises(LockedError, match='is locked by another process'), locked(path, wait=False):
+        with pytest.raises(KeyError, match='busy'), locked(path, on_wait=busy):
             pass
         with locked(path, on_wait=holder.kill):
             pass
