@@ -4,6 +4,8 @@
 import threading
 from collections.abc import Callable, Hashable
 
+_PERIOD_S = 5.0  # between two lines of one key
+
 
 class LogThrottle:
     """Decides whether a line may be logged now, and counts those that were suppressed.
@@ -11,9 +13,9 @@ class LogThrottle:
     All keys are kept, so they must come from a closed list (reasons, hook names). Thread-safe.
     """
 
-    def __init__(self, clock: Callable[[], float], period_s: float = 5.0) -> None:
-        """Use a steady clock in seconds; period_s is the time between two lines of one key."""
-        self._clock, self._period = clock, period_s
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Use a steady clock in seconds."""
+        self._clock = clock
         self._lock = threading.Lock()
         self._keys: dict[Hashable, tuple[float, int]] = {}  # last line at, suppressed since
 
@@ -22,7 +24,7 @@ class LogThrottle:
         now = self._clock()
         with self._lock:
             last, suppressed = self._keys.get(key, (None, 0))
-            if last is not None and now - last < self._period:
+            if last is not None and now - last < _PERIOD_S:
                 self._keys[key] = (last, suppressed + 1)
                 return None
             self._keys[key] = (now, 0)
