@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -431,20 +432,14 @@ def test_the_gil_is_free_while_it_runs(tmp_path: Path) -> None:
 
 
 def test_contexts_in_two_threads_agree_with_one(bundle: Bundle) -> None:
-    alone = native(bundle)
-    expected = [alone.run(frame(seed)).logits for seed in range(40)]
-    wrong: list[int] = []
+    alone, seeds = native(bundle), list(range(40))
+    expected = [alone.run(frame(seed)).logits for seed in seeds]
 
-    def compare(backend: NativeBackend, seeds: list[int]) -> None:
-        for _ in range(5):
-            wrong.extend(s for s in seeds if not np.array_equal(backend.run(frame(s)).logits, expected[s]))
-    threads = [threading.Thread(target=compare, args=(native(bundle), list(range(40))[::step]))
-               for step in (1, -1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    def wrong(seeds: list[int]) -> list[int]:
+        backend = native(bundle)
+        return [s for s in seeds * 5 if not np.array_equal(backend.run(frame(s)).logits, expected[s])]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(wrong, (seeds, seeds[::-1]))) == [[], []]
 
 
 def resident() -> int:
