@@ -19,19 +19,21 @@ _SECONDS_BETWEEN_PLOTS = 60
 
 
 class RunLog:
-    """The reports of one run; of several processes only the first has one.
+    """The reports of one run; if several processes share it, only the first one reports.
 
     log.jsonl has one line per epoch. It is rewritten from the checkpoint's history, so an interruption
-    neither loses nor repeats a line. The curves are plotted once a minute and at the end.
+    neither loses nor repeats a line. The curves are plotted once a minute, and whenever the run stops.
     """
 
-    def __init__(self, out: Path, recipe: Recipe, steps: int, epoch: int, step: int):
-        """Open the files.
+    def __init__(self, out: Path, recipe: Recipe, steps: int, history: Sequence[dict[str, Any]], step: int):
+        """Open the files, and bring the log up to date: a killed run may have saved an epoch without it.
 
         Args:
             steps: in an epoch.
-            epoch, step: what the run has done.
+            history: one line for each finished epoch.
+            step: number of steps done in the next epoch.
         """
+        epoch = len(history)
         # Epochs of smaller images are faster: count work in pixels, so that the time left is right.
         work = [steps * recipe.px_at(e)**2 for e in range(recipe.epochs)]
         self._out, self._recipe, self._steps = out, recipe, steps
@@ -40,11 +42,17 @@ class RunLog:
             mininterval=0.5 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
             bar_format='{desc} {percentage:.1f}% of the run, {elapsed} elapsed, {remaining} left{postfix}')
         self._tensorboard = _tensorboard_writer(out, epoch * steps + step)
-        self._history: Sequence[dict[str, Any]] = []
         self._plotted = time.monotonic()
+        self._history: Sequence[dict[str, Any]] = []
+        if history:
+            self._write_log(history)
+
+    def _write_log(self, history: Sequence[dict[str, Any]]) -> None:
+        self._history = history
+        write_whole(self._out / 'log.jsonl', ''.join(json.dumps(line) + '\n' for line in history).encode())
 
     def step(self, epoch: int, step: int, loss: float, mean: float, rate: float) -> None:
-        """After each step; the mean is of this epoch's losses."""
+        """Report a step; `mean` is the mean loss of this epoch so far."""
         self._bar.set_postfix_str(f'loss {mean:.3f}', refresh=False)
         self._bar.set_description_str(f'epoch {epoch + 1}/{self._recipe.epochs}', refresh=False)
         self._bar.update(self._recipe.px_at(epoch)**2)
@@ -54,9 +62,9 @@ class RunLog:
             self._tensorboard.add_scalar('learning_rate', rate, total)
 
     def epoch(self, history: Sequence[dict[str, Any]]) -> None:
-        """After each epoch: its line, and sometimes the curves so far."""
-        self._history, last = history, history[-1]
-        write_whole(self._out / 'log.jsonl', ''.join(json.dumps(line) + '\n' for line in history).encode())
+        """Report an epoch: its line in the log, and once a minute the curves."""
+        self._write_log(history)
+        last = history[-1]
         self._bar.write(json.dumps(last), file=sys.stderr)
         if self._tensorboard:
             for key in ('val_top1', 'val_top5'):
@@ -69,12 +77,12 @@ class RunLog:
         self._plotted = time.monotonic()
 
     def close(self) -> None:
-        """Flush everything."""
+        """Flush everything, and plot the curves a last time."""
         self._bar.close()
-        if self._history:
-            self._plot()
         if self._tensorboard:
             self._tensorboard.close()
+        if self._history:
+            self._plot()
 
 
 def _tensorboard_writer(out: Path, step: int) -> Any:

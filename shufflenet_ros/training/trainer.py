@@ -217,7 +217,7 @@ class Trainer:
         if self.fabric.is_global_zero:
             self.out.mkdir(parents=True, exist_ok=True)
             write_whole(self.out / 'labels.json', json.dumps(self._labels).encode())
-            log = RunLog(self.out, self.recipe, self._batches.steps, self.epoch, self.step)
+            log = RunLog(self.out, self.recipe, self._batches.steps, self.history, self.step)
         try:
             with _stop_signals() as stop:
                 while self.epoch < self.recipe.epochs:

@@ -44,9 +44,15 @@ def logits(datasets):
 
 
 @pytest.fixture(autouse=True)
-def no_plots(monkeypatch):
-    """Plotting takes longer than these runs. `finished`, whose scope is the module, does plot."""
-    monkeypatch.setattr('shufflenet_ros.training.run_log.plot_curves', lambda *_: None)
+def plots(monkeypatch):
+    """The number of epochs in each plot. Nothing is plotted, because that takes longer than these runs.
+
+    `finished`, whose scope is the module, does plot.
+    """
+    plotted = []
+    monkeypatch.setattr('shufflenet_ros.training.run_log.plot_curves',
+                        lambda history, *_: plotted.append(len(history)))
+    return plotted
 
 
 @pytest.fixture(scope='module')
@@ -111,7 +117,7 @@ def stop_after(monkeypatch, steps, number):
     monkeypatch.setattr(Trainer, 'train_step', train_step)
 
 
-def test_an_interruption_at_any_step_changes_nothing(datasets, logits, tmp_path, monkeypatch):
+def test_an_interruption_at_any_step_changes_nothing(datasets, logits, tmp_path, monkeypatch, plots):
     def trainer(name):
         return Trainer(EVERYTHING, *datasets, tmp_path / name, teacher=logits)
 
@@ -123,7 +129,9 @@ def test_an_interruption_at_any_step_changes_nothing(datasets, logits, tmp_path,
             trainer(f'halves{stop}').run()
         second = trainer(f'halves{stop}')
         assert second.epoch * 9 + second.step == stop
+        assert plots[-1] == second.epoch or not second.epoch, 'the curves must be current when a run stops'
         second.run()
+        assert plots[-1] == 3
         assert_equal_runs(tmp_path / 'whole', tmp_path / f'halves{stop}')
 
 
@@ -133,7 +141,7 @@ def test_sigterm_ends_the_command_with_130(command, tmp_path, monkeypatch, capsy
     assert 'stopped in epoch 1 after step 3; the same command resumes' in capsys.readouterr().err
 
 
-def test_a_killed_run_resumes_and_ends_as_an_undisturbed_one(command, finished, tmp_path):
+def test_a_killed_run_resumes_and_ends_as_an_undisturbed_one(command, finished, tmp_path, plots):
     run = tmp_path / 'run'
     with subprocess.Popen(python(*command, '--out', str(run)), stderr=subprocess.PIPE) as process:
         while not (run / 'log.jsonl').exists() and process.poll() is None:
@@ -144,6 +152,11 @@ def test_a_killed_run_resumes_and_ends_as_an_undisturbed_one(command, finished, 
     assert 1 <= read_checkpoint(run)['epoch'] < 12, 'it should be interrupted midway'
     assert main([*command, '--out', str(run)]) == 0
     assert_equal_runs(finished, run)
+    (run / 'log.jsonl').unlink()  # as if it was killed after the last checkpoint, before the log
+    plots.clear()
+    assert main([*command, '--out', str(run)]) == 0
+    assert_equal_runs(finished, run)
+    assert plots == [12]
 
 
 def test_two_processes_learn_what_one_learns(command, datasets, tmp_path):
