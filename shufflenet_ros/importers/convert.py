@@ -128,7 +128,9 @@ def _fold_conv_biases(tensors: Tensors) -> None:
 
 def _expected(layout: Layout, config: Config) -> dict[str, tuple[int, ...]]:
     """Our key -> shape of everything that a file of this layout holds for the network."""
-    shapes = {key: tuple(value.shape) for key, value in build(config).state_dict().items()
+    with torch.device('meta'):  # no memory: the widths come from a file that nobody has checked yet
+        model = build(config)
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()
               if not key.endswith(_COUNTER)}
     if layout.conv_bias:
         shapes |= {key.replace('_bn.running_mean', '.bias'): shape for key, shape in shapes.items()

@@ -63,15 +63,15 @@ def _rules(modules: Mapping[str, str], unit: str, unit_modules: Mapping[str, str
 
 _V1_UNIT = ('compress', 'compress_bn', 'depthwise', 'depthwise_bn', 'expand', 'expand_bn')
 _V2_UNIT = (*(f'branch2.{i}' for i in (0, 1, 3, 4, 5, 6)), *(f'branch1.{i}' for i in range(4)))
-_FLAT = r'features\.(?P<flat>\d+)'
-_STAGED = r'stage(?P<stage>\d)\.(?P<unit>\d+)'
+_FLAT = r'features\.(?P<flat>\d{1,4})'
+_STAGED = r'stage(?P<stage>\d)\.(?P<unit>\d{1,4})'
 
 
 def _unit(ours: tuple[str, ...], theirs: str) -> dict[str, str]:
     return dict(zip(theirs.split(), ours, strict=True))
 
 
-_PYTORCHCV_UNIT = r'features\.stage(?P<stage>\d)\.unit(?P<unit>\d+)'
+_PYTORCHCV_UNIT = r'features\.stage(?P<stage>\d)\.unit(?P<unit>\d{1,4})'
 _MEGVII_STEM = {'first_conv.0': 'stem.0', 'first_conv.1': 'stem.1'}
 _MEGVII_HEAD = {'conv_last.0': 'last.0', 'conv_last.1': 'last.1', 'classifier.0': 'fc'}
 _MEGVII_V2_UNIT = _unit(_V2_UNIT, 'branch_main.0 branch_main.1 branch_main.3 branch_main.4 branch_main.5 '
@@ -115,14 +115,14 @@ _ENTRIES = (
     Layout(
         'jaxony', 'shufflenet_v1', 'stage2.ShuffleUnit_Stage2_0.depthwise_conv3x3.weight',
         _rules({'conv1': 'stem.0', 'fc': 'fc'},
-               r'stage(?P<stage>\d)\.ShuffleUnit_Stage(?P=stage)_(?P<unit>\d+)',
+               r'stage(?P<stage>\d)\.ShuffleUnit_Stage(?P=stage)_(?P<unit>\d{1,4})',
                _unit(_V1_UNIT, 'g_conv_1x1_compress.conv1x1 g_conv_1x1_compress.batch_norm depthwise_conv3x3 '
                      'bn_after_depthwise g_conv_1x1_expand.conv1x1 g_conv_1x1_expand.batch_norm')),
         options={'shortcut_first': True, 'bare_stem': True}, conv_bias=True),
     Layout(
         'mmpretrain_v1', 'shufflenet_v1', 'layers.0.0.g_conv_1x1_compress.conv.weight',
         _rules({'conv1.conv': 'stem.0', 'conv1.bn': 'stem.1', 'fc': 'fc'},
-               r'layers\.(?P<stage>\d)\.(?P<unit>\d+)',
+               r'layers\.(?P<stage>\d)\.(?P<unit>\d{1,4})',
                _unit(_V1_UNIT, 'g_conv_1x1_compress.conv g_conv_1x1_compress.bn depthwise_conv3x3_bn.conv '
                      'depthwise_conv3x3_bn.bn g_conv_1x1_expand.conv g_conv_1x1_expand.bn')),
         first_stage=0, options={'shortcut_first': True}, step=shuffle_after_depthwise),

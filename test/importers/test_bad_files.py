@@ -87,6 +87,9 @@ def test_something_else_than_a_state_dict(content, message):
     # without its bias alone, the linear layer is not a missing head
     ('fc.bias', {}, '', 'nothing for fc.bias'),
     ((), {'aux.weight': (1,)}, '', 'does not know aux.weight'),
+    ((), {f'stage2.{"9" * 5000}.branch2.0.weight': (1,)}, '', 'does not know stage2.9'),
+    # A network of this width has terabytes.
+    ((), {'stage2.0.branch1.2.weight': (4_000_000, 1, 1, 1)}, '', r'shape \[4000000, 1, 1, 1\]: expected'),
     ((), {'stage2.4.branch2.0.weight': (24, 24, 1, 1)}, '', 'stage2.4.branch2.0.weight: no such part in the'),
     *(((), {key: shape}, '', r'shape \[.*\]: expected') for key, shape in (
         ('stage3.4.branch2.3.weight', (48, 1, 5, 5)), ('fc.weight', (3,)), ('fc.bias', (4,)),
