@@ -18,14 +18,14 @@ DEFAULT_SPLIT = 'val'
 def dataset_of_files(path: Path, files: Sequence[str], split: str,
                      read: Callable[[Sequence[str]], Iterator[Any]], left_out: Mapping[str, int] | None = None
                      ) -> LabeledDataset:
-    """The images of one split, each with the class that its folder says.
+    """The images of one split, labeled by their folders.
 
     Args:
         path: of the dataset.
         files: paths inside the dataset, with slashes.
         split: such as val; '' means `val` if there are splits, else everything.
-        read: some of the files, in the same order -> their messages.
-        left_out: what the caller has left out already.
+        read: some of the files -> their messages, in the same order.
+        left_out: number of files that the caller has left out, by cause.
 
     Raises:
         DatasetError: no images in that split, images in both layouts, or splits without val.

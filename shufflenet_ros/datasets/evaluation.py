@@ -127,7 +127,7 @@ def within_limit(a: Scores, b: Scores, limit_points: float) -> Figures:
 
 
 def figures_text(figures: Sequence[Figures]) -> list[str]:
-    """The figures of all models side by side, then the worst classes and confused pairs of each model."""
+    """The figures of all models side by side, then each model's worst classes and confused pairs."""
     columns = [_column(one) for one in figures]
     rows = [(key, *(column[key] for column in columns)) for key in columns[0]]
     widths = [max(map(len, column)) for column in zip(*rows)]

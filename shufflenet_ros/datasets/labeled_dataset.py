@@ -17,8 +17,8 @@ class Sample:
     """One labeled image.
 
     Attributes:
-        name: its path inside the dataset; in a bag its topic and time.
-        target: index of its class in the dataset's labels.
+        name: path inside the dataset; in a bag the topic and time.
+        target: index of the class in the dataset's labels.
         message: an input for `core.decode`, or the reason why there is none.
     """
 
@@ -82,7 +82,7 @@ class LabeledDataset:
             yield Sample(self.names[i], self.targets[i], message)
 
     def subset(self, indices: Sequence[int], split: str) -> 'LabeledDataset':
-        """The samples at these indices, ascending, as a dataset of its own."""
+        """A dataset with only the samples at these ascending indices."""
         return replace(self, split=split, names=tuple(self.names[i] for i in indices),
                        targets=tuple(self.targets[i] for i in indices),
                        read=lambda chosen: self.read([indices[i] for i in chosen]))

@@ -22,8 +22,8 @@ def _synonyms(label: str) -> list[str]:
 def match_labels(classes: Sequence[str], labels: Sequence[str], model: str) -> tuple[int, ...]:
     """The index in `labels` of each class.
 
-    Equal names match first. Next come names that differ only in case, spaces and underscores, and last one
-    of a label's comma-separated synonyms, as ImageNet has them.
+    Equal names are preferred, then names that differ only in case, spaces and underscores, then one of the
+    comma-separated synonyms in a label of ImageNet.
 
     Args:
         model: its name, for messages.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of a classifier: accuracy, calibration, retrieval, and a paired test of two classifiers.
 
-They take the arrays of `score.Scores`. Classes are indices; shares are fractions of 1.
+All work on the arrays of `score.Scores`. Classes are indices; shares are fractions of 1.
 """
 
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ def retrieval_map(embeddings: F32, targets: I64) -> float | None:
 
 
 def _average_precisions(similar: F32, same: Mask, relevant: I64) -> F64:
-    """(B,) average precision of each row's ranking, 0 where nothing is relevant."""
+    """(B,) average precision of each row's ranking, 0 if nothing is relevant."""
     order = np.argsort(-similar, axis=1)
     similar, same = np.take_along_axis(similar, order, 1), np.take_along_axis(same, order, 1)
     count = similar.shape[1]

@@ -29,7 +29,7 @@ class Scores:
     """The results of a model on N images.
 
     Attributes:
-        indices: (N,) position of each image among those that were tried, from 0.
+        indices: (N,) position of each image among all images that were tried, from 0.
         targets: (N,) true classes, as indices into the model's labels.
         ranked: (N, K) predicted classes, the most probable first; K is 5, or the number of labels if less.
         confidence: (N,) probability of the first prediction.
@@ -50,7 +50,7 @@ class Scores:
         return hits(self.targets, self.ranked, 1)
 
     def top(self, k: int) -> float:
-        """Share of images whose class is among the first k predictions (k at most 5); 0 where N is 0."""
+        """Share of images whose class is among the first k predictions (k at most 5); 0 if N is 0."""
         return float(hits(self.targets, self.ranked, k).mean()) if len(self.targets) else 0.0
 
 

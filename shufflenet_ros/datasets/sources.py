@@ -50,7 +50,7 @@ class SourceFrame:
 
 @dataclass(frozen=True)
 class Source:
-    """A source that was opened once and can be read.
+    """A source that could be opened.
 
     Attributes:
         count: number of frames, None if it is unknown before reading.
@@ -68,7 +68,7 @@ def open_sources(paths: Sequence[str | Path], topics: Sequence[str] = ()) -> lis
 
     Args:
         paths: image files, folders of them (recursive, sorted), videos, bags.
-        topics: of bags; all image topics where empty.
+        topics: of bags; empty for all image topics.
 
     Raises:
         SourceError: a path that does not exist or is not a regular file, a folder without images, a video

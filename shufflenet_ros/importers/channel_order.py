@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reorder another project's channels, so that our network computes the same although it shuffles elsewhere.
 
-Two networks that differ in their shuffles compute the same if in both each channel comes from the same
-convolution and goes to the same one. So label the channels with their producer and consumer in both networks,
-and give each of our channels one of theirs with the same label. If the counts of a label differ, no order of
-channels makes the networks equal.
+Two networks that differ only in their shuffles compute the same if each channel comes from the same
+convolution and goes to the same convolution in both. So label the channels of both networks with their
+producer and consumer, and give each of our channels a source channel with the same label. If a label has more
+channels in one network than in the other, no order of the channels makes the networks equal.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ Channels = npt.NDArray[np.int_]
 
 
 def match(theirs: Sequence[Label], ours: Sequence[Label]) -> list[int] | None:
-    """For each of our channels the index of one of theirs with the same label, None if the counts differ.
+    """For each of our channels the index of a source channel with the same label; None if the counts differ.
 
     Channels with one label keep their order, so equal networks give the identity.
     """
@@ -42,7 +42,7 @@ def shuffled(channels: int, groups: int) -> list[int]:
 
 
 def positions(order: Sequence[int]) -> list[int]:
-    """The inverse: the position of each channel."""
+    """The inverse of an order: the position of each channel."""
     return sorted(range(len(order)), key=order.__getitem__)
 
 
@@ -76,13 +76,13 @@ def _shuffled(channels: int, config: ShuffleNetV1Config, inverse: bool) -> list[
 
 def _compress_order(mid: int, config: ShuffleNetV1Config, grouped_first: bool, inverse: bool
                     ) -> list[int] | None:
-    """For each output channel of our first convolution the index of theirs; None if no order gives theirs.
+    """For each output channel of our first convolution the source's index; None if no order fits.
 
     Args:
         mid: channels of the bottleneck.
-        config: of their network.
+        config: of the source network.
         grouped_first: whether the first convolution is grouped.
-        inverse: whether we shuffle with the inverse permutation.
+        inverse: whether our network shuffles with the inverse permutation.
     """
     per_group, per_first = mid // config.groups, mid // (config.groups if grouped_first else 1)
 
@@ -109,13 +109,13 @@ def _reorder_unit(weights: Weights, unit: str, compress: list[int], theirs: Shuf
 
 
 def split_even_odd(weights: Weights) -> Weights:
-    """The step for Megvii's ShuffleNet v2: permuted into ours, or kept with the option `megvii`.
+    """The step for Megvii's ShuffleNet v2: permute it into ours, or keep the option `megvii`.
 
-    Their stride-1 units keep the even channels, transform the odd ones and concatenate. Ours keep the first
-    half, transform the second, concatenate and shuffle.
+    Megvii's stride-1 units keep the even channels, transform the odd ones and concatenate. Ours keep the
+    first half, transform the second, concatenate and shuffle.
 
-    Kept if a stage's first branch is narrower than the second (all widths but 0.5, as their projection keeps
-    the number of its input channels), or if producers and consumers do not match.
+    The option stays if a stage's first branch is narrower than the second (all widths but 0.5, because
+    Megvii's projection does not change the number of channels), or if producers and consumers do not match.
     """
     config = weights.config
     assert isinstance(config, ShuffleNetV2Config)
@@ -133,7 +133,7 @@ def split_even_odd(weights: Weights) -> Weights:
 
 
 def _consumed(half: int, units: int, *, ours: bool) -> list[Channels]:
-    """The channels that each stride-1 unit transforms, in its order, and last those at the stage's end.
+    """The channels that each stride-1 unit transforms, in order; the last entry is the stage's output.
 
     Channel p * half + i is output i of producer p: 0 is the first unit's branch1, p branch2 of unit p - 1.
     """
@@ -147,7 +147,7 @@ def _consumed(half: int, units: int, *, ours: bool) -> list[Channels]:
 
 
 def _reorder_stage(weights: Weights, stage: str, units: int, incoming: list[int]) -> list[int] | None:
-    """Permute one stage in place; the order of its output, or None if no permutation gives theirs."""
+    """Permute one stage in place; returns the order of its output, or None if no permutation fits."""
     half = len(weights.tensors[f'{stage}.0.branch1.2.weight'])
     theirs, ours = _consumed(half, units, ours=False), _consumed(half, units, ours=True)
 

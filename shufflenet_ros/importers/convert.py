@@ -30,16 +30,17 @@ class ImportedNetwork:
     Attributes:
         model: ready for evaluation.
         layout: name of the layout, or `onnx`.
-        by: the normalization that the weights expect, channels R, G, B.
-        crop: fraction of the short side that its authors evaluate on.
+        normalization: of the input that the weights expect, channels R, G, B.
+        crop: side of the center crop that the authors evaluate on, as a fraction of the short side.
         missing: our keys without weights in the file, random in `model`: none, or the linear layer and
             perhaps v2's last convolution.
-        orders: stage -> channel i of our features is channel orders[i] of theirs; no entry if they agree.
+        orders: stage -> channel i of our features is channel orders[i] in the source; no entry if the
+            order is the same.
     """
 
     model: Backbone
     layout: str
-    by: Normalization
+    normalization: Normalization
     crop: float
     missing: frozenset[str] = frozenset()
     orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -51,7 +52,7 @@ def convert(state: Tensors, layout_name: str = '', bgr: bool | None = None) -> I
     Args:
         state: tensors from `state_of`.
         layout_name: '' recognizes the layout.
-        bgr: whether the weights take blue first; None for the layout's own.
+        bgr: whether the network takes BGR images; None for the layout's default.
 
     Raises:
         ZooError: names the tensors that are unknown, missing or of a wrong shape, and what was expected.
@@ -74,7 +75,8 @@ def convert(state: Tensors, layout_name: str = '', bgr: bool | None = None) -> I
     random = {key: value for key, value in model.state_dict().items()
               if key in missing or key.endswith(_COUNTER)}
     model.load_state_dict(random | ours)
-    return ImportedNetwork(model.eval(), layout.name, layout.by, layout.crop, missing, weights.orders)
+    return ImportedNetwork(model.eval(), layout.name, layout.normalization, layout.crop, missing,
+                           weights.orders)
 
 
 def _recognize(state: Tensors, name: str) -> Layout:
@@ -109,7 +111,7 @@ def _our_key(key: str, layout: Layout) -> str | None:
 
 
 def _rename(state: Tensors, layout: Layout) -> tuple[Tensors, dict[str, str]]:
-    """Tensors by our keys, and our key -> theirs. BN's counters are left out, as inference ignores them."""
+    """Tensors by our keys, and our key -> the file's. Without BN's counters, which inference ignores."""
     renamed = {key: _our_key(key, layout) for key in state if not key.endswith(_COUNTER)}
     if unknown := [key for key, ours in renamed.items() if ours is None]:
         raise ZooError(f'layout {layout.name} does not know {_some(unknown)}: expected only the network; '
@@ -127,7 +129,7 @@ def _fold_conv_biases(tensors: Tensors) -> None:
 
 
 def _expected(layout: Layout, config: Config) -> dict[str, tuple[int, ...]]:
-    """Our key -> shape of everything that a file of this layout holds for the network."""
+    """Our key -> shape of every tensor that a file of this layout has for the network."""
     with torch.device('meta'):  # no memory: the widths come from a file that nobody has checked yet
         model = build(config)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()

@@ -17,7 +17,7 @@ from shufflenet_ros.importers.provenance import download_of, labels_for
 from shufflenet_ros.importers.state_file import read_content, state_of
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.export import export, make_card
-from shufflenet_ros.zoo.normalization import IMAGENET
+from shufflenet_ros.zoo.normalization import IMAGENET, Normalization
 from shufflenet_ros.zoo.registry import name_of, values_of
 from shufflenet_ros.zoo.saving import save_state
 
@@ -27,15 +27,15 @@ RGB = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user says about a file; the rest comes from the file or its layout.
+    """What the user says about a file. Everything else comes from the file or its layout.
 
     Attributes:
         layout: of a state dict, '' to recognize it.
-        labels: a file of them.
+        labels: a file with the labels.
         px: side of the input.
-        mean, std: of the training, for pixels of 0 to 1.
-        bgr: the weights take blue first.
-        crop: fraction of the short side.
+        mean, std: of the training, for pixels from 0 to 1.
+        bgr: the network takes BGR images.
+        crop: side of the center crop as a fraction of the short side.
         data, terms, license, source: for the card.
 
     Raises:
@@ -67,11 +67,11 @@ class ImportOptions:
 
 @dataclass(frozen=True)
 class ImportedFile:
-    """A file's network, and what a card says about it.
+    """A file's network, and what its card will say.
 
     Attributes:
         px: side of the input.
-        labels: of the file itself.
+        labels: the file's own, if it has some.
         fields: of the card.
         report: for the user.
     """
@@ -88,7 +88,7 @@ def read_file(path: Path, options: ImportOptions) -> ImportedFile:
 
     Raises:
         ModelError: the file cannot be read or run.
-        ZooError: it is not a network of ours.
+        ZooError: it is none of our networks.
     """
     imported = _read_onnx(path, options) if path.suffix == '.onnx' else _read_state(path, options)
     fields = imported.fields
@@ -103,8 +103,9 @@ def read_file(path: Path, options: ImportOptions) -> ImportedFile:
 def _read_state(path: Path, options: ImportOptions) -> ImportedFile:
     data, content = read_content(path)
     network = convert(state_of(content, str(path)), options.layout, options.bgr)
-    by = replace(network.by, mean=options.mean or network.by.mean, std=options.std or network.by.std)
-    network = replace(network, by=by)
+    default = network.normalization
+    network = replace(network, normalization=Normalization(options.mean or default.mean,
+                                                           options.std or default.std))
     fields: dict[str, Any] = {}
     origin = f'{path.name}, sha256 {sha256_of(data)}, layout {network.layout}'
     if download := download_of(content):
@@ -132,7 +133,7 @@ def _read_onnx(path: Path, options: ImportOptions) -> ImportedFile:
 
 
 def _bundle(path: Path, options: ImportOptions) -> Bundle:
-    """The file with its own card, or with one from the options."""
+    """The file with its card, or with a new one from the options."""
     data = read_regular(path, MAX_MODEL_BYTES)
     facts = read_summary(data)
     if find_card(path, sha256_of(data), facts):
@@ -166,7 +167,7 @@ def write_bundle(imported: ImportedFile, output: Path, options: ImportOptions) -
     labels = labels_for(network.model.fc.out_features, options.labels, imported.labels)
     crop = network.crop if options.crop is None else options.crop
     card = make_card(network.model, options.name or output.stem, labels, imported.px, crop, **imported.fields)
-    parity = export(network.model, card, output, network.by)
+    parity = export(network.model, card, output, network.normalization)
     update_entry(output, card.name)
     return {'network': card.network, 'network_config': card.network_config,
             'parity_logits': parity.logits, 'parity_embedding': parity.embedding}
@@ -181,6 +182,6 @@ def write_checkpoint(imported: ImportedFile, output: Path, options: ImportOption
     state = {key: value for key, value in network.model.state_dict().items()
              if key not in network.missing and not (headless and key == 'last.1.num_batches_tracked')}
     save_state(output, {'network': values, 'model': state, 'labels': labels,
-                        'normalization': asdict(network.by), 'card': imported.fields})
+                        'normalization': asdict(network.normalization), 'card': imported.fields})
     return {'network': name_of(network.model.config), 'network_config': values,
             'missing': sorted(network.missing)}

@@ -16,10 +16,10 @@ _HEADLESS_LAST = 1024
 def infer(family: str, tensors: Tensors) -> Config:
     """The configuration of a network with tensors of these shapes, one of the registry if possible.
 
-    Without the linear layer it gets 1000 classes, without v2's last convolution the paper's width.
+    Without a linear layer in the file it has 1000 classes; without v2's last convolution, the paper's width.
 
     Raises:
-        ZooError: a tensor that shows a width is missing, or no network of ours has such a width.
+        ZooError: a tensor that shows a width is missing, or none of our networks has such a width.
     """
     classes = shape_of(tensors, 'fc.weight', 2)[0] if 'fc.weight' in tensors else 1000
     return replace(_v1(tensors) if family == 'shufflenet_v1' else _v2(tensors), classes=classes)
@@ -39,7 +39,7 @@ def _v1(tensors: Tensors) -> ShuffleNetV1Config:
             raise ZooError(
                 f'{stage} has {channels} channels: expected a multiple of {4 * groups}, as its bottleneck, a '
                 f"quarter of them, is divided into {groups} groups; jaxony's g = 1 has 567 where the paper "
-                'has 576, which no network of ours can represent: use other weights')
+                'has 576, which none of our networks can represent: use other weights')
     first, second, third = (len({key.split('.')[1] for key in tensors if key.startswith(f'{stage}.')})
                             for stage in STAGES)
     explicit = ShuffleNetV1Config(groups, stem=stem, stages=stages, repeats=(first, second, third))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layouts of state dicts that we read: a row for each project, with all its differences from ours."""
+"""The layouts of state dicts that can be imported: one row per project, with all differences from ours."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ _LEAF = r'\.(?P<leaf>\w+)'
 
 @dataclass(frozen=True)
 class Layout:
-    """How a project names, orders and feeds its tensors.
+    """How a project names and orders its tensors, and what input its networks take.
 
     Attributes:
         name: value of `--layout`.
@@ -31,11 +31,11 @@ class Layout:
             unit's number through all stages.
         options: of our configuration, to match the source network; the step may remove them.
         conv_bias: convolutions before BN have a bias.
-        fc_bias: the linear layer has one.
-        step: reorders their channels as ours, if they differ.
-        by: the normalization of the training.
-        bgr: they take blue first; the first convolution's input channels are reversed.
-        crop: fraction of the short side that its authors evaluate on.
+        fc_bias: the linear layer has a bias.
+        step: reorders the channels, if the project shuffles differently.
+        normalization: of the training images.
+        bgr: the network takes BGR images; the first convolution's input channels are reversed.
+        crop: side of the center crop that the authors evaluate on, as a fraction of the short side.
     """
 
     name: str
@@ -48,13 +48,13 @@ class Layout:
     conv_bias: bool = False
     fc_bias: bool = True
     step: Callable[[Weights], Weights] | None = None
-    by: Normalization = IMAGENET
+    normalization: Normalization = IMAGENET
     bgr: bool = False
     crop: float = 0.875
 
 
 def _rules(modules: Mapping[str, str], unit: str, unit_modules: Mapping[str, str]) -> tuple[Rule, ...]:
-    """Rules for modules and for a unit's modules, theirs -> ours; `unit` is the pattern of its prefix."""
+    """Rules for modules and for a unit's modules, as their name -> ours; `unit` matches a unit's prefix."""
     plain = [(theirs.replace('.', r'\.') + _LEAF, f'{ours}.{{leaf}}') for theirs, ours in modules.items()]
     units = [(unit + r'\.' + theirs.replace('.', r'\.') + _LEAF, f'stage{{stage}}.{{unit}}.{ours}.{{leaf}}')
              for theirs, ours in unit_modules.items()]
@@ -102,16 +102,16 @@ _ENTRIES = (
                _unit(_V1_UNIT, 'branch_main_1.0 branch_main_1.1 branch_main_1.3 branch_main_1.4 '
                      'branch_main_2.0 branch_main_2.1')),
         options={'shortcut_first': True, 'shuffle_inverse': True}, fc_bias=False,
-        step=shuffle_after_depthwise, by=BYTES, bgr=True),
+        step=shuffle_after_depthwise, normalization=BYTES, bgr=True),
     Layout(
         'megvii_v2', 'shufflenet_v2', 'features.0.branch_proj.0.weight',
         _rules({**_MEGVII_STEM, **_MEGVII_HEAD}, _FLAT, _MEGVII_V2_UNIT),
-        options={'megvii': True}, fc_bias=False, step=split_even_odd, by=BYTES, bgr=True),
+        options={'megvii': True}, fc_bias=False, step=split_even_odd, normalization=BYTES, bgr=True),
     # The same network with its units in stages, as in published backbones for other tasks.
     Layout(
         'megvii_v2_staged', 'shufflenet_v2', 'stage2.0.branch_proj.0.weight',
         _rules({**_MEGVII_STEM, **_MEGVII_HEAD}, _STAGED, _MEGVII_V2_UNIT),
-        options={'megvii': True}, fc_bias=False, step=split_even_odd, by=UNIT),
+        options={'megvii': True}, fc_bias=False, step=split_even_odd, normalization=UNIT),
     Layout(
         'jaxony', 'shufflenet_v1', 'stage2.ShuffleUnit_Stage2_0.depthwise_conv3x3.weight',
         _rules({'conv1': 'stem.0', 'fc': 'fc'},

@@ -55,7 +55,7 @@ def import_onnx_weights(bundle: Bundle) -> tuple[ImportedNetwork, Agreement]:
 
     Raises:
         ModelError: the file cannot be run.
-        ZooError: no network of ours has these convolutions, or it does not compute what the file computes.
+        ZooError: none of our networks has these convolutions, or it does not compute what the file computes.
     """
     what = str(bundle.path)
     source = resolve(bundle)
@@ -63,8 +63,8 @@ def import_onnx_weights(bundle: Bundle) -> tuple[ImportedNetwork, Agreement]:
         verify_in_subprocess(source)
     layers = read_layers(bundle.data, what)
     model = build(_config(bundle.card, layers, what))
-    by = _fill(model, layers, bundle.card, what)
-    agreement = compare(model.eval(), by, OnnxRuntimeBackend(source), bundle.card)
+    normalization = _fill(model, layers, bundle.card, what)
+    agreement = compare(model.eval(), normalization, OnnxRuntimeBackend(source), bundle.card)
     wrong = ''
     if layers.quantized and not agreement.correlation >= INT8_CORRELATION:
         wrong = (f"the float network's logits correlate with the file's by {agreement.correlation:.3f}: "
@@ -73,8 +73,8 @@ def import_onnx_weights(bundle: Bundle) -> tuple[ImportedNetwork, Agreement]:
         wrong = (f"the network's logits differ from the file's by {agreement.relative:.1e} of the largest: "
                  f'expected at most {FLOAT_LIMIT:.0e}')
     if wrong:
-        raise ZooError(f'{what}: {wrong}; the graph is wired differently from any network of ours')
-    return ImportedNetwork(model, 'onnx', by, bundle.card.input.crop), agreement
+        raise ZooError(f'{what}: {wrong}; the graph is wired differently from all of our networks')
+    return ImportedNetwork(model, 'onnx', normalization, bundle.card.input.crop), agreement
 
 
 def _config(card: Card, layers: OnnxLayers, what: str) -> Config:
@@ -91,7 +91,7 @@ def _config(card: Card, layers: OnnxLayers, what: str) -> Config:
             tensors = {f'{name}.weight': torch.from_numpy(conv.weight)
                        for (name, _, _), conv in zip(order, layers.convs)}
             return infer(family, tensors | {'fc.weight': torch.from_numpy(layers.fc_weight)})
-    raise ZooError(f'{what}: has {len(layers.convs)} convolutions: expected as many as a network of ours has '
+    raise ZooError(f'{what}: has {len(layers.convs)} convolutions: expected as many as one of our networks '
                    f'({", ".join(f"{family} {count}" for family, count in counts.items())}), or a card with '
                    'network_config')
 
@@ -177,13 +177,14 @@ def _unfold_input(stem: nn.Conv2d, layers: OnnxLayers, card: Card) -> Normalizat
 
 
 @torch.no_grad()
-def compare(model: Backbone, by: Normalization, backend: OnnxRuntimeBackend, card: Card) -> Agreement:
+def compare(model: Backbone, normalization: Normalization, backend: OnnxRuntimeBackend, card: Card
+            ) -> Agreement:
     """Run the file with its own preprocessing, and the network with ours, on seeded images."""
     uncropped = replace(card.input, crop=1.0)
     theirs, ours = [], []
     for image in seeded_images(card.input.size, SAMPLES):
         theirs.append(backend.run(preprocess(image, uncropped)).logits)
-        ours.append(model(normalize(torch.from_numpy(image.pixels)[None], by))[0].numpy())
+        ours.append(model(normalize(torch.from_numpy(image.pixels)[None], normalization))[0].numpy())
     a, b = np.stack(theirs).astype(np.float64), np.stack(ours).astype(np.float64)
     return Agreement(
         relative=float(np.abs(a - b).max() / max(1e-12, np.abs(a).max())),

@@ -17,7 +17,7 @@ _IMAGENET_CLASSES = 1000
 
 
 def download_of(content: bytes) -> Download | None:
-    """The download of our catalog with these bytes (of the .pth, for a zip around one)."""
+    """The download of our catalog that has these bytes (for a zip: the bytes of the .pth in it)."""
     sha256, sha1 = sha256_of(content), hashlib.sha1(content, usedforsecurity=False).hexdigest()
     for download in read_downloads().values():
         if (sha1 if download.zipped else sha256[:len(download.check)]) == download.check:
@@ -26,7 +26,7 @@ def download_of(content: bytes) -> Download | None:
 
 
 def labels_for(classes: int, file: Path | None, own: Sequence[str] = ()) -> list[str]:
-    """One label a class: from a file, else the model's own, else ImageNet's for 1000 classes.
+    """One label per class: from a file, else the model's own, else ImageNet's if there are 1000 classes.
 
     Raises:
         ModelError: the file cannot be read.
@@ -53,8 +53,8 @@ def _read_labels(file: Path) -> list[str]:
             return [line.strip() for line in text.splitlines() if line.strip()]
         labels = read_json(text)
     except ValueError as error:
-        raise ZooError(f'{file}: cannot be read ({error}): expected a label a line, or a JSON list in a file '
-                       'that ends in .json') from error
+        raise ZooError(f'{file}: cannot be read ({error}): expected one label per line, or a JSON list in a '
+                       'file that ends in .json') from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ZooError(f'{file}: holds {type(labels).__name__}: expected a JSON list of labels')
     return labels

@@ -17,7 +17,8 @@ class Weights:
     """Tensors under our names, and the network they belong to. The step of a layout changes both.
 
     Attributes:
-        orders: stage -> channel i of its output is channel orders[i] of theirs; no entry if they agree.
+        orders: stage -> channel i of its output is channel orders[i] in the source; no entry if the order is
+            the same.
     """
 
     tensors: Tensors

@@ -61,7 +61,7 @@ def color_jitter(batch: torch.Tensor, strength: float, rand: torch.Tensor) -> to
 
 
 def _partners(values: torch.Tensor) -> torch.Tensor:
-    """Each item's neighbor, two by two; the last of an odd number is its own.
+    """Swap items 0 and 1, 2 and 3, and so on; the last of an odd number is its own partner.
 
     Batches are in random order, so neighbors are as good as any pairs, and they stay together when devices
     share a batch.
@@ -77,7 +77,7 @@ def mixup(batch: torch.Tensor, targets: torch.Tensor, share: float) -> tuple[tor
     Args:
         batch: (N, C, H, W) float32.
         targets: (N, ..., K), distributions over the classes.
-        share: of the image itself.
+        share: weight of the image itself; the partner has the rest.
     """
     return batch.lerp(_partners(batch), 1 - share), targets.lerp(_partners(targets), 1 - share)
 

@@ -39,19 +39,19 @@ class Batch:
 
 
 class Batches:
-    """A dataset's batches on one device, or one device's share of each.
+    """The batches of a dataset on one device; if several processes train, its share of each batch.
 
     Attributes:
         steps: batches in an epoch. An epoch skips the images that do not fill a batch.
     """
 
-    def __init__(self, data: ImageDataset, recipe: Recipe, by: Normalization, device: torch.device,
+    def __init__(self, data: ImageDataset, recipe: Recipe, normalization: Normalization, device: torch.device,
                  teacher: np.ndarray | None = None, rank: int = 0, world: int = 1):
         """Move the images to a GPU if they fit.
 
         Args:
             teacher: (N, C) logits for the images.
-            rank, world: this process, and how many share each batch.
+            rank, world: number of this process from 0, and of all processes that share each batch.
 
         Raises:
             ZooError: fewer images than a batch, a batch that cannot be shared evenly, or logits of another
@@ -69,8 +69,8 @@ class Batches:
                            'share it')
         if teacher is not None and teacher.shape != (count, len(data.labels)):
             raise ZooError(f"the teacher's logits are of shape {teacher.shape}: expected "
-                           f'{(count, len(data.labels))}, as the training images')
-        self._data, self._recipe, self._by, self._device = data, recipe, by, device
+                           f'{(count, len(data.labels))}: training images, classes')
+        self._data, self._recipe, self._normalization, self._device = data, recipe, normalization, device
         self._teacher, self._rank, self._world = teacher, rank, world
         self.steps = count // recipe.batch
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
@@ -94,7 +94,7 @@ class Batches:
     def _pixels(self, indices: np.ndarray) -> torch.Tensor:
         if self._on_gpu is not None:
             return self._on_gpu[torch.from_numpy(indices).to(self._device)]
-        # In the file's order, so that a dataset larger than the memory is read forwards.
+        # In the file's order, so that a dataset that does not fit in memory is read forwards.
         order = np.argsort(indices)
         pixels = self._data.images[indices[order]][np.argsort(order)]
         return torch.from_numpy(pixels).to(self._device, non_blocking=True)
@@ -104,9 +104,10 @@ class Batches:
         recipe = self._recipe
         rng = np.random.default_rng([recipe.seed, epoch, step])
         rand = torch.from_numpy(rng.random((recipe.batch, CROP_NUMBERS + COLOR_NUMBERS), np.float32))
-        mine = slice(self._rank * recipe.batch // self._world, (self._rank + 1) * recipe.batch // self._world)
-        indices, rand = self._indices(epoch, step)[mine], rand[mine]
-        x = normalize(self._pixels(indices), self._by)
+        size = recipe.batch // self._world
+        share = slice(self._rank * size, (self._rank + 1) * size)
+        indices, rand = self._indices(epoch, step)[share], rand[share]
+        x = normalize(self._pixels(indices), self._normalization)
         x = crop_flip(x, recipe.px_at(epoch), recipe.crop_scale, recipe.rotate90, rand[:, :CROP_NUMBERS])
         x = color_jitter(x, recipe.color_jitter, rand[:, CROP_NUMBERS:])
         x, targets = self._mix(x, self._targets(indices), rng)

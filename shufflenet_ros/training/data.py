@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training data: a folder, tar or labeled bag in, one uint8 array for each split out.
+"""Load training data: from a folder, tar or labeled bag into one uint8 array per split.
 
 The images are decoded once, because at these sizes decoding costs more than the network's forward pass. A
-tar's images are cached beside it and mapped into memory, so a dataset may be larger than the memory.
+tar's images are cached beside it and mapped into memory, so a dataset need not fit in memory.
 """
 
 import json

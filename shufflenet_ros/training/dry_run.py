@@ -25,12 +25,12 @@ def dry_run(recipe: Recipe, train: ImageDataset, val: ImageDataset, init: str, f
     """Build everything but the teacher, train some steps, and report.
 
     Raises:
-        ZooError: as a run would.
+        ZooError: see `Trainer`.
     """
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(replace(recipe, teacher=''), train, val, Path(folder), init=init, fabric=fabric)
         first = trainer.train_step()  # the first step also allocates
-        trainer.epoch = recipe.epochs - 1  # at its final size
+        trainer.epoch = recipe.epochs - 1  # with images of the final size
         started = time.monotonic()
         for _ in range(_TIMED_STEPS):
             trainer.step = 0  # a small dataset may have only one

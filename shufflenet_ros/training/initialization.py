@@ -32,14 +32,14 @@ class InitialModel:
 
     Attributes:
         model: on the CPU, one logit per label, with its weights.
-        by: the normalization that the weights were trained with.
+        normalization: of the images that the weights were trained on.
         random: the parts without trained weights: none, `fc`, or `fc` and v2's last convolution `last`.
         bn_folded: whether BN is folded into the convolutions. Then `recalibrate` must run before training.
         source, terms: where the weights come from, and under which terms, for the card.
     """
 
     model: Backbone
-    by: Normalization = IMAGENET
+    normalization: Normalization = IMAGENET
     random: tuple[str, ...] = ()
     bn_folded: bool = False
     source: str = ''
@@ -53,13 +53,13 @@ class _Weights:
     Attributes:
         tensors: under our names; without `fc`, and perhaps without `last`, if the file has no head.
         labels: one per row of `fc`; none without a head.
-        by, source, terms: see `InitialModel`.
+        normalization, source, terms: see `InitialModel`.
     """
 
     config: Config
     tensors: Tensors
     labels: tuple[str, ...]
-    by: Normalization
+    normalization: Normalization
     source: str
     terms: str
 
@@ -68,8 +68,8 @@ def load_initial_model(init: str, labels: tuple[str, ...], network: str | dict[s
                        ) -> InitialModel:
     """The weights of `init` in a network for these labels.
 
-    For the same labels the linear layer is kept, with its rows in their order. For others it is new, from
-    torch's global generator.
+    If the labels are the same, perhaps in another order, the linear layer is reused. Otherwise it is new and
+    random, from torch's global generator.
 
     Args:
         init: a run folder (its averaged weights if it has some), a .pt of `models import`, or a bundle by
@@ -85,7 +85,8 @@ def load_initial_model(init: str, labels: tuple[str, ...], network: str | dict[s
     model, random = _fill(weights, labels, init)
     if network != '':
         model = _fit_to(config_of(network, len(labels)), model, bool(random), init)
-    return InitialModel(model, weights.by, random, _bn_folded(weights.tensors), weights.source, weights.terms)
+    return InitialModel(model, weights.normalization, random, _bn_folded(weights.tensors), weights.source,
+                        weights.terms)
 
 
 def _read_weights(init: str) -> _Weights:
@@ -111,12 +112,12 @@ def _from_checkpoint(path: Path) -> _Weights:
             tensors |= plain(state['ema'], str(path))
         labels = tuple(state['labels'])
         config = config_of(state['network'], max(1, len(labels)))
-        by = read_normalization(state)
+        normalization = read_normalization(state)
         source, terms = _run_origin(state) if 'recipe' in state else _card_origin(path.name, state['card'])
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ZooError(f'{path}: {type(error).__name__} {error}: expected a checkpoint of this version of '
                        '`shufflenet-ros train` or `models import`') from error
-    return _Weights(config, tensors, labels, by, source, terms)
+    return _Weights(config, tensors, labels, normalization, source, terms)
 
 
 def _from_bundle(name_or_path: str) -> _Weights:
@@ -129,7 +130,8 @@ def _from_bundle(name_or_path: str) -> _Weights:
     card, model = bundle.card, imported.model
     fields = {'source': card.source, 'license': card.license, 'training': card.training}
     source, terms = _card_origin(card.name, fields)
-    return _Weights(model.config, dict(model.state_dict()), card.labels, imported.by, source, terms)
+    return _Weights(model.config, dict(model.state_dict()), card.labels, imported.normalization, source,
+                    terms)
 
 
 def _run_origin(state: Mapping[str, Any]) -> tuple[str, str]:
@@ -151,7 +153,7 @@ def _joined(*texts: str) -> str:
 
 
 def _fill(weights: _Weights, labels: tuple[str, ...], init: str) -> tuple[Backbone, tuple[str, ...]]:
-    """The network with the file's weights under these labels; the parts that stay random."""
+    """The network with the file's weights and these labels, and the parts that stay random."""
     tensors = dict(weights.tensors)
     rows = _rows(weights.labels, labels) if 'fc.weight' in tensors else None
     random = [] if rows else ['fc']
@@ -187,7 +189,7 @@ def _rows(old: tuple[str, ...], new: tuple[str, ...]) -> list[int] | None:
 
 
 def _fit_to(config: Config, model: Backbone, new_head: bool, init: str) -> Backbone:
-    """The model itself if it has the recipe's configuration, or grown to it."""
+    """The model itself, or grown to the recipe's configuration if that is wider."""
     if config == model.config:
         return model
     if isinstance(model, ShuffleNetV1) and isinstance(config, ShuffleNetV1Config) \
@@ -246,7 +248,7 @@ def recalibrate(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
 
 
 def _set_statistics(norm: nn.BatchNorm2d, mean: torch.Tensor, variance: torch.Tensor) -> None:
-    """The same line through other statistics; the slope of a constant channel shrinks by sqrt(eps)."""
+    """The same affine function with other statistics. The weight of a constant channel becomes small."""
     old = {key: getattr(norm, key).double().cpu() for key in BN_LEAVES}
     slope = old['weight'] / (old['running_var'] + norm.eps).sqrt()
     norm.load_state_dict({

@@ -81,7 +81,7 @@ def _held_out(targets: np.ndarray) -> np.ndarray:
 
 
 def _fit(model: Any, features: np.ndarray, targets: np.ndarray, decay: float) -> Head:
-    """Minimize the mean cross entropy + decay / 2 * |weight|^2, from where the model stands."""
+    """Minimize the mean cross entropy + decay / 2 * |weight|^2, starting from the model's last fit."""
     x = np.asarray(features, np.float32)
     mean = x.mean(0, dtype=np.float64).astype(np.float32)
     x = x - mean
@@ -91,7 +91,7 @@ def _fit(model: Any, features: np.ndarray, targets: np.ndarray, decay: float) ->
     # For two classes scikit-learn fits the difference of the two rows, which doubles the penalty.
     model.set_params(C=(2 if binary else 1) / (decay * len(x)))
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # that it has not converged: close to the minimum is enough
+        warnings.simplefilter('ignore')  # not converged: close to the minimum is enough
         model.fit(x, targets)
     weight, bias = model.coef_, model.intercept_
     if binary:

@@ -20,16 +20,16 @@ class Recipe:
     """How one model is trained.
 
     Attributes:
-        name: of the bundle that comes out.
-        network: a name of the registry, or fields of a configuration (`registry.config_of`). '' takes the
-            network that the run starts from.
+        name: of the exported bundle.
+        network: a name of the registry, or fields of a configuration (`registry.config_of`); '' for the
+            network of the initial weights.
         px: side of the network's input in validation, deployment and the last epochs.
         epochs, batch, learning_rate, warmup_epochs, weight_decay, momentum, label_smoothing: SGD with
             Nesterov momentum. The rate rises linearly over the warm-up and falls linearly to 0. BN and
             biases have no weight decay.
         ema: decay per step of the averaged weights that are validated and exported; 0 for none.
-        mixup, cutmix: alpha of the Beta distribution that a batch's share is drawn from; 0 for none. With
-            both, each batch draws one of them.
+        mixup, cutmix: alpha of the Beta distribution for the share of the original image; 0 for none. If both
+            are set, each batch gets one of them at random.
         crop_scale: range of the random crop's share of the image's area.
         rotate90: also rotate images by quarter turns, for cameras that look straight down.
         color_jitter: strength of the brightness and contrast jitter.
@@ -38,7 +38,7 @@ class Recipe:
         frozen: what is not trained: '' for nothing, `norms` (the statistics of BN), or `backbone` (all but
             the linear layer).
         teacher, teacher_px: network whose logits are learned beside the labels, and the side of its input.
-        distill_weight, temperature: share of the teacher in the loss, and softening of its logits (Hinton
+        distill_weight, temperature: weight of the teacher in the loss, and softening of its logits (Hinton
             et al. 2015). A temperature of 1 suits a fitted head, which is calibrated.
         seed: of weights, order and augmentation.
         data, terms: name and terms of the dataset, for the card.
@@ -97,7 +97,7 @@ _RANGES: Mapping[str, tuple[Any, Any]] = {
 }
 _FROZEN = ('', 'norms', 'backbone')
 _TYPES = {field.name: field.type for field in fields(Recipe)}
-# Field or type -> accepted types, in code and in words.
+# Field or type -> the accepted types, and what an error message expects.
 _EXPECTED: Mapping[Any, tuple[Any, str]] = {
     bool: (bool, 'true or false'), str: (str, 'a string'),
     'network': ((str, dict), 'a name or fields such as {groups: 3, width: 0.5}'),

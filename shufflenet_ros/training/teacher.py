@@ -31,7 +31,7 @@ class TeacherResult:
         logits: (N, C) float16, in the order of the training images.
         val_top1: accuracy on the validation images, which the head was not fitted on.
         train_top1: accuracy on the training images, which the head was fitted on.
-        decay: weight decay of the head, chosen on a held-out tenth of the training images.
+        decay: weight decay of the head, chosen with a held-out tenth of the training images.
     """
 
     logits: np.ndarray
@@ -48,10 +48,10 @@ def teacher_logits(name: str, train: ImageDataset, val: ImageDataset, px: int, c
     images and targets. A run that was killed resumes after the last chunk of images.
 
     Args:
-        name: of `TEACHERS`.
+        name: a key of `TEACHERS`.
         train, val: images with the same labels; their sizes may differ.
         px: side that the images are resized to for the teacher.
-        cache: the folder; None keeps nothing.
+        cache: folder; None for no cache.
 
     Raises:
         ZooError: an unknown teacher, one whose packages are missing, or other labels for validation.

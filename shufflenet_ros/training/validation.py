@@ -18,7 +18,7 @@ _LOSS_MARGIN = 0.98
 
 
 @torch.no_grad()
-def count_correct(model: nn.Module, data: ImageDataset, by: Normalization, device: torch.device,
+def count_correct(model: nn.Module, data: ImageDataset, normalization: Normalization, device: torch.device,
                   rank: int = 0, world: int = 1) -> torch.Tensor:
     """Count the correct predictions in this process's share of the images.
 
@@ -31,7 +31,7 @@ def count_correct(model: nn.Module, data: ImageDataset, by: Normalization, devic
     mine = np.arange(rank, len(data.targets), world)
     for start in range(0, len(mine), _BATCH):
         indices = mine[start:start + _BATCH]
-        x = normalize(torch.from_numpy(data.images[indices]).to(device), by)
+        x = normalize(torch.from_numpy(data.images[indices]).to(device), normalization)
         logits = model(x.contiguous(memory_format=torch.channels_last)).cpu()
         target = torch.from_numpy(data.targets[indices]).long()
         top5 = logits.topk(min(5, logits.shape[1]), 1).indices == target[:, None]
@@ -41,7 +41,7 @@ def count_correct(model: nn.Module, data: ImageDataset, by: Normalization, devic
 
 
 def scores(correct: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """The log's figures for all validation images.
+    """The figures in the log for all validation images.
 
     Args:
         correct: (C + 1,) from `count_correct`.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn a trained network into a bundle: an ONNX file that takes a camera's bytes, with its card."""
+"""Turn a trained network into a bundle: a card, and an ONNX file whose input is a camera's bytes."""
 
 import copy
 import io
@@ -40,12 +40,12 @@ class Deployed(nn.Module):
 
     mean: torch.Tensor
 
-    def __init__(self, model: Backbone, by: Normalization):
+    def __init__(self, model: Backbone, normalization: Normalization):
         super().__init__()
         self.model = copy.deepcopy(model).eval()
-        scale = 1 / (255 * torch.tensor(by.std))
+        scale = 1 / (255 * torch.tensor(normalization.std))
         self.model.first_conv.weight.data *= scale[None, :, None, None]
-        self.register_buffer('mean', (255 * torch.tensor(by.mean))[None, :, None, None])
+        self.register_buffer('mean', (255 * torch.tensor(normalization.mean))[None, :, None, None])
 
     def forward(self, frame: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(1, H, W, 3) uint8 -> ((1, C), (1, D)) float32."""
@@ -73,7 +73,7 @@ def graph_bytes(model: nn.Module, example: torch.Tensor, inputs: list[str], outp
     return buffer.getvalue()
 
 
-def to_onnx(model: Backbone, size: int | tuple[int, int], by: Normalization = IMAGENET) -> bytes:
+def to_onnx(model: Backbone, size: int | tuple[int, int], normalization: Normalization = IMAGENET) -> bytes:
     """The deployed form of a network as ONNX, batch 1, input `frame`, outputs `logits`, `embedding`.
 
     Args:
@@ -81,7 +81,7 @@ def to_onnx(model: Backbone, size: int | tuple[int, int], by: Normalization = IM
     """
     height, width = (size, size) if isinstance(size, int) else size
     frame = torch.zeros(1, height, width, 3, dtype=torch.uint8)
-    return graph_bytes(Deployed(model, by), frame, ['frame'], ['logits', 'embedding'])
+    return graph_bytes(Deployed(model, normalization), frame, ['frame'], ['logits', 'embedding'])
 
 
 def _relative(got: np.ndarray, expected: torch.Tensor) -> float:
@@ -90,8 +90,8 @@ def _relative(got: np.ndarray, expected: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def check_parity(model: Backbone, backend: OnnxRuntimeBackend, px: int, by: Normalization = IMAGENET,
-                 samples: int = 64) -> Parity:
+def check_parity(model: Backbone, backend: OnnxRuntimeBackend, px: int,
+                 normalization: Normalization = IMAGENET, samples: int = 64) -> Parity:
     """Compare the exported file with the network in torch on seeded frames.
 
     Raises:
@@ -102,7 +102,7 @@ def check_parity(model: Backbone, backend: OnnxRuntimeBackend, px: int, by: Norm
     logits = embedding = 0.0
     for _ in range(samples):
         frame = rng.integers(0, 256, (1, px, px, 3), np.uint8)
-        expected = model.embed(normalize(torch.from_numpy(frame), by))
+        expected = model.embed(normalize(torch.from_numpy(frame), normalization))
         outputs = backend.run(frame)
         assert outputs.embedding is not None
         logits = max(logits, _relative(outputs.logits, model.fc(expected)[0]))
@@ -127,19 +127,19 @@ def make_card(model: Backbone, name: str, labels: Sequence[str], px: int, crop: 
     )
 
 
-def export(model: Backbone, card: Card, path: Path, by: Normalization = IMAGENET) -> Parity:
+def export(model: Backbone, card: Card, path: Path, normalization: Normalization = IMAGENET) -> Parity:
     """Write one bundle: graph and card, with a golden sample, checked against torch.
 
     Raises:
         ZooError: the graph differs from the network; nothing is written to path.
     """
     px = card.input.size[0]
-    graph = to_onnx(model, px, by)
+    graph = to_onnx(model, px, normalization)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / path.name
         save_bundle(graph, card, draft)
         backend = OnnxRuntimeBackend(resolve(open_bundle(str(draft))))
-        parity = check_parity(model, backend, px, by)
+        parity = check_parity(model, backend, px, normalization)
         logits = backend.run(preprocess(golden_image(card.input.size), card.input)).logits
     golden = Golden(tuple(float(f'{v:.6g}') for v in logits[:GOLDEN_LOGITS]))
     save_bundle(graph, replace(card, golden=golden), path)

@@ -13,7 +13,7 @@ KINDS = ('pointwise', 'depthwise', 'other_conv', 'linear')
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs, as in models/networks.json. MACs are multiply-adds, one each.
+    """The cost of a network, as in models/networks.json. A MAC is one multiply-add.
 
     Attributes:
         params: all learned parameters.
@@ -33,7 +33,7 @@ class LayerCost:
     Attributes:
         name: as in `named_modules`; '' for the network itself.
         kind: one of `KINDS`; '' for everything that is not counted, such as BN and whole units.
-        macs: multiply-adds; 0 where nothing is counted.
+        macs: multiply-adds; 0 if nothing is counted.
         shape: of its output, without the batch.
     """
 
@@ -82,8 +82,8 @@ def count(model: nn.Module, size: tuple[int, int] = (224, 224), batch: int = 0) 
     """Cost of one (3, H, W) input.
 
     Args:
-        batch: an empty batch gives all shapes and computes nothing. A network that flattens with -1 cannot
-            take it: use 1, and build the network on the meta device.
+        batch: an empty batch gives all shapes and computes nothing. Networks that flatten with -1 need a
+            batch of 1; build them on the meta device.
     """
     layers = trace(model, torch.zeros(batch, 3, *size, device=next(model.parameters()).device))
     linear = sum(layer.macs for layer in layers if layer.kind == 'linear')

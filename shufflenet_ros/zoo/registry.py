@@ -29,7 +29,7 @@ class NetworkEntry:
         config: for 1000 classes.
         error: published ImageNet top-1 error in %, single center crop; None if nobody published one.
         source: who published it.
-        note: what is our own choice, or why the network is listed.
+        note: our own choices, or why the network is listed.
     """
 
     config: Config

@@ -63,7 +63,7 @@ def test_logits_equal_the_projects_own_semantics(project, layout, groups, stem, 
 def test_logits_equal_pytorchcv_itself(name, ours):
     model = foreign.pytorchcv_model('shufflenet', name)
     imported = convert(model.state_dict())
-    assert imported.layout == 'pytorchcv_v1' and imported.by.mean[0] == 0.485
+    assert imported.layout == 'pytorchcv_v1' and imported.normalization.mean[0] == 0.485
     assert name_of(imported.model.config) == f'shufflenet_v1_{ours}'
     images = foreign.images()[:64 if name.endswith('wd4') else 8]
     assert foreign.relative(imported.model(images), model(images)) <= foreign.LIMIT

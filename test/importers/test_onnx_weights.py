@@ -63,9 +63,9 @@ def test_our_bundle_gives_its_network_back(config, by, tmp_path):
     for image in seeded_images((64, 64), 8):
         frame = torch.from_numpy(image.pixels)[None]
         expected = model(normalize(frame, by))
-        assert foreign.relative(imported.model(normalize(frame, imported.by)), expected) <= 1e-4
+        assert foreign.relative(imported.model(normalize(frame, imported.normalization)), expected) <= 1e-4
     if by is IMAGENET:  # the network then takes what a trainer feeds
-        assert imported.by == IMAGENET
+        assert imported.normalization == IMAGENET
 
 
 def chunked(module, x):
@@ -106,8 +106,8 @@ def test_a_float_export_is_read_with_and_without_batch_norms(folded, style, opse
     imported, agreement = import_onnx_weights(opened(path))
     assert agreement.relative <= 1e-4 and imported.model.config == model.config
     # their blue is first, ours last
-    assert imported.by.mean == pytest.approx((0.3, 0.2, 0.1))
-    assert imported.by.std == pytest.approx((0.4, 0.3, 0.2))
+    assert imported.normalization.mean == pytest.approx((0.3, 0.2, 0.1))
+    assert imported.normalization.std == pytest.approx((0.4, 0.3, 0.2))
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         assert foreign.relative(imported.model(x), network(ShuffleNetV2Config(0.5))(x.flip(1))) <= 1e-4

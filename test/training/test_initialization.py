@@ -68,7 +68,7 @@ def test_a_run_keeps_its_weights_for_the_same_labels(tmp_path):
     init = write_run(tmp_path / 'run', model, origin=origin)
     start = load_initial_model(init, LABELS)
     assert torch.equal(logits(start.model, x), logits(model, x)) and start.model.config == SMALL
-    assert start.by == BY and not start.random and not start.bn_folded
+    assert start.normalization == BY and not start.random and not start.bn_folded
     assert start.source == 'run of toys, 5 epochs; a download' and start.terms == 'theirs alone; research'
 
 
@@ -141,7 +141,7 @@ def test_a_bundle_reports_that_its_bn_is_folded(exported, tmp_path):
                         license='MIT', source='us')
     start, x = load_initial_model(init, LABELS), images()
     expected = logits(exported[0], normalize(x, IMAGENET))
-    assert foreign.relative(logits(start.model, normalize(x, start.by)), expected) <= 1e-4
+    assert foreign.relative(logits(start.model, normalize(x, start.normalization)), expected) <= 1e-4
     assert start.bn_folded and not start.random
     assert (start.source, start.terms) == ('toys; us', 'for play; MIT')
     other = load_initial_model(write_bundle(tmp_path / 'other.onnx', exported), ('left', 'right'))
@@ -246,7 +246,7 @@ def test_a_wider_network_is_grown_from_the_weights(tmp_path):
     init = write_run(tmp_path / 'run', model)
     torch.manual_seed(0)
     start = load_initial_model(init, LABELS, 'shufflenet_v1_x0_5_g3')
-    assert start.model.config == replace(SMALL, width=0.5) and not start.random and start.by == BY
+    assert start.model.config == replace(SMALL, width=0.5) and not start.random and start.normalization == BY
     assert correlation(logits(start.model, x), logits(model, x)) > 0.99
     other = load_initial_model(init, ('left', 'right'), 'shufflenet_v1_x0_5_g3')
     assert other.random == ('fc',) and 0.008 < float(other.model.fc.weight.std()) < 0.012
