@@ -7,14 +7,12 @@ tar's images are cached beside it and mapped into memory, so a dataset need not 
 
 import json
 import math
+import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from shufflenet_ros.core.card import CardInput
 from shufflenet_ros.core.console import say
@@ -27,7 +25,6 @@ from shufflenet_ros.datasets.labeled_dataset import LabeledDataset
 from shufflenet_ros.datasets.match_labels import match_labels
 from shufflenet_ros.datasets.open_dataset import open_dataset
 from shufflenet_ros.datasets.tar import is_tar
-from shufflenet_ros.zoo.saving import preallocated_array
 
 
 @dataclass(frozen=True)
@@ -113,22 +110,13 @@ def load_dataset(path: str | Path, split: str, px: int) -> ImageDataset:
         return _decode(dataset, px)
     try:
         with replacing(cache) as draft:
-            data = _decode(dataset, px, lambda shape, dtype: _reserve(draft, shape, dtype))
+            data = _decode(dataset, px, draft)
         with replacing(cache.with_suffix('.npz')) as draft:
             np.savez(draft, targets=data.targets, labels=json.dumps(data.labels), key=_version(path))
     except WriteError as error:
         say(f'{error}; not cached, the images stay in memory', to=sys.stderr)
         return _decode(dataset, px)
     return data
-
-
-def _reserve(draft: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    try:
-        return preallocated_array(draft, shape, dtype)
-    except OSError as error:
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        raise DatasetError(f'{draft.parent.parent}: no space for {size} bytes of decoded images '
-                           f'({error.strerror}): free some, or move the tar to another disk') from error
 
 
 def _version(path: Path) -> str:
@@ -147,9 +135,11 @@ def _from_cache(cache: Path, path: Path) -> ImageDataset | None:
     return ImageDataset(np.load(cache, mmap_mode='r')[:len(targets)], targets, labels)
 
 
-def _decode(dataset: LabeledDataset, px: int, allocate: Callable[..., np.ndarray] = np.empty) -> ImageDataset:
+def _decode(dataset: LabeledDataset, px: int, file: Path | None = None) -> ImageDataset:
+    """Decode all images, into memory or into a new .npy file."""
     spec = CardInput('NHWC', 'uint8', (px, px), 'rgb')
-    images = allocate((dataset.count, px, px, 3), np.uint8)
+    shape = (dataset.count, px, px, 3)
+    images = _mapped(file, shape) if file else np.empty(shape, np.uint8)
     targets: list[int] = []
     for sample in dataset.samples():
         try:
@@ -160,3 +150,15 @@ def _decode(dataset: LabeledDataset, px: int, allocate: Callable[..., np.ndarray
     if not targets:
         raise DatasetError(f'{dataset.path}: none of its {dataset.count} images can be decoded')
     return ImageDataset(images[:len(targets)], np.array(targets, np.int64), dataset.labels)
+
+
+def _mapped(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A new .npy file, mapped into memory. Its space is reserved, because a full disk would kill us later."""
+    try:
+        images: np.ndarray = np.lib.format.open_memmap(file, 'w+', np.uint8, shape)
+        with file.open('r+b') as stream:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+    except OSError as error:
+        raise DatasetError(f'{file.parent.parent}: no space for {math.prod(shape)} bytes of decoded images '
+                           f'({error.strerror}): free some, or move the tar to another disk') from error
+    return images
