@@ -18,11 +18,10 @@ pytest.importorskip('efficientnet_lite_pytorch')
 pytest.importorskip('sklearn')
 
 from shufflenet_ros.cli.main import main
-from shufflenet_ros.training import teacher_features
+from shufflenet_ros.training import teacher
 from shufflenet_ros.training.data import ImageDataset
 from shufflenet_ros.training.linear_head import fit_head, top1
-from shufflenet_ros.training.teacher import teacher_logits
-from shufflenet_ros.training.teacher_features import compute_features
+from shufflenet_ros.training.teacher import compute_features, teacher_logits
 from shufflenet_ros.zoo.errors import ZooError
 
 NAME = 'efficientnet_lite0'
@@ -44,7 +43,7 @@ TRAIN, VAL = noise(48, 1), noise(15, 2, px=72)
 def export_once():
     """The same teacher for all tests of a size: exporting it takes a second."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(teacher_features, '_session', functools.cache(teacher_features._session))
+        patch.setattr(teacher, '_session', functools.cache(teacher._session))
         yield
 
 
@@ -55,10 +54,10 @@ def first(tmp_path_factory):
 
 
 def test_it_has_logits_for_each_training_image(first):
-    cache, teacher = first
-    assert teacher.logits.shape == (48, 3) and teacher.logits.dtype == np.float16
-    assert top1(teacher.logits, TRAIN.targets) == teacher.train_top1 > 0.9
-    assert 0.9 < teacher.val_top1 <= 1
+    cache, result = first
+    assert result.logits.shape == (48, 3) and result.logits.dtype == np.float16
+    assert top1(result.logits, TRAIN.targets) == result.train_top1 > 0.9
+    assert 0.9 < result.val_top1 <= 1
     [kept] = cache.iterdir()
     assert kept.name.startswith(f'{NAME}-{PX}-') and kept.suffix == '.npz'
 
@@ -91,11 +90,11 @@ def test_only_the_same_call_uses_the_cache(first, monkeypatch, train, val, px):
         raise InterruptedError
 
     monkeypatch.setattr('shufflenet_ros.training.teacher.compute_features', compute)
-    cache, teacher = first
+    cache, result = first
     again = teacher_logits(NAME, TRAIN, VAL, PX, cache)
-    assert np.array_equal(again.logits, teacher.logits)
+    assert np.array_equal(again.logits, result.logits)
     assert (again.val_top1, again.train_top1, again.decay) == (
-        teacher.val_top1, teacher.train_top1, teacher.decay)
+        result.val_top1, result.train_top1, result.decay)
     with pytest.raises(InterruptedError):
         teacher_logits(NAME, train, val, px, cache)
 
@@ -121,16 +120,16 @@ def killed_while_writing(parts: Path, chunk: int) -> None:
 
 
 def test_a_killed_run_resumes_after_its_last_chunk(tmp_path, monkeypatch, capsys):
-    batches, infer = [], teacher_features._infer
+    batches, infer = [], teacher._infer
 
     def counted(session, images, px):
         batches.append(images)
         return infer(session, images, px)
 
-    monkeypatch.setattr(teacher_features, '_CHUNK', 16)
+    monkeypatch.setattr(teacher, '_CHUNK', 16)
     whole = compute_features(NAME, [TRAIN.images], PX, tmp_path / 'whole')
     killed_while_writing(tmp_path / 'parts', chunk=3)
-    monkeypatch.setattr(teacher_features, '_infer', counted)
+    monkeypatch.setattr(teacher, '_infer', counted)
     resumed = compute_features(NAME, [TRAIN.images], PX, tmp_path / 'parts')
     assert len(batches) == 1 and np.array_equal(batches[0], TRAIN.images[32:])
     assert resumed.shape == (48, 1280) and resumed.dtype == np.float16 and np.array_equal(resumed, whole)
@@ -139,7 +138,7 @@ def test_a_killed_run_resumes_after_its_last_chunk(tmp_path, monkeypatch, capsys
 
 def test_onnxruntime_computes_what_torch_computes(tmp_path):
     torch = pytest.importorskip('torch')
-    net = teacher_features.TEACHERS[NAME].build(PX).eval()
+    net = teacher.TEACHERS[NAME].build(PX).eval()
     image = noise(1, 5, PX).images
     x = (torch.from_numpy(image).permute(0, 3, 1, 2).float() - 127) / 128
     with torch.no_grad():
@@ -157,8 +156,8 @@ def test_the_list_for_pip_holds_every_teacher():
     root = Path(__file__).parents[2] / 'scripts' / 'requirements'
     named = (root / 'teacher.txt').read_text().split()
     pinned = (root / 'constraints.txt').read_text().split()
-    for teacher in teacher_features.TEACHERS.values():
-        for package in teacher.packages:
+    for spec in teacher.TEACHERS.values():
+        for package in spec.packages:
             assert package in pinned and package.split('==')[0] in named
 
 
