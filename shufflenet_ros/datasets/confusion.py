@@ -21,7 +21,7 @@ _COLORS = ('#ffffff', '#002d78')
 
 
 class ConfusionError(ShuffleNetError):
-    """The image cannot be drawn or written. The message says why and what to do."""
+    """The image cannot be drawn or written. The message has the reason and a remedy."""
 
 
 def check_confusion_path(path: Path) -> None:

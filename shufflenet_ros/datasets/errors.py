@@ -5,4 +5,4 @@ from shufflenet_ros.core.errors import ShuffleNetError
 
 
 class DatasetError(ShuffleNetError):
-    """A dataset that cannot be used. The message names it, what is expected and what to do."""
+    """A dataset that cannot be used. The message has its name, what is expected, and a remedy."""

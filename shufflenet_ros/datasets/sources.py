@@ -26,7 +26,7 @@ VIDEO_SUFFIXES = ('.avi', '.flv', '.m2ts', '.m4v', '.mjpeg', '.mjpg', '.mkv', '.
 
 
 class SourceError(ShuffleNetError):
-    """A source that does not exist or cannot be opened. The message says which, why and what to do."""
+    """A source that does not exist or cannot be opened. The message has its name, the reason and a remedy."""
 
 
 @dataclass(frozen=True)

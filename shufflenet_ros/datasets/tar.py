@@ -87,7 +87,7 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
                                        'again')
                 count, end = count + 1, member.offset_data
                 yield member, tar
-            if stream.last.strip(b'\0') or not stream.last:  # tarfile takes any invalid header for the end
+            if stream.last.strip(b'\0') or not stream.last:  # to tarfile, any invalid header is the end
                 raise DatasetError(f'{path}: damaged or truncated after member {count}: expected another '
                                    'member, or the block of zeros that ends a tar; get it again')
             while stream.read(1 << 20):

@@ -10,9 +10,9 @@ from shufflenet_ros.importers.weights import Weights
 from shufflenet_ros.zoo.normalization import IMAGENET, Normalization
 
 BYTES = Normalization((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
-"""The network takes pixels of 0 to 255."""
+"""For networks whose input is pixels from 0 to 255."""
 UNIT = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-"""The network takes pixels of 0 to 1."""
+"""For networks whose input is pixels from 0 to 1."""
 
 Rule = tuple[str, str]
 _LEAF = r'\.(?P<leaf>\w+)'

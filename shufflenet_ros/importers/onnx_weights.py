@@ -155,8 +155,8 @@ def _fill_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d | None, source: Conv, what:
 def _unfold_input(stem: nn.Conv2d, layers: OnnxLayers, card: Card) -> Normalization:
     """Make the first convolution take normalized RGB; returns the normalization.
 
-    A graph that takes bytes has 1 / (255 std) in its first weights. The std cannot be seen any more. Any will
-    do, as long as weights and normalization agree; ImageNet's is what training here uses.
+    If the input is bytes, the graph has 1 / (255 std) folded into its first weights, and the std is unknown.
+    Any std will do, as long as weights and normalization agree; training here uses ImageNet's.
     """
     spec = card.input
     if spec.dtype == 'uint8':

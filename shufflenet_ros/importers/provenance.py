@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bundle says about an imported file: its source, terms and labels."""
+"""The source, terms and labels of an imported file, for the card of the bundle."""
 
 import hashlib
 from collections.abc import Sequence

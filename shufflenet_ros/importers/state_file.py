@@ -37,7 +37,7 @@ def state_of(data: bytes, what: str) -> Tensors:
         float32 on the CPU (BN's counters: int64).
 
     Raises:
-        ZooError: it has anything else than tensors; says what and where.
+        ZooError: it has something other than tensors; the message says what and where.
     """
     try:
         loaded = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)

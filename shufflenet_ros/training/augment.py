@@ -88,7 +88,7 @@ def cutmix(batch: torch.Tensor, targets: torch.Tensor, share: float, center: tup
 
     Args:
         batch, targets: see `mixup`.
-        share: of the image's area that stays; more stays where the box leaves the image.
+        share: of the image's area that stays; more if the box is partly outside.
         center: of the box, as shares of height and width.
     """
     h, w = batch.shape[2:]

@@ -20,7 +20,7 @@ from shufflenet_ros.training.recipe import Recipe
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.normalization import Normalization, normalize
 
-# A dataset is kept in the GPU's memory if it takes at most this share of what is free there.
+# A dataset stays in GPU memory if it needs at most this share of the free memory.
 GPU_SHARE = 0.5
 
 
@@ -42,7 +42,7 @@ class Batches:
     """The batches of a dataset on one device; if several processes train, its share of each batch.
 
     Attributes:
-        steps: batches in an epoch. An epoch skips the images that do not fill a batch.
+        steps: batches in an epoch. Each epoch skips the images that are left over after its last full batch.
     """
 
     def __init__(self, data: ImageDataset, recipe: Recipe, normalization: Normalization, device: torch.device,

@@ -46,8 +46,7 @@ def load_datasets(path: str | Path, val_path: str | Path | None, px: int, store_
                   ) -> tuple[ImageDataset, ImageDataset]:
     """Read the images for training and those for validation.
 
-    Validation images come from `val_path`, else from the split `val`, else from what `holdout_split` holds
-    out.
+    Validation images come from `val_path`, else from the split `val`, else `holdout_split` chooses them.
 
     Args:
         px: side of the validation images.
@@ -57,7 +56,7 @@ def load_datasets(path: str | Path, val_path: str | Path | None, px: int, store_
         Training and validation, both with the labels of training.
 
     Raises:
-        DatasetError, BagError: no such dataset or split, less than two classes, or a class without images.
+        DatasetError, BagError: no such dataset or split, fewer than two classes, or a class without images.
     """
     dataset = open_dataset(path)
     if val_path is not None:
@@ -81,8 +80,8 @@ def _check(train: ImageDataset, path: str | Path) -> None:
     if len(train.labels) < 2:
         raise DatasetError(f'{path}: has only the class {train.labels[0]!r}: expected at least two')
     if strange := [label for label in train.labels if not label.isprintable()]:
-        raise DatasetError(f'{path}: class {strange[0]!r} has control characters, which cards cannot '
-                           'hold: rename it')
+        raise DatasetError(f'{path}: class {strange[0]!r} has control characters, which are not '
+                           'allowed in cards: rename it')
     present = set(train.targets.tolist())
     if empty := [label for i, label in enumerate(train.labels) if i not in present]:
         raise DatasetError(f'{path}: no training image of {", ".join(map(repr, empty[:5]))}: expected some '

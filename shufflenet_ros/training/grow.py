@@ -37,7 +37,7 @@ def is_wider(config: ShuffleNetV1Config, target: ShuffleNetV1Config) -> bool:
 def grow(model: ShuffleNetV1, target: ShuffleNetV1Config, noise: float, seed: int) -> ShuffleNetV1:
     """The network of `target` that computes the same as `model`.
 
-    Copies take random, unequal shares. That is exact too, and lets them learn different things.
+    The shares of the copies are random and unequal. That is exact too, and lets them learn different things.
 
     Args:
         target: the model's options except width, stem and stages; its class count is ignored.

@@ -28,14 +28,14 @@ _KINDS = 'a run folder, a .pt of `models import`, or a bundle by name or path'
 
 @dataclass(frozen=True)
 class InitialModel:
-    """A network to train, and where its weights come from.
+    """A network to train, and the origin of its weights.
 
     Attributes:
         model: on the CPU, one logit per label, with its weights.
         normalization: of the images that the weights were trained on.
         random: the parts without trained weights: none, `fc`, or `fc` and v2's last convolution `last`.
         bn_folded: whether BN is folded into the convolutions. Then `recalibrate` must run before training.
-        source, terms: where the weights come from, and under which terms, for the card.
+        source, terms: of the weights, for the card.
     """
 
     model: Backbone

@@ -87,7 +87,7 @@ class Recipe:
         return self.learning_rate * max(0.0, (self.epochs - epoch) / (self.epochs - self.warmup_epochs))
 
 
-# The least and the largest value of each number.
+# The smallest and the largest value of each number.
 _RANGES: Mapping[str, tuple[Any, Any]] = {
     'px': (16, 1024), 'store_px': (0, 2048), 'early_px': (0, 1024), 'teacher_px': (64, 512),
     'epochs': (1, 100_000), 'batch': (1, 1 << 20), 'learning_rate': (0, 100), 'warmup_epochs': (0, 1000),
@@ -106,7 +106,7 @@ _REQUIRED = ('name', 'px', 'epochs')
 
 
 def make_recipe(values: Any, where: str) -> Recipe:
-    """A recipe from plain values, as YAML, JSON or a command line gives them.
+    """A recipe from the plain values of a YAML file, JSON or a command line.
 
     Args:
         where: the file, for the error.

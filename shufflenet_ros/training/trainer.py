@@ -168,8 +168,8 @@ class Trainer:
             problem = f'a run that started from {state["init"]!r} instead of {self._init!r}'
         else:
             return
-        raise ZooError(f'{self.out} holds {problem}: repeat the same command, choose another --out, or '
-                       'delete it')
+        raise ZooError(f'{self.out} has {problem}: repeat the same command, choose another --out, or delete '
+                       'it')
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state['model'])

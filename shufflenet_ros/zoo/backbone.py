@@ -58,7 +58,7 @@ class Backbone(nn.Module):
         stage2, stage3, stage4: to strides 8, 16 and 32.
         last: after stage 4, before pooling: the 1x1 convolution of v2, nothing in v1.
         embedding_dim: channels that are pooled.
-        fc: the linear layer that gives the logits.
+        fc: the linear layer, whose output are the logits.
     """
 
     config: Any

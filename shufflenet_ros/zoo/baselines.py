@@ -45,7 +45,7 @@ class Baseline:
 
     Attributes:
         name: the authors' name for it.
-        module: where it is defined.
+        module: that defines it.
         build: builds the network, given that module.
         error: published ImageNet top-1 error in %, single center crop; None if nobody published one.
         source: who published it.

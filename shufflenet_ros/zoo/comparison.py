@@ -46,7 +46,7 @@ class ComparisonConfig:
 
 
 class Bottleneck(nn.Module):
-    """1x1, (grouped) 3x3, 1x1 around a shortcut; a projection where the shape changes.
+    """1x1, (grouped) 3x3, 1x1 around a shortcut, which is a projection if the shape changes.
 
     ResNet's unit (He et al., CVPR 2016) with one group, ResNeXt's (Xie et al., CVPR 2017) with more.
     (N, c_in, H, W) -> (N, c_out, H/stride, W/stride).

@@ -91,7 +91,7 @@ def table_1() -> ComplexityTable:
 
 
 def _counted(table: str, records: Sequence[Mapping[str, Any]]) -> str:
-    """Which of the two counts a table of the paper gives, rounded to millions."""
+    """A note: which of the two counts a table of the paper has, in rounded millions."""
     conv, total = (sum(round(record[key] / 1e6) == record['paper_mmacs'] for record in records)
                    for key in ('conv_macs', 'macs'))
     counted = 'convolutions alone' if conv > total else 'convolutions and FC'
@@ -103,7 +103,7 @@ def network(name: str, px: int = 224, classes: int = 1000) -> ComplexityTable:
     """One network of the registry: stem, units, last convolution and linear layer, and their sum.
 
     Raises:
-        ZooError: an unknown network, or an input size that no network of the zoo takes.
+        ZooError: an unknown network, or a number out of range.
     """
     if not PX_RANGE[0] <= px <= PX_RANGE[1]:
         raise ZooError(f'--px {px}: expected {PX_RANGE[0]} to {PX_RANGE[1]}')
@@ -169,7 +169,7 @@ def unit_macs(c: int, m: int, g: int, h: int, w: int) -> dict[str, int]:
         h, w: height and width of the input.
 
     Returns:
-        the count by the unit's name in FORMULAS.
+        unit -> multiply-adds, for the units of FORMULAS.
 
     Raises:
         ZooError: a count below 1, or channels that g groups cannot share.

@@ -57,8 +57,8 @@ class ShuffleNetV1Config:
         groups: g of the grouped pointwise convolutions; 1, 2, 3, 4 or 8.
         width: the paper's scale factor s.
         classes: length of the logits.
-        stem: output channels of the first convolution; 0 takes the default of `stem_channels`.
-        stages: output channels of stages 2, 3 and 4; empty takes those of `stage_channels`.
+        stem: output channels of the first convolution; 0 for the default, `stem_channels`.
+        stages: output channels of stages 2, 3 and 4; empty for the default, `stage_channels`.
         repeats: units of stages 2, 3 and 4.
         se: squeeze-and-excitation on the residual branch before it is added or concatenated. The paper
             does not say where it goes (Table 5); here, a reduction of 16 gives its 527M at 2x.

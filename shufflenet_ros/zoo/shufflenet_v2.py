@@ -29,10 +29,10 @@ class ShuffleNetV2Config:
     Attributes:
         width: 0.5, 1, 1.5 or 2 as in the paper; any other needs `channels`.
         classes: length of the logits.
-        channels: of stages 2, 3, 4 and the last convolution; empty takes the paper's.
+        channels: of stages 2, 3, 4 and the last convolution; empty for the paper's.
         ceil_pool: the max-pool pads only at the bottom and right, as in pytorchcv's code.
-        megvii: units as in Megvii's code: stride 1 transforms every second channel instead of the second
-            half, nothing is shuffled, and a stride-2 unit's first branch keeps its input's channel count.
+        megvii: units as in Megvii's code: with stride 1 they transform every second channel instead of the
+            second half; with stride 2 the first branch keeps the number of channels; nothing is shuffled.
     """
 
     width: float = 1.0

@@ -64,7 +64,7 @@ def test_our_bundle_gives_its_network_back(config, by, tmp_path):
         frame = torch.from_numpy(image.pixels)[None]
         expected = model(normalize(frame, by))
         assert foreign.relative(imported.model(normalize(frame, imported.normalization)), expected) <= 1e-4
-    if by is IMAGENET:  # the network then takes what a trainer feeds
+    if by is IMAGENET:  # then the input is as in training
         assert imported.normalization == IMAGENET
 
 

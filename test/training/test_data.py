@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets become arrays: the same from a tar, a folder and a bag; cached, split and checked."""
+"""Datasets become arrays: the same from a tar, a folder and a bag; cached, split and checked."""
 
 import os
 import resource
@@ -69,7 +69,7 @@ def test_a_bad_image_in_a_tar_leaves_no_row(tmp_path):
         assert load_dataset(path, 'val', 32).images.shape == (6, 32, 32, 3)
 
 
-def test_splits_are_taken_as_they_are(tiny_tar):
+def test_existing_splits_are_used(tiny_tar):
     train, val = load_datasets(tiny_tar, None, 32, store_px=40)
     assert train.images.shape == (72, 40, 40, 3) and val.images.shape == (24, 32, 32, 3)
 
@@ -91,7 +91,7 @@ def test_a_labeled_bag_is_split_in_time(folder):
     assert len(train.targets) == 24 and np.array_equal(val.images, last)
 
 
-def test_another_data_set_validates_by_the_names_of_its_classes(folder, tiny_tar):
+def test_another_dataset_validates_matched_by_class_names(folder, tiny_tar):
     (folder / 'train' / 'blue').rename(folder / 'train' / 'azure')  # sorted first as well
     (folder / 'val' / 'blue').rename(folder / 'val' / 'Azure')
     (folder / 'val' / 'green').rename(folder.parent / 'green')
