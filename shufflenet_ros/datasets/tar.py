@@ -51,11 +51,14 @@ def open_tar(path: Path, split: str = '') -> LabeledDataset:
 
 def _read(path: Path, wanted: dict[int, str]) -> Iterator[object]:
     for number, (member, tar) in enumerate(_members(path)):
-        if number in wanted:
-            if _name(member) != wanted[number]:
-                raise DatasetError(f'{path}: member {number} was {wanted[number]} when the tar was opened '
-                                   'and is another one now; do not change the tar while it is read')
+        if name := wanted.pop(number, ''):
+            if _name(member) != name:
+                raise DatasetError(f'{path}: member {number} was {name} when the tar was opened and is '
+                                   'another one now; do not change the tar while it is read')
             yield _message(tar, member)
+    if wanted:
+        raise DatasetError(f'{path}: {len(wanted)} members are gone since the tar was opened; do not change '
+                           'the tar while it is read')
 
 
 def _name(member: tarfile.TarInfo) -> str:
