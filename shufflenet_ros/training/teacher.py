@@ -116,6 +116,7 @@ def teacher_logits(name: str, train: ImageDataset, val: ImageDataset, px: int, c
     path = cache / f'{name}-{px}-{_key(name, train, val, px)}.npz'
     if not path.exists():
         _compute(name, train, val, px, path)
+    shutil.rmtree(_parts_of(path), ignore_errors=True)  # here, because a kill may have left them
     with np.load(path) as file:
         figures = (float(file[key]) for key in ('val_top1', 'train_top1', 'decay'))
         return TeacherResult(file['logits'], *figures)
@@ -131,10 +132,13 @@ def _key(name: str, train: ImageDataset, val: ImageDataset, px: int) -> str:
     return digest.hexdigest()[:20]
 
 
+def _parts_of(path: Path) -> Path:
+    return path.with_suffix('.parts')
+
+
 def _compute(name: str, train: ImageDataset, val: ImageDataset, px: int, path: Path) -> None:
     start = time.process_time()
-    parts = path.with_suffix('.parts')
-    features = compute_features(name, [train.images, val.images], px, parts)
+    features = compute_features(name, [train.images, val.images], px, _parts_of(path))
     train_features, val_features = features[:len(train.images)], features[len(train.images):]
     head = fit_head(train_features, train.targets)
     logits = head.logits(train_features)
@@ -142,7 +146,6 @@ def _compute(name: str, train: ImageDataset, val: ImageDataset, px: int, path: P
                            top1(logits, train.targets), head.decay)
     with replacing(path) as draft:
         np.savez(draft, **asdict(result))
-    shutil.rmtree(parts)
     minutes = (time.process_time() - start) / 60
     say(f'teacher {name} at {px} px: top-1 {result.val_top1:.1%} in validation, {result.train_top1:.1%} '
         f'in training; decay {head.decay:g}; {minutes:.1f} core-minutes; cached as {path}', to=sys.stderr)

@@ -60,6 +60,9 @@ def test_it_has_logits_for_each_training_image(first):
     assert 0.9 < result.val_top1 <= 1
     [kept] = cache.iterdir()
     assert kept.name.startswith(f'{NAME}-{PX}-') and kept.suffix == '.npz'
+    kept.with_suffix('.parts').mkdir()  # left by a run that was killed at the very end
+    teacher_logits(NAME, TRAIN, VAL, PX, cache)
+    assert [*cache.iterdir()] == [kept]
 
 
 def test_the_same_call_without_a_cache_gives_the_same_logits(first):
