@@ -71,7 +71,7 @@ def describe(base: Recipe, name: str, classes: int) -> dict[str, Any]:
 
 
 def train(recipe: Recipe, datasets: tuple[ImageDataset, ImageDataset], out: Path) -> dict[str, Any]:
-    """Train one run to its end unless it is finished; return its validation accuracy in %, and the time.
+    """Train one run to its end, unless it is finished; return its validation accuracy in % and its time.
 
     Raises:
         ZooError: `out` has a run of another recipe.

@@ -39,7 +39,7 @@ FIGURES = {
 
 
 def provenance(**versions: str) -> dict[str, Any]:
-    """Return when, of which commit, on what machine and with which versions something is measured."""
+    """Return the date, commit, machine and versions of a measurement."""
     now = datetime.datetime.now(datetime.timezone.utc)
     machine = {'cpu': _cpu_model(), 'cores': os.cpu_count(), 'architecture': platform.machine(),
                'system': platform.platform(terse=True),
@@ -70,7 +70,7 @@ def _version(*distributions: str) -> str:
 
 
 def _commit() -> str:
-    """Return the commit that is measured, with a + if tracked files outside docs/ are modified."""
+    """Return the commit, with a + if tracked files outside docs/ are modified."""
     def git(*words: str) -> str:
         return subprocess.run(['git', *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     changed = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!docs')

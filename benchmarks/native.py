@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our kernels and onnxruntime on the same bundle and machine: medians of paired ratios.
+"""The native kernels and onnxruntime on the same bundle and machine: medians of paired ratios.
 
     python -m benchmarks.native                                        the default model
-    python -m benchmarks.native --reference shufflenet_v1_x0_5_g3      224 px, 1000 classes, random weights
+    python -m benchmarks.native --reference shufflenet_v1_x0_5_g3      224 px, 1000 classes, seeded weights
     python -m benchmarks.native --auto                                 the choice of `auto` against the best
 
-Both are called as in the node, from the frame's bytes to logits and embedding, in turn on one core. Also
-measures the time of a call outside the kernels.
+Both are called as in the node, from the frame's bytes to logits and embedding, and alternate on one core.
+Also measures what a call costs outside the kernels.
 """
 
 from __future__ import annotations
@@ -113,12 +113,12 @@ def call_overhead_us(backend: NativeBackend) -> float:
 
 
 def packed_bundle(name: str, folder: Path) -> str:
-    """Write a bundle of a network of the zoo, random weights, all native variants; return its path."""
-    from benchmarks.zoo import random_bundle
+    """Write a bundle of a reference network with all native variants; return its path."""
+    from benchmarks.zoo import reference_bundle
     from shufflenet_ros.packer.network import PRECISIONS
     from shufflenet_ros.packer.pack import pack
 
-    bundle = random_bundle(name, folder)
+    bundle = reference_bundle(name, folder)
     pack(bundle, PRECISIONS, reference_inputs(bundle.card.input, CALIBRATION_IMAGES))
     return str(bundle.path)
 

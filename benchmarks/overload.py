@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Twice as many frames as the engine can process, in real time (`python -m benchmarks.overload`).
 
-Prints one JSON object: ages, service times and the bound on the age in milliseconds, the longest queue and
-the growth of resident memory.
+Prints one JSON object: ages, service times and the bound on the age in milliseconds, the longest queue, the
+growth of resident memory, and the CPU use of an idle engine.
 """
 
 from __future__ import annotations
@@ -78,7 +78,19 @@ def measure(seconds: float = 60.0) -> dict[str, Any]:
         'submit_p50_us': round(submit_p50, 1), 'submit_p99_us': round(submit_p99, 1),
         'received': counts.received, 'published': counts.published, 'superseded': counts.superseded,
         'invariant_holds': counts.received == ended + counts.in_flight,
+        'idle_core_share': round(idle_share(1.0), 5),
     }
+
+
+def idle_share(seconds: float) -> float:
+    """Return the share of one core that a running engine without frames uses."""
+    engine = Engine(['camera'], lambda frame: None)
+    engine.start()
+    began = time.process_time()
+    time.sleep(seconds)
+    share = (time.process_time() - began) / seconds
+    engine.stop(1.0)
+    return share
 
 
 def _p50_p99(values: Sequence[float], scale: float) -> tuple[float, float]:

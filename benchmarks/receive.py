@@ -2,7 +2,7 @@
 """CPU time to receive an image in rclpy, with and without the node's allocator settings.
 
 `python -m benchmarks.receive` prints one JSON object. A bare subscriber in its own process receives 1280x720
-images from this process over real DDS. Its CPU time counts, of all threads.
+images from this process over real DDS. The figure is the CPU time of all its threads.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How functions are timed here: side by side, so that other load on the machine affects all of them."""
+"""Time functions side by side, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cost of loading data in training: the trainer's steps against bare forward and backward passes.
+"""What loading data costs in training: the trainer's steps against bare forward and backward passes.
 
     python -m benchmarks.training --data tiny-imagenet.tar [--recipe NAME] [--threads 1]
 

@@ -3,9 +3,9 @@
 
     python -m benchmarks.zoo [NAME ...]
 
-The weights are random, because time does not depend on them. Prints each network's time relative to the
-first one's in the same round (median over the rounds), beside the ratio of their multiply-adds. Shared
-machines drift, but ratios within a round hardly change. Needs the extra `train`.
+Prints each network's time relative to that of the first one in the same round (median over the rounds),
+beside the ratio of their multiply-adds. Shared machines drift, but ratios within a round hardly change. The
+weights are random, because time does not depend on them. Needs the extra `train`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from benchmarks.arm.reference import reference_network
 from benchmarks.timing import alternate
 from shufflenet_ros.backends.ort import OnnxRuntimeBackend
 from shufflenet_ros.bundles.bundle import Bundle, open_bundle
@@ -27,7 +27,6 @@ from shufflenet_ros.bundles.onnx_write import save_bundle
 from shufflenet_ros.bundles.variants import resolve
 from shufflenet_ros.zoo.errors import ZooError
 from shufflenet_ros.zoo.export import make_card, to_onnx
-from shufflenet_ros.zoo.registry import build, config_of
 
 NAMES = (
     'shufflenet_v1_x1_0_g1', 'shufflenet_v1_x1_0_g2', 'shufflenet_v1_x1_0_g3', 'shufflenet_v1_x1_0_g4',
@@ -37,10 +36,13 @@ NAMES = (
 PX, CLASSES, ROUNDS = 224, 1000, 60
 
 
-def random_bundle(name: str, folder: Path) -> Bundle:
-    """Export a network of the zoo with seeded random weights."""
-    torch.manual_seed(0)
-    model = build(config_of(name)).eval()
+def reference_bundle(name: str, folder: Path) -> Bundle:
+    """Export a reference network.
+
+    Raises:
+        ZooError: no such network.
+    """
+    model = reference_network(name, PX, CLASSES)
     path = folder / f'{name}.onnx'
     save_bundle(to_onnx(model, PX), make_card(model, name, [f'class {i}' for i in range(CLASSES)], PX), path)
     return open_bundle(str(path))
@@ -50,7 +52,7 @@ def main(names: Sequence[str]) -> None:
     """Measure and print."""
     frame = np.random.default_rng(0).integers(0, 256, (1, PX, PX, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        bundles = {name: random_bundle(name, Path(folder)) for name in names}
+        bundles = {name: reference_bundle(name, Path(folder)) for name in names}
         backends = {name: OnnxRuntimeBackend(resolve(bundle)) for name, bundle in bundles.items()}
     times = alternate({name: partial(backend.run, frame) for name, backend in backends.items()}, ROUNDS)
     macs = {name: bundle.card.cost['macs'] for name, bundle in bundles.items()}

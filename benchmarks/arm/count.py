@@ -33,12 +33,12 @@ from shufflenet_ros.core.errors import ShuffleNetError
 
 GUEST_PROGRAM = Path(__file__).with_name('guest.py')
 PRECISION = 'fp32'
-"""The precision of our graphs in onnxruntime."""
+"""The precision of the graphs in onnxruntime."""
 
 
 def count_onnxruntime(subject: Subject, cpu: str, precision: str = PRECISION, layers: bool = False
                       ) -> InstructionCount:
-    """Count the aarch64 onnxruntime in an emulated arm64 Python: from tensor to logits, with session.run().
+    """Count a call of session.run() of the aarch64 onnxruntime, in an emulated arm64 Python.
 
     Raises:
         PrepareError: no arm64 Python here.

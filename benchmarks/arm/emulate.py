@@ -28,8 +28,8 @@ class Cpu:
 
     Attributes:
         part: CPU part in /proc/cpuinfo; the implementer is Arm.
-        features: of /proc/cpuinfo.
-        precisions: for which our library has kernels made for this core. Generic kernels run the others.
+        features: as in /proc/cpuinfo.
+        precisions: those with kernels made for this core. Generic kernels run the others.
     """
 
     part: str
@@ -59,7 +59,7 @@ def emulate(cpu: str, command: Sequence[object], root: Path | None = None) -> tu
         out = Path(scratch) / 'marks'
         prefix = ['-L', str(_root_of(cpu, root, Path(scratch)))] if root else []
         words = ['qemu-aarch64', '-cpu', cpu, *prefix, '-plugin', f'{plugin},out={out}', *map(str, command)]
-        # Nothing in this machine's environment may change what the program does.
+        # This machine's environment must not affect the program.
         variables = {'PATH': os.environ['PATH'], 'LC_ALL': 'C.UTF-8', 'PYTHONHASHSEED': '0',
                      'ORT_DISABLE_TELEMETRY': '1'}
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=variables,
@@ -72,7 +72,7 @@ def emulate(cpu: str, command: Sequence[object], root: Path | None = None) -> tu
 
 
 def _root_of(cpu: str, root: Path, scratch: Path) -> Path:
-    """Return a copy of the root, by links, that describes this CPU in /proc and /sys.
+    """Return a copy of the root, made of links, that describes this CPU in /proc and /sys.
 
     onnxruntime 1.32 reads them, and crashes on import with those of an x86 machine.
     """

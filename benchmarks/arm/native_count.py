@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Count an inference by our own kernels: native/tools/run_blob.c, linked statically with the library."""
+"""Count an inference of the native kernels: native/tools/run_blob.c, linked statically with the library."""
 
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.arm.emulate import INFERENCES, emulate, inference_marks
-from benchmarks.arm.prepare import CACHE, CROSS_COMPILER, ROOT, PrepareError, ensure_tools, replacing
+from benchmarks.arm.prepare import CACHE, CROSS_COMPILER, ROOT, PrepareError, ensure_tools, replacing, run
 from benchmarks.arm.subject import InstructionCount, Subject
 from native.build import BuildError, compile_objects, version_of
 from shufflenet_ros.backends.native import ANY_FEATURES
@@ -91,25 +90,23 @@ def library_objects(marked: bool = False) -> Path:
                 objects = compile_objects(draft.parent, [CROSS_COMPILER], mark=marked)
             except BuildError as error:
                 raise PrepareError(str(error)) from error
-            _compile('-r', '-o', draft, *objects)
+            run([CROSS_COMPILER, '-r', '-o', draft, *objects])
     return joined
 
 
 def driver(marked: bool = False) -> Path:
-    """Return the driver, linked statically with library_objects, which see."""
+    """Return the driver, linked statically with `library_objects(marked)`.
+
+    Raises:
+        PrepareError: no compiler, or a source does not compile.
+    """
     objects = library_objects(marked)
     program = objects.with_suffix('')
     if not program.is_file():
         with replacing(program) as draft:
-            _compile('-std=gnu11', '-O2', '-static', '-I', NATIVE / 'include', '-o', draft, DRIVER, objects,
-                     '-lm')
+            run([CROSS_COMPILER, '-std=gnu11', '-O2', '-static', '-I', NATIVE / 'include', '-o', draft,
+                 DRIVER, objects, '-lm'])
     return program
-
-
-def _compile(*arguments: object) -> None:
-    done = subprocess.run([CROSS_COMPILER, *map(str, arguments)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PrepareError(f'{DRIVER} does not compile:\n{done.stderr[-2000:]}')
 
 
 def describe(blob: bytes) -> list[str]:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tools that count ARM instructions: `python benchmarks/arm/prepare.py` gets what is missing.
 
-Counting our own kernels needs qemu-user, a cross-compiler and the counting plugin. Counting onnxruntime also
-needs an arm64 Python with the aarch64 onnxruntime. For it, Debian packages and wheels are unpacked into
-.cache/arm, without root. Set-up runs this file alone, so it uses the standard library only.
+Counting the native kernels needs qemu-user, a cross-compiler and the counting plugin. Counting onnxruntime
+also needs an arm64 Python with the aarch64 onnxruntime. These are Debian packages and wheels, unpacked into
+.cache/arm without root. Setup runs this file by itself, so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def ensure_tools() -> None:
         raise PrepareError(f'counting ARM instructions needs {", ".join(packages)}: on Debian or Ubuntu '
                            f'`{remedy}`')
     log(f'installing {", ".join(packages)}')
-    _run(['apt-get', '-q', 'update'])
-    _run(['apt-get', '-q', '-y', 'install', '--no-install-recommends', *packages, 'libc6-dev-arm64-cross'],
-         DEBIAN_FRONTEND='noninteractive')
+    run(['apt-get', '-q', 'update'])
+    run(['apt-get', '-q', '-y', 'install', '--no-install-recommends', *packages, 'libc6-dev-arm64-cross'],
+        DEBIAN_FRONTEND='noninteractive')
     if left := missing_tools():
         raise PrepareError(f'{", ".join(left)} still missing after `{remedy}`')
 
@@ -72,8 +72,8 @@ def ensure_plugin() -> Path:
     plugin = CACHE / f'libcount-{version}.so'
     if not plugin.is_file() or plugin.stat().st_mtime < PLUGIN_SOURCE.stat().st_mtime:
         with replacing(plugin) as draft:
-            _run(['gcc', '-std=c11', '-O2', '-Wall', '-Wextra', '-Wconversion', '-Werror', '-shared', '-fPIC',
-                  f'-DPLUGIN_VERSION={version}', '-o', draft, PLUGIN_SOURCE])
+            run(['gcc', '-std=c11', '-O2', '-Wall', '-Wextra', '-Wconversion', '-Werror', '-shared', '-fPIC',
+                 f'-DPLUGIN_VERSION={version}', '-o', draft, PLUGIN_SOURCE])
     return plugin
 
 
@@ -83,8 +83,8 @@ def qemu_major() -> int:
     Raises:
         PrepareError: it does not support plugins.
     """
-    found = re.search(r'version (\d+)[.\d]*', _run(['qemu-aarch64', '--version']))
-    if not found or '-plugin' not in _run(['qemu-aarch64', '--help']):
+    found = re.search(r'version (\d+)[.\d]*', run(['qemu-aarch64', '--version']))
+    if not found or '-plugin' not in run(['qemu-aarch64', '--help']):
         raise PrepareError(f'qemu-aarch64 {found[0] if found else "of unknown version"} was built without '
                            "plugins: expected one with plugins, such as Debian 12's qemu-user")
     return int(found[1])
@@ -133,22 +133,22 @@ def _unpack_debian(root: Path) -> None:
                     'APT::Sandbox::User=', 'APT::Install-Recommends=0', 'Acquire::Languages=none']
         options = [word for setting in settings for word in ('-o', setting)]
         try:
-            _run(['apt-get', *options, '-q', 'update'])
-            _run(['apt-get', *options, '-q', '-y', '--download-only', 'install', *GUEST_PACKAGES])
+            run(['apt-get', *options, '-q', 'update'])
+            run(['apt-get', *options, '-q', '-y', '--download-only', 'install', *GUEST_PACKAGES])
         except PrepareError as error:
             raise PrepareError(f'{error}\nexpected package sources with arm64, such as those of Debian '
                                '(Ubuntu keeps arm64 on other servers)') from error
         root.mkdir(parents=True)
         for package in sorted((apt / 'archives').glob('*.deb')):
-            _run(['dpkg-deb', '-x', package, root])
+            run(['dpkg-deb', '-x', package, root])
 
 
 def _unpack_wheels(site: Path, python: Path) -> None:
     version = python.name.removeprefix('python')
     platforms = [word for name in WHEEL_PLATFORMS for word in ('--platform', name)]
-    _run([sys.executable, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-compile',
-          '--target', site, *platforms, '--python-version', version, '--only-binary=:all:', '-c', CONSTRAINTS,
-          'onnxruntime'])
+    run([sys.executable, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-compile',
+         '--target', site, *platforms, '--python-version', version, '--only-binary=:all:', '-c', CONSTRAINTS,
+         'onnxruntime'])
 
 
 @contextmanager
@@ -161,7 +161,12 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(draft, path)
 
 
-def _run(command: Sequence[object], **variables: str) -> str:
+def run(command: Sequence[object], **variables: str) -> str:
+    """Run a program and return its standard output.
+
+    Raises:
+        PrepareError: it failed; has its last lines.
+    """
     words = [str(word) for word in command]
     done = subprocess.run(words, text=True, stdin=subprocess.DEVNULL, capture_output=True, check=False,
                           env={**os.environ, **variables})

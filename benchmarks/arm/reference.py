@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
@@ -33,9 +35,7 @@ def reference_onnx(name: str, px: int = PX, classes: int = 1000) -> bytes:
         ZooError: no such network.
     """
     torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        return _alexnet_onnx(name) if name in ALEXNETS else to_onnx(_network(name, px, classes), px)
+    return _alexnet_onnx(name) if name in ALEXNETS else to_onnx(reference_network(name, px, classes), px)
 
 
 def side(name: str) -> int:
@@ -43,12 +43,23 @@ def side(name: str) -> int:
     return baselines.ALEXNET_PX if name in ALEXNETS else PX
 
 
+@contextmanager
+def _seeded() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        yield
+
+
+@_seeded()
 @torch.no_grad()
-def _network(name: str, px: int, classes: int) -> Backbone:
-    """Seed the weights and fit batch normalization to them: values are as large as in a trained network."""
+def reference_network(name: str, px: int = PX, classes: int = 1000) -> Backbone:
+    """Seed the weights and fit batch normalization to them: values are as large as in a trained network.
+
+    Raises:
+        ZooError: no such network.
+    """
     network = build(config_of(name, classes))
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
+    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, 0.0, 0.2)
         norm.momentum = None  # take the statistics of the one batch below
@@ -59,7 +70,7 @@ def _network(name: str, px: int, classes: int) -> Backbone:
 
 
 class _Frame(nn.Module):
-    """AlexNet with the input of our bundles: (1, H, W, 3) uint8. Subtracts the mean."""
+    """AlexNet with the input of a bundle, (1, H, W, 3) uint8; subtracts the mean."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -69,6 +80,7 @@ class _Frame(nn.Module):
         return self.network(frame.permute(0, 3, 1, 2).float() - 128)
 
 
+@_seeded()
 def _alexnet_onnx(name: str) -> bytes:
     """Export AlexNet with or without its local response normalization.
 

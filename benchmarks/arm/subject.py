@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is counted: a network as ONNX, its native blobs, the frame it runs on, and a check of the logits."""
+"""The subject of a count: a network as ONNX, its native blobs, its input frame, and a check of the logits."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Subject:
         name: of the network or bundle.
         graph: the ONNX file.
         output: name of the graph's logits.
-        tensor: the graph's input; (1, H, W, 3) uint8 if our kernels can run the network.
+        tensor: the graph's input; (1, H, W, 3) uint8 if the native kernels can run the network.
         precisions: for which there are native blobs.
         blob: precision -> native blob.
         expected: (classes,) float32, onnxruntime's logits on this machine.
@@ -124,9 +124,9 @@ def pack(graph: bytes, spec: CardInput, precision: str) -> bytes:
     """Return the blob that `export` would make of the graph, calibrated with seeded images."""
     from shufflenet_ros.packer.blob import write_blob
     from shufflenet_ros.packer.graph import read_network
-    from shufflenet_ros.packer.half import to_half
-    from shufflenet_ros.packer.quantize import quantize
+    from shufflenet_ros.packer.pack import CONVERSIONS
 
     network = read_network(graph, spec, {'logits': 'logits', 'embedding': 'embedding'})
-    convert = {'fp32': lambda network, frames: network, 'fp16': to_half, 'int8': quantize}[precision]
-    return write_blob(convert(network, reference_inputs(spec, CALIBRATION_IMAGES).inputs))
+    if precision in CONVERSIONS:
+        network = CONVERSIONS[precision](network, reference_inputs(spec, CALIBRATION_IMAGES).inputs)
+    return write_blob(network)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Count every group count and width, with our kernels and onnxruntime (`python -m benchmarks.arm.table`).
+"""Count every group count and width, native and in onnxruntime (`python -m benchmarks.arm.table`).
 
 Writes docs/arm.json and prints a table. Takes some minutes; needs torch and onnx.
 """
@@ -32,7 +32,7 @@ NETWORKS = (
 
 
 def row(subject: Subject) -> dict[str, Any]:
-    """Return the counts of onnxruntime and, if they run the network, of our kernels with their errors."""
+    """Return the counts of onnxruntime and, if they run the network, of the native kernels, with errors."""
     theirs = measure(subject, 'onnxruntime', CPU)[PRECISION]
     ours = measure(subject, 'native', CPU) if subject.precisions else {}
     return {'onnxruntime': {PRECISION: theirs.instructions},

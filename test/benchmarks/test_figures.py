@@ -6,6 +6,8 @@ import json
 import pytest
 
 from benchmarks import figures, model
+from shufflenet_ros.datasets.calibration import reference_inputs
+from shufflenet_ros.packer.pack import pack
 
 
 def test_one_real_measurement_is_written_with_machine_and_versions(repo_root, tmp_path, monkeypatch, capsys):
@@ -23,6 +25,15 @@ def test_one_real_measurement_is_written_with_machine_and_versions(repo_root, tm
     assert 0 < measured['frame_p50_ms'] <= measured['frame_p95_ms'], measured
     assert measured.keys() == published['figures']['model'].keys()
     assert f'"frame_p50_ms": {measured["frame_p50_ms"]}' in capsys.readouterr().out
+
+
+def test_a_reference_network_fits_half_precision(tmp_path, monkeypatch):
+    """With batch normalization as initialized it would not, so it is fitted to images."""
+    pytest.importorskip('torch')
+    from benchmarks import zoo
+    monkeypatch.setattr(zoo, 'PX', 64)
+    bundle = zoo.reference_bundle('shufflenet_v2_x0_5', tmp_path)
+    assert pack(bundle, ['fp16'], reference_inputs(bundle.card.input, 4))[0].path.is_file()
 
 
 def test_every_measurement_of_the_table_can_be_called():
