@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,21 +53,21 @@ def _seeded() -> Iterator[None]:
 
 @_seeded()
 @torch.no_grad()
-def reference_network(name: str, px: int = PX, classes: int = 1000) -> Backbone:
+def reference_network(network: str | Mapping[str, Any], px: int = PX, classes: int = 1000) -> Backbone:
     """Seed the weights and fit batch normalization to them: values are as large as in a trained network.
 
     Raises:
-        ZooError: no such network.
+        ZooError: no such network; see `zoo.registry.config_of`.
     """
-    network = build(config_of(name, classes))
-    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+    model = build(config_of(network, classes))
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, 0.0, 0.2)
         norm.momentum = None  # take the statistics of the one batch below
     images = seeded_images((px, px), STATISTICS * PX**2 // px**2, SEED)
     pixels = torch.from_numpy(np.stack([image.pixels for image in images]))
-    network.train()(normalize(pixels, IMAGENET))
-    return network.eval()
+    model.train()(normalize(pixels, IMAGENET))
+    return model.eval()
 
 
 class _Frame(nn.Module):

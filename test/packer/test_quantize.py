@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip('onnx')
 pytest.importorskip('torch')
 
-import torch
 from graph_drafts import SIZE, V1, V2, frames_for, read
 
+from benchmarks.arm.reference import reference_network
 from shufflenet_ros.bundles.bundle import open_bundle
-from shufflenet_ros.datasets.calibration import seeded_images
 from shufflenet_ros.packer import quantize as module
+from shufflenet_ros.packer import reference
 from shufflenet_ros.packer.blob import write_blob
 from shufflenet_ros.packer.equalize import equalize
 from shufflenet_ros.packer.graph import read_network
@@ -33,8 +33,6 @@ from shufflenet_ros.packer.ranges import (
 )
 from shufflenet_ros.packer.reference import evaluate, new_maps, requantize, run_op, source_of, sums
 from shufflenet_ros.zoo.export import to_onnx
-from shufflenet_ros.zoo.normalization import IMAGENET, normalize
-from shufflenet_ros.zoo.registry import build, config_of
 
 SMALL_MODEL = 'shufflenet_v1_x0_5_g3-tiny_imagenet-64'
 
@@ -46,18 +44,9 @@ NETWORKS = {
 
 
 @functools.cache
-@torch.no_grad()
 def fitted(name):
     """Random weights, and normalizations that fit images: values vary as in a trained network."""
-    torch.manual_seed(1)
-    model = build(config_of(NETWORKS[name], 7))
-    for norm in (layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)):
-        norm.weight.uniform_(0.5, 1.5)
-        norm.bias.normal_(0, 0.2)
-        norm.momentum = None
-    images = np.stack([image.pixels for image in seeded_images(SIZE, 16, 5)])
-    model.train()(normalize(torch.from_numpy(images), IMAGENET))
-    return read(to_onnx(model.eval(), SIZE))
+    return read(to_onnx(reference_network(NETWORKS[name], SIZE[0], 7), SIZE))
 
 
 @functools.cache
@@ -134,6 +123,15 @@ def test_a_shipped_network_stays_close():
     frames = frames_for(network, 32, 7)
     for wanted, got in zip(evaluate(network, frames), evaluate(quantized, frames), strict=True):
         assert spread(got - wanted, wanted) < 0.1
+
+
+def test_outputs_have_the_same_bits_in_any_chunks_and_type_of_maps(pair, monkeypatch):
+    _, quantized = pair
+    frames = frames_for(quantized, 3, 3)
+    together = evaluate(quantized, frames)
+    monkeypatch.setattr(reference, 'CHUNK_VALUES', 1)  # a chunk for each frame
+    for got, wanted in zip(evaluate(quantized, frames, dtype=np.float64), together, strict=True):
+        np.testing.assert_array_equal(got, wanted)
 
 
 def test_same_frames_same_bytes(v1):
