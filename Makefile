@@ -6,7 +6,7 @@
 # Once .venv exists, its own Python stays the choice.
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 SETUP = $(PYTHON) scripts/setup_env.py
-# Without ROS_DOMAIN_ID each run of the tests chooses its own domain, so that they don't hear each other.
+# Without ROS_DOMAIN_ID each run of the tests chooses its own domain, and receives no messages of others.
 PYTEST = env -u ROS_DOMAIN_ID .venv/bin/python -m pytest
 # Tests that start the node, and tests that need PyTorch. All others are in check-rest.
 ROS = ros demo

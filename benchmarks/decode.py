@@ -47,17 +47,17 @@ def measure() -> dict[str, Any]:
         messages[f'{name}, {len(data) // 1000} kB'] = SimpleNamespace(format='', data=data)
     with one_core():
         tensor = _medians_ms({
-            'ours': lambda: preprocess(decode(message, MAX_PIXELS), UINT8_INPUT),
-            'ours_float': lambda: preprocess(decode(message, MAX_PIXELS), FLOAT_INPUT),
+            'uint8': lambda: preprocess(decode(message, MAX_PIXELS), UINT8_INPUT),
+            'float': lambda: preprocess(decode(message, MAX_PIXELS), FLOAT_INPUT),
             'naive': lambda: _naive(message),
         }, ROUNDS)
         decoding = _medians_ms({name: partial(decode, m, MAX_PIXELS) for name, m in messages.items()},
                                ROUNDS // 10)
     return {
-        'bgr8_message_to_tensor_ms': tensor['ours'],
-        'bgr8_message_to_float_tensor_ms': tensor['ours_float'],
+        'bgr8_message_to_tensor_ms': tensor['uint8'],
+        'bgr8_message_to_float_tensor_ms': tensor['float'],
         'bgr8_message_to_tensor_naive_ms': tensor['naive'],
-        'naive_over_ours': round(tensor['naive'] / tensor['ours'], 1),
+        'naive_over_ours': round(tensor['naive'] / tensor['uint8'], 1),
         'image': f'{WIDTH}x{HEIGHT}',
         'decode_ms': decoding,
     }

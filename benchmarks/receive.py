@@ -35,7 +35,7 @@ def rss_mb() -> float:
 
 def receive() -> dict[str, Any]:
     """Run the subscriber: receive WARM_UP + FRAMES images; return the cost of the FRAMES."""
-    kept = keep_large_blocks()  # before rclpy is loaded, as in the node
+    settings = keep_large_blocks()  # before rclpy is loaded, as in the node
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
     from sensor_msgs.msg import Image
@@ -53,7 +53,7 @@ def receive() -> dict[str, Any]:
         executor.spin_once(timeout_sec=1.0)
     rclpy.shutdown()
     return {'cpu_ms_per_image': 1e3 * (cpu[WARM_UP + FRAMES - 1] - cpu[WARM_UP - 1]) / FRAMES,
-            'rss_mb': rss_mb(), 'settings': kept}
+            'rss_mb': rss_mb(), 'settings': settings}
 
 
 def measure() -> dict[str, Any]:

@@ -4,7 +4,7 @@
     python -m benchmarks.zoo [NAME ...]
 
 Prints each network's time relative to that of the first one in the same round (median over the rounds),
-beside the ratio of their multiply-adds. Shared machines drift, but ratios within a round hardly change. The
+next to the ratio of their multiply-adds. Shared machines drift, but ratios within a round hardly change. The
 weights are random, because time does not depend on them. Needs the extra `train`.
 """
 

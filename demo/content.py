@@ -40,7 +40,7 @@ class DemoError(ShuffleNetError):
 
 
 class WheelFile(NamedTuple):
-    """A file in a pip package's wheel; for this content photos.yaml lists the right labels."""
+    """A file in a pip package's wheel. The labels in photos.yaml are right for the content with this hash."""
 
     package: str
     member: str
@@ -87,7 +87,7 @@ def read_member(file: WheelFile) -> bytes:
 
 @dataclass(frozen=True)
 class Photo:
-    """An entry of photos.yaml; see the comments there. The image is in `wheel`, or is `file`."""
+    """An entry of photos.yaml; see the comments there. The image is in `wheel`, or it is `file`."""
 
     name: str
     right: tuple[str, ...]
@@ -178,7 +178,7 @@ class Segment:
 
     @property
     def title(self) -> str:
-        """Its name, and which labels are right."""
+        """The name and the right labels."""
         return self.name + (f', right: {", ".join(self.right)}' if self.right else '')
 
     def is_right(self, label: str) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the demo's bag: real street video, then slow pans over real photos (`python -m demo.make_bag`).
 
-`<bag>.labels.yaml` beside it lists {topic, from_s, to_s, label} for each pan with exactly one right label,
+`<bag>.labels.yaml` next to it lists {topic, from_s, to_s, label} for each pan with exactly one right label,
 in seconds from the bag's start, to_s excluded. `shufflenet-ros evaluate` can score the bag with it.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's output for people: results as lines of text, the video with results drawn on it, the plot."""
+"""What people see of the demo: results as lines of text, a video with the results drawn on it, a plot."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ResultPrinter:
         self._current: Segment | None = None
 
     def __call__(self, result: ReceivedResult) -> None:
-        """Print this result if it is an n-th one."""
+        """Count the result, and print it if it is due."""
         segment = segment_at(self._segments, result.stamp_ns)
         if segment is not self._current:
             self._current = segment
@@ -48,7 +48,7 @@ class ResultPrinter:
 
 
 def line(result: ReceivedResult, segment: Segment, sent_at_ns: int | None) -> str:
-    """Return a result as a line: time in the bag, top 3 (* marks a right label), age from outside."""
+    """Return a line: time in the bag, top 3 (* marks a right label), age seen from outside the node."""
     predictions = '  '.join(f'{label[:20] + ("*" if segment.is_right(label) else ""):<21} {score:4.2f}'
                             for label, score in result.predictions[:TOP])
     age = '' if sent_at_ns is None else f'{(result.published_ns - sent_at_ns) / 1e6:6.1f} ms'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo measured, the invariants it must hold, and its last line."""
+"""What the demo measured, the invariants that must hold, and the last line."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the package gets into .venv, and the environments of the tests.
+"""Install the package into .venv, and make the environments that tests need in .cache.
 
-Those are in .cache: one with colcon, one with Jazzy's ROS, and one for each Ubuntu release with its Python
-packages.
+There is one with colcon, one with Jazzy's ROS, and one for each Ubuntu release with its Python packages.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from pathlib import Path
 from message_wheel import build_environment, message_wheel
 from shell import CACHE, CONSTRAINTS, ROOT, ensure, install_lists, lists, pip_install
 
-# An editable install doesn't follow changes of these: its metadata, and the C library that is built.
+# An editable install doesn't follow changes of these: the sources of its metadata and of the C library.
 PACKAGE = (CONSTRAINTS, *(ROOT / name for name in ('setup.py', 'setup.cfg', 'package.xml')),
            *sorted(path for path in (ROOT / 'native').rglob('*') if path.suffix in ('.c', '.h', '.py')))
-# The Ubuntu releases that robots run, Humble's and that of Jazzy and Kilted, with their Python.
+# The Ubuntu releases of Humble, and of Jazzy and Kilted, with their Python.
 UBUNTU = {'jammy': '3.10', 'noble': '3.12'}
-WHEELS_EXIST = platform.machine() == 'x86_64'  # of ROS, on pip
+WHEELS_EXIST = platform.machine() == 'x86_64'  # ROS wheels on pip
 
 
 def install_package(venv: Path) -> None:
@@ -77,9 +76,9 @@ def find_python(version: str) -> str | None:
 
 
 def ubuntu_environment(name: str) -> Path | None:
-    """An environment with the versions of Ubuntu's Python packages; None if its Python is missing.
+    """An environment with the Python packages of an Ubuntu release; None if the release's Python is missing.
 
-    ONNX Runtime is added as README does it: alone, so that Ubuntu's NumPy stays.
+    ONNX Runtime is added as in README: without dependencies, so that Ubuntu's NumPy stays.
     """
     python = find_python(UBUNTU[name])
     if python is None:
@@ -87,7 +86,7 @@ def ubuntu_environment(name: str) -> Path | None:
     files = lists(f'ubuntu-{name}', 'test-ros')
 
     def fill(venv: Path) -> None:
-        # PyYAML is built here, as it has no wheel. The Cython that it asks for can't build it.
+        # PyYAML has no wheel and is built here. It can't be built with the Cython that it requires.
         pip_install(venv, 'setuptools<70', 'wheel')
         # Without the constraints, which name newer versions. The package is on PYTHONPATH instead.
         pip_install(venv, '--no-build-isolation', *(word for file in files for word in ('-r', file)))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start the node, send it an image, expect a result, stop it: `python3 scripts/launch_smoke.py [COMMAND]`.
 
-COMMAND is what starts the node; without it, `ros2 launch shufflenet_ros classify.launch.py`. The image is
-sent again and again, because a best-effort subscriber may miss one. Succeeds (0) when a result with labels
+COMMAND starts the node; the default is `ros2 launch shufflenet_ros classify.launch.py`. The image is sent
+again and again, because a best-effort subscriber may miss one. The exit status is 0 if a result with labels
 and the image's own header arrives and the command ends after SIGINT.
 """
 

@@ -25,7 +25,7 @@ WHEEL_TAG = f'{PYTHON_TAG}-{PYTHON_TAG}-linux_{platform.machine()}'
 
 
 def message_wheel(distro: str) -> Path:
-    """The wheel for this Python and the ROS wheels of one distribution; it is built if .cache lacks it."""
+    """The wheel for this Python and the ROS wheels of one distribution, from .cache or newly built."""
     requirements = lists(f'ros-{distro}', f'ros-{distro}-build')
     sources = [path for package in PACKAGES for path in sorted((ROOT / package).rglob('*')) if path.is_file()]
     # The local part of the version changes with any source, so that pip sees a new build.
@@ -57,7 +57,7 @@ def build_environment(distro: str) -> Path:
 
 
 def point_exports_here(venv: Path) -> None:
-    """Rewrite the include paths of the machine that built the ROS wheels to those of this one.
+    """Replace the include paths of the machine that built the ROS wheels by those of this machine.
 
     The wheels' cmake exports name the Python and NumPy headers by their paths there, and cmake stops at a
     path that doesn't exist.
@@ -97,7 +97,7 @@ def compile_packages(venv: Path, folder: Path) -> None:
 
 
 def pack(venv: Path, folder: Path, version: str) -> None:
-    """Make a wheel of `folder`/prefix: Python packages on top, lib/*.so and share/ as data files."""
+    """Make a wheel of `folder`/prefix: Python packages at the top, lib/*.so and share/ as data files."""
     prefix, tree = folder / 'prefix', folder / 'tree'
     site = next(path for name in ('site-packages', 'dist-packages') for path in prefix.rglob(name))
     shutil.copytree(site, tree, ignore=shutil.ignore_patterns('__pycache__'))

@@ -2,7 +2,7 @@
 """Fill .venv: `python3 scripts/setup_env.py [demo|test]`, called by `make setup`, `make demo`, `make test`.
 
 Without an argument .venv gets what the node needs; `demo` and `test` add their tools. If a ROS
-distribution is sourced, its rclpy is used; otherwise ROS comes from pip. What is up to date is left alone.
+distribution is sourced, its rclpy is used; otherwise ROS comes from pip. Whatever is up to date is skipped.
 Only the standard library is needed.
 """
 
@@ -36,7 +36,7 @@ ROBOT_COMMANDS = """\
 
 
 def check_python(version: Sequence[int], which: Callable[[str], str | None] = shutil.which) -> None:
-    """Raise SetupError for a Python that has no ROS wheels and that nothing was tested on."""
+    """Raise SetupError for a Python without ROS wheels, on which nothing was tested."""
     if OLDEST <= tuple(version[:2]) <= NEWEST:
         return
     names = [f'python3.{minor}' for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
@@ -49,7 +49,7 @@ def check_python(version: Sequence[int], which: Callable[[str], str | None] = sh
 def distribution(environ: Mapping[str, str], clone: Path) -> str | None:
     """The ROS distribution that is sourced in this shell, or None.
 
-    An AMENT_PREFIX_PATH with only folders of the clone (.venv) is ours, not a distribution's.
+    An AMENT_PREFIX_PATH with only folders of the clone comes from .venv, not from a distribution.
     """
     if environ.get('ROS_DISTRO'):
         return environ['ROS_DISTRO']
@@ -174,7 +174,7 @@ def set_up_test() -> None:
 
 
 def prepare_arm() -> None:
-    """Get what counts ARM instructions. Without it its tests are skipped; in CI that is an error."""
+    """Get the tools that count ARM instructions. Without them tests are skipped; in CI that is an error."""
     done = subprocess.run([VENV / 'bin/python', ROOT / 'benchmarks/arm/prepare.py'], text=True,
                           stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode and os.environ.get('CI'):

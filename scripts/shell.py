@@ -19,7 +19,7 @@ LISTS = ROOT / 'scripts/requirements'
 CONSTRAINTS = LISTS / 'constraints.txt'
 
 # The ROS wheels restart each Python once to set LD_LIBRARY_PATH, and leave a marker in the environment.
-# A child in another virtual environment would inherit both and look for its libraries here.
+# A child process in another virtual environment would inherit both and look for its libraries here.
 FOREIGN_VARIABLES = ('_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'LD_LIBRARY_PATH', 'PYTHONPATH', 'PYTHONHOME',
                      'VIRTUAL_ENV', 'AMENT_PREFIX_PATH', 'CMAKE_PREFIX_PATH')
 
@@ -81,7 +81,7 @@ def ensure(venv: Path, layer: str, inputs: Iterable[Path | str], fill: Callable[
            python: str = sys.executable, options: Sequence[str] = ()) -> None:
     """Make the virtual environment `venv` if it is missing, and let `fill` install one layer into it.
 
-    A stamp in the environment holds a hash of the layer's inputs; nothing is done until one of them changes.
+    A stamp file in the environment has a hash of the layer's inputs. Nothing is done while it is the same.
     An environment of another Python version is replaced.
     """
     version = run([python, '-c', 'import sys; print("%d.%d" % sys.version_info[:2])']).strip()

@@ -33,21 +33,21 @@ NETWORKS = (
 
 def row(subject: Subject) -> dict[str, Any]:
     """Return the counts of onnxruntime and, if they run the network, of the native kernels, with errors."""
-    theirs = measure(subject, 'onnxruntime', CPU)[PRECISION]
-    ours = measure(subject, 'native', CPU) if subject.precisions else {}
-    return {'onnxruntime': {PRECISION: theirs.instructions},
-            'native': {precision: count.instructions for precision, count in ours.items()},
-            'error': {precision: float(f'{count.error:.2g}') for precision, count in ours.items()}}
+    onnxruntime = measure(subject, 'onnxruntime', CPU)[PRECISION]
+    native = measure(subject, 'native', CPU) if subject.precisions else {}
+    return {'onnxruntime': {PRECISION: onnxruntime.instructions},
+            'native': {precision: count.instructions for precision, count in native.items()},
+            'error': {precision: float(f'{count.error:.2g}') for precision, count in native.items()}}
 
 
 def lines(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the table's lines: million instructions, and how many times fewer than onnxruntime."""
-    titles = ''.join(f'{precision + " ours":>20}' for precision in PRECISIONS)
+    titles = ''.join(f'{precision + " native":>20}' for precision in PRECISIONS)
     table = [f'{"million instructions, " + CPU:<34}{"onnxruntime fp32":>17}{titles}']
     for name, counts in rows.items():
-        theirs = counts['onnxruntime'][PRECISION]
-        cells = [f'{count / 1e6:.2f} ({theirs / count:.2f}x)' for count in counts['native'].values()]
-        table.append(f'{name:<34}{theirs / 1e6:>17.2f}' + ''.join(f'{cell:>20}' for cell in cells))
+        onnxruntime = counts['onnxruntime'][PRECISION]
+        cells = [f'{count / 1e6:.2f} ({onnxruntime / count:.2f}x)' for count in counts['native'].values()]
+        table.append(f'{name:<34}{onnxruntime / 1e6:>17.2f}' + ''.join(f'{cell:>20}' for cell in cells))
     return table
 
 

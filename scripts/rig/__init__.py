@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node in a process of its own, and a ROS node that watches it: what demo and benchmarks share."""
+"""Run the node in its own process, and watch it over ROS; shared by demo and benchmarks."""

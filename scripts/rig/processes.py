@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start the node and the replay as a user would, each in a process of its own. Imports no ROS."""
+"""Start the node and the replay as a user would, each in its own process. Imports no ROS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STOP_S = 5.0
 
 
 class ProcessError(ShuffleNetError):
-    """A process did not start, died or did not end. The message has the end of its log."""
+    """A process failed to start or to end, or died. The message has the end of its log."""
 
 
 def dds_environment() -> dict[str, str]:
@@ -53,7 +53,7 @@ def node_command(parameters: Mapping[str, str], image_topic: str) -> list[str]:
 class ChildProcess:
     """A process that runs while the `with` block does, and is always stopped after it.
 
-    Its output goes to `log`. The log's name is what error messages call the process.
+    Its output goes to `log`, and error messages call the process by the name of that file.
     """
 
     def __init__(self, command: Sequence[str], log: Path):

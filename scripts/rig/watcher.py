@@ -32,7 +32,7 @@ RELIABLE = QoSProfile(depth=5000, reliability=ReliabilityPolicy.RELIABLE)
 
 @dataclass(frozen=True)
 class ReceivedResult:
-    """One classification as it came back over DDS.
+    """One classification, as received over DDS.
 
     Attributes:
         stamp_ns: the header's stamp, which identifies the frame.
@@ -65,7 +65,7 @@ def _nanoseconds(stamp: Any) -> int:
 
 
 class Watcher:
-    """A ROS node that listens to the node under test while somebody calls `spin_until`.
+    """A ROS node that listens to the node under test while `spin_until` runs.
 
     Attributes:
         results: every classification so far, in order of arrival.
@@ -87,9 +87,9 @@ class Watcher:
         self.node = Node('shufflenet_watcher', context=self._context)
         subscribe = self.node.create_subscription
         # The clock first: of messages that wait together, an image's time is then known before its result.
-        subscribe(Clock, '/clock', self._take_clock, RELIABLE)
-        subscribe(Classification, f'{NODE}/classification', self._take_result, RELIABLE)
-        subscribe(DiagnosticArray, '/diagnostics', self._take_diagnostics, 10)
+        subscribe(Clock, '/clock', self._receive_clock, RELIABLE)
+        subscribe(Classification, f'{NODE}/classification', self._receive_result, RELIABLE)
+        subscribe(DiagnosticArray, '/diagnostics', self._receive_diagnostics, 10)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
 
@@ -120,16 +120,16 @@ class Watcher:
         return NodeCounts(int(values['received']), int(values['published']), dropped,
                           int(values['superseded']), **ages)
 
-    def _take_clock(self, message: Clock, info: Mapping[str, Any]) -> None:
+    def _receive_clock(self, message: Clock, info: Mapping[str, Any]) -> None:
         self.clock_ns[_nanoseconds(message.clock)] = info['source_timestamp']
 
-    def _take_result(self, message: Classification, info: Mapping[str, Any]) -> None:
+    def _receive_result(self, message: Classification, info: Mapping[str, Any]) -> None:
         predictions = tuple((result.class_id, result.score) for result in message.results)
         result = ReceivedResult(_nanoseconds(message.header.stamp), predictions, info['source_timestamp'])
         self.results.append(result)
         self.on_result(result)
 
-    def _take_diagnostics(self, message: DiagnosticArray) -> None:
+    def _receive_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             values = {value.key: value.value for value in status.values}
             if status.name == f'{NODE}: node':

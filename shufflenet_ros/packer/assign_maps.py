@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turn layers into operations on few maps.
 
-An arrangement is a row of channels in a map. Each layer reads neighbors in one arrangement, so each writes
-into the arrangement that its reader needs, in that order. What a reader needs from an older arrangement is
-copied. Then each arrangement gets a map. A map is reused as soon as nothing needs its contents any more.
+A layer reads channels that are next to each other in a map. An arrangement is such a sequence of channels, in
+the order that some layer needs. Each layer writes its outputs to the arrangement in which they are read, at
+their places there. Channels that are needed in a second arrangement are copied. Then each arrangement gets a
+map. A map is reused as soon as its contents are no longer needed.
 """
 
 from collections.abc import Iterable
@@ -54,7 +55,7 @@ class Arrangement:
         self.position = {channel: index for index, channel in enumerate(self.channels.tolist())}
 
     def find(self, channels: Ids) -> int | None:
-        """Index of the first of these channels, if they are neighbors here in this order."""
+        """Index of the first of these channels, if they are next to each other here in this order."""
         start = self.position.get(int(channels[0]), -1)
         same = start >= 0 and np.array_equal(self.channels[start:start + len(channels)], channels)
         return start if same else None
@@ -130,7 +131,7 @@ class Arrangements:
         indices = target.table(layer.channels).tolist()
         whole = len(target.channels) == len(base.channels) == len(indices)
         if not whole or indices != list(range(start, start + len(indices))):
-            raise UnsupportedGraphError('a sum whose operands are in another order than its reader needs')
+            raise UnsupportedGraphError('a sum whose operands are not in the order in which the sum is read')
         target.base = base
 
 
@@ -144,7 +145,7 @@ class _Step:
 
 
 def _steps(layer: Layer, arrangements: Arrangements) -> list[_Step]:
-    """The layer's operation, preceded by copies of the channels that it needs in one place."""
+    """The layer's operation, after copies of the channels that it needs next to each other."""
     target = arrangements.targets.get(layer)
     if layer.kind == 'stem':
         return [_Step(_op(layer, 0, 3, NO_TABLE), None, target)]
@@ -178,7 +179,7 @@ def _op(layer: Layer, first: int, count: int, table: Array) -> Op:
               layer.relu, layer.adds_to is not None, layer.pool, layer.pad)
 
 
-# What arrangements in the same map must have in common: its shape, and whether values can be negative.
+# Arrangements in the same map have the same shape, and all or none of them can be negative.
 _Shape = tuple[Map, bool]
 
 
@@ -207,7 +208,7 @@ def _choose_maps(steps: list[_Step], shapes: dict[Arrangement, _Shape]
             continue
         if wanted.base is not None:
             if last_use[wanted.base] > now:
-                raise UnsupportedGraphError('a sum that overwrites an operand which is used again')
+                raise UnsupportedGraphError('a sum that overwrites an operand that is used again')
             index = chosen[wanted.base]
         else:
             index = next((i for i, shape in enumerate(maps)

@@ -31,15 +31,15 @@ def convolution(node: Node, layers: Layers, value: Pixels | Planes | Pooled) -> 
     else:
         raise UnsupportedGraphError(
             f'a {weights.shape[2]}x{weights.shape[3]} convolution of {count} channels in {groups} groups: '
-            'expected 1x1, or 3x3 with one channel a group')
+            'expected 1x1, or 3x3 with one channel per group')
     return Planes(layers.append(layer)[None], layer.size)
 
 
 def average_pool(node: Node, layers: Layers, value: Planes) -> Planes:
-    """A depthwise convolution with weights of 1/9, provided that the padding's zeros count."""
+    """A depthwise convolution with weights of 1/9. The zeros of the padding must count."""
     value.check_plain()
     if not node.get('count_include_pad', 0):
-        raise UnsupportedGraphError('leaves the padding out of its means: expected count_include_pad 1')
+        raise UnsupportedGraphError('leaves the padding out of the means: expected count_include_pad 1')
     signed, count = layers.signed(value.channels), value.ids.size
     layer = _depthwise(node, layers, value, np.full((count, 3, 3), 1 / 9), np.zeros(count))
     layer.signed = signed

@@ -3,8 +3,8 @@
 
 A positive factor on a channel passes through ReLU and depthwise convolution, and the next layer's weights can
 undo it: the network computes the same (Nagel et al., "Data-free quantization through weight equalization and
-bias correction", ICCV 2019). Weights have a scale for each output channel, so the factor costs nothing from a
-pointwise to a depthwise layer. From depthwise to pointwise, its square root divides the cost between map and
+bias correction", ICCV 2019). Weights have a scale for each output channel, so from a pointwise to a depthwise
+layer the factor costs nothing. From depthwise to pointwise, its square root divides the cost between map and
 weights.
 """
 

@@ -2,7 +2,7 @@
 """Read a bundle's ONNX graph into a network for the native kernels: exactly, or not at all.
 
 Batch normalization, the frame's scale and mean, ReLUs, sums and the stem's pool are folded into
-convolutions. Shuffle, split and concatenation only change where channels are. Needs the onnx package
+convolutions. Shuffle, split and concatenation only rearrange channels. Needs the onnx package
 (extra `export`).
 """
 

@@ -19,7 +19,7 @@ MAX_VALUE = 2.0**13
 MAX_SUM = 2.0**15
 """Limit of the sum of an output's magnitudes if each input has its peak; no partial sum exceeds it."""
 MIN_PEAK = 2.0**-10
-"""Least peak of an operation: the steps of half precision near 0, 2^-24, are then at most 2^-14 of it."""
+"""Smallest peak of an operation: the steps of half precision near 0, 2^-24, are at most 2^-14 of it."""
 MAX_LOSS = 2.0**-10
 """Limit of the relative rounding error of a layer's weights (root mean square); 2^-12.5 is usual."""
 
@@ -44,7 +44,7 @@ def to_half(network: Network, frames: Array) -> Network:
         if 0 < peak * factor < MIN_PEAK:
             raise PackError(
                 f'the largest value of a {op.kind} operation is {peak:.3g}, and {peak * factor:.3g} after '
-                f'scaling by 2^-{exponent}, with which all values fit half precision: expected at least '
+                f'the scaling by 2^-{exponent} that makes all values fit half precision: expected at least '
                 f'{MIN_PEAK:.3g}, for enough precision; use fp32')
     return replace(
         network, precision='fp16', ops=tuple(_scaled(op, factor) for op in network.ops),
@@ -76,6 +76,6 @@ def _scaled(op: Op, factor: float) -> Op:
     if lost > MAX_LOSS * size:
         raise PackError(
             f'the weights of a {op.kind} operation, up to {np.abs(wanted).max():.3g}, have an error of '
-            f'{lost / size:.2g} in half precision: expected at most {MAX_LOSS:.2g}, as with values between '
-            '6e-5 and 65504; use fp32')
+            f'{lost / size:.2g} in half precision: expected at most {MAX_LOSS:.2g}, which holds for '
+            'weights between 6e-5 and 65504; use fp32')
     return replace(op, weights=weights, bias=(op.bias * factor).astype(np.float32))

@@ -2,7 +2,7 @@
 """The tensors of the graph, and the layers that compute them.
 
 A tensor is an array of ids, one per channel. Batch normalization, ReLU, sums and pools are folded into the
-layer before them and give its channels new ids. So a use of the old values is noticed, and is an error.
+layer before them and give its channels new ids. Later use of the old ids is an error.
 """
 
 from collections.abc import Callable
@@ -181,18 +181,18 @@ class Layers:
         """3x3 and stride 2, after the stem only."""
         def change(layer: Layer) -> None:
             if layer.kind != 'stem' or layer.pool or not np.array_equal(layer.ids, ids):
-                raise UnsupportedGraphError('pools something else than the first convolution')
+                raise UnsupportedGraphError('pools something other than the first convolution')
             layer.pool, layer.size = pool, (layer.size[0] // 2, layer.size[1] // 2)
         return self._change(ids, change)
 
     def add(self, one: Ids, other: Ids) -> Ids:
-        """The sum of a pointwise convolution and of values from before it."""
+        """The sum of a pointwise convolution and of earlier values."""
         early, late = sorted((one, other), key=lambda ids: max(x.first for x, _ in self._owners_of(ids)))
         layer, order = self._owners_of(late)[0][0], np.argsort(late)
         if not np.array_equal(late[order], layer.ids):
-            raise UnsupportedGraphError('adds something else than one whole convolution')
+            raise UnsupportedGraphError('adds something other than one whole convolution')
         if layer.kind != 'pointwise' or layer.relu or layer.adds_to is not None:
-            raise UnsupportedGraphError('adds to something else than a 1x1 convolution without ReLU')
+            raise UnsupportedGraphError('adds to something other than a 1x1 convolution without ReLU')
         base = self.read(early)
 
         def change(layer: Layer) -> None:
@@ -203,7 +203,7 @@ class Layers:
         """The layer of each id, and the channel's index in it."""
         owners = [self._owners[i] for i in ids.tolist()]
         if any(layer.ids[index] != i for i, (layer, index) in zip(ids.tolist(), owners)):
-            raise UnsupportedGraphError('reads values from before an operation folded into their layer')
+            raise UnsupportedGraphError('reads values from before an operation was folded into them')
         return owners
 
     def _change(self, ids: Ids, change: Callable[[Layer], Any],
@@ -214,7 +214,7 @@ class Layers:
         for layer in changed:
             here = sorted(index for other, index in owners if other is layer)
             if layer.closed or here != list(range(len(layer.ids))):
-                raise UnsupportedGraphError('changes a part of a layer, or values with another reader')
+                raise UnsupportedGraphError('changes part of a layer, or values that another node reads')
         for layer in changed:
             change(layer)
             self._new_ids(layer)

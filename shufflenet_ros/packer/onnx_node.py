@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node of an ONNX graph with its constants, and checks of what the kernels can compute."""
+"""A node of an ONNX graph with its constants, and checks that the kernels can compute it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Node:
 
     Attributes:
         kind: the operator; with its domain if that isn't ONNX's own.
-        inputs, outputs: names; '' for an input that is left out.
+        inputs, outputs: names; '' for an omitted input.
         constants: all constants of the graph by name.
     """
 
@@ -58,7 +58,7 @@ class Node:
         """An input's constant floats.
 
         Raises:
-            UnsupportedGraphError: computed, left out, of another type, or not finite.
+            UnsupportedGraphError: the input is computed, omitted, of another type, or not finite.
         """
         return _finite_floats(self.constant(index), f'input {index}')
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ONNX operators that the kernels compute, or that only change where channels are: one function each."""
+"""One function for each ONNX operator that the kernels compute, or that only rearranges channels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -170,7 +170,7 @@ def _affine(layers: Layers, value: Pixels | Planes | Logits, scale: Floats, shif
     if isinstance(value, Planes):
         return replace(value, ids=layers.affine(value.channels, scale, shift).reshape(value.ids.shape))
     if not value.is_float:
-        raise UnsupportedGraphError('works on bytes: expected a cast to float before')
+        raise UnsupportedGraphError('works on bytes: expected a cast to float before it')
     return replace(value, scale=value.scale * scale, shift=value.shift * scale + shift)
 
 
@@ -179,7 +179,7 @@ def _batch_normalization(node: Node, layers: Layers, value: Pixels | Planes) -> 
     count, axis, _ = _channels(value)
     fits = all(values.shape == (count,) for values in (weight, bias, mean, var))
     if axis != 1 or not fits or node.get('training_mode', 0):
-        raise UnsupportedGraphError(f'normalizes something else than {count} channels with fixed statistics')
+        raise UnsupportedGraphError(f'normalizes something other than {count} channels with fixed statistics')
     scale = weight / np.sqrt(var + node.get('epsilon', 1e-5))
     return _affine(layers, value, scale, bias - mean * scale)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pack a bundle: write native variants beside it and list them in its card. The graph's bytes stay."""
+"""Pack a bundle: write native variants next to it and list them in its card. The graph does not change."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,10 +28,10 @@ from shufflenet_ros.packer.reference import run
 
 SUFFIX = '.native'
 CONVERSIONS: Mapping[str, Callable[[Network, Array], Network]] = {'fp16': to_half, 'int8': quantize}
-"""Precisions that need calibration frames; fp32 needs none."""
+"""Precision -> conversion with calibration frames. fp32 needs none."""
 
 GOLDEN_TOLERANCES: Mapping[str, float] = {'fp32': 1e-3, 'fp16': 0.05, 'int8': 1e-6}
-"""How far a variant's logits on a robot may be from those that NumPy gives here, relative to the largest.
+"""How far a variant's logits on a robot may be from the logits here, in NumPy, relative to the largest.
 int8 is the same to the bit on every CPU; half precision depends on how the CPU rounds."""
 
 
@@ -52,7 +52,7 @@ class PackedVariant:
 
 
 class _NumpyBackend:
-    """A network as a backend, to verify it as a robot will."""
+    """A network as a backend, so that it can be verified as on a robot."""
 
     name, provider = 'native', 'NumPy'
 
@@ -66,19 +66,19 @@ class _NumpyBackend:
 
 def pack(bundle: Bundle, precisions: Sequence[str], calibration: Calibration | None = None,
          folder: Path | None = None) -> list[PackedVariant]:
-    """Write native variants and list them in the card; they replace those of the same precision.
+    """Write native variants and list them in the card. They replace those of the same precision.
 
-    All are computed in NumPy and verified before anything is written.
+    All of them are verified, in NumPy, before anything is written.
 
     Args:
         precisions: fp32, fp16 or int8, each once.
         calibration: frames for fp16 and int8.
-        folder: for variants and bundle; None for the bundle's own.
+        folder: where to write the variants and the bundle; None for the bundle's folder.
 
     Raises:
         UnsupportedGraphError: the native kernels cannot compute the graph; names the node.
-        PackError: no frames for a precision that needs them, or frames with which its logits are too far from
-            the graph's; a card that is not in the file, or a file name that cards do not allow.
+        PackError: no calibration frames for a precision that needs them; logits too far from the graph's
+            after calibration; a card that is not in the file, or a file name that cards do not allow.
         ModelError: the logits of fp32 are too far from the graph's.
     """
     _check(bundle, precisions, calibration)
@@ -94,8 +94,8 @@ def pack(bundle: Bundle, precisions: Sequence[str], calibration: Calibration | N
     for one in packed:
         write_whole(one.path, one.blob)
     replaced = {('native', '', one.variant.precision) for one in packed}
-    kept = [v for v in bundle.card.variants if (v.backend, v.target, v.precision) not in replaced]
-    card = replace(bundle.card, variants=(*kept, *(one.variant for one in packed)))
+    others = [v for v in bundle.card.variants if (v.backend, v.target, v.precision) not in replaced]
+    card = replace(bundle.card, variants=(*others, *(one.variant for one in packed)))
     write_with_card(bundle, card, folder / bundle.path.name)
     return packed
 
@@ -112,7 +112,7 @@ def _check(bundle: Bundle, precisions: Sequence[str], calibration: Calibration |
                         'variants are listed; write it there: shufflenet-ros models add-card')
     if not NAME.fullmatch(f'{bundle.path.stem}-fp32{SUFFIX}'):
         raise PackError(f'{bundle.path}: expected a name of at most 180 letters, digits, dots, dashes and '
-                        'underscores, as cards list files; rename it')
+                        'underscores, which are all that a card allows; rename it')
     if calibration is None and (needing := [p for p in precisions if p in CONVERSIONS]):
         raise PackError(f'{" and ".join(needing)} of {bundle.path.name}: expected calibration images; give '
                         'training images (--calibrate), or --reference for synthetic ones')

@@ -26,9 +26,9 @@ ONE = 2**19
 """A multiplier m turns a sum into m / ONE times as many steps of the output."""
 MIN_MULTIPLIER, MAX_MULTIPLIER = 256, 2**15 - 1
 MIN_STEP = 1e-30
-"""The step of values that are 0 on every frame."""
+"""The step where all values are 0 on every frame."""
 MAX_BIAS = 2**29
-"""Far more than saturates; with it no sum of products exceeds 2^31."""
+"""Much smaller biases saturate already. With this limit no sum of products exceeds 2^31."""
 CORRECTION_FRAMES = 64
 CORRECTION_VALUES = 2**28
 _PASSES = 32
@@ -63,7 +63,7 @@ def quantize(network: Network, frames: Array) -> Network:
     last = scales[groups.read[-1]]
     if not last.zero:
         raise PackError('the map before the linear layer has negative values: expected the output of a ReLU, '
-                        'as the int8 head averages nothing else; use fp32')
+                        'because the int8 head averages nothing else; use fp32')
     ops = [_quantized(op, *_scales_of(groups, scales, index)) for index, op in enumerate(network.ops[:-1])]
     ops.append(_quantized_head(network, last.step, largest_mean))
     quantized = replace(network, precision='int8', ops=tuple(ops),
@@ -98,7 +98,7 @@ def _scales(network: Network, groups: ScaleGroups, histograms: Mapping[int, Hist
 
 
 def _min_step(op: Op, source: Scale, residual: Scale) -> float:
-    """The target's least step: the largest multiplier fits, and a residual's multiplier is at most 1."""
+    """The smallest step with which the multipliers fit, and a residual's multiplier is at most 1."""
     if op.kind == 'copy':
         return 0.0
     least = source.step * float(np.abs(op.weights).max()) / 127 * ONE / (MAX_MULTIPLIER - 1)
@@ -175,7 +175,7 @@ def _means(op: Op, maps: list[Array], frames: Array) -> tuple[Array, Array]:
 
 
 def _bias_corrected(op: Op, wanted: Array, maps: list[Array], frames: Array) -> Op:
-    """The quantized operation with biases that make its mean step, before saturation, the wanted one."""
+    """The quantized operation, with biases for which its mean step before saturation is the wanted one."""
     assert op.multiplier is not None
     rate = op.multiplier / ONE
     total, residual = _means(op, maps, frames)

@@ -9,7 +9,7 @@ from shufflenet_ros.packer.network import Array, Network, PackError
 from shufflenet_ros.packer.reference import evaluate
 
 FRAME, HEAD = -1, -2
-"""In place of a scale group's number."""
+"""Used in place of a group number."""
 BINS = 2048
 CLIPPING = 8.0
 """How much more a squared error counts if it comes from clipping. Rounding errors of many inputs cancel out;
@@ -71,7 +71,7 @@ class ScaleGroups:
     several groups, one after the other.
 
     Attributes:
-        read: the group that it reads, FRAME for the frame.
+        read: the group that the operation reads, FRAME for the frame.
         written: the group that it writes, HEAD for the outputs.
         residual: the group that its residual adds, FRAME without a residual.
     """
@@ -113,7 +113,7 @@ def find_scale_groups(network: Network) -> ScaleGroups:
 class Histogram:
     """Counts of magnitudes in equal bins from 0 on; the range doubles when a larger one comes.
 
-    Zeros are left out, as every scale represents them exactly.
+    Zeros are not counted, because every scale represents them exactly.
     """
 
     def __init__(self) -> None:

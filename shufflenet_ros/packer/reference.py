@@ -18,7 +18,7 @@ from shufflenet_ros.packer.network import STEM_OFFSET, Array, Network, Op
 CHUNK_VALUES = 2**21
 """Limit of the size of the largest map for all frames of a chunk, so that it fits into memory."""
 CACHED_VALUES = 2**15
-"""How many values to process at a time where several passes go over them."""
+"""How many values to process at a time in several passes."""
 
 
 def run(network: Network, frame: Array) -> tuple[Array, Array]:
@@ -110,7 +110,7 @@ def _depthwise(op: Op, weights: Array, x: Array) -> Array:
 
 
 def _max_pool(y: Array, both: bool) -> Array:
-    """3x3 and stride 2; outside is -128, no more than any step or ReLU output."""
+    """3x3 and stride 2; the padding is -128, which exceeds no step and no ReLU output."""
     before = 1 if both else 0
     padded = np.pad(y, ((0, 0), (0, 0), (before, 2), (before, 2)), constant_values=-128)
     return np.asarray(np.maximum.reduce(list(_windows(padded, 2, *_strided_size(y, 2)))))
@@ -127,7 +127,7 @@ def _windows(padded: Array, stride: int, height: int, width: int) -> Iterator[Ar
 
 
 def _cached_blocks(x: Array) -> Iterator[slice]:
-    """Ranges of channels that stay in the cache while several passes go over them."""
+    """Ranges of channels that stay in the cache during several passes."""
     step = max(1, CACHED_VALUES // x[0].size)
     return (slice(first, first + step) for first in range(0, len(x), step))
 

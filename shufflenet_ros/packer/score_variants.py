@@ -30,9 +30,9 @@ def validation_subset(path: Path) -> LabeledDataset:
 
 def score_variants(path: Path, dataset: LabeledDataset, precisions: Sequence[str]
                    ) -> dict[str, dict[str, Any]]:
-    """Measure a bundle's native variants and keep the figures in its card.
+    """Measure a bundle's native variants and store the figures in its card.
 
-    The graph is measured too if its card has no figure yet: the difference is what a variant loses.
+    The graph is measured too if the card has no figure for it: the difference is what a variant loses.
 
     Returns:
         Precision, '' for the graph -> figures, kernels and the command that repeats the measurement.

@@ -37,10 +37,10 @@ def test_the_native_page_quotes_counts_and_figures():
     rows = [line for line in text.splitlines() if re.match(r'\| (shufflenet_v|alexnet)', line)]
     assert len(rows) == len(COUNTS)
     for name, counts in COUNTS.items():
-        theirs, native = counts['onnxruntime']['fp32'], counts['native']
-        ours = [f'{native[p] / 1e6:.1f} ({theirs / native[p]:.1f}x)' if p in native else ''
-                for p in ('fp32', 'fp16', 'int8')]
-        assert f'| {name} | {theirs / 1e6:.1f} | {" | ".join(ours)} |' in rows
+        onnxruntime, native = counts['onnxruntime']['fp32'], counts['native']
+        cells = [f'{native[p] / 1e6:.1f} ({onnxruntime / native[p]:.1f}x)' if p in native else ''
+                 for p in ('fp32', 'fp16', 'int8')]
+        assert f'| {name} | {onnxruntime / 1e6:.1f} | {" | ".join(cells)} |' in rows
     native = FIGURES['native']
     assert (native['int8']['runs'], native['fp16']['runs']) == ('int8-avx2', 'fp16-as-fp32-avx2')
     assert (f'{native["int8"]["times_faster"]} times as fast in int8 as ONNX Runtime does in fp32, and '
@@ -54,15 +54,15 @@ def test_readme_quotes_counts_and_ratios_with_engine_and_precision():
     text = (ROOT / 'README.md').read_text()
 
     def quoted(name: str) -> tuple[float, ...]:
-        theirs, ours = COUNTS[name]['onnxruntime']['fp32'], COUNTS[name]['native']
-        int8, fp32 = ours['int8'], ours['fp32']
-        return int8 / 1e6, fp32 / 1e6, theirs / 1e6, theirs / int8, theirs / fp32
-    int8, fp32, theirs, int8_times, fp32_times = quoted('shufflenet_v2_x1_0')
-    assert (f'in int8 | {int8:.1f} M ARM instructions; ONNX Runtime in fp32 needs {theirs:.1f} M '
+        onnxruntime, native = COUNTS[name]['onnxruntime']['fp32'], COUNTS[name]['native']
+        int8, fp32 = native['int8'], native['fp32']
+        return int8 / 1e6, fp32 / 1e6, onnxruntime / 1e6, onnxruntime / int8, onnxruntime / fp32
+    int8, fp32, onnxruntime, int8_times, fp32_times = quoted('shufflenet_v2_x1_0')
+    assert (f'in int8 | {int8:.1f} M ARM instructions; ONNX Runtime in fp32 needs {onnxruntime:.1f} M '
             f'({int8_times:.1f} times) |') in text
     assert f'in fp32 | {fp32:.1f} M ({fp32_times:.1f} times) |' in text
-    int8, fp32, theirs, int8_times, fp32_times = quoted('shufflenet_v1_x0_5_g3')
-    assert (f'{int8:.1f} M; {fp32:.1f} M; ONNX Runtime in fp32 {theirs:.1f} M '
+    int8, fp32, onnxruntime, int8_times, fp32_times = quoted('shufflenet_v1_x0_5_g3')
+    assert (f'{int8:.1f} M; {fp32:.1f} M; ONNX Runtime in fp32 {onnxruntime:.1f} M '
             f'({int8_times:.1f} and {fp32_times:.1f} times)') in text
     int8, fp16 = (FIGURES['native'][precision]['times_faster'] for precision in ('int8', 'fp16'))
     assert f'int8 {int8} times as fast, fp16 (computed in fp32 there) {fp16} times' in text

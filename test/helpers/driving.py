@@ -176,7 +176,7 @@ def compressed(data: bytes, stamp: tuple[int, int] = (1, 0), frame_id: str = 'le
 
 
 def octets(data: bytes) -> array[int]:
-    """What rclpy accepts without checking each byte."""
+    """Bytes in the type that rclpy accepts without checking each one."""
     return array('B', data)
 
 

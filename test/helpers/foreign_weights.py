@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random state dicts of other projects, and their layers in plain functions, without our networks."""
+"""Random state dicts of other projects, and their layers in plain functions."""
 
 import pytest
 import torch

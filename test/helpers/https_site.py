@@ -112,7 +112,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """A client that goes away, also by SIGKILL, is what the tests are about."""
+        """Print nothing: the tests make clients disappear, even by SIGKILL."""
 
 
 @contextmanager

@@ -39,7 +39,7 @@ ROUTES = {
 
 @contextmanager
 def ros_context() -> Iterator[Context]:
-    """A new context for each test module, so that none disturbs another."""
+    """A separate context, so that no test module disturbs another."""
     context = Context()
     context.init(domain_id=int(os.environ['ROS_DOMAIN_ID']))
     try:

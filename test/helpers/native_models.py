@@ -99,7 +99,7 @@ def entry(file: str, data: bytes, precision: str, graph_sha256: str, backend: st
 def native_bundle(path: Path, *, size: tuple[int, int] = SIZE, precisions: tuple[Precision, ...] = ('fp32',),
                   blob_of: Weights | None = None, entry_changes: dict[str, Any] | None = None,
                   inside: bool = False, **changes: Any) -> Path:
-    """Write bundle, blobs and card, beside the bundle or inside. Returns the ONNX file's path.
+    """Write a bundle, its blobs, and its card: next to the bundle or inside. Returns the bundle's path.
 
     blob_of: other weights, for the blobs only. entry_changes: in the card's entries of the blobs.
     """

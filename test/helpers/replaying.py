@@ -33,7 +33,7 @@ EVERY = {'frame_policy': 'every', 'queue_size': 1000, 'image_qos.reliability': '
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
-    """The first true result of the condition; fails after these seconds."""
+    """The first true result of the condition; fails after this many seconds."""
     until = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < until, f'waited {seconds:g} s for {what}'
@@ -90,7 +90,7 @@ class Listener:
     """
 
     def __init__(self, context: Context | None = None, name: str = 'listener') -> None:
-        """Use the given context, or a new one."""
+        """Use the given context, or create one."""
         self._own_context = None
         if context is None:
             self._own_context = context = Context()

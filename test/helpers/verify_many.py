@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verify many models, each in a fork of a process with the runtime loaded: 50 a second.
 
-Reads pickled models from the test on stdin; prints one line per model: `ok`, `rejected`, or `died <signal>`.
+Reads pickled models from stdin. Prints one line per model: `ok`, `rejected`, or `died <signal>`.
 """
 
 import os

@@ -107,6 +107,6 @@ def test_the_definition_rounds_as_the_instructions_do():
                      [1 << 16, 0, 0, 0]])
     assert requantize(op, sums).tolist() == [
         [0, 1, 0, 0], [1, 2, 0, -1], [127, -128, 127, -128], [32, 0, 0, 0]]
-    held = np.array([[3, -3, 1, 0], [0, 0, 0, 0], [-128, 127, -128, 127], [127, 0, 0, 0]], np.int8)
-    assert requantize(op, sums, held).tolist() == [
+    previous = np.array([[3, -3, 1, 0], [0, 0, 0, 0], [-128, 127, -128, 127], [127, 0, 0, 0]], np.int8)
+    assert requantize(op, sums, previous).tolist() == [
         [2, 0, 1, 0], [1, 2, 0, -1], [127, -128, 63, -65], [96, 0, 0, 0]]

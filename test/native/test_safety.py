@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Damaged blobs are rejected, or run within their own memory, under AddressSanitizer and UBSan.
 
-What runs gives a frame the same result whatever the memory held before.
-The library's memory is one block; in a build with the sanitizer its parts have poisoned guards between them.
+A blob that runs gives the same result for the same frame, whatever was in memory before.
+The library's memory is one block. A build with sanitizers puts poisoned guards between its parts.
 """
 
 from __future__ import annotations

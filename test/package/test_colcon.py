@@ -56,7 +56,7 @@ def test_build_puts_files_where_ros_looks(workspace, repo_root):
 
 
 @pytest.mark.parametrize(('command', 'output'), [
-    # The build environment lacks OpenCV and onnxruntime: help must work all the same.
+    # The build environment lacks OpenCV and onnxruntime: help must work anyway.
     ('{workspace}/shufflenet_ros/lib/shufflenet_ros/shufflenet-ros --help', 'classify'),
     ('python -c "from shufflenet_ros_msgs.msg import Embedding; print(Embedding().data)"', "array('f')"),
 ])

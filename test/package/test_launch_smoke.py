@@ -29,7 +29,7 @@ def test_a_result_comes_and_the_node_stops():
     (['false'], 'ended with status 1 before any result'),
     (['sleep', '60'], r'no message on /shufflenet/classification within 1 s'),
 ])
-def test_what_fails_is_named(command, message):
+def test_a_failure_is_named(command, message):
     with pytest.raises(SmokeError, match=message):
         smoke(command, timeout_s=1.0)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# What a package may load, of our own packages and of the libraries that are kept apart.
+# Which of the other packages, and of the libraries that not every package may use, a package may load.
 BELOW = {
     'core': set(),
     'bags': {'core', 'rosbags'},
@@ -44,8 +44,8 @@ def loaded_by(name: str, root: Path) -> set[str]:
                           capture_output=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     loaded = done.stdout.split()
-    ours = {module.split('.')[1] for module in loaded if module.startswith('shufflenet_ros.')}
-    return (ours | {module.split('.')[0] for module in loaded}) & WATCHED
+    packages = {module.split('.')[1] for module in loaded if module.startswith('shufflenet_ros.')}
+    return (packages | {module.split('.')[0] for module in loaded}) & WATCHED
 
 
 @pytest.mark.parametrize('name', [name for name in BELOW if name not in SLOW])

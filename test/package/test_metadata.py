@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""package.xml, setup.py, the license and the source tree tell one story."""
+"""package.xml, setup.py, the license and the source tree agree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_one_version_and_one_maintainer(repo_root):
     assert {manifest.findtext('version') for manifest in manifests[:2]} == {shufflenet_ros.__version__}
     maintainers = [manifest.find('maintainer') for manifest in manifests]
     assert len({(node.text, node.get('email')) for node in maintainers}) == 1
-    assert maintainers[0].get('email').endswith('.example'), 'a placeholder that nobody can take for real'
+    assert maintainers[0].get('email').endswith('.example'), 'no real address'
     # The package's own file is the one place; setup.py reads it.
     assert '@' not in (repo_root / 'setup.py').read_text().replace('@property', '')
 

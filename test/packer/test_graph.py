@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a bundle's graph: the kernels get what onnxruntime computes, whatever operators spell it."""
+"""Reading a bundle's graph: the network computes the same as onnxruntime, whatever the operators."""
 
 import hashlib
 import os

@@ -43,7 +43,7 @@ CHANGES = {
     'dilation': (lambda d: d.set(d.find('Conv', 2), 'dilations', [2, 2]), 'auto_pad or dilations'),
     'automatic pads': (lambda d: d.set(d.find('Conv', 2), 'auto_pad', 'SAME_UPPER'), 'auto_pad or dilations'),
     'a mean without padding': (lambda d: d.set(d.find('AveragePool'), 'count_include_pad', 0),
-                               'leaves the padding out of its means: expected count_include_pad 1'),
+                               'leaves the padding out of the means: expected count_include_pad 1'),
     'another pool': (lambda d: d.set(d.find('MaxPool'), 'ceil_mode', 1),
                      r'pads \[1, 1, 1, 1\], ceil_mode: expected'),
     'moved pixels': (lambda d: d.set(d.find('Transpose', 1), 'perm', [0, 2, 1, 4, 3]), 'moves pixels'),
@@ -67,7 +67,7 @@ CHANGES = {
     'a ReLU after a depthwise convolution': (lambda d: d.after(d.find('Conv', 2), 'Relu'),
                                              "Relu 'Relu after .*': is a ReLU after a depthwise convolution"),
     'the same twice': (lambda d: d.find('Add').input.__setitem__(0, d.find('Add').input[1]),
-                       'changes a part of a layer, or values with another reader'),
+                       'changes part of a layer, or values that another node reads'),
     'an open batch size': (open_batch, r"\('batch', 64, 96, 3\)"),
     'a float input': (float_input, 'an input that is not uint8'),
 }
@@ -92,7 +92,7 @@ def test_a_stem_without_a_relu():
     ({'width': 0.25, 'se': True}, r"^Conv '.*': a convolution of means, as in squeeze-and-excitation"),
     ({'width': 0.25, 'bare_stem': True}, 'is a ReLU after a depthwise convolution or an average pool'),
     ({'family': 'comparison', 'unit': 'vgg', 'stages': (8, 8, 8), 'stem': 8},
-     r'a 3x3 convolution of 8 channels in 1 groups: expected 1x1, or 3x3 with one channel a group'),
+     r'a 3x3 convolution of 8 channels in 1 groups: expected 1x1, or 3x3 with one channel per group'),
 ], ids=['se', 'bare_stem', 'vgg'])
 def test_other_networks(options, message):
     with pytest.raises(UnsupportedGraphError, match=message):

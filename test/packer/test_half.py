@@ -23,7 +23,7 @@ def network(request):
 
 
 def scaled(network, factor):
-    """The same network with values so many times as large."""
+    """The same network with all values multiplied by a factor."""
     ops = [replace(op, bias=(op.bias * factor).astype(np.float32)) for op in network.ops]
     ops[0] = replace(ops[0], weights=(ops[0].weights * factor).astype(np.float32))
     return replace(network, ops=tuple(ops))
@@ -59,7 +59,7 @@ def test_large_values_are_scaled_into_range(network, factor):
     assert largest_value(large) > MAX_VALUE
     half = half_of(large)
     assert half.logit_scale == half.embedding_scale > 1 and np.log2(half.logit_scale) % 1 == 0
-    # evaluate scales the outputs back; what the maps hold is in range
+    # evaluate scales the outputs back; the values in the maps are in range
     assert largest_value(half) <= MAX_VALUE
     assert error_on_other_frames(large, half) < 4e-3
 

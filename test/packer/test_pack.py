@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`models pack` and `export --precision`: blobs beside a bundle, entries in its card, no other change."""
+"""`models pack` and `export --precision`: blobs next to a bundle, entries in its card, no other change."""
 
 import json
 import re
@@ -141,17 +141,17 @@ def test_an_error_writes_nothing(arguments, message, packed, capsys, tmp_path, m
 
 
 def test_a_graph_that_the_kernels_cannot_compute(shared_data, tmp_path, capsys):
-    theirs, ours = tmp_path / 'theirs.onnx', tmp_path / 'ours.onnx'
-    shutil.copy(shared_data / 'shufflenet_v2_x1_0_int8.onnx', theirs)
-    pack(theirs, status=2)
+    bare, with_card = tmp_path / 'bare.onnx', tmp_path / 'with_card.onnx'
+    shutil.copy(shared_data / 'shufflenet_v2_x1_0_int8.onnx', bare)
+    pack(bare, status=2)
     assert 'its card is packaged' in capsys.readouterr().err
     card = tmp_path / 'card.json'
-    card.write_text(open_bundle(str(theirs)).card.to_json())
-    assert main(['models', 'add-card', str(theirs), '--card', str(card), '-o', str(ours)]) == 0
+    card.write_text(open_bundle(str(bare)).card.to_json())
+    assert main(['models', 'add-card', str(bare), '--card', str(card), '-o', str(with_card)]) == 0
     capsys.readouterr()
-    pack(ours, status=2)
+    pack(with_card, status=2)
     error = capsys.readouterr().err
-    assert 'ours.onnx: an input of NCHW float32: expected NHWC uint8' in error and 'onnxruntime' in error
+    assert 'with_card.onnx: an input of NCHW float32: expected NHWC uint8' in error and 'onnxruntime' in error
 
 
 def test_export_packs_the_requested_precisions(tmp_path, capsys):
