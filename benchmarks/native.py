@@ -31,7 +31,7 @@ from shufflenet_ros.backends.native import NativeBackend
 from shufflenet_ros.bundles.bundle import Bundle
 from shufflenet_ros.bundles.index import read_index
 from shufflenet_ros.bundles.locate import DEFAULT_MODEL
-from shufflenet_ros.bundles.variants import precisions, resolve_variant
+from shufflenet_ros.bundles.variants import PRECISIONS, precisions, resolve_variant
 from shufflenet_ros.core.frame import Backend
 from shufflenet_ros.datasets.calibration import reference_inputs
 
@@ -115,7 +115,6 @@ def call_overhead_us(backend: NativeBackend) -> float:
 def packed_bundle(name: str, folder: Path) -> str:
     """Write a bundle of a reference network with all native variants; return its path."""
     from benchmarks.zoo import reference_bundle
-    from shufflenet_ros.packer.network import PRECISIONS
     from shufflenet_ros.packer.pack import pack
 
     bundle = reference_bundle(name, folder)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compile the native library: the same kernels once for each CPU level, in a few seconds.
 
-    python native/build.py --out DIR [--cc aarch64-linux-gnu-gcc] [--werror] [--sanitize] [--mark]
+    python native/build.py --out DIR [--cc aarch64-linux-gnu-gcc] [--werror]
 
 Needs a C compiler (tested with GCC 11 and 12 and clang 14) and no library. setup.py, the tests and the
 benchmarks use it too. --werror is for tests and CI: other compilers may have other warnings, and these must
@@ -155,25 +155,23 @@ def compile_objects(folder: Path, compiler: Sequence[str], *, werror: bool = Fal
             lambda job: _compile(compiler, job[0], folder / job[1], (*job[2], *common)), jobs))
 
 
-def build(out: Path, compiler: Sequence[str] = (), *, werror: bool = False, sanitize: bool = False,
-          mark: bool = False) -> Path:
+def build(out: Path, compiler: Sequence[str] = (), *, werror: bool = False) -> Path:
     """Build the shared library in a folder and return its path.
 
     Args:
-        out: is created if it does not exist.
+        out: created if it does not exist.
         compiler: a command; empty for find_compiler().
-        werror, sanitize, mark: see compile_objects.
+        werror: treat warnings as errors.
 
     Raises:
         BuildError: no compiler was found, or a source does not compile.
     """
     compiler = compiler or find_compiler()
     with tempfile.TemporaryDirectory() as scratch:
-        objects = compile_objects(Path(scratch), compiler, werror=werror, sanitize=sanitize, mark=mark)
-        return link(objects, out, compiler, sanitize=sanitize)
+        return link(compile_objects(Path(scratch), compiler, werror=werror), out, compiler)
 
 
-def link(objects: Sequence[Path], out: Path, compiler: Sequence[str], *, sanitize: bool = False) -> Path:
+def link(objects: Sequence[Path], out: Path, compiler: Sequence[str]) -> Path:
     """Link object files to the shared library in a folder and return its path.
 
     Raises:
@@ -182,8 +180,7 @@ def link(objects: Sequence[Path], out: Path, compiler: Sequence[str], *, sanitiz
     out.mkdir(parents=True, exist_ok=True)
     partial = out / f'{LIBRARY}.part'
     # -z defs: a missing symbol fails here, not on the robot.
-    _run([*compiler, '-shared', *(SANITIZERS if sanitize else ('-Wl,-z,defs',)), '-o', str(partial),
-          *map(str, objects), '-lm'])
+    _run([*compiler, '-shared', '-Wl,-z,defs', '-o', str(partial), *map(str, objects), '-lm'])
     os.replace(partial, out / LIBRARY)
     return out / LIBRARY
 
@@ -224,12 +221,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--out', type=Path, required=True, help='folder for the library')
     parser.add_argument('--cc', default='', help='the C compiler (default: $CC, cc, gcc or clang)')
     parser.add_argument('--werror', action='store_true', help='treat warnings as errors (tests and CI)')
-    parser.add_argument('--sanitize', action='store_true', help='compile with AddressSanitizer and UBSan')
-    parser.add_argument('--mark', action='store_true', help='make a system call after each operation')
     args = parser.parse_args(argv)
     try:
-        compiler = shlex.split(args.cc) or find_compiler()
-        print(build(args.out, compiler, werror=args.werror, sanitize=args.sanitize, mark=args.mark))
+        print(build(args.out, shlex.split(args.cc), werror=args.werror))
     except BuildError as error:
         print(f'build.py: {error}', file=sys.stderr)
         return 1

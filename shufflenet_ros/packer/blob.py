@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from shufflenet_ros.packer.network import PRECISIONS, Array, Kind, Network, Op
+from shufflenet_ros.bundles.variants import PRECISIONS
+from shufflenet_ros.packer.network import Array, Kind, Network, Op
 
 MAGIC = b'SNNB'
 VERSION = 1

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from shufflenet_ros.core.errors import ShuffleNetError
 
 Precision = Literal['fp32', 'fp16', 'int8']
-PRECISIONS: tuple[Precision, ...] = ('fp32', 'fp16', 'int8')
 Kind = Literal['stem', 'pointwise', 'depthwise', 'copy', 'head']
 Array = npt.NDArray[Any]
 
