@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine with its real thread: idle, stopped during a frame, restarted, after errors."""
 
+import signal
 import threading
 import time
 
@@ -112,9 +113,13 @@ def test_system_exit_in_the_worker_reaches_the_main_thread():
 
     engine = Engine([''], handle)
     engine.start()
-    with pytest.raises(KeyboardInterrupt):
-        engine.submit('', None)
-        time.sleep(20)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` makes Python ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            engine.submit('', None)
+            time.sleep(20)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert engine.stop(20)
     assert nonzero(engine.counts('')) == {'received': 1, 'backend_error': 1}
 
