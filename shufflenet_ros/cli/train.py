@@ -12,7 +12,6 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-import torch
 from lightning_fabric import Fabric
 
 from shufflenet_ros.bundles.locate import cache_root
@@ -23,7 +22,6 @@ from shufflenet_ros.training.devices import make_fabric
 from shufflenet_ros.training.dry_run import dry_run
 from shufflenet_ros.training.recipe import Recipe, load_recipe
 from shufflenet_ros.training.trainer import Trainer, TrainingInterruptedError
-from shufflenet_ros.zoo.errors import ZooError
 
 LEARNED_NOTHING = 1  # exit status of a run that ends no better than guessing
 
@@ -53,11 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train the recipe to its end; LEARNED_NOTHING if the result is no better than guessing."""
     recipe = load_recipe(args.recipe, args.overrides)
-    if args.threads < 0:
-        raise ZooError(f'--threads {args.threads}: expected 1 or more, or 0 to let torch decide')
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    fabric = make_fabric(args.device)
+    fabric = make_fabric(args.device, args.threads)
     args.out = args.out or Path('runs') / recipe.name
     with lock_run(args.out) if fabric.is_global_zero and not args.dry_run else nullcontext():
         return _train(args, recipe, fabric)
