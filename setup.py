@@ -76,6 +76,7 @@ setup(
     package_data={
         NAME: ['py.typed'],
         f'{NAME}.bundles': ['cards/*.json', '*.yaml'],
+        f'{NAME}.pages': ['templates/*.html'],
         f'{NAME}.training': ['recipes/*.yaml'],
     },
     data_files=[
@@ -107,6 +108,8 @@ setup(
     extras_require={
         'bags': ['rosbags>=0.11'],  # 0.11 brought the Writer arguments version and storage_plugin
         'export': ['onnx>=1.21'],
+        'pages': ['Jinja2>=3', 'plotly>=6'],  # `report`
+        'web': ['aiohttp>=3.8', 'Jinja2>=3'],  # `watch`; apt has both on every distribution
         # lightning-fabric: devices, precision and processes of a training run; scikit-learn: a teacher's head
         'train': ['torch>=2.10', 'onnx>=1.21', 'lightning-fabric>=2.5', 'scikit-learn>=1.6',
                   'tensorboard>=2.16', 'matplotlib>=3.8'],

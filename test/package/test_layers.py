@@ -15,6 +15,7 @@ BELOW = {
     'core': set(),
     'bags': {'core', 'rosbags'},
     'bundles': {'core'},
+    'pages': {'core'},
     'backends': {'bundles', 'core', 'onnx', 'onnxruntime'},
 }
 BELOW['datasets'] = {*BELOW['backends'], *BELOW['bags'], 'backends', 'bags'}
@@ -22,7 +23,7 @@ BELOW['zoo'] = {*BELOW['backends'], 'backends', 'torch'}
 BELOW['packer'] = {*BELOW['datasets'], 'datasets', 'onnx'}
 BELOW['importers'] = {*BELOW['datasets'], *BELOW['zoo'], 'datasets', 'zoo', 'onnx'}
 BELOW['training'] = {*BELOW['importers'], *BELOW['packer'], 'importers', 'packer'}
-BELOW['ros'] = {*BELOW['backends'], *BELOW['bags'], 'backends', 'bags', 'rclpy'}
+BELOW['ros'] = {*BELOW['backends'], *BELOW['bags'], 'backends', 'bags', 'pages', 'rclpy'}
 WATCHED = {*BELOW, 'onnx', 'onnxruntime', 'rclpy', 'rosbags', 'torch'}
 # These two take longest to import. import-linter checks them too.
 SLOW = () if os.environ.get('SHUFFLENET_TEST_FULL') else ('importers', 'training')
