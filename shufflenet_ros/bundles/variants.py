@@ -35,7 +35,7 @@ class ResolvedModel:
     Attributes:
         variant: its entry in the bundle's card; None for the bundle's own graph.
         data: the bytes of the file at path, whose hash is sha256.
-        trusted: whether an index of this machine vouches for the hash. Other files are verified in a
+        trusted: whether an index of this machine lists the hash. Other files are verified in a
             subprocess first. A variant is trusted with its bundle, if the card is inside the bundle's file.
     """
 
