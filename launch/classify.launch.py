@@ -9,10 +9,10 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
+from shufflenet_ros.ros.launch_arguments import dds_profile_variable, remappings, split_cameras
 from shufflenet_ros.ros.params_file import check_params_file
 
 PACKAGE, NODE = 'shufflenet_ros', 'shufflenet'
-FAST_DDS_2, FAST_DDS_3 = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
 
 
 def in_share(*parts):
@@ -41,28 +41,10 @@ ARGUMENTS = (
 )
 
 
-def remappings(cameras, image_topic):
-    """Remappings from image_raw to the cameras' topics."""
-    if image_topic == 'image_raw':
-        return []
-    if not cameras:
-        return [('image_raw', image_topic)]
-    if image_topic.startswith(('/', '~')):
-        raise RuntimeError(f'image_topic: got {image_topic!r} with cameras, expected a name relative to each '
-                           'camera, such as image_color')
-    return [(f'{camera}/image_raw', f'{camera}/{image_topic}') for camera in cameras]
-
-
 def dds_profile(environment):
-    """The environment with larger shared-memory segments for large images; a given profile is left alone.
-
-    Only the node gets the variable, and only the one that its Fast DDS reads: version 3 warns about the old
-    one.
-    """
-    if FAST_DDS_2 in environment or FAST_DDS_3 in environment:
-        return {}
-    variable = FAST_DDS_2 if environment.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy') else FAST_DDS_3
-    return {variable: in_share('config', 'fastdds_large_images.xml')}
+    """The environment with larger shared-memory segments for large images, for the node only."""
+    variable = dds_profile_variable(environment)
+    return {variable: in_share('config', 'fastdds_large_images.xml')} if variable else {}
 
 
 def full_name(context):
@@ -79,7 +61,7 @@ def make_node(context):
         return LaunchConfiguration(name).perform(context)
 
     check_params_file(argument('params_file'), full_name(context))
-    cameras = [name.strip() for name in argument('cameras').split(',') if name.strip()]
+    cameras = split_cameras(argument('cameras'))
     given = {name: ParameterValue(argument(name), value_type=str)
              for name in ('model', 'image_transport', 'backend', 'precision') if argument(name)}
     if cameras:

@@ -27,6 +27,7 @@ VERBS = {
     'evaluate': ('shufflenet_ros.cli.evaluate',
                  'score a bundle on labeled images: accuracy, calibration, retrieval'),
     'replay': ('shufflenet_ros.cli.replay', 'publish a bag over ROS 2 with the recorded timing'),
+    'service': ('shufflenet_ros.cli.service', 'print a systemd unit that starts the node at boot'),
     'train': ('shufflenet_ros.cli.train', 'train a ShuffleNet on labeled images'),
     'complexity': ('shufflenet_ros.cli.complexity', 'count parameters and multiply-adds of networks'),
     'export': ('shufflenet_ros.cli.export', 'make a bundle from a training run'),

@@ -11,6 +11,8 @@ from std_msgs.msg import Header
 
 from shufflenet_ros.backends.load import LoadedModel
 from shufflenet_ros.core.engine import Counts, Engine
+from shufflenet_ros.core.service_manager import notify
+from shufflenet_ros.core.text import printable
 from shufflenet_ros.core.watch import Level, WatchState
 from shufflenet_ros.ros.callback_errors import CallbackErrors
 from shufflenet_ros.ros.cameras import Camera
@@ -52,6 +54,7 @@ class WatchedNode(ValidatedParameters, LifecycleNode):
         self._published_counts: dict[str, Counts] = {}
         self._published_at = float('-inf')
         self._stalled = Level.OK
+        self._notified = ''
         self._abandoned: list[Engine] = []  # released while an inference still ran in them
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # In simulation a ROS-time timer would not run before the first /clock.
@@ -60,6 +63,7 @@ class WatchedNode(ValidatedParameters, LifecycleNode):
     def watch(self) -> None:
         """Check worker and cameras; publish diagnostics every second, and at once when a state changes."""
         changed = self._watch_worker()
+        self._notify_service_manager()
         for name, camera in self._cameras.items() if self.state == 'active' else ():
             changed |= self._watch_camera(name, camera)
         if changed or time.monotonic() - self._published_at >= DIAGNOSTICS_PERIOD_S - WATCH_PERIOD_S / 2:
@@ -88,6 +92,18 @@ class WatchedNode(ValidatedParameters, LifecycleNode):
                 f'a frame has been processed for {counts.processing_s:.1f} s, stall_exit_s is {limit:g}: '
                 f'the process ends with status {EXIT_STALLED}')
         return level is not before
+
+    def _notify_service_manager(self) -> None:
+        """Tell systemd that the node is alive, unless a frame has stalled: a spinning loop is not enough."""
+        stalled = self._stalled is Level.ERROR
+        text = f'{self.state}: {self.failure}' if self.failure else self.state
+        text = printable(f'{text}, a frame takes longer than stall_s' if stalled else text)
+        lines = ['WATCHDOG=1'] if not stalled and not self.exit_status else []
+        if text != self._notified:
+            self._notified = text
+            lines.append(f'STATUS={text}')
+        if lines:
+            notify(*lines)
 
     def _watch_camera(self, name: str, camera: Camera) -> bool:
         """Log a change of the camera's state; a camera has timeout_s to send its first frame."""

@@ -41,6 +41,7 @@ def _run(signals: StopSignals) -> tuple[int, bool]:
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
 
+    from shufflenet_ros.core.service_manager import notify
     from shufflenet_ros.ros.callback_errors import spin_guarded
     from shufflenet_ros.ros.node import SUCCESS, ClassifyNode
 
@@ -50,8 +51,10 @@ def _run(signals: StopSignals) -> tuple[int, bool]:
     executor.add_node(node)
     if node.value_of('autostart') and not signals.stopped() and node.trigger_configure() == SUCCESS:
         node.trigger_activate()
+    notify('READY=1')  # also after a failed configure: the node is there, and an operator can fix it
     spin_guarded(executor, lambda: signals.stopped() or not rclpy.ok() or node.exit_status != 0,
                  node.errors.note)
+    notify('STOPPING=1')
     ended = node.close(STOP_TIMEOUT_S)
     executor.shutdown(timeout_sec=0.0)
     return node.exit_status, ended

@@ -18,6 +18,7 @@ from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.engine import BusyError, Engine
 from shufflenet_ros.core.frame import Options
 from shufflenet_ros.core.opencv import cv2
+from shufflenet_ros.core.service_manager import patient_watchdog
 from shufflenet_ros.core.text import printable
 from shufflenet_ros.core.watch import RateWatch, WatchState
 from shufflenet_ros.ros.cameras import Camera, warn_about_unused_overrides
@@ -86,9 +87,10 @@ class ClassifyNode(WatchedNode):
         value = self.value_of
         started = time.monotonic()
         cv2.setNumThreads(value('threads'))  # by default OpenCV wakes every core for one small resize
-        loaded = load(value('model'), card=value('model_card'), sha256=value('model_sha256').lower(),
-                      backend=value('backend'), precision=value('precision'), provider=value('provider'),
-                      threads=value('threads'), max_accuracy_loss=value('max_accuracy_loss'))
+        with patient_watchdog():
+            loaded = load(value('model'), card=value('model_card'), sha256=value('model_sha256').lower(),
+                          backend=value('backend'), precision=value('precision'), provider=value('provider'),
+                          threads=value('threads'), max_accuracy_loss=value('max_accuracy_loss'))
         classifier = Classifier(loaded.card, loaded.backend, value('max_pixels'))
         self._loaded = loaded
         self._make_cameras()

@@ -22,6 +22,7 @@ from driving import driver
 from rcl_interfaces.srv import GetParameters
 from replaying import NODE, process, wait_for
 
+from shufflenet_ros.ros.launch_arguments import LaunchArgumentError, remappings
 from shufflenet_ros.ros.parameters import TABLE, validate
 from shufflenet_ros.ros.params_file import ParamsFileError
 
@@ -78,10 +79,9 @@ def test_defaults_leave_the_parameter_file_alone(no_profiles):
 
 
 def test_remappings_per_camera():
-    remappings = launch_stand_in.load().remappings
     assert remappings([], '/camera/image') == [('image_raw', '/camera/image')]
     assert remappings(['a', 'b/c'], 'color') == [('a/image_raw', 'a/color'), ('b/c/image_raw', 'b/c/color')]
-    with pytest.raises(RuntimeError, match=r"image_topic: got '/camera' .* relative"):
+    with pytest.raises(LaunchArgumentError, match=r"image_topic: got '/camera' .* relative"):
         remappings(['a'], '/camera')
 
 
