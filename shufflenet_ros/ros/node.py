@@ -21,6 +21,7 @@ from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.service_manager import patient_watchdog
 from shufflenet_ros.core.text import printable
 from shufflenet_ros.core.watch import RateWatch, WatchState
+from shufflenet_ros.ros.bond import break_bond, start_bond
 from shufflenet_ros.ros.cameras import Camera, warn_about_unused_overrides
 from shufflenet_ros.ros.frame_processor import FrameProcessor, Settings
 from shufflenet_ros.ros.health import WatchedNode
@@ -73,6 +74,7 @@ class ClassifyNode(WatchedNode):
         self._processor: FrameProcessor | None = None
         self._cameras: dict[str, Camera] = {}
         self._configured = 0
+        self._bond: Any = None
         self._label_info = self.create_publisher(LabelInfo, '~/label_info', LATCHED)
         self._vision_info = self.create_publisher(VisionInfo, '~/vision_info', LATCHED)
 
@@ -126,6 +128,8 @@ class ClassifyNode(WatchedNode):
             self.get_logger().info(
                 f'{camera.title}: listening on {camera.topic} ({camera.requested_qos})')
         self._activated_at = time.monotonic()
+        if self.value_of('bond'):
+            self._bond = start_bond(self)
 
     @_transition('inactive', ERROR)
     def on_deactivate(self) -> None:
@@ -174,6 +178,9 @@ class ClassifyNode(WatchedNode):
 
     def _stop(self, timeout: float) -> bool:
         """End the run. The current frame gets timeout seconds from its start: a stalled one gets no more."""
+        if self._bond is not None:
+            break_bond(self, self._bond)
+            self._bond = None
         for camera in self._cameras.values():
             camera.unsubscribe()
         ended = self._engine is None or self._engine.stop(timeout - self._engine.total().processing_s)

@@ -119,6 +119,7 @@ SPECS = (
          limits=(0.0, 3600.0)),
     Spec('max_pixels', 40_000_000, 'Larger images are dropped before anything is allocated.',
          limits=(1, IO_MAX_PIXELS)),
+    Spec('bond', True, "Hold a bond with nav2's lifecycle manager while active, if bondpy is installed."),
     Spec('autostart', False, 'Configure and activate at start.', run_time=NEVER),
 )
 TABLE: Mapping[str, Spec] = {spec.name: spec for spec in SPECS}

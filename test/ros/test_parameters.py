@@ -139,7 +139,7 @@ def test_what_may_change_depends_on_the_state(context, model):
            'cameras': ['front'],
            'image_transport': 'compressed', 'image_qos.reliability': 'reliable', 'image_qos.depth': 6,
            'frame_policy': 'every', 'queue_size': 7, 'stall_exit_s': 9.0, 'max_pixels': 1000,
-           'autostart': True, 'top_k': 3}
+           'bond': False, 'autostart': True, 'top_k': 3}
     assert set(new) == {spec.name for spec in SPECS if spec.run_time != ALWAYS} | {'top_k'}
 
     def changeable(node: ClassifyNode) -> set[str]:
