@@ -12,6 +12,7 @@ Run it in the shell in which the node works: the unit gets this installation and
 import argparse
 import getpass
 import os
+from pathlib import Path
 
 from shufflenet_ros.core.console import say
 
@@ -47,5 +48,6 @@ def run(args: argparse.Namespace) -> int:
     home, installation = systemd_unit.home_of(user), systemd_unit.find_installation(os.environ)
     words = systemd_unit.node_words(installation, dict(args.arguments))
     facts = systemd_unit.facts(installation, words, os.environ, user, home, args.memory_max)
-    say(*systemd_unit.fill(systemd_unit.read_template(installation), facts))
+    template = Path(installation.share, 'config', 'shufflenet.service').read_text(encoding='utf-8')
+    say(*systemd_unit.fill(template, facts))
     return 0

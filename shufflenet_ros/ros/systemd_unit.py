@@ -27,16 +27,16 @@ ENVIRONMENT = (
     'ROS_DISCOVERY_SERVER', 'RMW_IMPLEMENTATION', 'CYCLONEDDS_URI', 'FASTDDS_DEFAULT_PROFILES_FILE',
     'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_BUILTIN_TRANSPORTS', 'ROS_SECURITY_ENABLE',
     'ROS_SECURITY_STRATEGY', 'ROS_SECURITY_KEYSTORE', 'ROS_SECURITY_ENCLAVE_OVERRIDE')
-_PARAMETERS = ('model', 'image_transport', 'backend', 'precision')
-ARGUMENTS = (*_PARAMETERS, 'cameras', 'image_topic', 'params_file', 'namespace', 'use_sim_time', 'log_level',
+_TEXTS = ('model', 'image_transport', 'backend', 'precision')  # parameters of the same name
+ARGUMENTS = (*_TEXTS, 'cameras', 'image_topic', 'params_file', 'namespace', 'use_sim_time', 'log_level',
              'autostart')
 _NAME = (r'/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', 'a ROS name, such as camera/image_raw')
-_REMEDY = 'give the user who runs the camera driver with --user'
 _BOOL = ('true|false', 'true or false')
 _FORMS = {  # regular expression, and the same in words
     'image_topic': _NAME, 'namespace': _NAME, 'autostart': _BOOL, 'use_sim_time': _BOOL,
     'log_level': ('debug|info|warn|error|fatal', 'debug, info, warn, error or fatal'),
     '--memory-max': ('[1-9][0-9]*[KMGT]?|[1-9][0-9]?%|infinity', 'bytes, such as 1G; or a share: 50%')}
+_USER_REMEDY = 'give the user who runs the camera driver with --user'
 
 
 class ServiceError(ShuffleNetError):
@@ -64,21 +64,26 @@ def find_installation(environment: Mapping[str, str]) -> Installation:
     Raises:
         ServiceError: it is not complete.
     """
-    distribution = Path('/opt/ros', environment.get('ROS_DISTRO') or '-', 'setup.bash')
-    setups = [distribution] if distribution.is_file() else []
+    setups = [Path('/opt/ros', environment.get('ROS_DISTRO') or '-', 'setup.bash')]
     node = Path(sys.executable).with_name('classify_node')  # in a virtual environment
     for prefix in map(Path, filter(None, environment.get('AMENT_PREFIX_PATH', '').split(os.pathsep))):
         if (installed := prefix / 'lib' / 'shufflenet_ros' / 'classify_node').is_file():
             node = installed
             # `colcon build` gives each package its own prefix; with --merge-install they share one.
-            found = [path for path in (prefix / 'setup.bash', prefix.parent / 'setup.bash') if path.is_file()]
-            setups += found[:1]
+            setups += [prefix / 'setup.bash', prefix.parent / 'setup.bash']
             break
     share = [folder.parent for folder in model_directories() if (folder.parent / 'config').is_dir()]
     if not node.is_file() or not share:
         raise ServiceError(f'got no classify_node in AMENT_PREFIX_PATH and none at {node}, expected an '
                            'installation; build the workspace and source its install/setup.bash')
-    return Installation(tuple(dict.fromkeys(map(str, setups))), str(node), str(share[0]))
+    found = dict.fromkeys(str(setup) for setup in setups if setup.is_file())
+    return Installation(tuple(found), str(node), str(share[0]))
+
+
+def _check_form(name: str, value: str) -> None:
+    pattern, words = _FORMS[name]
+    if not re.fullmatch(pattern, value, re.ASCII):
+        raise ServiceError(f'{name}: got {value!r}, expected {words}')
 
 
 def node_words(installation: Installation, arguments: Mapping[str, str]) -> list[str]:
@@ -94,33 +99,27 @@ def node_words(installation: Installation, arguments: Mapping[str, str]) -> list
     given = {name: value for name, value in arguments.items() if value}
     for name in _FORMS.keys() & given.keys():
         _check_form(name, given[name])
-    namespace = given.get('namespace', '').strip('/')
+    namespace = f'/{given["namespace"].strip("/")}' if 'namespace' in given else ''
     params = os.path.abspath(given.get('params_file') or f'{installation.share}/config/classify.yaml')
-    check_params_file(params, f'/{namespace}/shufflenet'.replace('//', '/'))
-    values: dict[str, str | list[str] | bool] = {name: given[name] for name in _PARAMETERS if name in given}
+    check_params_file(params, f'{namespace}/shufflenet')
+    cameras = split_cameras(given.get('cameras', ''))
+    values: dict[str, str | list[str] | bool] = {name: given[name] for name in _TEXTS if name in given}
     if is_path(given.get('model', '')):
         values['model'] = os.path.abspath(given['model'])
-    if cameras := split_cameras(given.get('cameras', '')):
+    if cameras:
         values['cameras'] = cameras
     for name, value in values.items():
         validate(name, value)
     values['autostart'] = given.get('autostart', 'true') == 'true'
     values['use_sim_time'] = given.get('use_sim_time', 'false') == 'true'
-    words = ['--ros-args', '--log-level', given.get('log_level', 'info')]
+    words = ['--ros-args', '--log-level', given.get('log_level', 'info'), '--params-file', params]
     if namespace:
-        words += ['-r', f'__ns:=/{namespace}']
-    words += ['--params-file', params]
+        words += ['-r', f'__ns:={namespace}']
     for name, value in values.items():  # JSON is YAML, and keeps text such as 1.0 text
         words += ['-p', f'{name}:={json.dumps(value, ensure_ascii=False)}']
     for old, new in remappings(cameras, given.get('image_topic', 'image_raw')):
         words += ['-r', f'{old}:={new}']
     return words
-
-
-def _check_form(name: str, value: str) -> None:
-    pattern, words = _FORMS[name]
-    if not re.fullmatch(pattern, value, re.ASCII):
-        raise ServiceError(f'{name}: got {value!r}, expected {words}')
 
 
 def home_of(user: str) -> str:
@@ -132,9 +131,9 @@ def home_of(user: str) -> str:
     try:
         found = pwd.getpwnam(user)
     except (KeyError, ValueError) as error:
-        raise ServiceError(f'user {user!r}: not on this machine; {_REMEDY}') from error
+        raise ServiceError(f'user {user!r}: not on this machine; {_USER_REMEDY}') from error
     if found.pw_uid == 0:
-        raise ServiceError(f'user {user!r}: has all privileges, and the node needs none; {_REMEDY}')
+        raise ServiceError(f'user {user!r}: has all privileges, and the node needs none; {_USER_REMEDY}')
     return found.pw_dir
 
 
@@ -174,12 +173,7 @@ def quoted(text: str, dollar: str = '$') -> str:
     return f'"{text}"'
 
 
-def read_template(installation: Installation) -> str:
-    """The installed config/shufflenet.service."""
-    return Path(installation.share, 'config', 'shufflenet.service').read_text(encoding='utf-8')
-
-
 def fill(template: str, lines: Sequence[str]) -> list[str]:
-    """The lines of the template, with these lines between its two marks."""
+    """The lines of config/shufflenet.service, with these lines between its two marks."""
     before, rest = template.split(BEGIN)
     return [*before.splitlines(), BEGIN, *lines, END, *rest.split(END)[1].splitlines()[1:]]

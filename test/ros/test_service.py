@@ -121,6 +121,8 @@ def test_launch_arguments_mean_what_they_mean_to_launch(tmp_path):
     assert after('--params-file', words) == after('--params-file', launched)[:1]
     values = {word.split(':=')[0]: yaml.safe_load(word.split(':=')[1]) for word in after('-p', words)}
     assert values == node.own_parameters(context)
+    declared = {name for name, _, _ in launch_stand_in.load().ARGUMENTS}
+    assert declared == {*systemd_unit.ARGUMENTS, 'respawn'} == {*given, 'params_file', 'respawn'}
 
 
 def test_the_installation_is_that_of_the_shell(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from driving import RED, Driver, plain
+from driving import RED, plain
 from replaying import ROOT, node_arguments, process, wait_for
 from vision_msgs.msg import Classification
 
@@ -58,13 +58,6 @@ def supervised(log: Path, manager: str, **parameters: object) -> Iterator[Manage
     made.wait('STOPPING=1')
 
 
-def send_stuck(drive: Driver, how: str) -> None:
-    """Send a frame that `stuck_node.py` treats specially, once frames arrive: the first can get lost."""
-    camera, heard = drive.camera(), drive.hear(Classification, '/shufflenet/classification')
-    wait_for(lambda: camera.publish(plain(RED)) or heard, 'a result')
-    camera.publish(plain(RED, frame_id=how))
-
-
 def test_a_stalled_frame_stops_the_pings_until_it_ends(drive, model, tmp_path):
     with supervised(tmp_path / 'node.log', f'@shufflenet-test-{os.getpid()}', model=model,
                     stall_s=0.3) as manager:
@@ -73,18 +66,19 @@ def test_a_stalled_frame_stops_the_pings_until_it_ends(drive, model, tmp_path):
         assert loading == [f'WATCHDOG_USEC={LOADING_S}000000', 'WATCHDOG_USEC=10000000', ALIVE]
         active = manager.wait('STATUS=active', ready)
         manager.wait(ALIVE, active + 1)
-        send_stuck(drive, '1.5')
+        camera, heard = drive.camera(), drive.hear(Classification, '/shufflenet/classification')
+        wait_for(lambda: camera.publish(plain(RED)) or heard, 'a result')  # the first frames can get lost
+        camera.publish(plain(RED, frame_id='1.5'))
         stalled = manager.wait('STATUS=active, a frame takes longer than stall_s')
         recovered = manager.wait('STATUS=active', stalled + 1)
         assert manager.lines[stalled + 1:recovered] == [ALIVE], 'it comes with the status after it'
         manager.wait(ALIVE, recovered + 1)
-
-
-def test_without_a_limit_only_a_dead_loop_stops_the_pings(drive, model, tmp_path):
-    with supervised(tmp_path / 'node.log', str(tmp_path / 'notify'), model=model, stall_s=0.0) as manager:
-        send_stuck(drive, 'wait')
-        drive.status_when('node', lambda s: float(s.values.get('processing_s', 0)) > 1.0, 'the stuck frame')
+        # Without a limit, only a dead loop would stop them.
+        drive.set(stall_s=0.0)
+        camera.publish(plain(RED, frame_id='wait'))
+        drive.status_when('node', lambda s: float(s.values['processing_s']) > 1.0, 'the stuck frame')
         manager.wait(ALIVE, len(manager.lines))
+        assert 'STATUS=active, a frame' not in ''.join(manager.lines[recovered:])
 
 
 def test_a_node_that_cannot_configure_is_up_and_says_why(own_domain, tmp_path):
