@@ -32,9 +32,13 @@ ME = next(user.pw_name for user in pwd.getpwall() if user.pw_uid)  # root may ru
 HOSTILE = """it's "a" $HOME `id` \\ %h 100%; & ü"""
 
 
-def needs(program: str, package: str) -> None:
-    if not shutil.which(program):
-        (pytest.fail if FULL else pytest.skip)(f'needs {program}: apt install {package}')
+def needs(there: bool, what: str) -> None:
+    if not there:
+        (pytest.fail if FULL else pytest.skip)(f'needs {what}')
+
+
+def needs_systemd_analyze() -> None:
+    needs(bool(shutil.which('systemd-analyze')), 'systemd-analyze: apt install systemd')
 
 
 def unit(words: list[str], environment: dict[str, str], installation: Installation = HERE) -> str:
@@ -52,7 +56,7 @@ def test_the_shipped_file_is_the_unit_of_the_machine_that_it_names(monkeypatch):
 
 
 def test_systemd_accepts_it_and_finds_it_safe(tmp_path):
-    needs('systemd-analyze', 'systemd')
+    needs_systemd_analyze()
     hostile = tmp_path / 'shufflenet-hostile.service'
     hostile.write_text(unit([HOSTILE], {'CYCLONEDDS_URI': HOSTILE}))
     for path in (ROOT / 'config' / 'shufflenet.service', hostile):
@@ -151,10 +155,11 @@ def test_each_directive_has_an_equivalent_or_none():
 @contextmanager
 def in_sandbox(made: str, command: list[str], log: Path, *readable: Path):
     """The command with the unit's restrictions."""
-    needs('bwrap', 'bubblewrap')
-    needs('systemd-analyze', 'systemd')
-    if not sandbox.HEADER.is_file():
-        (pytest.fail if FULL else pytest.skip)(f'needs {sandbox.HEADER}: apt install linux-libc-dev')
+    needs_systemd_analyze()
+    needs(sandbox.HEADER.is_file(), f'{sandbox.HEADER} of x86_64: apt install linux-libc-dev')
+    needs(bool(shutil.which('bwrap')), 'bwrap: apt install bubblewrap')
+    probe = subprocess.run(['bwrap', '--unshare-user', '--ro-bind', '/', '/', 'true'], check=False)
+    needs(probe.returncode == 0, 'user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0')
     wrapped, program = sandbox.sandboxed(made, command, ROOT, *readable)
     with log.open('wb') as out:
         child = subprocess.Popen(wrapped, stdout=out, stderr=subprocess.STDOUT, pass_fds=[program])
