@@ -59,6 +59,9 @@ def test_build_puts_files_where_ros_looks(workspace, repo_root):
     # The build environment lacks OpenCV and onnxruntime: help must work anyway.
     ('{workspace}/shufflenet_ros/lib/shufflenet_ros/shufflenet-ros --help', 'classify'),
     ('python -c "from shufflenet_ros_msgs.msg import Embedding; print(Embedding().data)"', "array('f')"),
+    # What `shufflenet-ros service` writes into the systemd unit.
+    ('python -c "import os; from shufflenet_ros.ros.systemd_unit import find_installation as find; '
+     'print(find(os.environ).setups)"', "/install/setup.bash',)"),
 ])
 def test_what_was_built_runs(workspace, colcon_venv, command, output):
     script = f'. {workspace}/setup.sh && {command.format(workspace=workspace)}'
