@@ -3,10 +3,9 @@
 
 Run it in the shell in which the node works: the unit gets this installation and this shell's ROS settings.
 
-  shufflenet-ros service --print image_topic:=/camera/image_raw > shufflenet.service
-  sudo mv shufflenet.service /etc/systemd/system/
-  sudo systemctl daemon-reload
-  sudo systemctl enable --now shufflenet
+  unit=/etc/systemd/system/shufflenet.service
+  shufflenet-ros service --print image_topic:=/camera/image_raw | sudo tee $unit
+  sudo systemctl daemon-reload && sudo systemctl enable --now shufflenet
 """
 
 import argparse
