@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recording stand-in for launch and launch_ros, which are not on pip.
 
-It knows only what classify.launch.py uses: anything new there fails with its name. It starts nothing, but
-computes the command line that launch_ros would give the node.
+It knows only what classify.launch.py uses: anything new there fails with its name. Imported, it starts nothing,
+but computes the command line that launch_ros would give the node. Run as a program, with launch arguments, it
+becomes the installed node.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,3 +162,14 @@ def run(**arguments: str) -> Context:
     for entity in load().generate_launch_description().entities:
         entity.execute(context)
     return context
+
+
+if __name__ == '__main__':
+    from ament_index_python.packages import get_package_prefix, get_package_share_directory
+
+    ROOT = Path(get_package_share_directory('shufflenet_ros'))
+    started = run(**dict(word.split(':=', 1) for word in sys.argv[1:]))
+    node, = started.nodes
+    program = Path(get_package_prefix(node.package), 'lib', node.package, node.executable)
+    command = [str(program), *node.command_line(started, Path(tempfile.mkdtemp()))]
+    os.execve(program, command, {**os.environ, **node.own_environment(started)})
