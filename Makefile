@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # make setup: .venv with everything the node needs. PYTHON=python3.12 make setup picks the interpreter.
 # make demo: real video through the running node.  make test: all checks.  make figures: all measurements.
-# make test-full: the same as make test, with the slow tests in full.
+# make test-full: the same as make test, with the slow tests in full, and make test-robot.
+# make test-robot: README's installation on a robot, in a Debian chroot.
 
 # Once .venv exists, its own Python stays the choice.
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
@@ -14,7 +15,7 @@ TORCH = zoo importers packer training
 # From the longest to the shortest, so that the last ones fill the gaps.
 CHECKS = check-ros check-rest check-torch check-native check-jazzy lint
 
-.PHONY: setup demo test test-full check $(CHECKS) lint-c figures clean
+.PHONY: setup demo test test-full test-robot check $(CHECKS) lint-c figures clean
 
 setup:
 	@$(SETUP)
@@ -30,6 +31,11 @@ test:
 # With all tests of the node on Jazzy's rclpy, and all tests of what depends on Ubuntu's package versions.
 test-full:
 	@SHUFFLENET_TEST_FULL=1 $(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test-robot
+
+test-robot:
+	@$(SETUP)
+	@.venv/bin/python scripts/robot.py
 
 # Everything that `make test` runs, without the setup, three parts at a time. The tests with the node mostly
 # wait, so two others run beside them, at a lower priority. Each part prints when it is done.

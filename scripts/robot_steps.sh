@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# README's steps "On a robot", as functions that docker/Dockerfile and `make test-robot` run.
+# README's steps "On a robot", as functions that docker/Dockerfile, `make test-robot` and .ci/ros run.
 # usage, in the workspace and with ROS sourced: src/shufflenet_ros/scripts/robot_steps.sh FUNCTION [ARGUMENT...]
 set -euo pipefail
 
@@ -22,6 +22,10 @@ install_packages() {  # as root
     apt-get -q update
     apt-get -q -y install --no-install-recommends "$@"
     rm -rf /var/lib/apt/lists/*
+}
+
+install_dependencies() {  # needs rosdep
+    rosdep install --ignore-src --from-paths src src/shufflenet_ros/interfaces "$@"
 }
 
 install_onnxruntime() {

@@ -29,9 +29,9 @@ DISTRO = 'kilted'
 OLDEST, NEWEST = (3, 10), (3, 13)
 
 ROBOT_COMMANDS = """\
-  cd <workspace> && rosdep install --ignore-src --from-paths src/shufflenet_ros src/shufflenet_ros/interfaces
-  python3 -m pip install --user --no-deps onnxruntime  # Ubuntu 24.04 and later: also --break-system-packages
-  colcon build --base-paths src/shufflenet_ros src/shufflenet_ros/interfaces
+  cd <workspace> && rosdep install --ignore-src --from-paths src src/shufflenet_ros/interfaces
+  PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --user --no-deps onnxruntime
+  colcon build --base-paths src src/shufflenet_ros/interfaces
   source install/setup.bash && ros2 launch shufflenet_ros classify.launch.py"""
 
 

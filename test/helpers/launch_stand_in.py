@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recording stand-in for launch and launch_ros, which are not on pip.
 
-It knows only what classify.launch.py uses: anything new there fails with its name. Imported, it starts nothing,
-but computes the command line that launch_ros would give the node. Run as a program, with launch arguments, it
-becomes the installed node.
+It knows only what classify.launch.py uses: anything new there fails with its name. Imported, it starts
+nothing, but computes the command line that launch_ros would give the node. Run as a program, with launch
+arguments, it becomes the installed node.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ import pytest
 from message_wheel import build_variables
 from shell import run
 
+BASE_PATHS = ('--base-paths', 'src', 'src/shufflenet_ros/interfaces')
+
 
 @pytest.fixture(scope='module')
 def colcon_venv() -> Path:
@@ -20,14 +22,26 @@ def colcon_venv() -> Path:
 
 
 def colcon(venv: Path, cwd: Path, *arguments: object) -> str:
-    command = [venv / 'bin/colcon', '--log-base', cwd / 'log', *arguments]
-    return run(command, env=build_variables(venv), cwd=cwd)
+    return run([venv / 'bin/colcon', *arguments], env=build_variables(venv), cwd=cwd)
 
 
-def test_colcon_finds_the_two_packages_and_not_the_stand_ins(colcon_venv, repo_root, tmp_path):
-    listed = colcon(colcon_venv, tmp_path, 'list', '--base-paths', repo_root, repo_root / 'interfaces')
+@pytest.fixture(scope='module')
+def clone(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a clone, as README makes it, and another package beside it."""
+    folder = tmp_path_factory.mktemp('workspace')
+    (folder / 'src').mkdir()
+    (folder / 'src/shufflenet_ros').symlink_to(repo_root)
+    (folder / 'src/other').mkdir()
+    manifest = (repo_root / 'interfaces/shufflenet_ros_msgs/package.xml').read_text()
+    (folder / 'src/other/package.xml').write_text(manifest.replace('shufflenet_ros_msgs', 'other'))
+    return folder
+
+
+def test_colcon_finds_the_two_packages_and_not_the_stand_ins(colcon_venv, clone, repo_root, tmp_path):
+    listed = colcon(colcon_venv, clone, 'list', *BASE_PATHS)
     assert {tuple(line.split('\t')[::2]) for line in listed.splitlines()} == {
-        ('shufflenet_ros', '(ros.ament_python)'), ('shufflenet_ros_msgs', '(ros.ament_cmake)')}
+        ('other', '(ros.ament_cmake)'), ('shufflenet_ros', '(ros.ament_python)'),
+        ('shufflenet_ros_msgs', '(ros.ament_cmake)')}
     # Only COLCON_IGNORE hides them.
     pip = repo_root / 'interfaces/pip'
     for folder, expected in ((pip, ''), (pip / 'vision_msgs', 'vision_msgs\n')):
@@ -35,12 +49,11 @@ def test_colcon_finds_the_two_packages_and_not_the_stand_ins(colcon_venv, repo_r
 
 
 @pytest.fixture(scope='module')
-def workspace(colcon_venv: Path, repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(colcon_venv: Path, clone: Path) -> Path:
     """The install space of a real build of both packages."""
-    folder = tmp_path_factory.mktemp('workspace')
-    colcon(colcon_venv, folder, 'build', '--base-paths', repo_root, repo_root / 'interfaces', '--cmake-args',
+    colcon(colcon_venv, clone, 'build', *BASE_PATHS, '--packages-skip', 'other', '--cmake-args',
            f'-DPython3_EXECUTABLE={colcon_venv}/bin/python', '-DBUILD_TESTING=OFF')
-    return folder / 'install'
+    return clone / 'install'
 
 
 def test_build_puts_files_where_ros_looks(workspace, repo_root):

@@ -14,9 +14,10 @@ MANIFESTS = ('package.xml', 'interfaces/shufflenet_ros_msgs/package.xml',
              'interfaces/pip/vision_msgs/package.xml')
 LICENSE_LINE = 'SPDX-License-Identifier: Apache-2.0'
 SUFFIXES = {'.py', '.c', '.h', '.sh', '.yml'}
-FOLDERS = ('.github', 'benchmarks', 'demo', 'launch', 'native', 'scripts', 'shufflenet_ros', 'test')
+FOLDERS = ('.github', 'benchmarks', 'demo', 'docker', 'launch', 'native', 'scripts', 'shufflenet_ros', 'test')
 # Programs without a suffix, and files at the top.
-PROGRAMS = ('.ci/run', '.ci/ros', '.pre-commit-config.yaml', 'Makefile', 'setup.py')
+PROGRAMS = ('.ci/run', '.ci/ros', '.dockerignore', '.pre-commit-config.yaml', 'Makefile', 'docker/Dockerfile',
+            'docker/compose.yaml', 'setup.py')
 
 
 def test_one_version_and_one_maintainer(repo_root):

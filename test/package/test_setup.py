@@ -38,7 +38,7 @@ def test_an_old_python_reads_the_setup_as_far_as_the_message(repo_root):
 def test_wheels_exist_for_x86_64_only():
     setup_env.check_wheels_exist('x86_64')
     with pytest.raises(SetupError, match=r'this is aarch64(.|\n)*rosdep install(.|\n)*'
-                       'colcon build --base-paths src/shufflenet_ros src/shufflenet_ros/interfaces'):
+                       'colcon build --base-paths src src/shufflenet_ros/interfaces'):
         setup_env.check_wheels_exist('aarch64')
 
 
@@ -149,7 +149,7 @@ def test_where_a_distribution_is_sourced_its_rclpy_is_used(tmp_path, monkeypatch
     monkeypatch.setenv('PYTHONPATH', '')
     with pytest.raises(SetupError, match=(
             r'ROS jazzy is sourced, but .* does not find rclpy, vision_msgs, shufflenet_ros_msgs(.|\n)*'
-            'colcon build --base-paths src/shufflenet_ros src/shufflenet_ros/interfaces')):
+            'colcon build --base-paths src src/shufflenet_ros/interfaces')):
         setup_env.use_distribution('jazzy')
     assert 'include-system-site-packages = true' in (venv / 'pyvenv.cfg').read_text()
     monkeypatch.setenv('PYTHONPATH', str(site))

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ('shufflenet_ros', 'native', 'demo', 'benchmarks', 'scripts', 'docs', 'launch', 'config',
+FOLDERS = ('shufflenet_ros', 'native', 'demo', 'benchmarks', 'scripts', 'docs', 'docker', 'launch', 'config',
            'interfaces')
 PAGES = ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.rst', 'NOTICE', 'models/README.md',
          'setup.py', 'package.xml')
-SUFFIXES = {'.py', '.md', '.rst', '.c', '.h', '.yaml', '.xml', '.msg', '.srv', '.json', ''}
+SUFFIXES = {'.py', '.sh', '.md', '.rst', '.c', '.h', '.yaml', '.xml', '.msg', '.srv', '.json', ''}
 
 # What not to write (a regular expression, for whole words of an identifier too) -> what to write instead.
 BANNED = {
