@@ -3,9 +3,8 @@
 
 NumPy, OpenCV, the compiler and colcon are Debian 12's, from apt. Only what Debian lacks has a stand-in: ROS
 comes from pip's wheels, and `ros2 launch` is test/helpers/launch_stand_in.py. The steps are those of
-scripts/robot_steps.sh, as in docker/Dockerfile. mmdebstrap makes the chroot; bubblewrap enters it without
-network and without any rights. Neither needs root where users may create namespaces. The chroot is kept in
-.cache/robot for a week.
+scripts/robot_steps.sh, as in docker/Dockerfile. mmdebstrap makes the chroot, which is kept in .cache/robot for
+a week. bubblewrap enters it without network and without any rights.
 """
 
 from __future__ import annotations
@@ -140,11 +139,15 @@ def make_chroot(root: Path, home: Path) -> None:
         downloaded = pool.submit(download)
         # Unpacked by this user, without devices, so that this user can delete it.
         unpack = '"${@:2}" | tar -x -C "$1" --no-same-owner --exclude="./dev/*"'
-        run(['bash', '-o', 'pipefail', '-c', unpack, '-', root, 'mmdebstrap', '--variant=minbase',
-             f'--include={",".join(packages)}', '--dpkgopt=force-unsafe-io',
-             '--dpkgopt=path-exclude=/usr/share/doc/*',
-             '--customize-hook=chroot "$1" useradd --create-home --uid 1000 robot', SUITE, '-',
-             *debian_sources()])
+        try:
+            run(['bash', '-o', 'pipefail', '-c', unpack, '-', root, 'mmdebstrap', '--variant=minbase',
+                 f'--include={",".join(packages)}', '--dpkgopt=force-unsafe-io',
+                 '--dpkgopt=path-exclude=/usr/share/doc/*',
+                 '--customize-hook=chroot "$1" useradd --create-home --uid 1000 robot', SUITE, '-',
+                 *debian_sources()])
+        except SetupError as error:
+            remedy = 'run mmdebstrap as root, or as a user with an entry in /etc/subuid'
+            raise SetupError(f'{error}\n{remedy}') from None
         downloaded.result()
     setup_bash = Path(f'{root}{PREFIX}/setup.bash')
     setup_bash.parent.mkdir(parents=True)
