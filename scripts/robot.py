@@ -3,8 +3,8 @@
 
 NumPy, OpenCV, the compiler and colcon are Debian 12's, from apt. Only what Debian lacks has a stand-in: ROS
 comes from pip's wheels, and `ros2 launch` is test/helpers/launch_stand_in.py. The steps are those of
-scripts/robot_steps.sh, as in docker/Dockerfile. mmdebstrap makes the chroot, which is kept in .cache/robot for
-a week. bubblewrap enters it without network and without any rights.
+scripts/robot_steps.sh, as in docker/Dockerfile. mmdebstrap makes the chroot, and bubblewrap enters it without
+network and without any rights. It is kept in .cache/robot for a week.
 """
 
 from __future__ import annotations

@@ -52,6 +52,15 @@ def test_readme_installs_the_build_packages(functions, repo_root):
     assert f'sudo apt install {packages}\n' in (repo_root / 'README.md').read_text()
 
 
+def test_rosdep_finds_the_two_packages_where_readme_points_it(functions, repo_root, tmp_path):
+    packages = pytest.importorskip('catkin_pkg.packages', reason='needs scripts/requirements/test.txt')
+    (tmp_path / 'src').mkdir()
+    (tmp_path / 'src/shufflenet_ros').symlink_to(repo_root)
+    paths = functions['install_dependencies'].split('--from-paths ')[1].removesuffix(' "$@"\n').split()
+    assert [packages.find_package_paths(tmp_path / path) for path in paths] == [
+        ['shufflenet_ros'], ['shufflenet_ros_msgs']]
+
+
 def test_every_run_time_key_becomes_a_package(repo_root):
     packages = subprocess.run([repo_root / STEPS, 'runtime_packages', repo_root / 'package.xml'], text=True,
                               env={'ROS_DISTRO': 'jazzy', 'PATH': '/usr/bin:/bin'}, stdout=subprocess.PIPE,
