@@ -108,7 +108,8 @@ setup(
     extras_require={
         'bags': ['rosbags>=0.11'],  # 0.11 brought the Writer arguments version and storage_plugin
         'export': ['onnx>=1.21'],
-        'pages': ['Jinja2>=3', 'plotly>=6'],  # `report`
+        'pages': ['Jinja2>=3'],  # `report`; in apt on every distribution
+        'foxglove': ['mcap>=1.1', 'rosbags>=0.11'],  # `classify --annotate out.mcap`
         'web': ['aiohttp>=3.8', 'Jinja2>=3'],  # `watch`; apt has both on every distribution
         # lightning-fabric: devices, precision and processes of a training run; scikit-learn: a teacher's head
         'train': ['torch>=2.10', 'onnx>=1.21', 'lightning-fabric>=2.5', 'scikit-learn>=1.6',

@@ -16,13 +16,13 @@ from typing import Any
 from shufflenet_ros.backends.load import load
 from shufflenet_ros.bundles.variants import AUTO
 from shufflenet_ros.cli.annotated_video import AnnotatedVideo
-from shufflenet_ros.cli.options import add_model_options, number, progress
+from shufflenet_ros.cli.options import add_model_options, number, read_frames
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.console import say, say_json
 from shufflenet_ros.core.frame import DecodedImage, Options, Result
 from shufflenet_ros.core.reasons import FrameError
 from shufflenet_ros.datasets.score import try_classify
-from shufflenet_ros.datasets.sources import Source, SourceFrame, open_sources
+from shufflenet_ros.datasets.sources import SourceFrame, open_sources
 
 STILL_RATE_HZ = 2.0  # of an annotated video that begins with still images
 
@@ -56,23 +56,13 @@ def run(args: argparse.Namespace) -> int:
         model = load(args.model, card=args.card, backend=args.backend, precision=args.precision)
         say(model.terms, f'runs on {model.choice}', to=sys.stderr)
         classifier = Classifier(model.card, model.backend)
-        counts = _classify(classifier, _frames(sources, args.progress), args, video)
+        counts = _classify(classifier, read_frames(sources, args.progress), args, video)
     if damaged := counts.pop('damaged', 0):
         say(f'damaged {damaged} frames: still classified', to=sys.stderr)
     if counts:
         reasons = ', '.join(f'{reason} {count}' for reason, count in sorted(counts.items()))
         say(f'dropped {counts.total()} frames: {reasons}', to=sys.stderr)
     return 0
-
-
-def _frames(sources: list[Source], bar: bool) -> Iterator[SourceFrame]:
-    counts = [source.count for source in sources]
-    total = None if None in counts else sum(count or 0 for count in counts)
-    with progress(total, 'frame', bar) as advance:
-        for source in sources:
-            for frame in source.frames():
-                yield frame
-                advance()
 
 
 def _classify(classifier: Classifier, frames: Iterator[SourceFrame], args: argparse.Namespace,

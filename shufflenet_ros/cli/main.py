@@ -21,6 +21,7 @@ from shufflenet_ros.core.text import one_line
 
 VERBS = {
     'classify': ('shufflenet_ros.cli.classify', 'classify images, folders, videos and bags'),
+    'report': ('shufflenet_ros.cli.report', 'write a page about bags, folders and videos'),
     'models': ('shufflenet_ros.cli.models', 'list, show, check, fetch and edit model files'),
     'models import': ('shufflenet_ros.cli.models_import', 'make a bundle from published weights'),
     'models pack': ('shufflenet_ros.cli.models_pack', 'make native variants of a bundle: fp32, fp16, int8'),
@@ -42,7 +43,8 @@ def _from_pip(package: str) -> str:
 
 
 REMEDIES = {
-    **{name: _from_pip(name) for name in ('rosbags', 'tqdm', 'matplotlib')},
+    **{name: _from_pip(name) for name in ('rosbags', 'tqdm', 'matplotlib', 'mcap')},
+    'jinja2': _from_pip('Jinja2'),
     **dict.fromkeys(('torch', 'lightning_fabric', 'sklearn'), "pip install 'shufflenet_ros[train]'"),
     'onnx': "pip install 'shufflenet_ros[export]'",
     'rclpy': 'source a ROS 2 distribution, or run make setup in the clone',

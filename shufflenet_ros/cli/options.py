@@ -3,11 +3,15 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from shufflenet_ros.bundles.locate import DEFAULT_MODEL
 from shufflenet_ros.bundles.variants import AUTO, BACKENDS, MAX_ACCURACY_LOSS, PRECISIONS
+
+if TYPE_CHECKING:
+    from shufflenet_ros.datasets.sources import Source, SourceFrame
 
 
 def add_model_options(parser: argparse.ArgumentParser, of: str = 'the model', precision: str = '') -> None:
@@ -74,3 +78,14 @@ def progress(total: int | None, unit: str, requested: bool) -> Iterator[Callable
                 yield bar.update
             return
     yield lambda: None
+
+
+def read_frames(sources: Sequence['Source'], bar: bool) -> Iterator['SourceFrame']:
+    """Every frame of every source; see `progress` for the bar."""
+    counts = [source.count for source in sources]
+    total = None if None in counts else sum(count or 0 for count in counts)
+    with progress(total, 'frame', bar) as advance:
+        for source in sources:
+            for frame in source.frames():
+                yield frame
+                advance()

@@ -2,6 +2,7 @@
 """Score a model on a labeled dataset, with the same code as on the robot."""
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -100,8 +101,9 @@ def try_classify(classifier: Classifier, message: Any, options: Options
         return None, message
     image = None
     try:
+        started = time.perf_counter()
         image = decode(message, classifier.max_pixels)
-        return image, classifier.classify_image(image, options)
+        return image, classifier.classify_image(image, options, time.perf_counter() - started)
     except FrameError as error:
         return image, error
     except MemoryError:

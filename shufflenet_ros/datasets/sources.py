@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shufflenet_ros.bags.errors import BagError
 from shufflenet_ros.bags.kinds import IMAGE_TYPES, is_bag
@@ -20,6 +20,9 @@ from shufflenet_ros.core.files import kind_of
 from shufflenet_ros.core.opencv import cv2
 from shufflenet_ros.core.reasons import DropReason, FrameError
 from shufflenet_ros.datasets.image_files import IMAGE_SUFFIXES, FileImage, PixelImage, read_image_file
+
+if TYPE_CHECKING:
+    from shufflenet_ros.bags.reader import BagMessage
 
 VIDEO_SUFFIXES = ('.avi', '.flv', '.m2ts', '.m4v', '.mjpeg', '.mjpg', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg',
                   '.ogv', '.ts', '.webm', '.wmv')
@@ -39,6 +42,7 @@ class SourceFrame:
         frame: number in the source, from 0; in a bag counted over all topics that are read.
         stamp_ns: in a bag the header's stamp, as in the node's results, else None.
         message: what `core.decode` accepts, or the reason why there is none.
+        record: in a bag, the message as it was recorded, else None.
     """
 
     source: str
@@ -46,6 +50,7 @@ class SourceFrame:
     frame: int
     stamp_ns: int | None
     message: Any | FrameError
+    record: 'BagMessage | None' = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,6 @@ def _bag(path: Path, topics: Sequence[str]) -> Source:
                     stamp, message = stamp_ns(item.message), item.message
                 except BagError as error:
                     message = FrameError(DropReason.BAD_FORMAT, str(error))
-                yield SourceFrame(str(path), item.topic, item.number, stamp, message)
+                yield SourceFrame(str(path), item.topic, item.number, stamp, message, item)
 
     return Source(path, count, count / seconds if seconds > 0 else None, frames)
