@@ -59,12 +59,19 @@ def _unpack_mcap_chunk(data: bytes, size: int, compression: str) -> bytes:
     return unpack(data, compression, size)
 
 
+def _msgdef(schema: Any, known: Callable[[Any], Any] = storage_mcap.get_msgdef) -> Any:
+    """The definition of an mcap schema; of a format that is not ROS's, such as JSON, none."""
+    foreign = schema is not None and schema.encoding not in ('', 'ros2msg', 'ros2idl', 'omgidl')
+    return known(None if foreign else schema)
+
+
 def limit_rosbags() -> None:
-    """Replace rosbags' decompressors and its sqlite3 reader, which have no limits."""
+    """Replace rosbags' decompressors and sqlite3 reader, which have no limits; accept foreign schemas."""
     for reader, name in ((rosbag2_reader.DirectoryReader, 'sqlite3'), (rosbag2_reader.Reader, '.db3')):
         reader.STORAGE_PLUGINS = {**reader.STORAGE_PLUGINS, name: GuardedSqlite3Reader}
     storage_mcap.DECOMPRESSORS.update({name: partial(_unpack_mcap_chunk, compression=name)
                                        for name in ('lz4', 'zstd')})
+    storage_mcap.get_msgdef = _msgdef
     rosbag1_reader.decompressors.update({name: partial(unpack, compression=name) for name in ('lz4', 'bz2')})
 
 

@@ -18,7 +18,7 @@ HEIGHT = 480
 
 
 class AnnotateError(ShuffleNetError):
-    """The video cannot be written. The message says where and what to do."""
+    """The video or bag cannot be written. The message says where and what to do."""
 
 
 class AnnotatedVideo:
@@ -35,12 +35,9 @@ class AnnotatedVideo:
             rate_hz: clipped to [1, 60], which players and the codec's time base support.
 
         Raises:
-            AnnotateError: not an .mp4, or its folder does not exist.
+            WriteError: the folder does not exist or cannot be written.
         """
         self.path, self.rate_hz = Path(path), round(min(max(rate_hz, 1.0), 60.0), 2)
-        if self.path.suffix.lower() != '.mp4' or not self.path.parent.is_dir():
-            raise AnnotateError(f'video {path} cannot be written: expected a name that ends in .mp4, in a '
-                                'folder that exists')
         self._writer: cv2.VideoWriter | None = None
         self._frames = 0
         with writing(self.path):

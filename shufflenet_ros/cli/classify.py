@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from shufflenet_ros.backends.load import load
 from shufflenet_ros.bundles.variants import AUTO
-from shufflenet_ros.cli.annotated_video import AnnotatedVideo
+from shufflenet_ros.cli.annotate import Add, annotating
 from shufflenet_ros.cli.options import add_model_options, number, read_frames
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.console import say, say_json
@@ -24,7 +25,7 @@ from shufflenet_ros.core.reasons import FrameError
 from shufflenet_ros.datasets.score import try_classify
 from shufflenet_ros.datasets.sources import SourceFrame, open_sources
 
-STILL_RATE_HZ = 2.0  # of an annotated video that begins with still images
+STILL_RATE_HZ = 2.0  # of an annotated file that begins with still images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='predictions per frame (default: %(default)s)')
     add('--json', action='store_true', help='one JSON object per frame')
     add('--embedding', action='store_true', help='with --json: add the embedding, scaled to length 1')
-    add('--annotate', metavar='OUT.mp4', help='write a video with the predictions drawn on every frame')
+    add('--annotate', metavar='OUT',
+        help='write a video (OUT.mp4) or a bag for Foxglove (OUT.mcap) with the predictions on every frame')
     add('--progress', action='store_true', help='show the progress bar even if stderr is not a terminal')
 
 
@@ -50,13 +52,14 @@ def run(args: argparse.Namespace) -> int:
     """
     sources = open_sources(args.sources, args.topic)
     with ExitStack() as stack:
-        video = None
+        annotate = None
         if args.annotate:  # an unusable path is reported before a model is loaded
-            video = stack.enter_context(AnnotatedVideo(args.annotate, sources[0].rate_hz or STILL_RATE_HZ))
+            rate_hz = sources[0].rate_hz or STILL_RATE_HZ
+            annotate = stack.enter_context(annotating(Path(args.annotate), rate_hz))
         model = load(args.model, card=args.card, backend=args.backend, precision=args.precision)
         say(model.terms, f'runs on {model.choice}', to=sys.stderr)
         classifier = Classifier(model.card, model.backend)
-        counts = _classify(classifier, read_frames(sources, args.progress), args, video)
+        counts = _classify(classifier, read_frames(sources, args.progress), args, annotate)
     if damaged := counts.pop('damaged', 0):
         say(f'damaged {damaged} frames: still classified', to=sys.stderr)
     if counts:
@@ -66,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _classify(classifier: Classifier, frames: Iterator[SourceFrame], args: argparse.Namespace,
-              video: AnnotatedVideo | None) -> Counter[str]:
+              annotate: Add | None) -> Counter[str]:
     """Print and draw each frame. Count the problems, and report the first one of each kind."""
     options = Options(top_k=args.top_k, embedding=args.embedding)
     counts: Counter[str] = Counter()
@@ -80,12 +83,8 @@ def _classify(classifier: Classifier, frames: Iterator[SourceFrame], args: argpa
             if not counts[kind]:
                 say(f'{_position(frame)}: {text}', to=sys.stderr)
             counts[kind] += 1
-        if video:
-            title = f'{frame.topic or frame.source.rsplit("/", 1)[-1]} #{frame.frame}'
-            if isinstance(result, FrameError):
-                video.add(image, (), f'{title}: {_summary(result)}')
-            else:
-                video.add(image, result.predictions, title)
+        if annotate:
+            annotate(frame, image, result)
     return counts
 
 

@@ -51,7 +51,7 @@ def replay_node() -> Iterator[Node]:
 
 def message_class(msgtype: str) -> Any | None:
     """The Python class of sensor_msgs/msg/Image and the like, or None if it is not installed."""
-    package, _, name = msgtype.split('/')
+    package, _, name = msgtype.partition('/msg/')
     try:
         return getattr(importlib.import_module(f'{package}.msg'), name, None)
     except ModuleNotFoundError:

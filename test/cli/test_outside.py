@@ -109,7 +109,8 @@ def test_labels_and_names_of_cards_cannot_control_the_terminal(capsys):
 BLOCKED = """
 import contextlib, io, json, sys
 sys.modules.update(dict.fromkeys(
-    ('rosbags', 'apsw', 'lz4', 'tqdm', 'matplotlib', 'torch', 'lightning_fabric', 'onnx', 'rclpy')))
+    ('rosbags', 'apsw', 'lz4', 'tqdm', 'matplotlib', 'torch', 'lightning_fabric', 'onnx', 'rclpy', 'jinja2',
+     'mcap')))
 from shufflenet_ros.cli import main as cli
 for argv in json.loads(sys.argv[1]):
     out, err = io.StringIO(), io.StringIO()
@@ -131,18 +132,23 @@ def test_photos_and_datasets_need_no_optional_package_and_the_rest_names_it(pyth
         ['classify', data, '--json', *model], ['evaluate', data, *model], ['models', 'check', tiny],
         ['classify', bag, *model], ['classify', data, '--progress', *model],
         ['evaluate', data, '--confusion', tmp_path / 'out.png', *model],
+        ['classify', data, '--annotate', tmp_path / 'out.mcap', *model],
+        ['report', data, '-o', tmp_path / 'out.html', *model],
         ['models', 'add-card', tiny, '--card', card, '-o', tmp_path / 'o.onnx'],
-        *([*verb.split(), '--help'] for verb in VERBS if verb not in ('replay', 'train'))]
+        *([*verb.split(), '--help'] for verb in VERBS if verb not in ('replay', 'report', 'train'))]
     done = python('-c', BLOCKED, json.dumps(calls, default=str))
     assert done.returncode == 0, done.stderr
-    photos, scores, check, bag, bar, drawing, add_card, *helps = map(json.loads, done.stdout.splitlines())
+    lines = map(json.loads, done.stdout.splitlines())
+    photos, scores, check, bag, bar, drawing, foxglove, page, add_card, *helps = lines
     assert photos[0] == 0 and json.loads(photos[1])['predictions'][0]['name'] == 'red'
     assert scores[0] == 0 and 'top-1' in scores[1]
     assert check[0] == 0 and 'yes: loads' in check[1]
     for (status, out, err), verb, module in (
-            (bag, 'classify', 'rosbags'), (bar, 'classify', 'tqdm'), (drawing, 'evaluate', 'matplotlib')):
+            (bag, 'classify', 'rosbags'), (bar, 'classify', 'tqdm'), (drawing, 'evaluate', 'matplotlib'),
+            (foxglove, 'classify', 'mcap'), (page, 'report', 'jinja2')):
         assert (status, out) == (2, '')
-        assert f'{verb} needs the Python module {module}: pip install {module}; if pip reports ' \
+        package = module.replace('jinja2', 'Jinja2')
+        assert f'{verb} needs the Python module {module}: pip install {package}; if pip reports ' \
             'externally-managed-environment: python3 -m venv' in err.splitlines()[-1]
     assert add_card[0] == 2 and add_card[2].splitlines()[-1].endswith("pip install 'shufflenet_ros[export]'")
     assert len(helps) == 7 and all(status == 0 and 'usage: ' in out for status, out, _ in helps)

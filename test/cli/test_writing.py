@@ -57,6 +57,14 @@ def test_a_video_on_a_full_disk_is_absent_and_the_status_is_1(classify, tiny, ph
     assert frames_in(out) == 12
 
 
+def test_a_bag_for_foxglove_on_a_full_disk_is_absent_and_the_status_is_1(classify, tiny, photos):
+    out = photos.parent / 'out.mcap'
+    with full_above(20_000):
+        ran = classify(photos, '--model', tiny, '--json', '--annotate', out, status=1)
+    assert f'error: {out} cannot be written: File too large; raise the limit' in ran.err.splitlines()[-1]
+    assert [path.name for path in photos.parent.iterdir()] == ['photos']
+
+
 def test_an_error_in_between_leaves_no_video(tmp_path):
     with pytest.raises(KeyError), AnnotatedVideo(tmp_path / 'out.mp4', 2.0) as video:
         video.add(DecodedImage(np.zeros((48, 64, 3), np.uint8), 'bgr'), ())
@@ -64,10 +72,10 @@ def test_an_error_in_between_leaves_no_video(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('name', ['out.avi', 'out', 'no/out.mp4'])
+@pytest.mark.parametrize('name', ['out.avi', 'out', 'no/out.mp4', 'no/out.mcap'])
 def test_a_target_that_is_not_a_video_is_rejected_before_a_model_is_loaded(classify, photos, name):
     ran = classify(photos, '--model', 'none-such', '--annotate', photos.parent / name, status=2)
-    assert f'{name} cannot be written: expected a name that ends in .mp4' in ran.err
+    assert f'{name} cannot be written: expected a name that ends in .mp4 (video) or .mcap' in ran.err
 
 
 def test_a_link_to_a_device_is_not_replaced(tmp_path):
