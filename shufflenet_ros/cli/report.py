@@ -7,12 +7,10 @@ The page is one HTML file and needs no network. Frames that cannot be decoded ar
 import argparse
 import os
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from shufflenet_ros.backends.load import LoadedModel, load
-from shufflenet_ros.bags.kinds import is_bag
 from shufflenet_ros.bundles.variants import AUTO
 from shufflenet_ros.cli.options import add_model_options, read_frames
 from shufflenet_ros.core.classifier import Classifier
@@ -22,11 +20,12 @@ from shufflenet_ros.core.frame import Options, Result
 from shufflenet_ros.core.reasons import FrameError
 from shufflenet_ros.datasets.image_files import is_image_file
 from shufflenet_ros.datasets.score import TOP_K, try_classify
-from shufflenet_ros.datasets.sources import SourceFrame, open_sources
-from shufflenet_ros.pages.report import ReportFrame, Series, Table, Thumbnails, report_page
+from shufflenet_ros.datasets.sources import SourceError, SourceFrame, open_sources
+from shufflenet_ros.pages.report import ReportFrame, Table, Thumbnails, report_page
 
 _STAGES = ('decode', 'preprocess', 'inference')
 _IMAGES = 'images'  # the track of image files
+_MAX_AGE_NS = 60 * 10**9  # an older stamp is of another clock
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,9 +57,11 @@ def run(args: argparse.Namespace) -> int:
         image, result = try_classify(classifier, frame.message, Options(top_k=TOP_K, embedding=False))
         frames.append(_row(frame, result))
         thumbnails.add(len(frames) - 1, frames[-1].track, image)
-    tables, series = _recorded(source.path for source in sources if is_bag(source.path))
+    if not frames:
+        raise SourceError(f'{", ".join(args.sources)}: no frame was read, expected at least one; '
+                          'check the file with another player')
     title = args.title or ', '.join(Path(source).name for source in args.sources)
-    page = report_page(title, frames, thumbnails.jpegs, [_model_table(model), *tables], series)
+    page = report_page(title, frames, thumbnails.jpegs, [_model_table(model)])
     write_whole(args.output, page.encode())
     say(f'{args.output}: {len(frames)} frames, {len(page) / 1e6:.1f} MB', to=sys.stderr)
     return 0
@@ -72,8 +73,11 @@ def _row(frame: SourceFrame, result: Result | FrameError) -> ReportFrame:
     row = ReportFrame(track, frame.source, frame.frame, log_ns, frame.stamp_ns)
     if isinstance(result, FrameError):
         return replace(row, dropped=str(result.reason), detail=str(result))
-    return replace(row, labels=tuple((best.name, best.score) for best in result.predictions),
-                   times_ms={stage: 1e3 * getattr(result.times, stage) for stage in _STAGES})
+    times_ms = {stage: 1e3 * getattr(result.times, stage) for stage in _STAGES}
+    if log_ns is not None and frame.stamp_ns is not None and 0 < log_ns - frame.stamp_ns < _MAX_AGE_NS:
+        times_ms['age when recorded'] = (log_ns - frame.stamp_ns) / 1e6
+    return replace(row, times_ms=times_ms,
+                   labels=tuple((best.name, best.score) for best in result.predictions))
 
 
 def _model_table(model: LoadedModel) -> Table:
@@ -82,18 +86,3 @@ def _model_table(model: LoadedModel) -> Table:
             'trained on': training.get('data'), 'terms': training.get('terms'), 'license': card.license,
             'source': card.source, 'SHA-256': model.sha256, 'runs on': model.choice}
     return Table('Model', (), [(name, value) for name, value in rows.items() if value], text=True)
-
-
-def _recorded(bags: Iterable[Path]) -> tuple[list[Table], list[Series]]:
-    """What a node's messages in the bags say: how its frames ended, and the ages of its results."""
-    tables, series = [], []
-    for path in bags:
-        from shufflenet_ros.datasets.recorded import read_recorded  # here, as images need no rosbags
-
-        node = read_recorded(path)
-        series += [Series(f'age of {topic}', *zip(*ages)) for topic, ages in node.ages.items()]
-        rows = [(*key, count) for key, count in node.ends.items() if count]
-        if rows:
-            tables.append(Table(f'The node in {path.name}', ('status', '', 'frames'), rows,
-                                'How frames ended while the bag was recorded, from /diagnostics.', text=True))
-    return tables, series

@@ -63,15 +63,6 @@ class Table:
     text: bool = False
 
 
-@dataclass(frozen=True)
-class Series:
-    """Milliseconds over time that belong to no frame of the page: x in nanoseconds."""
-
-    name: str
-    x_ns: Sequence[int]
-    y_ms: Sequence[float]
-
-
 class Thumbnails:
     """Small JPEGs of at most about MAX_THUMBNAILS frames, evenly spread over each track.
 
@@ -104,7 +95,7 @@ class Thumbnails:
 
 
 def report_page(title: str, frames: Sequence[ReportFrame], thumbnails: Mapping[int, bytes],
-                tables: Iterable[Table] = (), series: Sequence[Series] = ()) -> str:
+                tables: Iterable[Table] = ()) -> str:
     """The page as text. It needs no other file and no network.
 
     Args:
@@ -112,12 +103,11 @@ def report_page(title: str, frames: Sequence[ReportFrame], thumbnails: Mapping[i
             time; otherwise it counts frames.
         thumbnails: JPEGs by the index of their frame.
         tables: shown below the ones that are made of the frames.
-        series: left out without a time axis.
     """
     timed = all(frame.log_ns is not None for frame in frames)
     order = sorted(range(len(frames)), key=lambda i: frames[i].log_ns or 0) if timed else range(len(frames))
     shown = [frames[i] for i in order]
-    x = [frame.log_ns / 1e6 if timed and frame.log_ns else float(i) for i, frame in enumerate(shown)]
+    x = [(frame.log_ns or 0) / 1e6 if timed else float(i) for i, frame in enumerate(shown)]
     holds = _holds(shown, x, _HOLD_MS if timed else 1.0)
     shares = _shares(shown, holds)
     slots = {index: slot for slot, index in enumerate(thumbnails)}
@@ -135,8 +125,6 @@ def report_page(title: str, frames: Sequence[ReportFrame], thumbnails: Mapping[i
         'times': [(stage, [_rounded(frame.times_ms.get(stage)) for frame in shown]) for stage in stages],
         'image': [slots.get(i, -1) for i in order],
         'images': [base64.b64encode(jpeg).decode() for jpeg in thumbnails.values()],
-        'series': [{'name': one.name, 'x': [ns / 1e6 for ns in one.x_ns], 'y': [*map(_rounded, one.y_ms)]}
-                   for one in series if timed],
         'tracks': list(tracks), 'labels': list(labels), 'sources': list(sources),
     }
     made = [_track_table(shown, x, timed), _label_table(shown, shares), *_drop_table(shown),
