@@ -27,6 +27,7 @@ VERBS = {
     'models pack': ('shufflenet_ros.cli.models_pack', 'make native variants of a bundle: fp32, fp16, int8'),
     'evaluate': ('shufflenet_ros.cli.evaluate',
                  'score a bundle on labeled images: accuracy, calibration, retrieval'),
+    'watch': ('shufflenet_ros.cli.watch', 'look at a running node in a browser or a terminal'),
     'replay': ('shufflenet_ros.cli.replay', 'publish a bag over ROS 2 with the recorded timing'),
     'service': ('shufflenet_ros.cli.service', 'print a systemd unit that starts the node at boot'),
     'train': ('shufflenet_ros.cli.train', 'train a ShuffleNet on labeled images'),
@@ -44,7 +45,7 @@ def _from_pip(package: str) -> str:
 
 REMEDIES = {
     **{name: _from_pip(name) for name in ('rosbags', 'tqdm', 'matplotlib', 'mcap')},
-    'jinja2': _from_pip('Jinja2'),
+    **{name: f'sudo apt install python3-{name}, or pip install {name}' for name in ('aiohttp', 'jinja2')},
     **dict.fromkeys(('torch', 'lightning_fabric', 'sklearn'), "pip install 'shufflenet_ros[train]'"),
     'onnx': "pip install 'shufflenet_ros[export]'",
     'rclpy': 'source a ROS 2 distribution, or run make setup in the clone',

@@ -38,7 +38,7 @@ SUFFIX = '/compressed'
 MAX_TOPICS_SHOWN, MAX_LOOKUPS = 5, 50
 HINT_PERIOD_S = 3.0
 _OVERRIDES = 'qos_overrides'
-_TOPIC = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]{0,200})+')
+FULL_NAME = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]{0,200})+')
 RESULT_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -175,7 +175,7 @@ class Camera:
         candidates = [(topic, kind) for kind in dict.fromkeys((self._type_name, IMAGE, COMPRESSED))
                       for topic, kinds in graph
                       if kind in kinds and (kind == IMAGE or topic.endswith(SUFFIX))
-                      and topic != self.topic and not topic.startswith(own) and _TOPIC.fullmatch(topic)]
+                      and topic != self.topic and not topic.startswith(own) and FULL_NAME.fullmatch(topic)]
         for topic, kind in candidates[:MAX_LOOKUPS]:
             if any(info.topic_type == kind for info in node.get_publishers_info_by_topic(topic)):
                 yield topic

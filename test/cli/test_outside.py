@@ -151,4 +151,4 @@ def test_photos_and_datasets_need_no_optional_package_and_the_rest_names_it(pyth
         assert f'{verb} needs the Python module {module}: pip install {package}; if pip reports ' \
             'externally-managed-environment: python3 -m venv' in err.splitlines()[-1]
     assert add_card[0] == 2 and add_card[2].splitlines()[-1].endswith("pip install 'shufflenet_ros[export]'")
-    assert len(helps) == 7 and all(status == 0 and 'usage: ' in out for status, out, _ in helps)
+    assert len(helps) == 8 and all(status == 0 and 'usage: ' in out for status, out, _ in helps)
