@@ -5,17 +5,15 @@ It costs the node its debug image, and that only while a page is open.
 """
 
 import argparse
-import asyncio
 import re
 import secrets
 import shutil
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING
 
 from shufflenet_ros.cli.options import number
 from shufflenet_ros.cli.tables import aligned
@@ -24,11 +22,7 @@ from shufflenet_ros.core.node_view import CameraView, NodeView, StatusView, View
 from shufflenet_ros.core.stats import STAGES
 from shufflenet_ros.core.text import one_line
 
-if TYPE_CHECKING:
-    from shufflenet_ros.pages.live import LivePage
-
 LEVELS = ('OK', 'WARN', 'ERROR')
-_OnStop = Callable[[Callable[[], object]], None]
 TERMINAL_PERIOD_S, PIPE_PERIOD_S = 0.5, 1.0
 
 
@@ -69,17 +63,13 @@ def run(args: argparse.Namespace) -> int:
     signals = StopSignals()
     with closing(Observer(args.node, images=not args.text)) as observer:
         if args.text:
-            _show_text(observer, signals.on_stop)
+            stop = threading.Event()
+            signals.on_stop(stop.set)
+            _show_text(observer, stop)
         else:
             page = LivePage(observer, args.host, args.port, token, args.rate)
-            asyncio.run(_serve(page, partial(_announce, args.host, token), signals.on_stop))
+            page.run(partial(_announce, args.host, token), signals.on_stop)
     return 0
-
-
-async def _serve(page: 'LivePage', ready: Callable[[int], None], on_stop: _OnStop) -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    on_stop(lambda: loop.call_soon_threadsafe(stop.set))
-    await page.serve(ready, stop)
 
 
 def _announce(host: str, token: str, port: int) -> None:
@@ -88,9 +78,7 @@ def _announce(host: str, token: str, port: int) -> None:
     say(f'http://{f"[{host}]" if ":" in host else host}:{port}/{f"?token={token}" * bool(token)}', flush=True)
 
 
-def _show_text(source: ViewSource, on_stop: _OnStop) -> None:
-    stop = threading.Event()
-    on_stop(stop.set)
+def _show_text(source: ViewSource, stop: threading.Event) -> None:
     source.set_active(True)
     while not stop.wait(TERMINAL_PERIOD_S if sys.stdout.isatty() else PIPE_PERIOD_S):
         lines = list(text_lines(source.view()))

@@ -65,12 +65,18 @@ class LivePage:
             'Cache-Control': 'no-store', 'Server': 'shufflenet-ros',
             'Cross-Origin-Resource-Policy': 'same-origin'}
 
-    async def serve(self, ready: Callable[[int], object], stop: asyncio.Event) -> None:
-        """Serve until `stop` is set; ready(port) is called once the port is open.
+    def run(self, ready: Callable[[int], object], on_stop: Callable[[Callable[[], object]], object]) -> None:
+        """Serve until the function is called that on_stop gets; ready(port) says that the port is open.
 
         Raises:
             ServeError: the address cannot be used.
         """
+        asyncio.run(self._serve(ready, on_stop))
+
+    async def _serve(self, ready: Callable[[int], object],
+                     on_stop: Callable[[Callable[[], object]], object]) -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        on_stop(lambda: loop.call_soon_threadsafe(stop.set))
         app = web.Application(middlewares=[self._guard])
         app.add_routes([web.get('/', self._page), web.get('/live', self._live)])
         app.on_response_prepare.append(self._add_headers)

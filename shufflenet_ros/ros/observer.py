@@ -39,7 +39,7 @@ class NodeNameError(ShuffleNetError):
     """Not the full name of a node."""
 
 
-class _Camera:
+class _ViewedCamera:
     """Labels and images of one camera, from its creation to `close`; `image` is a number and a message."""
 
     def __init__(self, node: Node, topic: str, images: bool) -> None:
@@ -96,7 +96,7 @@ class Observer:
         self._name, self._images, self._active = name, images, False
         self._status: StatusView | None = None
         self._statuses: dict[str, StatusView] = {}  # of its cameras
-        self._cameras: dict[str, _Camera] = {}
+        self._cameras: dict[str, _ViewedCamera] = {}
         self._heard_at = time.monotonic()
         self._context = Context()
         self._context.init(initialize_logging=False)  # so that no log file is needed; errors go to stderr
@@ -159,12 +159,12 @@ class Observer:
         return f'{self._name}/{camera}'.rstrip('/')
 
     def _subscribe(self) -> None:
-        """Have a _Camera for each camera while active. Runs only in the thread that spins."""
+        """Have a _ViewedCamera for each camera while active. Runs only in the thread that spins."""
         wanted = self._statuses if self._active else {}
         for name in self._cameras.keys() - wanted.keys():
             self._cameras.pop(name).close()
         for name in wanted.keys() - self._cameras.keys():
-            self._cameras[name] = _Camera(self._node, self._topic(name), self._images)
+            self._cameras[name] = _ViewedCamera(self._node, self._topic(name), self._images)
 
 
 def _status_view(status: DiagnosticStatus) -> StatusView:

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`shufflenet-ros watch`: the page in a real browser, of a real node over DDS."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from statistics import median
+from typing import Any
+
+import pytest
+from driving import BEST_EFFORT, GREEN, RED, Driver, Stream, active_node, plain
+from in_process import ROUTES
+from lifecycle_msgs.srv import GetAvailableTransitions
+from rcl_interfaces.srv import DescribeParameters, ListParameters
+from replaying import COMMAND, FULL, process, wait_for
+
+pytest.importorskip('aiohttp', reason='needs the extra web')
+browsers = pytest.importorskip('browser', reason='needs selenium')
+
+OPENINGS, FIRST_IMAGE_S = (5, 2.0) if FULL else (1, 15.0)
+STEPS = 100 if FULL else 15
+RATE_HZ = 30.0
+SIZE = (240, 320)
+NODE = '/shufflenet'
+COUNT_IMAGES = """
+window.shown = 0;
+const make = URL.createObjectURL;
+URL.createObjectURL = (blob) => { window.shown += 1; return make(blob); };
+"""
+
+
+@pytest.fixture(scope='module')
+def chrome() -> Iterator[Any]:
+    with browsers.browser() as started:
+        yield started
+
+
+@pytest.fixture(scope='module')
+def url(own_domain, tmp_path_factory) -> Iterator[str]:
+    """The address that a watch process prints; SIGTERM ends it."""
+    log = tmp_path_factory.mktemp('watch') / 'log'
+    with process([*COMMAND, 'watch', '--port', '0'], log) as child:
+        wait_for(lambda: child.poll() is not None or '/\n' in log.read_text(), 'the address')
+        yield log.read_text().split()[-1]
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(5.0) == 0, log.read_text()
+
+
+def text(chrome: Any) -> str:
+    """What the page shows."""
+    return str(chrome.execute_script('return document.body.innerText'))
+
+
+def images(chrome: Any) -> int:
+    """How many images it shows, without dimmed ones."""
+    return int(chrome.execute_script('return [...document.querySelectorAll("section:not(.old) img")]'
+                                     '.filter((image) => image.naturalWidth).length'))
+
+
+def colors(drive: Driver, stack: ExitStack, **cameras: Any) -> None:
+    """Send images of one color on each camera's topic."""
+    for name, color in cameras.items():
+        publisher = drive.camera(f'/{name}/image_raw', qos=BEST_EFFORT)
+        stack.enter_context(Stream(publisher, plain(color, size=SIZE), RATE_HZ))
+
+
+def test_two_cameras_at_most_at_10_hz_only_for_viewers_and_again_after_a_restart(
+        drive, model, tmp_path, url, chrome, capsys):
+    parameters = {'model': model, 'cameras': '[front, rear]'}
+
+    def viewers() -> list[int]:
+        return [drive.operator.count_subscribers(f'{NODE}/{name}/debug_image') for name in ('front', 'rear')]
+
+    with ExitStack() as stack:
+        with active_node(drive, tmp_path / 'first.log', parameters):
+            colors(drive, stack, front=RED, rear=GREEN)
+            drive.status_when('camera rear', lambda status: status.count('published') > 0, 'a result')
+            seconds = []
+            for _ in range(OPENINGS):
+                chrome.get('about:blank')
+                wait_for(lambda: viewers() == [0, 0], 'the end of the subscriptions')
+                began = time.monotonic()
+                chrome.get(url)
+                wait_for(lambda: images(chrome) == 2, 'an image of each camera')
+                seconds.append(time.monotonic() - began)
+            with capsys.disabled():
+                print(f'\nfirst images of two cameras, median of {OPENINGS}: {median(seconds):.2f} s')
+            assert median(seconds) <= FIRST_IMAGE_S
+            assert viewers() == [1, 1]
+            wait_for(lambda: {'camera front', 'camera rear', 'red', 'green', 'inference'} <= {
+                line.split('\t')[0] for line in text(chrome).splitlines()}, 'both labels and the stages')
+            began = time.monotonic()
+            chrome.execute_script(COUNT_IMAGES)
+            time.sleep(1.5)
+            shown = chrome.execute_script('return window.shown')
+            assert 2 <= shown <= 2 * (10 * (time.monotonic() - began) + 1)
+        wait_for(lambda: 'shufflenet is gone since' in text(chrome) and not images(chrome), 'its end')
+        with active_node(drive, tmp_path / 'second.log', parameters):
+            wait_for(lambda: images(chrome) == 2 and 'gone' not in text(chrome), 'images of the new node')
+            chrome.get('about:blank')
+            wait_for(lambda: viewers() == [0, 0], 'the end of the subscriptions')
+    addresses = {address.split('/')[2] for address in browsers.requested(chrome) if address != 'about:blank'}
+    assert addresses == {url.split('/')[2]}
+    assert browsers.complaints(chrome) == []
+
+
+def step(drive: Driver, choose: random.Random) -> str:
+    """One random transition, parameter change or service call, right or wrong; what it was."""
+    kind = choose.choice(('transition', 'transition', 'illegal', 'valid', 'invalid', 'service'))
+    state = drive.state()
+    if kind == 'transition':
+        goal = choose.choice(('unconfigured', 'inactive', 'active'))
+        while (state := drive.state()) != goal:
+            assert drive.change(label=ROUTES[goal][state]), (state, goal)
+        return f'to {goal}'
+    if kind == 'illegal':
+        label = 'activate' if state != 'inactive' else 'deactivate'
+        drive.change(label=label)
+        return f'{label} in {state}'
+    if kind in ('valid', 'invalid'):
+        name, value = choose.choice({
+            'valid': [('top_k', 3), ('min_score', 0.5), ('class_id', 'index'), ('embedding', False),
+                      ('max_rate_hz', 5.0), ('max_age_s', 60.0), ('expected_rate_hz', RATE_HZ)],
+            'invalid': [('top_k', 0), ('min_score', 2.0), ('class_id', 'x'), ('model', '/etc/passwd'),
+                        ('autostart', False), ('no_such_parameter', 1), ('top_k', 'three')]}[kind])
+        assert drive.set(**{name: value})[0].successful == (kind == 'valid'), (name, value)
+        return f'{name}: {value}'
+    service, request = choose.choice([
+        ('list_parameters', ListParameters), ('describe_parameters', DescribeParameters),
+        ('get_available_transitions', GetAvailableTransitions)])
+    drive.call(request, service, request.Request())
+    return service
+
+
+def test_random_steps_with_frames_and_a_page_leave_the_node_alive_and_every_frame_counted(
+        drive, model, tmp_path, url, chrome):
+    choose = random.Random(13)
+    with active_node(drive, tmp_path / 'node.log', {'model': model}) as node:
+        camera = drive.camera(qos=BEST_EFFORT)
+        with Stream(camera, plain(RED, size=SIZE), RATE_HZ):
+            chrome.get(url)
+            wait_for(lambda: images(chrome) and 'red' in text(chrome), 'the page')
+            steps = [step(drive, choose) for _ in range(STEPS)]
+        while (state := drive.state()) != 'active':
+            assert drive.change(label=ROUTES['active'][state])
+        assert all(result.successful for result in drive.set(
+            top_k=5, min_score=0.0, class_id='name', max_rate_hz=0.0))
+        wait_for(camera.get_subscription_count, 'the node to subscribe')
+        with Stream(camera, plain(GREEN, size=SIZE), RATE_HZ):
+            wait_for(lambda: images(chrome) and 'green' in text(chrome), f'the new label after {steps}')
+        assert node.poll() is None and browsers.complaints(chrome) == []
+    checked = 0
+    for status in drive.statuses('node') + drive.statuses('camera'):
+        if 'received' in status.values:
+            status.assert_all_counted()
+            checked += status.count('received') > 0
+    assert checked > 3
