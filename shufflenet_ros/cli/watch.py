@@ -55,20 +55,20 @@ def run(args: argparse.Namespace) -> int:
         ServeError: the address cannot be used.
     """
     # Imported here so that --help does not need ROS, and --text not aiohttp.
-    from shufflenet_ros.ros.observer import Observer
     from shufflenet_ros.ros.signals import StopSignals
-    if not args.text:
-        from shufflenet_ros.pages.live import LivePage, is_local
-        token = args.token or ('' if is_local(args.host) else secrets.token_urlsafe(16))
     signals = StopSignals()
-    with closing(Observer(args.node, images=not args.text)) as observer:
-        if args.text:
-            stop = threading.Event()
-            signals.on_stop(stop.set)
+    from shufflenet_ros.ros.observer import Observer
+    if args.text:
+        stop = threading.Event()
+        signals.on_stop(stop.set)
+        with closing(Observer(args.node, images=False)) as observer:
             _show_text(observer, stop)
-        else:
-            page = LivePage(observer, args.host, args.port, token, args.rate)
-            page.run(partial(_announce, args.host, token), signals.on_stop)
+        return 0
+    from shufflenet_ros.pages.live import LivePage, is_local
+    token = args.token or ('' if is_local(args.host) else secrets.token_urlsafe(16))
+    with closing(Observer(args.node, images=True)) as observer:
+        page = LivePage(observer, args.host, args.port, token, args.rate)
+        page.run(partial(_announce, args.host, token), signals.on_stop)
     return 0
 
 
@@ -79,14 +79,15 @@ def _announce(host: str, token: str, port: int) -> None:
 
 
 def _show_text(source: ViewSource, stop: threading.Event) -> None:
+    terminal = sys.stdout.isatty()
     source.set_active(True)
-    while not stop.wait(TERMINAL_PERIOD_S if sys.stdout.isatty() else PIPE_PERIOD_S):
-        lines = list(text_lines(source.view()))
-        if sys.stdout.isatty():
+    while not stop.wait(TERMINAL_PERIOD_S if terminal else PIPE_PERIOD_S):
+        lines = [*text_lines(source.view()), '']
+        if terminal:
             columns, rows = shutil.get_terminal_size()
             lines = [one_line(line)[:columns - 1] for line in lines[:rows - 1]]
-            sys.stdout.write('\x1b[H\x1b[J')  # from the top, over the last ones
-        say(*lines, *[''] * (not sys.stdout.isatty()), flush=True)
+            sys.stdout.write('\x1b[H\x1b[J')  # over the last ones
+        say(*lines, flush=True)
 
 
 def text_lines(view: NodeView) -> Iterator[str]:

@@ -115,7 +115,7 @@ class LivePage:
 
     async def _page(self, request: web.Request) -> web.Response:
         response = web.Response(text=self._html, content_type='text/html')
-        if 'token' in request.query:  # the page drops it from its address
+        if self._token and 'token' in request.query:  # the page drops it from its address
             response.set_cookie(self._cookie, self._token, httponly=True, samesite='Strict')
         return response
 

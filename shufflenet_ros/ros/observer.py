@@ -32,7 +32,7 @@ GONE_S = 3.0  # the node publishes diagnostics every second
 # Anybody on the network can publish on these topics.
 MAX_LABELS, MAX_VALUES, MAX_TEXT, MAX_PIXELS = 10, 200, 1000, 4 * MAX_WIDTH**2
 _JPEG_QUALITY = 80
-_LATEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # the node sends none again
+_LATEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # the node need not send one again
 
 
 class NodeNameError(ShuffleNetError):
@@ -128,7 +128,7 @@ class Observer:
         """The present view."""
         silent, silence = time.monotonic() - self._heard_at, ''
         if silent > GONE_S:
-            silence = f'{self._name} is gone since {silent:.0f} s' if self._status else (
+            silence = f'{self._name} has been gone for {silent:.0f} s' if self._status else (
                 f'nothing from {self._name} for {silent:.0f} s: is that its name, and its ROS_DOMAIN_ID?')
         cameras, statuses = self._cameras, list(self._statuses.items())
         return NodeView(self._name, self._status, silence, tuple(

@@ -8,13 +8,15 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.client import HTTPConnection
 from statistics import median
 from typing import Any
 
 import pytest
 from driving import BEST_EFFORT, GREEN, RED, Driver, Stream, active_node, plain
 from in_process import ROUTES
-from lifecycle_msgs.srv import GetAvailableTransitions
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions
 from rcl_interfaces.srv import DescribeParameters, ListParameters
 from replaying import COMMAND, FULL, process, wait_for
 
@@ -61,6 +63,12 @@ def images(chrome: Any) -> int:
                                      '.filter((image) => image.naturalWidth).length'))
 
 
+def best(chrome: Any) -> list[str]:
+    """The first label of each camera."""
+    return list(chrome.execute_script('return [...document.querySelectorAll("section")]'
+                                      '.map((camera) => camera.querySelector(".label span")?.textContent)'))
+
+
 def colors(drive: Driver, stack: ExitStack, **cameras: Any) -> None:
     """Send images of one color on each camera's topic."""
     for name, color in cameras.items():
@@ -90,15 +98,16 @@ def test_two_cameras_at_most_at_10_hz_only_for_viewers_and_again_after_a_restart
             with capsys.disabled():
                 print(f'\nfirst images of two cameras, median of {OPENINGS}: {median(seconds):.2f} s')
             assert median(seconds) <= FIRST_IMAGE_S
-            assert viewers() == [1, 1]
-            wait_for(lambda: {'camera front', 'camera rear', 'red', 'green', 'inference'} <= {
-                line.split('\t')[0] for line in text(chrome).splitlines()}, 'both labels and the stages')
+            wait_for(lambda: viewers() == [1, 1], 'one subscription for each camera')
+            wait_for(lambda: best(chrome) == ['red', 'green'], 'both labels')
+            expected = {'active', 'camera front', 'camera rear', 'dropped: none', 'age', 'inference'}
+            wait_for(lambda: expected <= {line.split('\t')[0] for line in text(chrome).splitlines()}, 'the rest')
             began = time.monotonic()
             chrome.execute_script(COUNT_IMAGES)
             time.sleep(1.5)
             shown = chrome.execute_script('return window.shown')
             assert 2 <= shown <= 2 * (10 * (time.monotonic() - began) + 1)
-        wait_for(lambda: 'shufflenet is gone since' in text(chrome) and not images(chrome), 'its end')
+        wait_for(lambda: 'shufflenet has been gone for' in text(chrome) and not images(chrome), 'its end')
         with active_node(drive, tmp_path / 'second.log', parameters):
             wait_for(lambda: images(chrome) == 2 and 'gone' not in text(chrome), 'images of the new node')
             chrome.get('about:blank')
@@ -106,6 +115,19 @@ def test_two_cameras_at_most_at_10_hz_only_for_viewers_and_again_after_a_restart
     addresses = {address.split('/')[2] for address in browsers.requested(chrome) if address != 'about:blank'}
     assert addresses == {url.split('/')[2]}
     assert browsers.complaints(chrome) == []
+
+
+def test_other_machines_need_the_token_that_is_printed(own_domain, tmp_path):
+    log = tmp_path / 'log'
+    with process([*COMMAND, 'watch', '--port', '0', '--host', '0.0.0.0'], log) as child:
+        wait_for(lambda: child.poll() is not None or '?token=' in log.read_text(), 'the address')
+        address, token = log.read_text().split()[-1].split('/?token=')
+        assert len(token) >= 20
+        for query, expected in (('', 403), (f'?token={token}x', 403), (f'?token={token}', 200)):
+            connection = HTTPConnection('127.0.0.1', int(address.rpartition(':')[2]))
+            connection.request('GET', f'/{query}')
+            assert connection.getresponse().status == expected
+            connection.close()
 
 
 def step(drive: Driver, choose: random.Random) -> str:
@@ -119,7 +141,8 @@ def step(drive: Driver, choose: random.Random) -> str:
         return f'to {goal}'
     if kind == 'illegal':
         label = 'activate' if state != 'inactive' else 'deactivate'
-        drive.change(label=label)
+        drive.send(ChangeState, 'change_state', ChangeState.Request(transition=Transition(label=label)))
+        assert drive.state() == state  # Jazzy's rclpy sends no response
         return f'{label} in {state}'
     if kind in ('valid', 'invalid'):
         name, value = choose.choice({
@@ -143,19 +166,23 @@ def test_random_steps_with_frames_and_a_page_leave_the_node_alive_and_every_fram
         camera = drive.camera(qos=BEST_EFFORT)
         with Stream(camera, plain(RED, size=SIZE), RATE_HZ):
             chrome.get(url)
-            wait_for(lambda: images(chrome) and 'red' in text(chrome), 'the page')
-            steps = [step(drive, choose) for _ in range(STEPS)]
+            wait_for(lambda: images(chrome) and best(chrome) == ['red'], 'the page')
+            steps = []
+            for _ in range(STEPS):
+                steps.append(step(drive, choose))
+                time.sleep(0.1)  # some frames
         while (state := drive.state()) != 'active':
             assert drive.change(label=ROUTES['active'][state])
         assert all(result.successful for result in drive.set(
             top_k=5, min_score=0.0, class_id='name', max_rate_hz=0.0))
         wait_for(camera.get_subscription_count, 'the node to subscribe')
         with Stream(camera, plain(GREEN, size=SIZE), RATE_HZ):
-            wait_for(lambda: images(chrome) and 'green' in text(chrome), f'the new label after {steps}')
+            wait_for(lambda: images(chrome) and best(chrome) == ['green'], f'the new label after {steps}')
+            drive.status_when('camera', lambda status: status.count('published') > 0, 'results')
         assert node.poll() is None and browsers.complaints(chrome) == []
     checked = 0
     for status in drive.statuses('node') + drive.statuses('camera'):
         if 'received' in status.values:
             status.assert_all_counted()
             checked += status.count('received') > 0
-    assert checked > 3
+    assert checked >= 2
