@@ -16,10 +16,8 @@ from contextlib import closing
 from functools import partial
 
 from shufflenet_ros.cli.options import number
-from shufflenet_ros.cli.tables import aligned
 from shufflenet_ros.core.console import say
 from shufflenet_ros.core.node_view import CameraView, NodeView, StatusView, ViewSource
-from shufflenet_ros.core.stats import STAGES
 from shufflenet_ros.core.text import one_line
 
 LEVELS = ('OK', 'WARN', 'ERROR')
@@ -110,12 +108,11 @@ def _status(status: StatusView) -> str:
 def _camera(camera: CameraView) -> Iterator[str]:
     values = camera.status.values
     yield f'camera {camera.name or values.get("topic", "")}: {_status(camera.status)}'
-    counts = [f'{key} {values.get(key, "")}' for key in ('rate_hz', 'received', 'published', 'superseded')]
+    ages = [f'{p} {values.get(f"age_{p}_ms", "")}' for p in ('p50', 'p95', 'p99')]
+    yield f'  {values.get("rate_hz", "")} Hz, age in ms: {"  ".join(ages)}'
+    counts = [f'{key} {values.get(key, "")}' for key in ('received', 'published', 'superseded')]
     dropped = [f'{n} {key.removeprefix("dropped.")}' for key, n in values.items()
                if key.startswith('dropped.') and n != '0']
     yield f'  {"  ".join(counts)}  dropped: {", ".join(dropped) or "none"}'
     for name, score in camera.labels:
         yield f'  {score:6.1%} {"#" * round(20 * min(1.0, max(0.0, score))):<20} {name}'
-    percentiles = ('p50', 'p95', 'p99')
-    rows = [[stage, *(values.get(f'{stage}_{p}_ms', '') for p in percentiles)] for stage in reversed(STAGES)]
-    yield from (f'  {line}' for line in aligned([['ms', *percentiles], *rows]))
