@@ -28,7 +28,7 @@ test:
 	@$(SETUP) test
 	@$(MAKE) --no-print-directory check
 
-# With all tests of the node on Jazzy's rclpy, and all tests of what depends on Ubuntu's package versions.
+# With all tests of the node on Jazzy's rclpy, and all tests of what depends on a release's package versions.
 test-full:
 	@SHUFFLENET_TEST_FULL=1 $(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory test-robot

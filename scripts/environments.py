@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Install the package into .venv, and make the environments that tests need in .cache.
 
-There is one with colcon, one with Jazzy's ROS, and one for each Ubuntu release with its Python packages.
+There is one with colcon, one with Jazzy's ROS, and one for each release of Ubuntu and Debian with its Python
+packages.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from shell import CACHE, CONSTRAINTS, ROOT, ensure, install_lists, lists, pip_in
 # An editable install doesn't follow changes of these: the sources of its metadata and of the C library.
 PACKAGE = (CONSTRAINTS, *(ROOT / name for name in ('setup.py', 'setup.cfg', 'package.xml')),
            *sorted(path for path in (ROOT / 'native').rglob('*') if path.suffix in ('.c', '.h', '.py')))
-# The Ubuntu releases of Humble, and of Jazzy and Kilted, with their Python.
-UBUNTU = {'jammy': '3.10', 'noble': '3.12'}
+# Releases and their Python: Ubuntu 22.04 (Humble) and 24.04 (Jazzy, Kilted), Debian 12 and 13 (Lyrical).
+RELEASES = {'jammy': '3.10', 'noble': '3.12', 'bookworm': '3.11', 'trixie': '3.13'}
 WHEELS_EXIST = platform.machine() == 'x86_64'  # ROS wheels on pip
 
 
@@ -75,18 +76,18 @@ def find_python(version: str) -> str | None:
     return None
 
 
-def ubuntu_environment(name: str) -> Path | None:
-    """An environment with the Python packages of an Ubuntu release; None if the release's Python is missing.
+def release_environment(name: str) -> Path | None:
+    """An environment with the Python packages of a release; None if the release's Python is missing.
 
-    ONNX Runtime is added as in README: without dependencies, so that Ubuntu's NumPy stays.
+    ONNX Runtime is added as in README: without dependencies, so that the release's NumPy stays.
     """
-    python = find_python(UBUNTU[name])
+    python = find_python(RELEASES[name])
     if python is None:
         return None
-    files = lists(f'ubuntu-{name}', 'test-ros')
+    files = lists(f'release-{name}', 'test-ros')
 
     def fill(venv: Path) -> None:
-        # PyYAML has no wheel and is built here. It can't be built with the Cython that it requires.
+        # Jammy's PyYAML has no wheel and is built here. It can't be built with the Cython that it requires.
         pip_install(venv, 'setuptools<70', 'wheel')
         # Without the constraints, which name newer versions. The package is on PYTHONPATH instead.
         pip_install(venv, '--no-build-isolation', *(word for file in files for word in ('-r', file)))

@@ -158,9 +158,9 @@ def set_up_test() -> None:
             install_lists(venv, bare, '--no-deps')
 
     def fill_others() -> None:
-        with step('environments for colcon, Jazzy and the Ubuntu releases'):
-            for name in environments.UBUNTU:
-                environments.ubuntu_environment(name)
+        with step('environments for colcon, Jazzy and the releases of Ubuntu and Debian'):
+            for name in environments.RELEASES:
+                environments.release_environment(name)
             if environments.WHEELS_EXIST:
                 environments.colcon_environment()
                 environments.jazzy_environment()
