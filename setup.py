@@ -10,12 +10,43 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # setuptools before 70
+    try:
+        from wheel.bdist_wheel import bdist_wheel
+    except ImportError:  # colcon makes no wheel
+        bdist_wheel = object
+
 NAME = 'shufflenet_ros'
 HERE = Path(__file__).resolve().parent
 # Version, contact and addresses are written in package.xml and nowhere else.
 MANIFEST = ElementTree.parse(HERE / 'package.xml').getroot()
 MAINTAINER = MANIFEST.find('maintainer')
 URLS = {url.get('type'): url.text for url in MANIFEST.findall('url')}
+
+
+def native_build():
+    """The module native/build.py."""
+    spec = importlib.util.spec_from_file_location('native_build', HERE / 'native/build.py')
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up here.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class PlatformWheel(bdist_wheel):
+    """One wheel for every Python of a processor: the library is plain C, which ctypes calls."""
+
+    def get_tag(self) -> tuple:
+        """The tag. The compiler decides for which processor: `CC=aarch64-linux-gnu-gcc pip wheel .`."""
+        native, platform = native_build(), super().get_tag()[2]
+        try:
+            machine = native.machine_of(native.find_compiler())
+        except native.BuildError:
+            machine = ''
+        return 'py3', 'none', f'linux_{machine}' if machine in ('aarch64', 'x86_64') else platform
 
 
 class BuildNative(build_ext):
@@ -28,11 +59,7 @@ class BuildNative(build_ext):
 
     def run(self) -> None:
         """Build. If that fails, warn, and install the package without the library."""
-        spec = importlib.util.spec_from_file_location('native_build', HERE / 'native/build.py')
-        native = importlib.util.module_from_spec(spec)
-        # Dataclasses look their module up here.
-        sys.modules[spec.name] = native
-        spec.loader.exec_module(native)
+        native = native_build()
         try:
             native.build(self._folder)
         except native.BuildError as error:
@@ -117,7 +144,7 @@ setup(
         'demo': ['matplotlib>=3.8'],
         'test': ['pytest>=8', 'hypothesis>=6.100'],
     },
-    cmdclass={'build_ext': BuildNative},
+    cmdclass={'build_ext': BuildNative, 'bdist_wheel': PlatformWheel},
     ext_modules=[Extension(f'{NAME}.backends.libshufflenet_native',
                            sorted(glob('native/src/**/*.c', recursive=True)),
                            depends=sorted(glob('native/**/*.[hp]*', recursive=True)))],

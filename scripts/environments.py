@@ -14,7 +14,17 @@ import subprocess
 from pathlib import Path
 
 from message_wheel import build_environment, message_wheel
-from shell import CACHE, CONSTRAINTS, ROOT, ensure, install_lists, lists, pip_install
+from shell import (
+    CACHE,
+    CONSTRAINTS,
+    ROOT,
+    constraints,
+    ensure,
+    install_lists,
+    lists,
+    pip_install,
+    sees_system,
+)
 
 # An editable install doesn't follow changes of these: the sources of its metadata and of the C library.
 PACKAGE = (CONSTRAINTS, *(ROOT / name for name in ('setup.py', 'setup.cfg', 'package.xml')),
@@ -30,7 +40,12 @@ def install_package(venv: Path) -> None:
     ROS tools look for launch files, parameters and models in share/, which pip's editable install lacks.
     Links stand in for it, as `colcon build --symlink-install` makes them.
     """
-    pip_install(venv, '-c', CONSTRAINTS, '-e', f'{ROOT}[bags]')
+    if sees_system(venv):
+        # As README does it on a robot. The distribution has the other libraries.
+        pip_install(venv, '--no-deps', 'onnxruntime', '-e', ROOT)
+        pip_install(venv, '-c', constraints(venv), 'rosbags')
+    else:
+        pip_install(venv, '-c', CONSTRAINTS, '-e', f'{ROOT}[bags]')
     share = venv / 'share'
     links = {share / 'ament_index/resource_index/packages/shufflenet_ros': ROOT / 'resource/shufflenet_ros'}
     for name in ('package.xml', 'launch', 'config', 'models'):

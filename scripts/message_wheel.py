@@ -3,6 +3,8 @@
 
 pip has neither vision_msgs nor our own messages. cmake compiles both against the ROS wheels in a build
 environment. Any environment with the same wheels can install the result without a compiler.
+
+Beside a distribution, cmake installs what the distribution lacks straight into .venv.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import platform
 import shutil
 import sysconfig
 import tempfile
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,9 +30,8 @@ WHEEL_TAG = f'{PYTHON_TAG}-{PYTHON_TAG}-linux_{platform.machine()}'
 def message_wheel(distro: str) -> Path:
     """The wheel for this Python and the ROS wheels of one distribution, from .cache or newly built."""
     requirements = lists(f'ros-{distro}', f'ros-{distro}-build')
-    sources = [path for package in PACKAGES for path in sorted((ROOT / package).rglob('*')) if path.is_file()]
     # The local part of the version changes with any source, so that pip sees a new build.
-    version = f'{VERSION}+{distro}.{digest([*sources, *requirements, Path(__file__)])[:10]}'
+    version = f'{VERSION}+{distro}.{digest([*sources(PACKAGES), *requirements])[:10]}'
     wheel = CACHE / 'messages' / f'{NAME}-{version}-{WHEEL_TAG}.whl'
     if wheel.is_file():
         return wheel
@@ -37,10 +39,16 @@ def message_wheel(distro: str) -> Path:
     wheel.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='messages-', dir=wheel.parent) as name:
         folder = Path(name)
-        compile_packages(venv, folder)
+        compile_packages(PACKAGES, venv, folder, folder / 'prefix', build_variables(venv))
         pack(venv, folder, version)
         os.replace(folder / wheel.name, wheel)
     return wheel
+
+
+def sources(packages: Sequence[str]) -> list[Path]:
+    """The files that the messages of these packages are built from, with this one."""
+    found = [path for package in packages for path in sorted((ROOT / package).rglob('*')) if path.is_file()]
+    return [*found, Path(__file__)]
 
 
 def build_environment(distro: str) -> Path:
@@ -80,20 +88,43 @@ def build_variables(venv: Path) -> dict[str, str]:
         PYTHONPATH=str(next(venv.glob('lib/python3*/site-packages'))))
 
 
-def compile_packages(venv: Path, folder: Path) -> None:
-    """Build every package of `PACKAGES`, side by side, and install them into `folder`/prefix."""
-    variables = build_variables(venv)
-
+def compile_packages(packages: Sequence[str], venv: Path, folder: Path, prefix: Path,
+                     variables: Mapping[str, str]) -> None:
+    """Build packages in `folder`, side by side, and install them into `prefix`."""
     def compile_one(package: str) -> None:
         build = folder / Path(package).name
         run(['cmake', '-S', ROOT / package, '-B', build, f'-DPython3_EXECUTABLE={venv}/bin/python',
-             f'-DCMAKE_INSTALL_PREFIX={folder}/prefix', '-DCMAKE_BUILD_TYPE=Release',
-             '-DBUILD_TESTING=OFF'], env=variables)
+             f'-DCMAKE_INSTALL_PREFIX={prefix}', '-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF',
+             # Where lib/ is, seen from itself and from lib/python3.x/site-packages/<package>.
+             '-DCMAKE_INSTALL_RPATH=$ORIGIN:$ORIGIN/../../..'], env=variables)
         run(['cmake', '--build', build, '--parallel', '2'], env=variables)
         run(['cmake', '--install', build, '--strip'], env=variables)
 
-    with ThreadPoolExecutor(len(PACKAGES)) as pool:
-        list(pool.map(compile_one, PACKAGES))
+    with ThreadPoolExecutor(len(packages)) as pool:
+        list(pool.map(compile_one, packages))
+
+
+# ROS opens these libraries by their bare name, which finds only loaded ones outside LD_LIBRARY_PATH.
+PRELOAD = """
+import ctypes
+from pathlib import Path
+
+for library in sorted(Path(__file__).parents[3].glob('lib%s__rosidl_typesupport_*.so')):
+    ctypes.CDLL(str(library))
+"""
+
+
+def install_beside_distribution(packages: Sequence[str], venv: Path) -> None:
+    """Compile packages against the sourced distribution, and install them into `venv`.
+
+    Raises:
+        SetupError: the distribution lacks what that needs.
+    """
+    with tempfile.TemporaryDirectory(prefix='messages-') as folder:
+        compile_packages(packages, venv, Path(folder), venv, os.environ)
+    for name in (Path(package).name for package in packages):
+        for package in venv.glob(f'lib/python3*/site-packages/{name}/__init__.py'):
+            package.write_text(PRELOAD % name)
 
 
 def pack(venv: Path, folder: Path, version: str) -> None:

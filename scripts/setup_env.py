@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -22,11 +23,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import environments
-from message_wheel import message_wheel
-from shell import CONSTRAINTS, ROOT, VENV, SetupError, ensure, install_lists, lists, pip_install, run
+from message_wheel import PACKAGES, install_beside_distribution, message_wheel, sources
+from shell import (
+    CONSTRAINTS,
+    ROOT,
+    VENV,
+    SetupError,
+    ensure,
+    install_lists,
+    lists,
+    pip_install,
+    python_version,
+    run,
+    sees_system,
+)
 
 DISTRO = 'kilted'
 OLDEST, NEWEST = (3, 10), (3, 13)
+BESIDE = ['--system-site-packages']  # how a .venv beside a distribution is made
 
 ROBOT_COMMANDS = """\
   cd <workspace> && rosdep install --ignore-src --from-paths src src/shufflenet_ros/interfaces
@@ -35,9 +49,13 @@ ROBOT_COMMANDS = """\
   source install/setup.bash && ros2 launch shufflenet_ros classify.launch.py"""
 
 
-def check_python(version: Sequence[int], which: Callable[[str], str | None] = shutil.which) -> None:
-    """Raise SetupError for a Python without ROS wheels, on which nothing was tested."""
-    if OLDEST <= tuple(version[:2]) <= NEWEST:
+def check_python(version: Sequence[int], which: Callable[[str], str | None] = shutil.which,
+                 distro: str | None = None) -> None:
+    """Raise SetupError for a Python without ROS wheels, on which nothing was tested.
+
+    A distribution brings its own Python, which may be newer.
+    """
+    if tuple(version[:2]) >= OLDEST and (distro or tuple(version[:2]) <= NEWEST):
         return
     names = [f'python3.{minor}' for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
     present = next(filter(which, names), '')
@@ -62,8 +80,14 @@ def check_wheels_exist(machine: str) -> None:
     if machine != 'x86_64':
         raise SetupError(
             f'this is {machine}, and pip has ROS 2 only for x86_64. Install ROS 2 from its distribution '
-            'and source it, then either run `make setup` again (it then uses that rclpy) or build with '
+            'and source it, then either run the same command again (it then uses that rclpy) or build with '
             f'colcon:\n{ROBOT_COMMANDS}')
+
+
+def check_build_tools() -> None:
+    """Raise SetupError if a tool is missing here that compiling the messages needs."""
+    header = Path(sysconfig.get_path('include')) / 'Python.h'
+    check_tools(shutil.which, header, importlib.util.find_spec('ensurepip') is not None)
 
 
 def check_tools(which: Callable[[str], str | None], header: Path, ensurepip: bool) -> None:
@@ -102,8 +126,8 @@ def set_up_runtime() -> None:
 def use_wheels() -> None:
     """Install ROS from pip, and compile our messages at the same time."""
     check_wheels_exist(platform.machine())
-    header = Path(sysconfig.get_path('include')) / 'Python.h'
-    check_tools(shutil.which, header, importlib.util.find_spec('ensurepip') is not None)
+    check_build_tools()
+    empty_unless([])
     files = lists(f'ros-{DISTRO}')
 
     def install_libraries(venv: Path) -> None:
@@ -122,18 +146,53 @@ def use_wheels() -> None:
            lambda venv: pip_install(venv, '--no-deps', wheel.result()))
 
 
+def empty_unless(options: Sequence[str]) -> None:
+    """Empty a .venv that was made for the other source of ROS: pip, or a distribution."""
+    if python_version(VENV) and sees_system(VENV) != (options == BESIDE):
+        run([sys.executable, '-m', 'venv', '--clear', *options, VENV])
+
+
 def use_distribution(distro: str) -> None:
-    """Make a .venv that sees the distribution's rclpy and messages, and install what it lacks."""
-    with step(f'libraries beside ROS {distro}'):
-        ensure(VENV, 'runtime', [distro, *environments.PACKAGE], environments.install_package,
-               options=['--system-site-packages'])
-    script = ('import importlib.util as u; print(*[m for m in ("rclpy", "vision_msgs", "shufflenet_ros_msgs")'
-              ' if u.find_spec(m) is None])')
-    missing = run([VENV / 'bin/python', '-c', script], env=os.environ).split()
-    if missing:
-        raise SetupError(f'ROS {distro} is sourced, but Python {platform.python_version()} does not find '
-                         f"{', '.join(missing)}. Install what is missing with the distribution's tools, then "
-                         f'build the messages with colcon:\n{ROBOT_COMMANDS}')
+    """Make a .venv that sees the distribution's Python packages, and install what it lacks.
+
+    Raises:
+        SetupError: the distribution's rclpy, NumPy or OpenCV can't be imported.
+    """
+    check_build_tools()
+    empty_unless(BESIDE)
+    ensure(VENV, 'python', [distro], lambda venv: check_distribution(distro, venv), options=BESIDE)
+
+    def install_libraries(venv: Path) -> None:
+        with step(f'libraries beside ROS {distro}'):
+            environments.install_package(venv)
+
+    def install_messages(venv: Path) -> None:
+        with step(f'messages compiled against ROS {distro}'):
+            install_beside_distribution(lacking, venv)
+
+    ensure(VENV, 'runtime', [distro, *environments.PACKAGE], install_libraries)
+    # What .venv has from an earlier run counts as lacking, so that it follows its sources.
+    script = ('import importlib.util as u, sys\nfor name in sys.argv[1:]:\n    spec = u.find_spec(name)\n'
+              '    if spec is None or str(spec.origin).startswith(sys.prefix): print(name)')
+    names = {Path(package).name: package for package in PACKAGES}
+    found = run([VENV / 'bin/python', '-c', script, *names], env=os.environ)
+    lacking = [names[name] for name in found.split()]
+    if lacking:
+        ensure(VENV, 'messages', [distro, *sources(lacking)], install_messages)
+
+
+def check_distribution(distro: str, venv: Path) -> None:
+    """Raise SetupError for a module of the distribution that can't be imported."""
+    for module, package in (('rclpy', 'ros-$ROS_DISTRO-ros-base'), ('numpy', 'python3-numpy'),
+                            ('cv2', 'python3-opencv'), ('yaml', 'python3-yaml'), ('tqdm', 'python3-tqdm')):
+        done = subprocess.run([venv / 'bin/python', '-c', f'import {module}'], text=True, capture_output=True,
+                              check=False)
+        if done.returncode:
+            errors = re.findall(r'^\w*Error: .*$', done.stderr, re.MULTILINE) or [done.stderr[-500:].strip()]
+            raise SetupError(
+                f"ROS {distro} is sourced, but Python {platform.python_version()} can't import {module}: "
+                f'{errors[-1]}. Run `sudo apt install {package}`, or choose the '
+                "distribution's Python: `PYTHON=/usr/bin/python3 make setup`")
 
 
 def set_up_demo() -> None:
@@ -191,7 +250,7 @@ def main(arguments: list[str]) -> int:
         print(f'usage: setup_env.py [{"|".join(EXTRAS)}]', file=sys.stderr)
         return 2
     try:
-        check_python(sys.version_info[:2])
+        check_python(sys.version_info[:2], distro=distribution(os.environ, ROOT))
         set_up_runtime()
         for name in arguments:
             EXTRAS[name]()

@@ -21,7 +21,7 @@ CONSTRAINTS = LISTS / 'constraints.txt'
 # The ROS wheels restart each Python once to set LD_LIBRARY_PATH, and leave a marker in the environment.
 # A child process in another virtual environment would inherit both and look for its libraries here.
 FOREIGN_VARIABLES = ('_ROS_WHEELS_BOOTSTRAP_COMPLETE', 'LD_LIBRARY_PATH', 'PYTHONPATH', 'PYTHONHOME',
-                     'VIRTUAL_ENV', 'AMENT_PREFIX_PATH', 'CMAKE_PREFIX_PATH')
+                     'VIRTUAL_ENV', 'AMENT_PREFIX_PATH', 'CMAKE_PREFIX_PATH', 'ROS_DISTRO')
 
 
 class SetupError(Exception):
@@ -58,7 +58,27 @@ def lists(*names: str) -> list[Path]:
 
 def install_lists(venv: Path, files: Sequence[Path], *arguments: object) -> None:
     """`pip install -r` each of the files, within the constraints."""
-    pip_install(venv, '-c', CONSTRAINTS, *arguments, *(word for file in files for word in ('-r', file)))
+    pip_install(venv, '-c', constraints(venv), *arguments, *(word for file in files for word in ('-r', file)))
+
+
+def constraints(venv: Path) -> Path:
+    """The versions that pip may install: the pinned ones, or those that fit the system's NumPy.
+
+    Beside a distribution its NumPy stays, because its OpenCV and its messages were built for that version.
+    What pip adds has the newest version that works with it.
+    """
+    if not sees_system(venv):
+        return CONSTRAINTS
+    path = venv / 'constraints.txt'
+    version = run([venv / 'bin/python', '-c', 'import numpy; print(numpy.__version__)']).strip()
+    path.write_text(f'numpy=={version}\n')
+    return path
+
+
+def sees_system(venv: Path) -> bool:
+    """Whether the packages of the system's Python can be imported in this virtual environment."""
+    config = venv / 'pyvenv.cfg'
+    return config.is_file() and 'include-system-site-packages = true' in config.read_text()
 
 
 def digest(parts: Iterable[Path | str]) -> str:

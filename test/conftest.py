@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -98,3 +99,11 @@ def arm_tools() -> None:
         prepare.ensure_plugin()
     except prepare.PrepareError as error:
         missing(str(error))
+
+
+@pytest.fixture(scope='session')
+def copy_sources(repo_root: Path) -> Callable[[Path], Path]:
+    """Copies the sources to a new folder, so that nothing touches the clone or uses an old build/ in it."""
+    ignored = shutil.ignore_patterns('.*', 'build', 'install', 'log', 'out', 'runs', '*.egg-info',
+                                     '__pycache__')
+    return lambda target: Path(shutil.copytree(repo_root, target, ignore=ignored))

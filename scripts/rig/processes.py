@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shufflenet_ros.core.errors import ShuffleNetError
+from shufflenet_ros.ros.dds_profile import profile_variable
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_S = 5.0
@@ -27,7 +28,7 @@ def dds_environment() -> dict[str, str]:
     return {
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
         'ROS_DOMAIN_ID': os.environ.get('ROS_DOMAIN_ID') or str(_free_domain()),
-        'FASTDDS_DEFAULT_PROFILES_FILE': str(ROOT / 'config' / 'fastdds_large_images.xml'),
+        profile_variable(os.environ): str(ROOT / 'config' / 'fastdds_large_images.xml'),
     }
 
 

@@ -4,8 +4,7 @@
 from collections.abc import Mapping, Sequence
 
 from shufflenet_ros.core.errors import ShuffleNetError
-
-FAST_DDS_2, FAST_DDS_3 = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
+from shufflenet_ros.ros.dds_profile import FAST_DDS_2, FAST_DDS_3, profile_variable
 
 
 class LaunchArgumentError(ShuffleNetError):
@@ -34,10 +33,6 @@ def split_cameras(text: str) -> list[str]:
 
 
 def dds_profile_variable(environment: Mapping[str, str]) -> str:
-    """The variable for a Fast DDS profile that the distribution reads; '' if a profile is already given.
-
-    Version 3 of Fast DDS warns about the variable of version 2.
-    """
-    if FAST_DDS_2 in environment or FAST_DDS_3 in environment:
-        return ''
-    return FAST_DDS_2 if environment.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy') else FAST_DDS_3
+    """The variable for a Fast DDS profile that the distribution reads; '' if a profile is already given."""
+    given = FAST_DDS_2 in environment or FAST_DDS_3 in environment
+    return '' if given else profile_variable(environment)

@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 import functools
+import os
+import re
 import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from native_context import Context
+from shell import run
 
 from benchmarks.arm import emulate, prepare
 from benchmarks.arm.emulate import CPUS, INFERENCES
@@ -21,6 +27,7 @@ pytestmark = pytest.mark.usefixtures('arm_tools')
 MODELS = Path(__file__).parents[2] / 'models'
 PX = 64
 NETWORKS = (*(f'shufflenet_v1_x0_25_g{groups}' for groups in (1, 2, 3, 4, 8)), 'shufflenet_v2_x0_5')
+OLDEST_GLIBC = (2, 35)  # Ubuntu 22.04's
 ERROR = {'fp32': 1e-5, 'fp16': 0.2, 'int8': 0.0}
 """How far the logits may be from this machine's, relative to the largest. test_int8.py covers int8.
 
@@ -95,17 +102,44 @@ def test_shipped_variants_on_arm_agree_with_onnxruntime(bundle, driver):
     assert found['int8'].instructions < found['fp16'].instructions
 
 
-def test_the_shared_library_runs_and_exports_only_our_functions(frames, tmp_path):
-    from benchmarks.arm.native_count import DRIVER, NATIVE, library_objects
+def linked_library(folder: Path, copy_sources: Callable[[Path], Path]) -> Path:
+    """The library of the cached object files."""
+    from benchmarks.arm.native_count import library_objects
     from native.build import link
-    library = link([library_objects()], tmp_path, [prepare.CROSS_COMPILER])
+    return link([library_objects()], folder, [prepare.CROSS_COMPILER])
+
+
+def wheel_library(folder: Path, copy_sources: Callable[[Path], Path]) -> Path:
+    """The library of a cross-compiled wheel, which fits any Python of Ubuntu 22.04 or newer."""
+    run([sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '-w', folder,
+         copy_sources(folder / 'tree')], env={**os.environ, 'CC': prepare.CROSS_COMPILER})
+    wheel, = folder.glob('*.whl')
+    assert wheel.name.endswith('-py3-none-linux_aarch64.whl')
+    with zipfile.ZipFile(wheel) as archive:
+        member, = (name for name in archive.namelist() if name.endswith('.so'))
+        archive.extract(member, folder)
+    assert member == 'shufflenet_ros/backends/libshufflenet_native.so'
+    needed = run(['aarch64-linux-gnu-objdump', '-T', folder / member])
+    glibc = {tuple(map(int, version.split('.'))) for version in re.findall(r'GLIBC_([\d.]+)', needed)}
+    assert glibc and max(glibc) <= OLDEST_GLIBC
+    return folder / member
+
+
+# A wheel takes half a minute of processor time.
+LIBRARIES = [linked_library, *([wheel_library] if os.environ.get('SHUFFLENET_TEST_FULL') else [])]
+
+
+@pytest.mark.parametrize('make', LIBRARIES)
+def test_the_shared_library_runs_and_exports_only_our_functions(make, frames, tmp_path, copy_sources):
+    from benchmarks.arm.native_count import DRIVER, NATIVE
+    library = make(tmp_path, copy_sources)
     symbols = subprocess.run(['aarch64-linux-gnu-nm', '-D', '--defined-only', library], text=True,
                              capture_output=True, check=True).stdout
     names = {line.split()[-1] for line in symbols.splitlines()}
     assert names and all(name.startswith('sn_') for name in names), names
     program, blob = tmp_path / 'run', tmp_path / 'blob'
     subprocess.run([prepare.CROSS_COMPILER, '-I', NATIVE / 'include', '-o', program, DRIVER, library,
-                    f'-Wl,-rpath,{tmp_path}'], check=True)
+                    f'-Wl,-rpath,{library.parent}'], check=True)
     blob.write_bytes(blob_of(NETWORKS[2], 'int8'))
     (tmp_path / 'frames').write_bytes(frames.tobytes())
     command = ['qemu-aarch64', '-cpu', 'cortex-a76', '-L', '/usr/aarch64-linux-gnu', program, blob,

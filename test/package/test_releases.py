@@ -73,7 +73,8 @@ def test_images_datasets_and_native_kernels_pass_without_onnxruntime(
         release, repo_root, native_library, without_onnxruntime, shared_data):
     tests = [*WITHOUT[release], f'{CHOICE}::test_native_variants_run_without_onnxruntime',
              f'{CHOICE}::test_a_machine_with_neither_runtime_reports_what_is_missing']
-    passes(python(release, repo_root, native_library, '-m', 'pytest', '-q', *tests, first=without_onnxruntime))
+    passes(python(release, repo_root, native_library, '-m', 'pytest', '-q', *tests,
+                  first=without_onnxruntime))
 
 
 def test_both_backends_pass(release, repo_root, native_library, shared_data):

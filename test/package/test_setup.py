@@ -12,6 +12,8 @@ from pathlib import Path
 import environments
 import pytest
 import setup_env
+import shell
+from message_wheel import PACKAGES, build_environment, build_variables, install_beside_distribution
 from shell import SetupError, ensure, python_version, run
 
 
@@ -139,18 +141,85 @@ def test_without_compilers_setup_stops_before_it_makes_anything(copy_sources, tm
     assert not (tree / '.venv').exists()
 
 
-@pytest.mark.skipif(not environments.WHEELS_EXIST, reason='pip has ROS for x86_64 only')
-def test_where_a_distribution_is_sourced_its_rclpy_is_used(tmp_path, monkeypatch):
-    # Jazzy's wheels, put on the path as a distribution's setup.bash does it. pip has other tests.
-    site = next(environments.jazzy_environment().glob('lib/python3*/site-packages'))
-    venv = tmp_path / 'venv'
-    monkeypatch.setattr(setup_env, 'VENV', venv)
-    monkeypatch.setattr(environments, 'install_package', lambda venv: None)
-    monkeypatch.setenv('PYTHONPATH', '')
-    with pytest.raises(SetupError, match=(
-            r'ROS jazzy is sourced, but .* does not find rclpy, vision_msgs, shufflenet_ros_msgs(.|\n)*'
-            'colcon build --base-paths src src/shufflenet_ros/interfaces')):
-        setup_env.use_distribution('jazzy')
-    assert 'include-system-site-packages = true' in (venv / 'pyvenv.cfg').read_text()
-    monkeypatch.setenv('PYTHONPATH', str(site))
+def test_a_distribution_may_have_a_newer_python():
+    setup_env.check_python((3, 14), distro='lyrical')
+    with pytest.raises(SetupError, match='this is Python 3.9'):
+        setup_env.check_python((3, 9), distro='lyrical')
+
+
+@pytest.fixture
+def calls(tmp_path, monkeypatch) -> list[tuple[str, ...]]:
+    """What setup would install into an empty .venv. pip and cmake have other tests."""
+    made: list[tuple[str, ...]] = []
+    monkeypatch.setattr(setup_env, 'VENV', tmp_path / 'venv')
+    for module in (environments, shell):
+        monkeypatch.setattr(module, 'pip_install', lambda venv, *words: made.append(tuple(map(str, words))))
+    monkeypatch.setattr(setup_env, 'install_beside_distribution',
+                        lambda packages, venv: made.append(('messages', *packages)))
+    monkeypatch.setattr(setup_env, 'check_build_tools', lambda: None)
+    monkeypatch.setattr(setup_env, 'BESIDE', [*setup_env.BESIDE, '--without-pip'])  # quick
+    return made
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch) -> Path:
+    """A stand-in for a distribution's Python packages, on the path as its setup.bash puts them."""
+    for name in ('rclpy', 'numpy', 'cv2', 'yaml', 'tqdm', 'vision_msgs'):
+        (tmp_path / 'ros' / name).mkdir(parents=True)
+        (tmp_path / 'ros' / name / '__init__.py').write_text("__version__ = '1.26.4'")
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path / 'ros'))
+    return tmp_path / 'ros'
+
+
+def test_beside_a_distribution_its_libraries_stay_and_the_rest_is_installed(calls, stand_in, monkeypatch):
     setup_env.use_distribution('jazzy')
+    assert ('messages', 'interfaces/shufflenet_ros_msgs') in calls, 'it has vision_msgs itself'
+    assert ('--no-deps', 'onnxruntime', '-e', str(shell.ROOT)) in calls
+    assert 'include-system-site-packages = true' in (setup_env.VENV / 'pyvenv.cfg').read_text()
+    # pip may install nothing that needs another NumPy.
+    with monkeypatch.context() as patch:
+        patch.setattr(shell, 'run', lambda command: '1.26.4\n')
+        assert shell.constraints(setup_env.VENV).read_text() == 'numpy==1.26.4\n'
+    calls.clear()
+    setup_env.use_distribution('jazzy')
+    assert not calls
+
+
+@pytest.mark.parametrize(('module', 'content', 'remedy'), [
+    ('rclpy', 'raise ImportError("no _rclpy_pybind11 for it")',
+     r'no _rclpy_pybind11 for it. Run `sudo apt install ros-\$ROS_DISTRO-ros-base`, or .*`PYTHON=/usr/bin/'),
+    ('cv2', 'raise ImportError("libGL.so.1")', 'libGL.so.1. Run `sudo apt install python3-opencv`'),
+])
+def test_a_module_that_the_distribution_lacks_is_an_error(calls, stand_in, module, content, remedy):
+    (stand_in / module / '__init__.py').write_text(content)
+    with pytest.raises(SetupError, match=f"ROS jazzy is sourced, but .* can't import {module}: .*{remedy}"):
+        setup_env.use_distribution('jazzy')
+    assert not calls
+
+
+def test_one_environment_does_not_mix_a_distribution_with_ros_from_pip(calls, stand_in):
+    run([sys.executable, '-m', 'venv', '--without-pip', setup_env.VENV])
+    (setup_env.VENV / 'leftover').touch()
+    setup_env.use_distribution('jazzy')
+    assert not (setup_env.VENV / 'leftover').exists() and shell.sees_system(setup_env.VENV)
+    setup_env.empty_unless(['--without-pip'])
+    assert not shell.sees_system(setup_env.VENV)
+
+
+@pytest.mark.skipif(not environments.WHEELS_EXIST, reason='pip has ROS for x86_64 only')
+@pytest.mark.skipif(not os.environ.get('SHUFFLENET_TEST_FULL'), reason='compiles for 20 s: make test-full')
+def test_messages_built_beside_a_distribution_work_without_library_path(tmp_path):
+    """Jazzy's wheels stand in for a distribution."""
+    ros = build_environment('jazzy')
+    venv = tmp_path / 'venv'
+    run([sys.executable, '-m', 'venv', '--system-site-packages', '--without-pip', venv])
+    variables = build_variables(ros)
+    variables['LD_LIBRARY_PATH'] += ''.join(f':{folder}' for folder in ros.rglob('*.libs'))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        install_beside_distribution(PACKAGES[1:], venv)
+    code = ('from rclpy.node import Node; import rclpy; from shufflenet_ros_msgs.msg import Embedding; '
+            'rclpy.init(); Node("n").create_publisher(Embedding, "e", 1).publish(Embedding()); print("sent")')
+    variables['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    assert run([venv / 'bin/python', '-c', code], env=variables).strip() == 'sent'
