@@ -12,6 +12,13 @@ import shufflenet_ros
 
 MANIFESTS = ('package.xml', 'interfaces/shufflenet_ros_msgs/package.xml',
              'interfaces/pip/vision_msgs/package.xml')
+RELEASED = MANIFESTS[:2]  # bloom makes Debian packages of these
+# Every key must be in rosdistro and come from apt: pip, through rosdep, replaces apt's NumPy on Ubuntu 22.04, and
+# stops with an error on 24.04. Before you add one, run `rosdep resolve` for each distribution.
+APT_KEYS = {'python3-numpy', 'python3-opencv', 'python3-pytest', 'python3-tqdm', 'python3-yaml'}
+ROS_KEYS = {'ament_cmake', 'ament_index_python', 'builtin_interfaces', 'diagnostic_msgs', 'launch',
+            'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'rosgraph_msgs', 'rosidl_default_generators',
+            'rosidl_default_runtime', 'sensor_msgs', 'std_msgs', 'vision_msgs'}
 LICENSE_LINE = 'SPDX-License-Identifier: Apache-2.0'
 SUFFIXES = {'.py', '.c', '.h', '.sh', '.yml'}
 FOLDERS = ('.github', 'benchmarks', 'demo', 'docker', 'launch', 'native', 'scripts', 'shufflenet_ros', 'test')
@@ -56,18 +63,28 @@ def test_a_broken_manifest_is_an_error(old, new, repo_root):
         package.parse_package_string(text.replace(old, new)).validate()
 
 
-def test_the_changelog_has_the_section_that_a_release_renames(repo_root, capfd):
+@pytest.mark.parametrize('manifest', RELEASED)
+def test_the_changelog_has_one_section_which_a_release_renames(manifest, repo_root, capfd):
+    """catkin_prepare_release puts the version in place of "Forthcoming"; bloom reads what it then finds."""
+    changelog = pytest.importorskip('catkin_pkg.changelog', reason='needs scripts/requirements/test.txt')
     version = pytest.importorskip('catkin_pkg.package_version', reason='needs scripts/requirements/test.txt')
-    assert version.get_forthcoming_label((repo_root / 'CHANGELOG.rst').read_text()) == 'Forthcoming'
+    text = (repo_root / manifest).with_name('CHANGELOG.rst').read_text()
+    name = ElementTree.parse(repo_root / manifest).findtext('name')
+    assert text.splitlines()[1] == f'Changelog for package {name}'
+    assert version.get_forthcoming_label(text) == 'Forthcoming'
+    parsed = changelog.Changelog(name)
+    released = text.replace('Forthcoming\n-----------', '0.1.0 (2026-12-01)\n------------------')
+    changelog.populate_changelog_from_rst(parsed, released)
+    (number, date, content), = parsed.foreach_version()
+    assert (number, str(date.date())) == ('0.1.0', '2026-12-01') and content
     assert capfd.readouterr().err == '', "docutils' warnings"
 
 
 @pytest.mark.parametrize('name', MANIFESTS)
 def test_rosdep_installs_from_apt_alone(name, repo_root):
-    """rosdep's pip replaces apt's NumPy on Ubuntu 22.04, and stops with an error on 24.04."""
-    keys = [node.text for node in ElementTree.parse(repo_root / name).getroot() if 'depend' in node.tag]
-    assert keys
-    assert not [key for key in keys if key.endswith('-pip')]
+    keys = {node.text for node in ElementTree.parse(repo_root / name).getroot() if 'depend' in node.tag}
+    own = {ElementTree.parse(repo_root / manifest).findtext('name') for manifest in RELEASED}
+    assert keys and keys <= APT_KEYS | ROS_KEYS | own
 
 
 def test_every_source_file_names_the_license(repo_root):
