@@ -13,12 +13,12 @@ import shufflenet_ros
 MANIFESTS = ('package.xml', 'interfaces/shufflenet_ros_msgs/package.xml',
              'interfaces/pip/vision_msgs/package.xml')
 RELEASED = MANIFESTS[:2]  # bloom makes Debian packages of these
-# Every key must be in rosdistro and come from apt: pip, through rosdep, replaces apt's NumPy on Ubuntu 22.04, and
-# stops with an error on 24.04. Before you add one, run `rosdep resolve` for each distribution.
+# Every key must be in rosdistro and come from apt: through pip, rosdep replaces apt's NumPy on Ubuntu 22.04,
+# and stops with an error on 24.04. Before you add one, run `rosdep resolve` for each distribution.
 APT_KEYS = {'python3-numpy', 'python3-opencv', 'python3-pytest', 'python3-tqdm', 'python3-yaml'}
 ROS_KEYS = {'ament_cmake', 'ament_index_python', 'builtin_interfaces', 'diagnostic_msgs', 'launch',
-            'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'rosgraph_msgs', 'rosidl_default_generators',
-            'rosidl_default_runtime', 'sensor_msgs', 'std_msgs', 'vision_msgs'}
+            'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'rosgraph_msgs',
+            'rosidl_default_generators', 'rosidl_default_runtime', 'sensor_msgs', 'std_msgs', 'vision_msgs'}
 LICENSE_LINE = 'SPDX-License-Identifier: Apache-2.0'
 SUFFIXES = {'.py', '.c', '.h', '.sh', '.yml'}
 FOLDERS = ('.github', 'benchmarks', 'demo', 'docker', 'launch', 'native', 'scripts', 'shufflenet_ros', 'test')

@@ -78,6 +78,11 @@ def test_defaults_leave_the_parameter_file_alone(no_profiles):
     assert node.remappings == [] and node.namespace == '' and not node.respawn
 
 
+def test_respawn_starts_the_node_again_after_a_second(no_profiles):
+    node = only_node(launch_stand_in.run(respawn='true'))
+    assert node.respawn is True and node.respawn_delay == 1.0
+
+
 def test_remappings_per_camera():
     assert remappings([], '/camera/image') == [('image_raw', '/camera/image')]
     assert remappings(['a', 'b/c'], 'color') == [('a/image_raw', 'a/color'), ('b/c/image_raw', 'b/c/color')]
