@@ -40,6 +40,8 @@ def test_every_python_every_distribution_and_arm64_have_a_job(jobs):
     assert jobs['test']['strategy']['matrix']['python'] == ['3.10', '3.11', '3.12', '3.13']
     assert jobs['ros']['strategy']['matrix']['distribution'] == ['humble', 'jazzy', 'kilted', 'rolling']
     assert jobs['arm64']['runs-on'].endswith('-arm')
+    builds = jobs['wheel']['strategy']['matrix']['include']
+    assert {build['machine'] for build in builds} == {'aarch64', 'x86_64'}
 
 
 def test_every_job_is_bounded_and_every_action_pinned_by_its_major_version(jobs):
@@ -56,7 +58,8 @@ def test_what_the_jobs_run_exists(jobs, repo_root):
     assert 'test/core' in named and not [path for path in named if not (repo_root / path).exists()]
     commands = {name: ' '.join(step.get('run', '') for step in job['steps']) for name, job in jobs.items()}
     assert '.ci/run' in commands['test'] and '.ci/ros' in commands['ros']
-    assert '.ci/ros figures' in commands['arm64']
+    assert all(command in commands['arm64'] for command in ('.ci/ros figures', 'make demo', 'make test'))
+    assert 'pip wheel' in commands['wheel']
 
 
 @pytest.mark.parametrize('hook', HOOKS)

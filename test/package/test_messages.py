@@ -38,6 +38,7 @@ rclpy.try_shutdown()
 
 def test_type_hashes_as_announced_on_the_graph():
     pytest.importorskip('rclpy', reason='needs rclpy (make setup)')
+    pytest.importorskip('rclpy.type_hash', reason='Humble announces no type hashes')
     environ = {**os.environ, 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
     done = subprocess.run([sys.executable, '-c', ANNOUNCE, *UPSTREAM], env=environ, text=True,
                           capture_output=True, check=False, timeout=120)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -15,6 +16,8 @@ import setup_env
 import shell
 from message_wheel import PACKAGES, build_environment, build_variables, install_beside_distribution
 from shell import SetupError, ensure, python_version, run
+
+from benchmarks.arm import prepare
 
 
 @pytest.mark.parametrize(('version', 'present', 'remedy'), [
@@ -42,6 +45,19 @@ def test_wheels_exist_for_x86_64_only():
     with pytest.raises(SetupError, match=r'this is aarch64(.|\n)*rosdep install(.|\n)*'
                        'colcon build --base-paths src src/shufflenet_ros/interfaces'):
         setup_env.check_wheels_exist('aarch64')
+
+
+@pytest.mark.parametrize(('variables', 'expected'), [
+    ({}, r'this is aarch64, and pip has ROS 2 only for x86_64\. Install ROS 2 .*'),
+    ({'ROS_DISTRO': 'jazzy'}, r'missing: python3\.\d+ headers .* python3\.\d+-dev python3\.\d+-venv$'),
+])
+def test_an_emulated_arm_board_needs_a_distribution_and_then_goes_on(arm_tools, variables, expected):
+    """As far as the emulator goes: its Python has no headers, and can't start itself."""
+    guest = prepare.ensure_guest()
+    done = subprocess.run(['qemu-aarch64', '-L', guest / 'root', prepare.guest_python(guest),
+                           shell.ROOT / 'scripts/setup_env.py'], env=shell.clean_environment(**variables),
+                          text=True, capture_output=True, check=False)
+    assert done.returncode == 1 and re.match(f'setup: {expected}', done.stderr), done.stderr
 
 
 @pytest.mark.parametrize(('variables', 'found'), [
