@@ -4,7 +4,7 @@
 import copy
 import json
 import shlex
-import tarfile
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -114,8 +114,7 @@ def test_export_verb_scores_the_file_and_indexes_it(tmp_path, capsys):
 
 def test_weights_inherit_terms_and_a_folder_is_scored_on_what_was_held_out(tmp_path, capsys):
     tar = write_set(tmp_path / 'tiny.tar', train=20, val=2)
-    with tarfile.open(tar) as archive:
-        archive.extractall(tmp_path, filter='data')
+    shutil.unpack_archive(tar, tmp_path)
     recipe = 'name: tiny\npx: 32\nepochs: 1\nbatch: 12\nwarmup_epochs: 0.5\nlearning_rate: 0.01\n'
     (tmp_path / 'tiny.yaml').write_text(recipe)
     (tmp_path / 'whole.yaml').write_text(f'{recipe}network: {TINY}\n')
