@@ -3,6 +3,7 @@
 
 import os
 import resource
+import shutil
 import tarfile
 from collections import Counter
 
@@ -19,8 +20,7 @@ from shufflenet_ros.training.data import load_dataset, load_datasets
 
 @pytest.fixture
 def folder(tiny_tar, tmp_path):
-    with tarfile.open(tiny_tar) as archive:
-        archive.extractall(tmp_path / 'folder', filter='data')
+    shutil.unpack_archive(tiny_tar, tmp_path / 'folder')
     return tmp_path / 'folder'
 
 
