@@ -192,7 +192,8 @@ def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
     ('an image of 8 GiB', header('red/huge.png', 8 << 30), 'cannot be read as a tar'),
     ('a name of 8 GiB', header('././@LongLink', 8 << 30, tarfile.GNUTYPE_LONGNAME), 'a header of'),
     ('attributes of 8 GiB', header('pax', 8 << 30, tarfile.XHDTYPE), 'a header of'),
-    ('a negative size', header('red/back.png', -2048), 'claims -2048 bytes'),
+    # Newer Pythons find this themselves, and call the member damaged.
+    ('a negative size', header('red/back.png', -2048), 'again'),
     ('a name of negative length', header('././@LongLink', -512, tarfile.GNUTYPE_LONGNAME), 'set.tar'),
 ])
 def test_hostile_headers_cost_neither_memory_nor_time(
