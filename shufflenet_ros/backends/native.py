@@ -25,6 +25,8 @@ VARIABLE = 'SHUFFLENET_NATIVE_LIBRARY'
 ANY_FEATURES = 0xFFFFFFFF
 """Allows every kernel that the CPU can run."""
 
+_FEATURES = {0: 'NEON', 1: 'NEON fp16', 2: 'NEON dot product', 8: 'AVX2', 9: 'AVX-512', 10: 'AVX-512 VNNI',
+             11: 'AVX-VNNI'}  # the bits of enum sn_feature
 _BUILD = ('install a C compiler (sudo apt install gcc), then build shufflenet_ros again with '
           '`colcon build` or `pip install`')
 _OK, _UNSUPPORTED = 0, 3
@@ -58,6 +60,16 @@ def load_library() -> ctypes.CDLL:
     return _load(library_path())
 
 
+def cpu_features() -> list[str]:
+    """The features of this CPU that kernels can use.
+
+    Raises:
+        VariantUnavailableError: see `load_library`.
+    """
+    bits = load_library().sn_features()
+    return [name for bit, name in _FEATURES.items() if bits >> bit & 1]
+
+
 @functools.cache
 def _load(path: Path) -> ctypes.CDLL:
     if not path.is_file():
@@ -84,6 +96,7 @@ def _load(path: Path) -> ctypes.CDLL:
     library.sn_run.argtypes = (address, address, ctypes.c_ssize_t, address, address)
     for function in (library.sn_create, library.sn_describe, library.sn_run):
         function.restype = ctypes.c_int
+    library.sn_features.argtypes, library.sn_features.restype = (), ctypes.c_uint32
     library.sn_destroy.argtypes, library.sn_destroy.restype = (address,), None
     return library
 

@@ -30,6 +30,7 @@ VERBS = {
     'watch': ('shufflenet_ros.cli.watch', 'look at a running node in a browser or a terminal'),
     'replay': ('shufflenet_ros.cli.replay', 'publish a bag over ROS 2 with the recorded timing'),
     'service': ('shufflenet_ros.cli.service', 'print a systemd unit that starts the node at boot'),
+    'doctor': ('shufflenet_ros.cli.doctor', 'say why no results come, and what to do'),
     'train': ('shufflenet_ros.cli.train', 'train a ShuffleNet on labeled images'),
     'complexity': ('shufflenet_ros.cli.complexity', 'count parameters and multiply-adds of networks'),
     'export': ('shufflenet_ros.cli.export', 'make a bundle from a training run'),

@@ -117,7 +117,7 @@ class Camera:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
         if policy not in self.incompatible:
             self.incompatible.add(policy)
-            offered = _qos_words(self.publishers()) or 'nothing that this node can see'
+            offered = qos_words(self.publishers()) or 'nothing that this node can see'
             self._node.get_logger().error(
                 f"{self.topic}: a publisher's {policy} policy is incompatible with {self.requested_qos}; "
                 f'it offers {offered}. Nothing arrives from it: set image_qos.* or its qos_overrides to '
@@ -153,48 +153,56 @@ class Camera:
         else:
             hint = ('publishers match but nothing arrives: large best-effort images need bigger '
                     'shared-memory segments, see config/fastdds_large_images.xml')
-        offers = f' offering {_qos_words(publishers)}' if publishers else ''
+        offers = f' offering {qos_words(publishers)}' if publishers else ''
         return f'{self.topic}: {len(publishers)} publisher(s){offers}; requested {self.requested_qos}; {hint}'
 
     def _other_topics(self) -> str:
         """Other topics with images, and what to type to read the first; '' without any."""
-        found = list(islice(self._image_topics(), MAX_TOPICS_SHOWN + 1))
+        found = list(islice(topics_with_images(
+            self._node, self._node.get_fully_qualified_name(), self.topic, self._type_name),
+            MAX_TOPICS_SHOWN + 1))
         if not found:
             return ''
         shown, more = ', '.join(found[:MAX_TOPICS_SHOWN]), ' and more' * (len(found) > MAX_TOPICS_SHOWN)
-        return f'; images are on {shown}{more}: {self._remedy(found[0])}'
+        remedy = how_to_read(found[0], self.topic, self._type_name, self.name)
+        return f'; images are on {shown}{more}: {remedy}'
 
-    def _image_topics(self) -> Iterator[str]:
-        """Published image topics, except the node's own, that image_raw can be remapped to; our type first.
 
-        Anybody can add to the graph, even names that are invalid in ROS, for which rclpy raises. Those are
-        skipped, and at most MAX_LOOKUPS topics are searched for publishers.
-        """
-        node, own = self._node, self._node.get_fully_qualified_name() + '/'
-        graph = sorted(node.get_topic_names_and_types())
-        candidates = [(topic, kind) for kind in dict.fromkeys((self._type_name, IMAGE, COMPRESSED))
-                      for topic, kinds in graph
-                      if kind in kinds and (kind == IMAGE or topic.endswith(SUFFIX))
-                      and topic != self.topic and not topic.startswith(own) and FULL_NAME.fullmatch(topic)]
-        for topic, kind in candidates[:MAX_LOOKUPS]:
-            if any(info.topic_type == kind for info in node.get_publishers_info_by_topic(topic)):
-                yield topic
+def topics_with_images(node: Node, own: str, topic: str, type_name: str) -> Iterator[str]:
+    """Published image topics that image_raw can be remapped to; those of this type first.
 
-    def _remedy(self, topic: str) -> str:
-        """How to make the node read the topic, for `ros2 launch` and `ros2 run`."""
-        base, compressed = topic.removesuffix(SUFFIX), topic.endswith(SUFFIX)
-        launch, run = [], []
-        if compressed != (self._type is CompressedImage):
-            transport = f'image_transport:={"compressed" if compressed else "raw"}'
-            launch.append(transport)
-            run.append(f'-p {transport}')
-        if base != self.topic.removesuffix(SUFFIX):
-            remapped = f'{self.name}/image_raw' if self.name else 'image_raw'
-            launch.append(f'image_topic:={base}')
-            run.append(f'-r {remapped}:={base}')
-        by_run = f'`ros2 run` with `--ros-args {" ".join(run)}`'
-        # The launch file has one image topic for all cameras, relative to each.
-        return by_run if self.name else f'`ros2 launch` with `{" ".join(launch)}`, or {by_run}'
+    Anybody can add to the graph, even names that are invalid in ROS, for which rclpy raises. Those are
+    skipped, and at most MAX_LOOKUPS topics are searched for publishers.
+
+    Args:
+        own: full name of the classification node, whose own topics are left out.
+        topic, type_name: what that node reads now.
+    """
+    graph = sorted(node.get_topic_names_and_types())
+    candidates = [(name, kind) for kind in dict.fromkeys((type_name, IMAGE, COMPRESSED))
+                  for name, kinds in graph
+                  if kind in kinds and (kind == IMAGE or name.endswith(SUFFIX))
+                  and name != topic and not name.startswith(f'{own}/') and FULL_NAME.fullmatch(name)]
+    for name, kind in candidates[:MAX_LOOKUPS]:
+        if any(info.topic_type == kind for info in node.get_publishers_info_by_topic(name)):
+            yield name
+
+
+def how_to_read(found: str, topic: str, type_name: str, camera: str) -> str:
+    """How to make a node that reads the topic read `found` instead, for `ros2 launch` and `ros2 run`."""
+    base, compressed = found.removesuffix(SUFFIX), found.endswith(SUFFIX)
+    launch, run = [], []
+    if compressed != (type_name == COMPRESSED):
+        transport = f'image_transport:={"compressed" if compressed else "raw"}'
+        launch.append(transport)
+        run.append(f'-p {transport}')
+    if base != topic.removesuffix(SUFFIX):
+        remapped = f'{camera}/image_raw' if camera else 'image_raw'
+        launch.append(f'image_topic:={base}')
+        run.append(f'-r {remapped}:={base}')
+    by_run = f'`ros2 run` with `--ros-args {" ".join(run)}`'
+    # The launch file has one image topic for all cameras, relative to each.
+    return by_run if camera else f'`ros2 launch` with `{" ".join(launch)}`, or {by_run}'
 
 
 def warn_about_unused_overrides(node: Node, endpoints: Set[str]) -> None:
@@ -206,6 +214,7 @@ def warn_about_unused_overrides(node: Node, endpoints: Set[str]) -> None:
                 f'{", ".join(sorted(endpoints))}, after remapping')
 
 
-def _qos_words(publishers: Iterable[TopicEndpointInfo]) -> str:
+def qos_words(publishers: Iterable[TopicEndpointInfo]) -> str:
+    """The reliability and durability that publishers offer, each combination once."""
     profiles = (info.qos_profile for info in publishers)
     return ', '.join(sorted({f'{qos.reliability.name} {qos.durability.name}' for qos in profiles}))

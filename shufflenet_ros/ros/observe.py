@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks at a running node from outside for some seconds: its state, its cameras' images, its diagnostics."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.srv import GetState
+from rcl_interfaces.srv import GetParameters
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
+from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, Image
+
+from shufflenet_ros.ros.cameras import COMPRESSED, IMAGE, MAX_LOOKUPS, SUFFIX, FULL_NAME, topics_with_images
+
+LOOK_PERIOD_S = 0.25
+MAX_CAMERAS = 4  # every image that arrives costs CPU
+_MARK, _MARK_TYPE = '/vision_info', 'vision_msgs/msg/VisionInfo'  # each classification node publishes it
+_TYPES = {IMAGE: Image, COMPRESSED: CompressedImage}
+_DEFAULT_QOS = QoSProfile(depth=30, reliability=ReliabilityPolicy.BEST_EFFORT)  # connects to all publishers
+
+
+class CameraTopic:
+    """An image topic that the node reads, or should read, and the images that arrived on it here.
+
+    Attributes:
+        reader: the node's subscription; None if it does not read the topic.
+        arrivals: arrival (steady clock, seconds) and kind of each image, such as `640x480 rgb8`.
+        message, arrived_ns: the last image, and its arrival on the system clock.
+    """
+
+    def __init__(self, node: Node, topic: str, reader: TopicEndpointInfo | None):
+        self._node, self.topic, self.reader = node, topic, reader
+        self.arrivals: list[tuple[float, str]] = []
+        self.message, self.arrived_ns = None, 0
+        self._numbers: dict[bytes, list[int]] = {}
+        self._subscribed = False
+
+    @property
+    def type_name(self) -> str:
+        """The type that the node reads."""
+        return self.reader.topic_type if self.reader else COMPRESSED if self.topic.endswith(SUFFIX) else IMAGE
+
+    @property
+    def requested_qos(self) -> QoSProfile:
+        """The QoS of the node's subscription."""
+        return self.reader.qos_profile if self.reader else _DEFAULT_QOS
+
+    @property
+    def publishers(self) -> list[TopicEndpointInfo]:
+        """All that publish on the topic, with any type."""
+        return self._node.get_publishers_info_by_topic(self.topic)
+
+    @property
+    def mismatch(self) -> str:
+        """Why a publisher's QoS does not match, in ROS's words; '' if all do."""
+        checks = [qos_check_compatible(info.qos_profile, self.requested_qos) for info in self.publishers]
+        return next((why.strip('; ') for state, why in checks if state == QoSCompatibility.ERROR), '')
+
+    @property
+    def rate_hz(self) -> float:
+        """Images per second; 0 below two."""
+        elapsed = self.arrivals[-1][0] - self.arrivals[0][0] if self.arrivals else 0.0
+        return (len(self.arrivals) - 1) / elapsed if elapsed else 0.0
+
+    @property
+    def lost(self) -> int:
+        """Images between the first and the last that did not arrive; 0 where rclpy does not number them."""
+        return sum(max(numbers) - min(numbers) + 1 - len(numbers) for numbers in self._numbers.values())
+
+    def subscribe(self) -> None:
+        """Subscribe once there is a publisher of the type."""
+        if not self._subscribed and any(info.topic_type == self.type_name for info in self.publishers):
+            numbered = hasattr(Subscription, 'CallbackType')  # not in the oldest rclpy
+            self._node.create_subscription(_TYPES[self.type_name], self.topic,
+                                           self._note_numbered if numbered else self._note, _DEFAULT_QOS)
+            self._subscribed = True
+
+    def _note(self, message: Any) -> None:
+        kind = (f'{message.width}x{message.height} {message.encoding}' if hasattr(message, 'encoding')
+                else f'format {message.format!r}')
+        self.arrivals.append((time.monotonic(), kind))
+        self.message, self.arrived_ns = message, time.time_ns()
+
+    def _note_numbered(self, message: Any, info: Any) -> None:
+        self._note(message)
+        number, sender = info.get('publication_sequence_number'), info.get('publisher_gid')
+        if number is not None and sender:
+            self._numbers.setdefault(bytes(sender['data']), []).append(number)
+
+
+class Observer:
+    """What was seen of a node. It subscribes and asks as soon as something is discovered.
+
+    Attributes:
+        node: the observer's own node.
+        name: the full name of the observed one; '' if none was requested and none is there.
+        nodes: full name of each classification node -> how many have this name.
+        state: its lifecycle state; '' without a response.
+        use_sim_time: its parameter; False without a response.
+        cameras: topic -> what was seen, for those that it reads and those that were requested.
+        reports: the name of a status, such as `camera front` -> the first and the last one.
+        times: the different times on /clock, nanoseconds.
+    """
+
+    def __init__(self, node: Node, name: str, topics: Sequence[str]):
+        self.node, self.name, self.state, self.use_sim_time = node, name, '', False
+        self.nodes, self.times = Counter[str](), set[int]()
+        self.cameras = {topic: CameraTopic(node, topic, None) for topic in topics}
+        self.reports: dict[str, tuple[DiagnosticStatus, DiagnosticStatus]] = {}
+        self._clients: dict[str, Any] = {}
+        node.create_subscription(DiagnosticArray, '/diagnostics', self._note_reports, _DEFAULT_QOS)
+        node.create_subscription(Clock, '/clock', lambda message: self.times.add(
+            message.clock.sec * 10**9 + message.clock.nanosec), _DEFAULT_QOS)
+
+    def look(self) -> None:
+        """Search the graph; ask the node, and subscribe to its images."""
+        node = self.node
+        graph = [(topic, kinds) for topic, kinds in node.get_topic_names_and_types()
+                 if FULL_NAME.fullmatch(topic)]
+        self.nodes = +Counter({topic.removesuffix(_MARK): node.count_publishers(topic)
+                               for topic, kinds in graph if _MARK_TYPE in kinds and topic.endswith(_MARK)})
+        self.name = self.name or min(self.nodes, default='')
+        image_topics = [topic for topic, kinds in graph if not _TYPES.keys().isdisjoint(kinds)]
+        for topic in image_topics[:MAX_LOOKUPS]:
+            for info in node.get_subscriptions_info_by_topic(topic):
+                if f'{info.node_namespace.rstrip("/")}/{info.node_name}' == self.name:
+                    self.cameras.setdefault(topic, CameraTopic(node, topic, info)).reader = info
+        for camera in list(self.cameras.values())[:MAX_CAMERAS]:
+            camera.subscribe()
+        # Again until there is a response: a first one is lost if the server has not found us yet.
+        if self.name in self.nodes and not self.state:
+            self._ask(GetState, 'get_state', GetState.Request(), self._note_state)
+            self._ask(GetParameters, 'get_parameters', GetParameters.Request(names=['use_sim_time']),
+                      self._note_sim_time)
+
+    def _ask(self, kind: Any, service: str, request: Any, note: Any) -> None:
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(kind, f'{self.name}/{service}')
+        if self._clients[service].service_is_ready():
+            self._clients[service].call_async(request).add_done_callback(lambda done: note(done.result()))
+
+    def _note_state(self, response: Any) -> None:
+        self.state = response.current_state.label
+
+    def _note_sim_time(self, response: Any) -> None:
+        self.use_sim_time = any(value.bool_value for value in response.values)
+
+    def _note_reports(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            name, _, part = status.name.partition(': ')
+            if name == self.name:
+                self.reports[part] = (self.reports.get(part, (status, status))[0], status)
+
+    def other_images(self, topic: str = '', type_name: str = IMAGE) -> list[str]:
+        """Other topics with images, those of this type first; some of many."""
+        return list(islice(topics_with_images(self.node, self.name, topic, type_name), 5))
+
+
+@contextmanager
+def observer(name: str, topics: Sequence[str], seconds: float) -> Iterator[Observer]:
+    """Look at a node for some seconds, then yield what was seen.
+
+    Args:
+        name: its full name; '' for the only one, or the first of several.
+        topics: image topics that it should read, beside those that it reads.
+
+    Raises:
+        Exception: rclpy raises various kinds if ROS_DOMAIN_ID or the RMW implementation is wrong.
+    """
+    context = Context()
+    context.init()
+    try:
+        node = Node('shufflenet_doctor', context=context, use_global_arguments=False, enable_rosout=False,
+                    start_parameter_services=False)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        seen, until = Observer(node, name, topics), time.monotonic() + seconds
+        while (now := time.monotonic()) < until:
+            seen.look()
+            while time.monotonic() < min(until, now + LOOK_PERIOD_S):
+                executor.spin_once(timeout_sec=0.05)
+        yield seen
+    finally:
+        context.try_shutdown()
