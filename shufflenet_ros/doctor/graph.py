@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of what was seen of the node: is it there and active, do images arrive, what do diagnostics say."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shufflenet_ros.core.reasons import REMEDIES, DropReason
+from shufflenet_ros.core.stamp import stamp_problem
 from shufflenet_ros.core.watch import Level
 from shufflenet_ros.doctor.finding import Finding, error, ok, warn
 from shufflenet_ros.doctor.processes import NodeProcess
 from shufflenet_ros.ros.cameras import how_to_read, qos_words
 from shufflenet_ros.ros.observe import CameraTopic, Observer
 
+SEGMENT = 500_000  # bytes; Fast DDS's default shared memory is a little larger
 PROFILE = ("start the camera's process with the Fast DDS profile config/fastdds_large_images.xml too "
            '(docs/troubleshooting.md#large-images)')
 _QOS = 'set image_qos.reliability to best_effort, the default, or give the topic qos_overrides (docs/node.md)'
 # Part of a status' message -> remedy.
 _STATUS_REMEDIES = {
-    'NotReceived': 'see images',
+    'NotReceived': 'images reach this shell, so look at the node: another user, a container, no /dev/shm?',
     'Timeout': 'check the camera: its process, its log, its cable; the node continues with its next frame',
     'Rate:': "check the camera's exposure time, bandwidth and load, or lower expected_rate_hz",
     'incompatible QoS': _QOS,
@@ -85,15 +88,16 @@ def _state(seen: Observer) -> Finding:
 
 
 def _images(seen: Observer, camera: CameraTopic) -> Iterator[Finding]:
-    topic, kind, publishers = camera.topic, camera.type_name, camera.publishers
+    topic, kind, publishers, message = camera.topic, camera.type_name, camera.publishers, camera.message
     types = sorted({info.topic_type for info in publishers})
-    name = next((part.removeprefix('camera').strip() for part, (_, last) in seen.reports.items()
-                 if _values(last).get('topic') == topic), '')
+    name, values = next(((part.removeprefix('camera').strip(), _values(last))
+                         for part, (_, last) in seen.reports.items()
+                         if _values(last).get('topic') == topic), ('', dict[str, str]()))
     others = seen.other_images(topic, kind)
     instead = (f'images are on {", ".join(others)}: {how_to_read(others[0], topic, kind, name)}'
                if others else '')
     read = next((other for other in seen.cameras.values() if other.reader), None)
-    if read and not camera.reader:
+    if read and not camera.reader and topic in seen.requested:
         yield error('images', f'{seen.name} reads {read.topic}, not {topic}', f'a subscription to {topic}',
                     how_to_read(topic, read.topic, read.type_name, ''))
     if not publishers:
@@ -105,17 +109,34 @@ def _images(seen: Observer, camera: CameraTopic) -> Iterator[Finding]:
     elif camera.mismatch:
         yield error('images', f'{topic}: it offers {qos_words(publishers)}; {camera.mismatch}',
                     f'a match with {qos_words([camera.reader] if camera.reader else [])}', _QOS)
-    elif not camera.message:
-        yield error('images', f'{topic}: {len(publishers)} publisher(s), but no image arrived here', 'images',
+    elif _starves(camera, values.get('state', '')):
+        number = f'{len(camera.arrivals)} image(s)' if message else 'no image'
+        yield error('images', f'{topic}: {number} arrived here from {len(publishers)} publisher(s)', 'images',
                     f'check the camera: its log, its cable. If its images are large, {PROFILE}')
     else:
-        stamp, kinds = camera.message.header.stamp, Counter(kind for _, kind in camera.arrivals)
-        now = max(seen.times, default=0) if seen.use_sim_time else camera.arrived_ns
-        found = (f'{topic}: {", ".join(list(kinds)[:3])} at {camera.rate_hz:.1f} Hz, '
-                 f'stamp {now / 1e9 - stamp.sec - stamp.nanosec / 1e9:.2f} s old')
-        yield ok('images', found) if not camera.lost else warn(
-            'images', f'{found}; {camera.lost} of {camera.lost + len(camera.arrivals)} were lost on the way',
-            'none lost', PROFILE)
+        yield _arrivals(seen, camera, values.get('rate_hz', ''))
+
+
+def _starves(camera: CameraTopic, state: str) -> bool:
+    """Whether too few images arrive to be a slow camera; a single large one is a sign of lost ones."""
+    if len(camera.arrivals) < 2:
+        return state != 'OK' or not camera.message or len(camera.message.data) > SEGMENT
+    return state == 'Timeout' and time.time_ns() - camera.arrived_ns > 10**9
+
+
+def _arrivals(seen: Observer, camera: CameraTopic, rate_hz: str) -> Finding:
+    stamp, kinds = camera.message.header.stamp, Counter(kind for _, kind in camera.arrivals)
+    now = max(seen.times, default=0) if seen.use_sim_time else camera.arrived_ns
+    age = f'stamp {now / 1e9 - stamp.sec - stamp.nanosec / 1e9:.2f} s old'
+    found = (f'{camera.topic}: {", ".join(list(kinds)[:3])} at {camera.rate_hz:.1f} Hz, '
+             f'{stamp_problem(stamp.sec, stamp.nanosec) or age}')
+    arrived, lost = len(camera.arrivals), camera.lost
+    if lost:
+        return Finding('images', Level.ERROR if lost > arrived else Level.WARN,
+                       f'{found}; {lost} of {lost + arrived} were lost on the way', 'none lost', PROFILE)
+    if rate_hz and float(rate_hz) < camera.rate_hz / 2:
+        return error('images', f'{found}, but the node gets {rate_hz} Hz', 'the same', PROFILE)
+    return ok('images', found)
 
 
 def _clock(seen: Observer) -> Iterator[Finding]:
@@ -132,6 +153,8 @@ def _diagnostics(seen: Observer) -> Iterator[Finding]:
     for part, (first, last) in seen.reports.items():
         if part == 'node' and seen.state != 'active':
             continue  # already reported
+        if 'NotReceived' in last.message and not any(camera.message for camera in seen.cameras.values()):
+            continue  # the cause is in what was found about the images
         remedies = [remedy for text, remedy in _STATUS_REMEDIES.items() if text in last.message]
         if last.level > b'\0' and remedies:
             yield Finding(part, Level(min(last.level[0], Level.ERROR)), last.message, 'level OK',

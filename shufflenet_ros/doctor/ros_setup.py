@@ -90,7 +90,7 @@ def check(request: Mapping[str, Any]) -> Iterator[Finding]:
         yield from check_profile(os.environ)
     try:
         left = request['until'] - time.monotonic() - 1.0  # imports may have taken long
-        with observer(request['node'], request['image_topic'], min(request['seconds'], left)) as seen:
+        with observer(request['node'], request['image_topic'], request['seconds'], left) as seen:
             yield from check_graph(seen, list(node_processes(Path(request['root']), os.environ)))
     except Exception as problem:  # rclpy raises various kinds
         yield error('ROS', f'{type(problem).__name__}: {problem}', 'that a node can be created',

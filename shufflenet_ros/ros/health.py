@@ -83,7 +83,8 @@ class WatchedNode(ValidatedParameters, LifecycleNode):
         before, self._stalled = self._stalled, level
         if level is Level.ERROR and before is not Level.ERROR:
             self.get_logger().error(f'{text}. No other frame is processed meanwhile')
-        elif before is Level.ERROR and counts:  # without an engine it was abandoned and may still run
+        elif before is Level.ERROR and level is not before and counts:
+            # Without an engine it was abandoned and may still run.
             self.get_logger().info('the stalled frame has ended')
         limit = self.value_of('stall_exit_s')
         if counts and 0.0 < limit < counts.processing_s and not self.exit_status:

@@ -41,7 +41,8 @@ class CameraTopic:
     def __init__(self, node: Node, topic: str, reader: TopicEndpointInfo | None):
         self._node, self.topic, self.reader = node, topic, reader
         self.arrivals: list[tuple[float, str]] = []
-        self.message, self.arrived_ns = None, 0
+        self.message: Any = None
+        self.arrived_ns = 0
         self._numbers: dict[bytes, list[int]] = {}
         self._subscribed = False
 
@@ -107,7 +108,8 @@ class Observer:
         nodes: full name of each classification node -> how many have this name.
         state: its lifecycle state; '' without a response.
         use_sim_time: its parameter; False without a response.
-        cameras: topic -> what was seen, for those that it reads and those that were requested.
+        requested: topics that it should read.
+        cameras: topic -> what was seen, for those and the topics that it reads.
         reports: the name of a status, such as `camera front` -> the first and the last one.
         times: the different times on /clock, nanoseconds.
     """
@@ -115,6 +117,7 @@ class Observer:
     def __init__(self, node: Node, name: str, topics: Sequence[str]):
         self.node, self.name, self.state, self.use_sim_time = node, name, '', False
         self.nodes, self.times = Counter[str](), set[int]()
+        self.requested = topics
         self.cameras = {topic: CameraTopic(node, topic, None) for topic in topics}
         self.reports: dict[str, tuple[DiagnosticStatus, DiagnosticStatus]] = {}
         self._clients: dict[str, Any] = {}
@@ -135,6 +138,9 @@ class Observer:
             for info in node.get_subscriptions_info_by_topic(topic):
                 if f'{info.node_namespace.rstrip("/")}/{info.node_name}' == self.name:
                     self.cameras.setdefault(topic, CameraTopic(node, topic, info)).reader = info
+        for _, status in self.reports.values():  # the node's own words, if its subscription is not seen yet
+            for topic in (value.value for value in status.values if value.key == 'topic'):
+                self.cameras.setdefault(topic, CameraTopic(node, topic, None))
         for camera in list(self.cameras.values())[:MAX_CAMERAS]:
             camera.subscribe()
         # Again until there is a response: a first one is lost if the server has not found us yet.
@@ -167,12 +173,13 @@ class Observer:
 
 
 @contextmanager
-def observer(name: str, topics: Sequence[str], seconds: float) -> Iterator[Observer]:
-    """Look at a node for some seconds, then yield what was seen.
+def observer(name: str, topics: Sequence[str], seconds: float, limit_s: float) -> Iterator[Observer]:
+    """Look at a node for some seconds after it was discovered, then yield what was seen.
 
     Args:
         name: its full name; '' for the only one, or the first of several.
         topics: image topics that it should read, beside those that it reads.
+        limit_s: of all; discovery takes seconds on a busy machine.
 
     Raises:
         Exception: rclpy raises various kinds if ROS_DOMAIN_ID or the RMW implementation is wrong.
@@ -184,9 +191,12 @@ def observer(name: str, topics: Sequence[str], seconds: float) -> Iterator[Obser
                     start_parameter_services=False)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
-        seen, until = Observer(node, name, topics), time.monotonic() + seconds
+        seen, discovered = Observer(node, name, topics), False
+        until = time.monotonic() + limit_s - seconds
         while (now := time.monotonic()) < until:
             seen.look()
+            if not discovered and seen.reports:
+                discovered, until = True, now + seconds
             while time.monotonic() < min(until, now + LOOK_PERIOD_S):
                 executor.spin_once(timeout_sec=0.05)
         yield seen
