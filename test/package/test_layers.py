@@ -24,6 +24,7 @@ BELOW['packer'] = {*BELOW['datasets'], 'datasets', 'onnx'}
 BELOW['importers'] = {*BELOW['datasets'], *BELOW['zoo'], 'datasets', 'zoo', 'onnx'}
 BELOW['training'] = {*BELOW['importers'], *BELOW['packer'], 'importers', 'packer'}
 BELOW['ros'] = {*BELOW['backends'], *BELOW['bags'], 'backends', 'bags', 'pages', 'rclpy'}
+BELOW['doctor'] = {*BELOW['ros'], 'ros'}
 WATCHED = {*BELOW, 'onnx', 'onnxruntime', 'rclpy', 'rosbags', 'torch'}
 # These two take longest to import. import-linter checks them too.
 SLOW = () if os.environ.get('SHUFFLENET_TEST_FULL') else ('importers', 'training')

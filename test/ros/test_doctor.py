@@ -35,6 +35,8 @@ from rclpy.context import Context
 from replaying import ROOT, node_arguments, process, wait_for
 from sensor_msgs.msg import CompressedImage, Image
 
+from shufflenet_ros.cli import doctor as verb
+from shufflenet_ros.cli.main import main
 from shufflenet_ros.core.frame import Outputs
 from shufflenet_ros.core.reasons import REMEDIES, DropReason
 from shufflenet_ros.core.watch import Level
@@ -206,7 +208,7 @@ SYMPTOMS: dict[str, tuple[Callable[[Robot], AbstractContextManager[None]], str, 
     'SIGTERM to `ros2 launch` leaves the node running':
         (launch_is_gone, 'was started by ros2 launch, which has ended', 'kill -INT'),
 }
-ELSEWHERE = {'the launch stops with an error about `params_file`'}  # in test_doctor_verb.py
+ELSEWHERE = {'the launch stops with an error about `params_file`'}  # in test/cli/test_doctor.py
 
 
 @pytest.mark.parametrize('symptom', SYMPTOMS)
@@ -304,6 +306,20 @@ def test_a_healthy_node_has_no_findings_but_results(robot):
         assert 'stale' in ' '.join(finding.found for finding in diagnose() if finding.name == 'dropped')
 
 
+def test_the_whole_command(robot, monkeypatch, capfd):
+    (robot.folder / 'dev' / 'shm').mkdir(parents=True)
+    monkeypatch.setattr(verb, 'ROOT', str(robot.folder))
+    with robot.node() as b:
+        b.bring_to('active')
+        with Stream(b.camera(TOPIC), plain(RED), 10.0):
+            status = main(['doctor', '--node', '/shufflenet', '--model', 'tiny'])
+    out = capfd.readouterr().out
+    assert out.startswith('nothing is wrong\n') and status == 0, out
+    names = {line.split('  ')[0] for line in out.splitlines()[3:]}
+    assert names == {'libraries', 'cpu', 'model', 'ROS', 'discovery', 'DDS profile', 'node', 'images',
+                     'results', 'shared memory', 'heat', 'memory', 'load', 'folders'}
+
+
 def test_a_topic_that_the_node_does_not_read(robot):
     with robot.node() as b:
         b.bring_to('active')
@@ -322,22 +338,22 @@ def test_a_camera_of_the_other_type(robot):
         f'{TOPIC}: it has sensor_msgs/msg/CompressedImage', 'sensor_msgs/msg/Image')
 
 
-def test_inactive_twins_of_another_name_in_a_simulation_without_clock(robot):
-    twin = bench(robot.context, robot.model, *READ, name='twin', use_sim_time=True)
-    with twin as b, twin_of(robot):
+def test_twins_in_a_simulation_without_clock(robot):
+    twin = {'name': 'twin', 'use_sim_time': True}
+    with ros_context() as other, bench(other, robot.model, *READ, **twin), robot.node(**twin) as b:
         b.bring_to('inactive')
-        missing, = (finding for finding in diagnose('/shufflenet', limit_s=6.0) if finding.name == 'node')
-        assert missing.found == 'no node /shufflenet, but /twin'
-        assert missing.remedy == 'shufflenet-ros doctor --node /twin'
         found = {finding.found: finding.remedy for finding in diagnose()}
     assert any(text.startswith('2 nodes are named /twin') for text in found)
     assert 'use_sim_time is true, but /clock has no publisher' in found
+    assert found['/twin is inactive'] == 'ros2 lifecycle set /twin activate'
 
 
-@contextmanager
-def twin_of(robot: Robot) -> Iterator[None]:
-    with ros_context() as other, bench(other, robot.model, *READ, name='twin', use_sim_time=True):
-        yield
+def test_a_node_of_another_name(own_domain):
+    with observer('/shufflenet', [], 0.5, 0.6) as seen:
+        seen.nodes['/robot1/shufflenet'] = 1
+        first = next(iter(check_graph(seen, [])))
+    assert first.found == 'no node /shufflenet, but /robot1/shufflenet'
+    assert first.remedy == 'shufflenet-ros doctor --node /robot1/shufflenet'
 
 
 @pytest.mark.parametrize(('environment', 'remedy'), [
