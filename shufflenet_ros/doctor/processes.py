@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROGRAMS = (b'/classify_node\0', b'\0shufflenet_ros.ros.main\0')
-_BY_LAUNCH = (b'\0__node:=', b'launch_params_')  # arguments that only launch_ros gives
+_BY_LAUNCH = b'/launch_params_'  # the parameter files that launch_ros writes for its nodes
 # Variables that decide which nodes see each other -> what holds without them.
 _DISCOVERY = {'ROS_DOMAIN_ID': '0', 'RMW_IMPLEMENTATION': '', 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET',
               'ROS_LOCALHOST_ONLY': '0'}
@@ -36,7 +36,7 @@ def node_processes(root: Path, environment: Mapping[str, str]) -> Iterator[NodeP
             if any(program in command for program in _PROGRAMS):
                 parent = (folder / 'stat').read_text().rpartition(')')[2].split()[1]
                 starter = (root / 'proc' / parent / 'cmdline').read_bytes() if parent != '0' else b''
-                orphan = any(word in command for word in _BY_LAUNCH) and b'launch' not in starter
+                orphan = _BY_LAUNCH in command and b'launch' not in starter
                 yield NodeProcess(int(folder.name), _elsewhere(folder, environment), orphan)
 
 
