@@ -75,7 +75,9 @@ class CameraTopic:
 
     @property
     def lost(self) -> int:
-        """Images between the first and the last that did not arrive; 0 where rclpy does not number them."""
+        """Images between the first and the last that did not arrive; 0 if rclpy does not tell."""
+        if b'' in self._numbers and len(self.publishers) > 1:
+            return 0
         return sum(max(numbers) - min(numbers) + 1 - len(numbers) for numbers in self._numbers.values())
 
     def subscribe(self) -> None:
@@ -95,8 +97,8 @@ class CameraTopic:
     def _note_numbered(self, message: Any, info: Any) -> None:
         self._note(message)
         number, sender = info.get('publication_sequence_number'), info.get('publisher_gid')
-        if number is not None and sender:
-            self._numbers.setdefault(bytes(sender['data']), []).append(number)
+        if number is not None:  # each publisher counts its own; Jazzy's rclpy does not say which it was
+            self._numbers.setdefault(bytes(sender['data']) if sender else b'', []).append(number)
 
 
 class Observer:
