@@ -7,6 +7,7 @@ comes first, with the remedy. The exit status is 0 if nothing is wrong, 1 if a p
 
 import argparse
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,15 +27,22 @@ LIMIT_S = 9.5  # for everything
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
-    add('--node', default='', metavar='NAME',
+    add('--node', type=_full_name, metavar='NAME',
         help='full name of the node (default: the only one, or /shufflenet)')
-    add('--image-topic', nargs='+', default=[], metavar='TOPIC',
+    add('--image-topic', nargs='+', default=[], type=_full_name, metavar='TOPIC',
         help='full names of topics that the node should read (default: those that it reads)')
     add('--params-file', default='', metavar='FILE', help='also check that this file is for the node')
-    add('--seconds', type=number(float, 1, 8, 'a number in [1, 8]'), default=3.0,
+    add('--seconds', type=number(float, 1, 4, 'a number in [1, 4]'), default=3.0,
         help='how long to look at the node (default: %(default)s)')
     add('--json', action='store_true', help='one JSON object')
     add_model_options(parser, precision='auto')
+
+
+def _full_name(text: str) -> str:
+    name = f'/{text.lstrip("/")}'
+    if not re.fullmatch(r'(/[A-Za-z_]\w*)+', name, re.ASCII):
+        raise argparse.ArgumentTypeError(f'{text!r}: expected a full name such as /camera/image_raw')
+    return name
 
 
 def run(args: argparse.Namespace) -> int:

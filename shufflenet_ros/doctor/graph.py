@@ -109,6 +109,8 @@ def _images(seen: Observer, camera: CameraTopic) -> Iterator[Finding]:
     elif camera.mismatch:
         yield error('images', f'{topic}: it offers {qos_words(publishers)}; {camera.mismatch}',
                     f'a match with {qos_words([camera.reader] if camera.reader else [])}', _QOS)
+    elif not camera.subscribed:
+        yield ok('images', f'{topic}: {len(publishers)} publisher(s); its images were not looked at')
     elif _starves(camera, values.get('state', '')):
         number = f'{len(camera.arrivals)} image(s)' if message else 'no image'
         yield error('images', f'{topic}: {number} arrived here from {len(publishers)} publisher(s)', 'images',
@@ -134,7 +136,7 @@ def _arrivals(seen: Observer, camera: CameraTopic, rate_hz: str) -> Finding:
     if lost:
         return Finding('images', Level.ERROR if lost > arrived else Level.WARN,
                        f'{found}; {lost} of {lost + arrived} were lost on the way', 'none lost', PROFILE)
-    if rate_hz and float(rate_hz) < camera.rate_hz / 2:
+    if rate_hz.replace('.', '', 1).isdigit() and float(rate_hz) < camera.rate_hz / 2:
         return error('images', f'{found}, but the node gets {rate_hz} Hz', 'the same', PROFILE)
     return ok('images', found)
 

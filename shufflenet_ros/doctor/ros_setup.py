@@ -89,8 +89,9 @@ def check(request: Mapping[str, Any]) -> Iterator[Finding]:
     if 'fastrtps' in rmw:
         yield from check_profile(os.environ)
     try:
-        left = request['until'] - time.monotonic() - 1.0  # imports may have taken long
-        with observer(request['node'], request['image_topic'], request['seconds'], left) as seen:
+        left = max(2.0, request['until'] - time.monotonic() - 1.0)  # imports may have taken long
+        seconds = min(request['seconds'], left / 2)  # the other half is for discovery
+        with observer(request['node'] or '', request['image_topic'], seconds, left) as seen:
             yield from check_graph(seen, list(node_processes(Path(request['root']), os.environ)))
     except Exception as problem:  # rclpy raises various kinds
         yield error('ROS', f'{type(problem).__name__}: {problem}', 'that a node can be created',

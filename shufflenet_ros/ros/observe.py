@@ -36,6 +36,7 @@ class CameraTopic:
         reader: the node's subscription; None if it does not read the topic.
         arrivals: arrival (steady clock, seconds) and kind of each image, such as `640x480 rgb8`.
         message, arrived_ns: the last image, and its arrival on the system clock.
+        subscribed: whether its images were looked at; of many cameras only some are.
     """
 
     def __init__(self, node: Node, topic: str, reader: TopicEndpointInfo | None):
@@ -44,7 +45,7 @@ class CameraTopic:
         self.message: Any = None
         self.arrived_ns = 0
         self._numbers: dict[bytes, list[int]] = {}
-        self._subscribed = False
+        self.subscribed = False
 
     @property
     def type_name(self) -> str:
@@ -82,11 +83,11 @@ class CameraTopic:
 
     def subscribe(self) -> None:
         """Subscribe once there is a publisher of the type."""
-        if not self._subscribed and any(info.topic_type == self.type_name for info in self.publishers):
+        if not self.subscribed and any(info.topic_type == self.type_name for info in self.publishers):
             numbered = hasattr(Subscription, 'CallbackType')  # not in the oldest rclpy
             self._node.create_subscription(_TYPES[self.type_name], self.topic,
                                            self._note_numbered if numbered else self._note, _DEFAULT_QOS)
-            self._subscribed = True
+            self.subscribed = True
 
     def _note(self, message: Any) -> None:
         kind = (f'{message.width}x{message.height} {message.encoding}' if hasattr(message, 'encoding')

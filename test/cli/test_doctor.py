@@ -211,4 +211,5 @@ def test_the_text_has_what_is_wrong_first(monkeypatch, shufflenet):
         'WARN b: broken\\x1b', '  expected: whole', '  remedy: glue it', '', 'check  found', 'a      fine']
     monkeypatch.setattr(verb, '_findings', lambda args: iter([good]))
     assert shufflenet('doctor').out.startswith('nothing is wrong\n')
+    assert "'a b': expected a full name" in shufflenet('doctor', '--image-topic', 'a b', status=2).err
     assert shufflenet('doctor', '--json').lines == [{'ok': True, 'checks': [good.as_json()]}]

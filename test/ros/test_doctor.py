@@ -294,7 +294,9 @@ def test_each_reason_to_drop_frames_has_its_cause_and_remedy(robot):
             for reason, message in bad.items():
                 camera = b.camera(f'/{reason}/image_raw{suffix}', kind)
                 stack.enter_context(Stream(camera, message, 5.0))
-            found = {finding.found: finding.remedy for finding in diagnose() if finding.name == 'dropped'}
+            everything = diagnose()
+        assert {finding.level for finding in everything if finding.name == 'images'} == {Level.OK}, everything
+        found = {finding.found: finding.remedy for finding in everything if finding.name == 'dropped'}
         for reason in bad:
             cause, remedy = REMEDIES[DropReason(reason)]
             told, = (text for text in found if text.startswith(f'camera {reason}: '))
