@@ -80,19 +80,23 @@ def check(request: Mapping[str, Any]) -> Iterator[Finding]:
     yield from problems
     if problems:
         return
+    from rclpy.context import Context
     from rclpy.utilities import get_rmw_implementation_identifier
 
     from shufflenet_ros.doctor.graph import check_graph
     from shufflenet_ros.ros.observe import observer
-    rmw = get_rmw_implementation_identifier()
+    rmw, context = get_rmw_implementation_identifier(), Context()
     yield ok('ROS', f'{os.environ.get("ROS_DISTRO", "no distribution sourced, rclpy from pip")}, {rmw}')
     if 'fastrtps' in rmw:
         yield from check_profile(os.environ)
     try:
+        context.init()
         left = max(2.0, request['until'] - time.monotonic() - 1.0)  # imports may have taken long
         seconds = min(request['seconds'], left / 2)  # the other half is for discovery
-        with observer(request['node'] or '', request['image_topic'], seconds, left) as seen:
+        with observer(context, request['node'] or '', request['image_topic'], seconds, left) as seen:
             yield from check_graph(seen, list(node_processes(Path(request['root']), os.environ)))
     except Exception as problem:  # rclpy raises various kinds
         yield error('ROS', f'{type(problem).__name__}: {problem}', 'that a node can be created',
                     'correct ROS_DOMAIN_ID (0 to 101) and RMW_IMPLEMENTATION')
+    finally:
+        context.try_shutdown()  # otherwise other nodes keep this one in their graph for a while

@@ -176,24 +176,20 @@ class Observer:
 
 
 @contextmanager
-def observer(name: str, topics: Sequence[str], seconds: float, limit_s: float) -> Iterator[Observer]:
+def observer(context: Context, name: str, topics: Sequence[str], seconds: float,
+             limit_s: float) -> Iterator[Observer]:
     """Look at a node for some seconds after it was discovered, then yield what was seen.
 
     Args:
         name: its full name; '' for the only one, or the first of several.
         topics: image topics that it should read, beside those that it reads.
-        limit_s: of all; discovery takes seconds on a busy machine.
-
-    Raises:
-        Exception: rclpy raises various kinds if ROS_DOMAIN_ID or the RMW implementation is wrong.
+        limit_s: of all; discovery takes up to three seconds.
     """
-    context = Context()
-    context.init()
+    node = Node('shufflenet_doctor', context=context, use_global_arguments=False, enable_rosout=False,
+                start_parameter_services=False)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
     try:
-        node = Node('shufflenet_doctor', context=context, use_global_arguments=False, enable_rosout=False,
-                    start_parameter_services=False)
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(node)
         seen, discovered = Observer(node, name, topics), False
         until = time.monotonic() + limit_s - seconds
         while (now := time.monotonic()) < until:
@@ -204,4 +200,5 @@ def observer(name: str, topics: Sequence[str], seconds: float, limit_s: float) -
                 executor.spin_once(timeout_sec=0.05)
         yield seen
     finally:
-        context.try_shutdown()
+        executor.shutdown()
+        node.destroy_node()

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,22 +58,30 @@ class Robot:
     context: Context
     model: Path
     folder: Path
+    outside: Context
 
     def node(self, *ros_arguments: str, **parameters: Any) -> AbstractContextManager[Any]:
         """A node in this process that reads TOPIC."""
         return bench(self.context, self.model, *READ, *ros_arguments, **parameters)
 
 
+    def diagnose(self, *topics: str) -> list[Finding]:
+        """What doctor finds about the node, the worst first."""
+        with observer(self.outside, '', topics, SECONDS, 15.0) as seen:
+            found = list(check_graph(seen, list(node_processes(Path('/'), os.environ))))
+        return sorted(found, key=lambda finding: -finding.level)
+
+
+@pytest.fixture(scope='module')
+def outside(own_domain) -> Iterator[Context]:
+    """Doctor's context. The node's knows it after the first test, which saves seconds of discovery."""
+    with ros_context() as made:
+        yield made
+
+
 @pytest.fixture
-def robot(context, model, tmp_path) -> Robot:
-    return Robot(context, model, tmp_path)
-
-
-def diagnose(name: str = '', topics: Sequence[str] = (), limit_s: float = 15.0) -> list[Finding]:
-    """What doctor finds about the node, the worst first."""
-    with observer(name, topics, SECONDS, limit_s) as seen:
-        found = list(check_graph(seen, list(node_processes(Path('/'), os.environ))))
-    return sorted(found, key=lambda finding: -finding.level)
+def robot(context, model, tmp_path, outside) -> Robot:
+    return Robot(context, model, tmp_path, outside)
 
 
 @contextmanager
@@ -217,7 +225,7 @@ ELSEWHERE = {'the launch stops with an error about `params_file`'}  # in test/cl
 def test_the_first_line_is_the_cause(robot, symptom):
     produce, cause, remedy = SYMPTOMS[symptom]
     with produce(robot):
-        first, *others = diagnose()
+        first, *others = robot.diagnose()
     assert cause in first.found and remedy in first.remedy, '\n'.join(map(str, [first, *others]))
     assert first.level > Level.OK and first.expected
 
@@ -294,7 +302,7 @@ def test_each_reason_to_drop_frames_has_its_cause_and_remedy(robot):
             for reason, message in bad.items():
                 camera = b.camera(f'/{reason}/image_raw{suffix}', kind)
                 stack.enter_context(Stream(camera, message, 5.0))
-            everything = diagnose()
+            everything = robot.diagnose()
         assert {finding.level for finding in everything if finding.name == 'images'} == {Level.OK}, everything
         found = {finding.found: finding.remedy for finding in everything if finding.name == 'dropped'}
         for reason in bad:
@@ -309,13 +317,13 @@ def test_a_healthy_node_has_no_findings_but_results(robot):
         camera = b.camera(TOPIC)
         with Stream(camera, plain(RED), 10.0):
             b.status_when('camera', lambda s: s.count('published') > 0, 'results')
-            found = diagnose(topics=[TOPIC])
+            found = robot.diagnose(TOPIC)
             assert {finding.level for finding in found} == {Level.OK}, found
             text = {finding.name: finding.found for finding in found}
         assert '8x8 rgb8 at ' in text['images'] and 'new results' in text['results']
         for _ in range(20):
             camera.publish(plain(RED))  # its stamp is of 1970
-        assert 'stale' in ' '.join(finding.found for finding in diagnose() if finding.name == 'dropped')
+        assert 'stale' in ' '.join(finding.found for finding in robot.diagnose() if finding.name == 'dropped')
 
 
 def test_the_whole_command(robot, monkeypatch, capfd):
@@ -339,7 +347,7 @@ def test_a_topic_that_the_node_does_not_read(robot):
     with robot.node() as b:
         b.bring_to('active')
         b.operator.create_publisher(Image, '/attic/image_raw', RELIABLE)
-        first = diagnose(topics=['/attic/image_raw'])[0]
+        first = robot.diagnose('/attic/image_raw')[0]
     assert first.found == f'/shufflenet reads {TOPIC}, not /attic/image_raw'
     assert 'image_topic:=/attic/image_raw' in first.remedy
 
@@ -348,7 +356,7 @@ def test_a_camera_of_the_other_type(robot):
     with driver('/camera') as camera, robot.node() as b:
         camera.operator.create_publisher(CompressedImage, TOPIC, RELIABLE)
         b.bring_to('active')
-        first = diagnose()[0]
+        first = robot.diagnose()[0]
     assert (first.found, first.expected) == (
         f'{TOPIC}: it has sensor_msgs/msg/CompressedImage', 'sensor_msgs/msg/Image')
 
@@ -358,14 +366,14 @@ def test_twins_in_a_simulation_without_clock(robot):
     with ros_context() as other, bench(other, robot.model, *READ, **twin) as a, robot.node(**twin) as b:
         for node in (a.node, b.node):  # a service call could reach either
             node.trigger_configure()
-        found = {finding.found: finding.remedy for finding in diagnose()}
+        found = {finding.found: finding.remedy for finding in robot.diagnose()}
     assert any(text.startswith('2 nodes are named /twin') for text in found), found
     assert 'use_sim_time is true, but /clock has no publisher' in found
     assert found['/twin is inactive'] == 'ros2 lifecycle set /twin activate'
 
 
-def test_a_node_of_another_name(own_domain):
-    with observer('/shufflenet', [], 0.5, 0.6) as seen:
+def test_a_node_of_another_name(outside):
+    with observer(outside, '/shufflenet', [], 0.5, 0.6) as seen:
         seen.nodes['/robot1/shufflenet'] = 1
         first = next(iter(check_graph(seen, [])))
     assert first.found == 'no node /shufflenet, but /robot1/shufflenet'
@@ -375,7 +383,7 @@ def test_a_node_of_another_name(own_domain):
 @pytest.mark.parametrize(('environment', 'remedy'), [
     ({'ROS_DOMAIN_ID': '99'}, 'in this shell: export ROS_DOMAIN_ID={domain}'),
     ({}, 'wait if it has just started')])
-def test_a_node_process_that_is_out_of_sight(own_domain, tmp_path, environment, remedy):
+def test_a_node_process_that_is_out_of_sight(outside, tmp_path, environment, remedy):
     """An invented /proc: a node with settings like these tests' own, which no graph shows."""
     domain = os.environ['ROS_DOMAIN_ID']
     for pid, command in (('1', 'init'), ('7', 'python3\0-m\0shufflenet_ros.ros.main\0--ros-args\0')):
@@ -385,7 +393,7 @@ def test_a_node_process_that_is_out_of_sight(own_domain, tmp_path, environment, 
         (folder / 'stat').write_text(f'{pid} (a) b) S 1 1')
         (folder / 'environ').write_text(f'ROS_DOMAIN_ID={domain}\0ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST\0')
     processes = list(node_processes(tmp_path, os.environ | environment))
-    with observer('', [], 0.5, 1.0) as seen:
+    with observer(outside, '', [], 0.5, 1.0) as seen:
         first = next(iter(check_graph(seen, processes)))
     assert first.found.startswith('process 7 runs a node')
     assert first.remedy.startswith(remedy.format(domain=domain))
