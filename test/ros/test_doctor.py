@@ -23,6 +23,7 @@ from driving import (
     GREEN,
     RED,
     RELIABLE,
+    Driver,
     Stream,
     compressed,
     driver,
@@ -32,7 +33,7 @@ from driving import (
 )
 from in_process import bench, ros_context, slow_down
 from rclpy.context import Context
-from replaying import ROOT, node_arguments, process, wait_for
+from replaying import FULL, ROOT, node_arguments, process, wait_for
 from sensor_msgs.msg import CompressedImage, Image
 
 from shufflenet_ros.cli import doctor as verb
@@ -47,6 +48,7 @@ from shufflenet_ros.ros.cameras import IMAGE, how_to_read
 from shufflenet_ros.ros.observe import observer
 
 SECONDS = 1.2
+slow = pytest.mark.skipif(not FULL, reason='make test-full runs it')
 TOPIC = '/eye/image_raw'
 READ = ('-r', f'image_raw:={TOPIC}')
 
@@ -86,8 +88,8 @@ def robot(context, model, tmp_path, outside) -> Robot:
 
 @contextmanager
 def no_publisher(robot: Robot) -> Iterator[None]:
-    with driver('/camera') as camera, robot.node() as b:
-        camera.operator.create_publisher(Image, '/attic/image_raw', BEST_EFFORT)
+    with robot.node() as b:
+        b.operator.create_publisher(Image, '/attic/image_raw', BEST_EFFORT)
         b.bring_to('active')
         yield
 
@@ -189,10 +191,13 @@ def launch_is_gone(robot: Robot) -> Iterator[None]:
     try:
         launch.terminate()
         launch.wait(10.0)
-        with driver() as drive:
+        drive = Driver(context=robot.context)
+        try:
             wait_for(lambda: drive.state() == 'active', 'the node')
             with Stream(drive.camera(TOPIC), plain(RED), 10.0):
                 yield
+        finally:
+            drive.close()
     finally:
         os.kill(node, signal.SIGINT)
         launch.communicate()
@@ -311,6 +316,7 @@ def test_each_reason_to_drop_frames_has_its_cause_and_remedy(robot):
             assert told.endswith(f'frames as {reason}: {cause}') and found[told] == remedy
 
 
+@slow
 def test_a_healthy_node_has_no_findings_but_results(robot):
     with robot.node(max_age_s=5.0) as b:
         b.bring_to('active')
@@ -343,6 +349,7 @@ def test_the_whole_command(robot, monkeypatch, capfd):
                      'results', 'shared memory', 'heat', 'memory', 'load', 'folders'}
 
 
+@slow
 def test_a_topic_that_the_node_does_not_read(robot):
     with robot.node() as b:
         b.bring_to('active')
@@ -352,6 +359,7 @@ def test_a_topic_that_the_node_does_not_read(robot):
     assert 'image_topic:=/attic/image_raw' in first.remedy
 
 
+@slow
 def test_a_camera_of_the_other_type(robot):
     with driver('/camera') as camera, robot.node() as b:
         camera.operator.create_publisher(CompressedImage, TOPIC, RELIABLE)
@@ -361,6 +369,7 @@ def test_a_camera_of_the_other_type(robot):
         f'{TOPIC}: it has sensor_msgs/msg/CompressedImage', 'sensor_msgs/msg/Image')
 
 
+@slow
 def test_twins_in_a_simulation_without_clock(robot):
     twin = {'name': 'twin', 'use_sim_time': True}
     with ros_context() as other, bench(other, robot.model, *READ, **twin) as a, robot.node(**twin) as b:
