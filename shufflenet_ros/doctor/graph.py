@@ -12,7 +12,7 @@ from shufflenet_ros.core.watch import Level
 from shufflenet_ros.doctor.finding import Finding, error, ok, warn
 from shufflenet_ros.doctor.processes import NodeProcess
 from shufflenet_ros.ros.cameras import how_to_read, qos_words
-from shufflenet_ros.ros.observe import CameraTopic, Observer
+from shufflenet_ros.ros.probe import CameraTopic, Probe
 
 SEGMENT = 500_000  # bytes; Fast DDS's default shared memory is a little larger
 PROFILE = ("start the camera's process with the Fast DDS profile config/fastdds_large_images.xml too "
@@ -31,7 +31,7 @@ _STATUS_REMEDIES = {
 }
 
 
-def check_graph(seen: Observer, processes: Sequence[NodeProcess]) -> Iterator[Finding]:
+def check_graph(seen: Probe, processes: Sequence[NodeProcess]) -> Iterator[Finding]:
     """Every finding about the node."""
     yield from _node(seen, processes)
     for camera in seen.cameras.values():
@@ -43,7 +43,7 @@ def check_graph(seen: Observer, processes: Sequence[NodeProcess]) -> Iterator[Fi
         yield from _diagnostics(seen)
 
 
-def _node(seen: Observer, processes: Sequence[NodeProcess]) -> Iterator[Finding]:
+def _node(seen: Probe, processes: Sequence[NodeProcess]) -> Iterator[Finding]:
     name = seen.name or '/shufflenet'
     here = [process for process in processes if not process.elsewhere]
     for process in here:
@@ -73,7 +73,7 @@ def _node(seen: Observer, processes: Sequence[NodeProcess]) -> Iterator[Finding]
         yield _state(seen)
 
 
-def _state(seen: Observer) -> Finding:
+def _state(seen: Probe) -> Finding:
     name, _, own = seen.name, *seen.reports.get('node', (None, None))
     failed = own is not None and own.level > b'\0'
     if seen.state == 'active':
@@ -87,7 +87,7 @@ def _state(seen: Observer) -> Finding:
                  f'correct that, then {remedy}' if failed else remedy)
 
 
-def _images(seen: Observer, camera: CameraTopic) -> Iterator[Finding]:
+def _images(seen: Probe, camera: CameraTopic) -> Iterator[Finding]:
     topic, kind, publishers, message = camera.topic, camera.type_name, camera.publishers, camera.message
     types = sorted({info.topic_type for info in publishers})
     name, values = next(((part.removeprefix('camera').strip(), _values(last))
@@ -126,7 +126,7 @@ def _starves(camera: CameraTopic, state: str) -> bool:
     return state == 'Timeout' and time.time_ns() - camera.arrived_ns > 10**9
 
 
-def _arrivals(seen: Observer, camera: CameraTopic, rate_hz: str) -> Finding:
+def _arrivals(seen: Probe, camera: CameraTopic, rate_hz: str) -> Finding:
     stamp, kinds = camera.message.header.stamp, Counter(kind for _, kind in camera.arrivals)
     now = max(seen.times, default=0) if seen.use_sim_time else camera.arrived_ns
     age = f'stamp {now / 1e9 - stamp.sec - stamp.nanosec / 1e9:.2f} s old'
@@ -141,14 +141,14 @@ def _arrivals(seen: Observer, camera: CameraTopic, rate_hz: str) -> Finding:
     return ok('images', found)
 
 
-def _clock(seen: Observer) -> Iterator[Finding]:
+def _clock(seen: Probe) -> Iterator[Finding]:
     if seen.use_sim_time and len(seen.times) < 2:
         found = 'stands still' if seen.node.count_publishers('/clock') else 'has no publisher'
         yield warn('clock', f'use_sim_time is true, but /clock {found}', 'a clock that runs',
                    'start the simulator or replay the bag with --clock, or launch with use_sim_time:=false')
 
 
-def _diagnostics(seen: Observer) -> Iterator[Finding]:
+def _diagnostics(seen: Probe) -> Iterator[Finding]:
     if not seen.reports:
         yield warn('diagnostics', f'none from {seen.name}', 'a message every second',
                    'restart it; if it loads a model, wait')

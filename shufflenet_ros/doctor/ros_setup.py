@@ -84,7 +84,7 @@ def check(request: Mapping[str, Any]) -> Iterator[Finding]:
     from rclpy.utilities import get_rmw_implementation_identifier
 
     from shufflenet_ros.doctor.graph import check_graph
-    from shufflenet_ros.ros.observe import observer
+    from shufflenet_ros.ros.probe import probe_node
     rmw, context = get_rmw_implementation_identifier(), Context()
     yield ok('ROS', f'{os.environ.get("ROS_DISTRO", "no distribution sourced, rclpy from pip")}, {rmw}')
     if 'fastrtps' in rmw:
@@ -93,7 +93,7 @@ def check(request: Mapping[str, Any]) -> Iterator[Finding]:
         context.init()
         left = max(2.0, request['until'] - time.monotonic() - 1.0)  # imports may have taken long
         seconds = min(request['seconds'], left / 2)  # the other half is for discovery
-        with observer(context, request['node'] or '', request['image_topic'], seconds, left) as seen:
+        with probe_node(context, request['node'] or '', request['image_topic'], seconds, left) as seen:
             yield from check_graph(seen, list(node_processes(Path(request['root']), os.environ)))
     except Exception as problem:  # rclpy raises various kinds
         yield error('ROS', f'{type(problem).__name__}: {problem}', 'that a node can be created',

@@ -45,7 +45,7 @@ from shufflenet_ros.doctor.finding import Finding, error
 from shufflenet_ros.doctor.graph import check_graph
 from shufflenet_ros.doctor.processes import node_processes
 from shufflenet_ros.ros.cameras import IMAGE, how_to_read
-from shufflenet_ros.ros.observe import observer
+from shufflenet_ros.ros.probe import probe_node
 
 SECONDS = 1.2
 slow = pytest.mark.skipif(not FULL, reason='make test-full runs it')
@@ -69,7 +69,7 @@ class Robot:
 
     def diagnose(self, *topics: str) -> list[Finding]:
         """What doctor finds about the node, the worst first."""
-        with observer(self.outside, '', topics, SECONDS, 15.0) as seen:
+        with probe_node(self.outside, '', topics, SECONDS, 15.0) as seen:
             found = list(check_graph(seen, list(node_processes(Path('/'), os.environ))))
         return sorted(found, key=lambda finding: -finding.level)
 
@@ -382,7 +382,7 @@ def test_twins_in_a_simulation_without_clock(robot):
 
 
 def test_a_node_of_another_name(outside):
-    with observer(outside, '/shufflenet', [], 0.5, 0.6) as seen:
+    with probe_node(outside, '/shufflenet', [], 0.5, 0.6) as seen:
         seen.nodes['/robot1/shufflenet'] = 1
         first = next(iter(check_graph(seen, [])))
     assert first.found == 'no node /shufflenet, but /robot1/shufflenet'
@@ -402,7 +402,7 @@ def test_a_node_process_that_is_out_of_sight(outside, tmp_path, environment, rem
         (folder / 'stat').write_text(f'{pid} (a) b) S 1 1')
         (folder / 'environ').write_text(f'ROS_DOMAIN_ID={domain}\0ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST\0')
     processes = list(node_processes(tmp_path, os.environ | environment))
-    with observer(outside, '', [], 0.5, 1.0) as seen:
+    with probe_node(outside, '', [], 0.5, 1.0) as seen:
         first = next(iter(check_graph(seen, processes)))
     assert first.found.startswith('process 7 runs a node')
     assert first.remedy.startswith(remedy.format(domain=domain))

@@ -20,7 +20,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
-from shufflenet_ros.ros.cameras import COMPRESSED, IMAGE, MAX_LOOKUPS, SUFFIX, FULL_NAME, topics_with_images
+from shufflenet_ros.ros.cameras import COMPRESSED, FULL_NAME, IMAGE, MAX_LOOKUPS, SUFFIX, topics_with_images
 
 LOOK_PERIOD_S = 0.25
 MAX_CAMERAS = 4  # every image that arrives costs CPU
@@ -102,12 +102,12 @@ class CameraTopic:
             self._numbers.setdefault(bytes(sender['data']) if sender else b'', []).append(number)
 
 
-class Observer:
+class Probe:
     """What was seen of a node. It subscribes and asks as soon as something is discovered.
 
     Attributes:
-        node: the observer's own node.
-        name: the full name of the observed one; '' if none was requested and none is there.
+        node: the probe's own node.
+        name: the full name of the probed one; '' if none was requested and none is there.
         nodes: full name of each classification node -> how many have this name.
         state: its lifecycle state; '' without a response.
         use_sim_time: its parameter; False without a response.
@@ -176,8 +176,8 @@ class Observer:
 
 
 @contextmanager
-def observer(context: Context, name: str, topics: Sequence[str], seconds: float,
-             limit_s: float) -> Iterator[Observer]:
+def probe_node(context: Context, name: str, topics: Sequence[str], seconds: float,
+             limit_s: float) -> Iterator[Probe]:
     """Look at a node for some seconds after it was discovered, then yield what was seen.
 
     Args:
@@ -190,7 +190,7 @@ def observer(context: Context, name: str, topics: Sequence[str], seconds: float,
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     try:
-        seen, discovered = Observer(node, name, topics), False
+        seen, discovered = Probe(node, name, topics), False
         until = time.monotonic() + limit_s - seconds
         while (now := time.monotonic()) < until:
             seen.look()
