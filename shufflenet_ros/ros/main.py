@@ -26,7 +26,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except Exception as error:
         # Arguments or a parameter file that ROS cannot read; the node handles all later errors.
         if not signals.stopped():
-            print(f'classify_node: cannot start: {error}', file=sys.stderr)
+            more = '; `shufflenet-ros doctor` says how to install it' * isinstance(error, ImportError)
+            print(f'classify_node: cannot start: {error}{more}', file=sys.stderr)
             return 1
         status, ended = 0, True
     rclpy.try_shutdown()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -209,6 +210,15 @@ def test_a_file_that_ros_cannot_read_ends_in_one_line(own_domain, tmp_path):
     with process([*NODE, '--params-file', str(tmp_path / 'broken.yaml')], log) as child:
         assert child.wait(20.0) == 1
     assert 'Traceback' not in log.read_text() and 'cannot start' in log.read_text()
+
+
+def test_without_our_messages_the_error_names_doctor(own_domain, tmp_path, monkeypatch):
+    monkeypatch.setenv('PYTHONPATH', f'{tmp_path}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
+    (tmp_path / 'shufflenet_ros_msgs.py').touch()
+    with process(NODE, tmp_path / 'node.log') as child:
+        assert child.wait(20.0) == 1
+    assert 'cannot start: No module named' in (tmp_path / 'node.log').read_text()
+    assert (tmp_path / 'node.log').read_text().strip().endswith('doctor` says how to install it')
 
 
 def row(node: ClassifyNode, name: str) -> str:
