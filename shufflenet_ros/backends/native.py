@@ -66,7 +66,7 @@ def cpu_features() -> list[str]:
     Raises:
         VariantUnavailableError: see `load_library`.
     """
-    bits = load_library().sn_features()
+    bits: int = load_library().sn_features()
     return [name for bit, name in _FEATURES.items() if bits >> bit & 1]
 
 
@@ -96,7 +96,6 @@ def _load(path: Path) -> ctypes.CDLL:
     library.sn_run.argtypes = (address, address, ctypes.c_ssize_t, address, address)
     for function in (library.sn_create, library.sn_describe, library.sn_run):
         function.restype = ctypes.c_int
-    library.sn_features.argtypes, library.sn_features.restype = (), ctypes.c_uint32
     library.sn_destroy.argtypes, library.sn_destroy.restype = (address,), None
     return library
 
