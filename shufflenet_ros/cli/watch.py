@@ -21,7 +21,7 @@ from shufflenet_ros.core.node_view import CameraView, NodeView, StatusView, View
 from shufflenet_ros.core.text import one_line
 
 LEVELS = ('OK', 'WARN', 'ERROR')
-TERMINAL_PERIOD_S, PIPE_PERIOD_S = 0.5, 1.0
+PERIOD_S = 1.0  # between two tables: the node's status comes that often
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='port to listen on; 0: any free one (default: %(default)s)')
     add('--token', type=_token,
         help='what the address must contain (default: a random one; none on this machine)')
-    add('--rate', type=number(float, 0.1, 10, 'a rate in [0.1, 10]'), default=10.0, metavar='HZ',
-        help='most images per second and camera (default: %(default)g)')
 
 
 def _token(text: str) -> str:
@@ -65,8 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from shufflenet_ros.pages.live import LivePage, is_local
     token = args.token or ('' if is_local(args.host) else secrets.token_urlsafe(16))
     with closing(Observer(args.node, images=True)) as observer:
-        page = LivePage(observer, args.host, args.port, token, args.rate)
-        page.run(partial(_announce, args.host, token), signals.on_stop)
+        LivePage(observer, args.host, args.port, token).run(partial(_announce, args.host, token), signals.on_stop)
     return 0
 
 
@@ -79,7 +76,7 @@ def _announce(host: str, token: str, port: int) -> None:
 def _show_text(source: ViewSource, stop: threading.Event) -> None:
     terminal = sys.stdout.isatty()
     source.set_active(True)
-    while not stop.wait(TERMINAL_PERIOD_S if terminal else PIPE_PERIOD_S):
+    while not stop.wait(PERIOD_S):
         lines = [*text_lines(source.view()), '']
         if terminal:
             columns, rows = shutil.get_terminal_size()

@@ -11,22 +11,29 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
 from aiohttp import web  # in apt as python3-aiohttp, on Ubuntu 22.04 in version 3.8
+from aiohttp.http_exceptions import HttpProcessingError
 
 from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.core.node_view import ViewSource
 from shufflenet_ros.pages.page import render
 
-MAX_CLIENTS, MAX_REQUEST_BYTES, HEARTBEAT_S = 8, 64, 5.0
+MAX_CLIENTS, MAX_REQUEST_BYTES = 8, 64
+PATIENCE_S = 20.0  # with a browser that neither reads nor answers; a slow link may need some for an image
+PERIOD_S = 0.1  # at most 10 images per second and camera
 UNCHANGED_S = 0.5  # without a new image the page gets a message that often
 _INLINE = re.compile('<(style|script)>(.*?)</', re.DOTALL)
 _POLICY = ("default-src 'none'; img-src blob: data:; connect-src 'self'; base-uri 'none'; "
            "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+# A request that is not HTTP gets 400, without the traceback that aiohttp would log.
+logging.getLogger('aiohttp.server').addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
 
 
 class ServeError(ShuffleNetError):
@@ -46,15 +53,20 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
+def _cut(client: asyncio.Transport | None) -> None:
+    """End a connection at once, whatever is still to be sent."""
+    if client:
+        client.abort()
+
+
 class LivePage:
     """The page and its socket at one address."""
 
-    def __init__(self, source: ViewSource, host: str, port: int, token: str, rate_hz: float) -> None:
-        """Say where to listen, the token that a browser must have ('' for none), and the images a second."""
+    def __init__(self, source: ViewSource, host: str, port: int, token: str) -> None:
+        """Say where to listen, and the token that a browser must have ('' for none)."""
         self._source, self._host, self._port, self._token = source, host, port, token
-        self._period = 1.0 / rate_hz
         self._cookie = f'shufflenet_watch_{port}'  # browsers share cookies among the ports of a host
-        self._sockets: set[web.WebSocketResponse] = set()
+        self._clients: set[asyncio.Transport | None] = set()
         self._html = render('watch.html')
         hashes = {kind: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
                   for kind, text in _INLINE.findall(self._html)}
@@ -85,14 +97,15 @@ class LivePage:
         try:
             try:
                 await web.TCPSite(runner, self._host, self._port).start()
-            except OSError as error:
-                raise ServeError(f'{self._host} port {self._port}: {error.strerror}; choose another --port '
-                                 'or --host') from error
+            except (OSError, UnicodeError) as error:  # UnicodeError: not a name that DNS could have
+                cause = getattr(error, 'strerror', error)
+                raise ServeError(f'{self._host!r} port {self._port}: {cause}; choose another --port or '
+                                 '--host') from error
             ready(runner.addresses[0][1])
             await stop.wait()
-            for socket in list(self._sockets):
-                await socket.close()
         finally:
+            for client in self._clients:
+                _cut(client)
             await runner.cleanup()
 
     def _allows(self, request: web.Request) -> bool:
@@ -120,24 +133,25 @@ class LivePage:
         return response
 
     async def _live(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MAX_REQUEST_BYTES, compress=False)
+        socket = web.WebSocketResponse(heartbeat=PATIENCE_S, max_msg_size=MAX_REQUEST_BYTES, compress=False)
+        client = request.transport
         await socket.prepare(request)
-        if len(self._sockets) >= MAX_CLIENTS:
+        if len(self._clients) >= MAX_CLIENTS:
             await socket.close(code=1013, message=f'{MAX_CLIENTS} pages are open: close one'.encode())
             return socket
-        self._sockets.add(socket)
+        self._clients.add(client)
         self._source.set_active(True)
         try:
             await self._answer(socket)
-        except ConnectionError:
-            pass  # the browser has gone
+        except (ConnectionError, asyncio.TimeoutError):  # the browser has gone, or hangs
+            _cut(client)
         finally:
-            self._sockets.discard(socket)
-            self._source.set_active(bool(self._sockets))
+            self._clients.discard(client)
+            self._source.set_active(bool(self._clients))
         return socket
 
     async def _answer(self, socket: web.WebSocketResponse) -> None:
-        """For each request send a message, at most rate_hz times a second."""
+        """For each request send a message, at most one every PERIOD_S."""
         loop, shown = asyncio.get_running_loop(), dict[str, int]()
         due = patience = 0.0
         async for _ in socket:
@@ -146,11 +160,12 @@ class LivePage:
             while not (images := await loop.run_in_executor(None, self._new_images, shown)):
                 if loop.time() >= until:
                     break
-                await asyncio.sleep(self._period)
-            due, patience = loop.time() + self._period, UNCHANGED_S
+                await asyncio.sleep(PERIOD_S)
+            due, patience = loop.time() + PERIOD_S, UNCHANGED_S
             sizes = {camera: len(jpeg) for camera, jpeg in images.items()}
             head = json.dumps({'view': asdict(self._source.view()), 'sizes': sizes}).encode()
-            await socket.send_bytes(b''.join([len(head).to_bytes(4, 'big'), head, *images.values()]))
+            message = b''.join([len(head).to_bytes(4, 'big'), head, *images.values()])
+            await asyncio.wait_for(socket.send_bytes(message), PATIENCE_S)
 
     def _new_images(self, shown: dict[str, int]) -> dict[str, bytes]:
         """JPEGs by camera; their numbers are noted in `shown`."""

@@ -6,10 +6,11 @@ from __future__ import annotations
 import asyncio
 import http.client
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import cv2
@@ -20,10 +21,13 @@ aiohttp = pytest.importorskip('aiohttp', reason='needs the extra web')
 pytest.importorskip('jinja2', reason='needs the extra web')
 
 from shufflenet_ros.core.node_view import CameraView, NodeView, StatusView  # noqa: E402
+from shufflenet_ros.pages import live  # noqa: E402
 from shufflenet_ros.pages.live import MAX_CLIENTS, LivePage, ServeError, is_local  # noqa: E402
 
 TOKEN = 'abcDEF12-_'
 HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>\u202e'
+REQUEST = (b'GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+           b'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n')
 JPEG = bytes(cv2.imencode('.jpg', np.full((48, 64, 3), 90, np.uint8))[1])
 
 
@@ -32,6 +36,7 @@ class Source:
     """A node with one camera that has a new image whenever it is asked for one."""
 
     text: str = 'red'
+    jpeg: bytes = JPEG
     number: int = 0
     active: list[bool] = field(default_factory=list)
 
@@ -43,7 +48,7 @@ class Source:
 
     def image(self, camera: str, shown: int) -> tuple[int, bytes]:
         self.number += 1
-        return self.number, JPEG
+        return self.number, self.jpeg
 
     def set_active(self, active: bool) -> None:
         self.active.append(active)
@@ -54,7 +59,7 @@ def served(source: Source, token: str = '', host: str = '127.0.0.1') -> Iterator
     """Serve in a thread; yields the port."""
     ports: queue.Queue[int] = queue.Queue()
     stops: list[Callable[[], object]] = []
-    page = LivePage(source, host, 0, token, 10.0)
+    page = LivePage(source, host, 0, token)
     thread = threading.Thread(target=page.run, args=(ports.put, stops.append))
     thread.start()
     try:
@@ -113,7 +118,9 @@ def test_only_this_machine_needs_no_token():
 
 def test_a_port_in_use_is_an_error_that_names_the_option():
     with served(Source()) as port, pytest.raises(ServeError, match=f'{port}: .*; choose another --port'):
-        LivePage(Source(), '127.0.0.1', port, '', 10.0).run(print, print)
+        LivePage(Source(), '127.0.0.1', port, '').run(print, print)
+    with pytest.raises(ServeError, match='choose another --port or --host'):
+        LivePage(Source(), 'a..b', 0, '').run(print, print)
 
 
 def test_rate_clients_and_message_sizes_are_limited_and_the_source_is_active_only_for_clients():
@@ -132,14 +139,46 @@ def test_rate_clients_and_message_sizes_are_limited_and_the_source_is_active_onl
             await sockets[1].send_str('x' * 1000)
             assert (await sockets[1].receive()).data == 1009
             assert source.active[-1] is True
-            for socket in sockets:
-                await socket.close()
+            for client in sockets:
+                await client.close()
 
     source = Source()
     with served(source) as port:
         assert source.active == []
         asyncio.run(use(port))
     assert source.active[0] is True and source.active[-1] is False
+
+
+def test_browsers_that_hang_are_cut_off_and_do_not_delay_the_end(monkeypatch):
+    monkeypatch.setattr(live, 'PATIENCE_S', 1.0)
+    source, request = Source(jpeg=bytes(4_000_000)), REQUEST + 20 * b'\x81\x84\0\0\0\0next'
+    with served(source) as port, ExitStack() as stack:
+        def hang() -> None:
+            for _ in range(MAX_CLIENTS):
+                stack.enter_context(socket.create_connection(('127.0.0.1', port))).sendall(request)
+        hang()
+        until = time.monotonic() + 20.0
+        while source.active[-1:] != [False] and time.monotonic() < until:
+            time.sleep(0.05)
+        assert len(source.active) == 2 * MAX_CLIENTS and source.active[-1] is False
+        monkeypatch.setattr(live, 'PATIENCE_S', 60.0)
+        hang()
+        time.sleep(0.5)
+        assert source.active[-1] is True  # `served` checks that it ends in time
+
+
+def test_garbage_gets_an_error_and_no_traceback(caplog):
+    with served(Source()) as port:
+        for garbage in (b'\0\xff\r\n\r\n', b'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n',
+                        REQUEST.replace(b'\r\n\r\n', b'\r\nX: %s\r\n\r\n' % (b'x' * 20_000)),
+                        REQUEST.replace(b'/live', b'/../../etc/passwd'),
+                        REQUEST.replace(b'\r\n\r\n', b'\r\nContent-Length: 5\r\n'
+                                        b'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n')):
+            with socket.create_connection(('127.0.0.1', port), timeout=10.0) as connection:
+                connection.sendall(garbage)
+                assert connection.recv(100).split()[1] in (b'400', b'404'), garbage
+        assert get(port, '/')[0] == 200
+    assert caplog.text == ''
 
 
 def test_text_from_the_network_stays_text_and_nothing_is_loaded_from_elsewhere():
