@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
                           'check the file with another player')
     title = args.title or ', '.join(Path(source).name for source in args.sources)
     page = report_page(title, frames, thumbnails.jpegs, [_model_table(model)])
-    write_whole(args.output, page.encode())
+    write_whole(args.output, page.encode(errors='backslashreplace'))  # a file name need not be Unicode
     say(f'{args.output}: {len(frames)} frames, {len(page) / 1e6:.1f} MB', to=sys.stderr)
     return 0
 

@@ -8,8 +8,6 @@ import base64
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -72,9 +70,9 @@ class Thumbnails:
         jpegs: by the frame's index.
     """
 
-    def __init__(self, limit: int = MAX_THUMBNAILS):
+    def __init__(self) -> None:
         self.jpegs: dict[int, bytes] = {}
-        self._limit, self._every = limit, 1
+        self._every = 1
         self._count: Counter[str] = Counter()
         self._places: dict[int, int] = {}  # in the track, by index
 
@@ -89,7 +87,7 @@ class Thumbnails:
         small = letterbox(image, (max(1, round(height * fit)), max(1, round(width * fit))))
         jpeg = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
         self.jpegs[index], self._places[index] = jpeg.tobytes(), place
-        if len(self.jpegs) > self._limit:
+        if len(self.jpegs) > MAX_THUMBNAILS:
             self._every *= 2
             self.jpegs = {i: jpeg for i, jpeg in self.jpegs.items() if self._places[i] % self._every == 0}
 
@@ -102,7 +100,7 @@ def report_page(title: str, frames: Sequence[ReportFrame], thumbnails: Mapping[i
         frames: of all tracks, at least one. If each has a time, they are put in its order and the axis is
             time; otherwise it counts frames.
         thumbnails: JPEGs by the index of their frame.
-        tables: shown below the ones that are made of the frames.
+        tables: shown below the ones that are made of the frames; none without rows.
     """
     timed = all(frame.log_ns is not None for frame in frames)
     order = sorted(range(len(frames)), key=lambda i: frames[i].log_ns or 0) if timed else range(len(frames))
@@ -127,10 +125,10 @@ def report_page(title: str, frames: Sequence[ReportFrame], thumbnails: Mapping[i
         'images': [base64.b64encode(jpeg).decode() for jpeg in thumbnails.values()],
         'tracks': list(tracks), 'labels': list(labels), 'sources': list(sources),
     }
-    made = [_track_table(shown, x, timed), _label_table(shown, shares), *_drop_table(shown),
-            *_stage_table(shown, stages)]
-    return render('report.html', title=title, data=data, tables=[*made, *tables], count=len(frames),
-                  thumbnails=len(thumbnails))
+    all_tables = [_track_table(shown, x, timed), _label_table(shown, shares), _drop_table(shown),
+                  _stage_table(shown, stages), *tables]
+    return render('report.html', title=title, data=data, tables=[table for table in all_tables if table.rows],
+                  count=len(frames), thumbnails=len(thumbnails))
 
 
 class _Numbers(dict[str, int]):
@@ -157,25 +155,25 @@ def _holds(frames: Sequence[ReportFrame], x: Sequence[float], most: float) -> li
 
 def _shares(frames: Sequence[ReportFrame], holds: Sequence[float]) -> dict[str, float]:
     """Each best label's share of time, the largest first."""
-    total = sum(holds) or 1.0
+    weights = holds if any(holds) else [1.0] * len(frames)  # all at one time: of frames
     spent: defaultdict[str, float] = defaultdict(float)
-    for frame, hold in zip(frames, holds):
+    for frame, weight in zip(frames, weights):
         if frame.labels:
-            spent[frame.labels[0][0]] += hold / total
-    return dict(sorted(spent.items(), key=lambda item: -item[1]))
+            spent[frame.labels[0][0]] += weight
+    total = sum(weights)
+    return {name: share / total for name, share in sorted(spent.items(), key=lambda item: -item[1])}
 
 
 def _track_table(frames: Sequence[ReportFrame], x: Sequence[float], timed: bool) -> Table:
-    rows = []
-    indices = sorted(range(len(frames)), key=lambda i: frames[i].track)
-    for track, group in groupby(indices, key=lambda i: frames[i].track):
-        members = list(group)
+    rows, indices = [], defaultdict(list)
+    for i, frame in enumerate(frames):
+        indices[frame.track].append(i)
+    for track, members in sorted(indices.items()):
         seconds = (x[members[-1]] - x[members[0]]) / 1000
         rate = f'{(len(members) - 1) / seconds:.1f}' if timed and seconds else ''
-        best = [frames[i].labels[0][1] for i in members if frames[i].labels]
         rows.append((track, len(members), sum(1 for i in members if frames[i].dropped), rate,
-                     f'{seconds:.1f}' if timed else '', f'{fmean(best):.2f}' if best else ''))
-    return Table('Frames', ('', 'frames', 'dropped', 'rate in Hz', 'seconds', 'mean score'), rows)
+                     f'{seconds:.1f}' if timed else ''))
+    return Table('Frames', ('', 'frames', 'dropped', 'rate in Hz', 'seconds'), rows)
 
 
 def _label_table(frames: Sequence[ReportFrame], shares: Mapping[str, float]) -> Table:
@@ -187,18 +185,16 @@ def _label_table(frames: Sequence[ReportFrame], shares: Mapping[str, float]) -> 
     return Table('Labels', ('best label', 'share of time', 'frames'), rows, note)
 
 
-def _drop_table(frames: Sequence[ReportFrame]) -> Iterable[Table]:
+def _drop_table(frames: Sequence[ReportFrame]) -> Table:
     count = Counter(frame.dropped for frame in frames if frame.dropped)
-    if count:
-        first = {frame.dropped: frame.detail for frame in reversed(frames)}
-        yield Table('Dropped frames', ('reason', 'frames', 'the first one'),
-                    [(reason, number, first[reason]) for reason, number in count.most_common()], text=True)
+    first = {frame.dropped: frame.detail for frame in reversed(frames)}
+    return Table('Dropped frames', ('reason', 'frames', 'the first one'),
+                 [(reason, number, first[reason]) for reason, number in count.most_common()], text=True)
 
 
-def _stage_table(frames: Sequence[ReportFrame], stages: Sequence[str]) -> Iterable[Table]:
-    if stages:
-        rows = []
-        for stage in stages:
-            times = [frame.times_ms[stage] for frame in frames if stage in frame.times_ms]
-            rows.append((stage, *(f'{value:.2f}' for value in np.percentile(times, (50, 95, 100)))))
-        yield Table('Times in ms', ('', 'median', '95 %', 'longest'), rows)
+def _stage_table(frames: Sequence[ReportFrame], stages: Sequence[str]) -> Table:
+    rows = []
+    for stage in stages:
+        times = [frame.times_ms[stage] for frame in frames if stage in frame.times_ms]
+        rows.append((stage, *(f'{value:.2f}' for value in np.percentile(times, (50, 95, 100)))))
+    return Table('Times in ms', ('', 'median', '95 %', 'longest'), rows)

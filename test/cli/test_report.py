@@ -130,6 +130,19 @@ def test_text_from_outside_stays_text(tmp_path):
         assert any('Content Security Policy' in line for line in complaints(chrome))
 
 
+def test_frames_of_one_moment_are_counted_and_names_need_not_be_unicode(shufflenet, tiny, tmp_path):
+    names, folder, out = ('red', 'green', 'green'), tmp_path / os.fsdecode(b'\xff'), tmp_path / 'out.html'
+    folder.mkdir()
+    with BagWriter(folder / 'bag') as bag:
+        for name in names:
+            bag.image('/cam', plain(name), 'bgr8', START_NS)
+    shufflenet('report', folder / 'bag', '-o', out, '--model', tiny)
+    assert all(f'>{share}<' in out.read_text() for share in ('33.3%', '66.7%'))
+    (folder / os.fsdecode(b'\xfe.png')).write_bytes(encoded('red'))
+    shufflenet('report', folder / os.fsdecode(b'\xfe.png'), '-o', out, '--model', tiny)
+    assert '<h1>\\udcfe.png</h1>' in out.read_text()
+
+
 def test_images_without_a_time_are_shown_in_order(shufflenet, tiny, tmp_path):
     files = {f'{i:03}.png': encoded(list(BGR)[i % 3]) for i in range(300)} | {'300.png': b'no image'}
     folder, out = write_folder(tmp_path / 'photos', files), tmp_path / 'out.html'
