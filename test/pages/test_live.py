@@ -152,7 +152,7 @@ def test_rate_clients_and_message_sizes_are_limited_and_the_source_is_active_onl
 def test_browsers_that_hang_are_cut_off_and_do_not_delay_the_end(monkeypatch):
     monkeypatch.setattr(live, 'PATIENCE_S', 1.0)
     source, request = Source(jpeg=bytes(4_000_000)), REQUEST + 20 * b'\x81\x84\0\0\0\0next'
-    with served(source) as port, ExitStack() as stack:
+    with ExitStack() as stack, served(source) as port:
         def hang() -> None:
             for _ in range(MAX_CLIENTS):
                 stack.enter_context(socket.create_connection(('127.0.0.1', port))).sendall(request)
