@@ -13,7 +13,7 @@ import numpy as np
 from mcap.writer import Writer
 from rosbags.typesys import Stores, get_typestore
 
-COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+_COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 ANNOTATIONS = 'foxglove.ImageAnnotations'
 _TYPES = get_typestore(Stores.ROS2_HUMBLE)
 _WHITE, _SHADE = {'r': 1, 'g': 1, 'b': 1, 'a': 1}, {'r': 0, 'g': 0, 'b': 0, 'a': 0.6}
@@ -46,15 +46,6 @@ SCHEMA = _object(
         text_color=_COLOR, background_color=_COLOR, metadata=_METADATA)))
 
 
-def jpeg_cdr(jpeg: bytes, stamp_ns: int) -> bytes | memoryview:
-    """A sensor_msgs/CompressedImage with this JPEG, as ROS 2 sends it."""
-    types = _TYPES.types
-    stamp = types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 10**9))
-    header = types['std_msgs/msg/Header'](stamp, 'camera')
-    message = types[COMPRESSED_IMAGE](header, 'jpeg', np.frombuffer(jpeg, np.uint8))
-    return _TYPES.serialize_cdr(message, COMPRESSED_IMAGE)
-
-
 class FoxgloveWriter:
     """Writes a file; `finish` writes its index and closes it. Any OSError of the file is raised."""
 
@@ -69,6 +60,14 @@ class FoxgloveWriter:
             definition = _TYPES.generate_msgdef(msgtype, ros_version=2)[0]
             self._register(topic, msgtype, 'ros2msg', definition, 'cdr')
         self._add(topic, msgtype, bytes(cdr), log_ns)
+
+    def jpeg(self, topic: str, jpeg: bytes, stamp_ns: int, log_ns: int) -> None:
+        """Add a JPEG as a sensor_msgs/CompressedImage."""
+        types = _TYPES.types
+        stamp = types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 10**9))
+        header = types['std_msgs/msg/Header'](stamp, 'camera')
+        message = types[_COMPRESSED_IMAGE](header, 'jpeg', np.frombuffer(jpeg, np.uint8))
+        self.image(topic, _COMPRESSED_IMAGE, _TYPES.serialize_cdr(message, _COMPRESSED_IMAGE), log_ns)
 
     def texts(self, topic: str, lines: Sequence[str], stamp_ns: int, log_ns: int, height: int) -> None:
         """Add lines of text over the image with this stamp.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`classify --annotate`: a video with the predictions drawn in, or a bag with texts for Foxglove."""
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from shufflenet_ros.core.reasons import FrameError
 from shufflenet_ros.datasets.sources import SourceFrame
 
 Add = Callable[[SourceFrame, DecodedImage | None, Result | FrameError], None]
-_FILES_TOPIC = '/images'
+_FILES_TOPIC, _MAX_JPEG_SIDE = '/images', 65500
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def annotating(path: Path, rate_hz: float) -> Iterator[Add]:
     if writer is None or not path.parent.is_dir():
         raise AnnotateError(f'{path} cannot be written: expected a name that ends in .mp4 (video) or .mcap '
                             '(for Foxglove), in a folder that exists')
-    with writer(path, rate_hz) as add:
+    with writer(Path(os.path.realpath(path)), rate_hz) as add:  # the draft lies beside a link's target
         yield add
 
 
@@ -54,11 +55,7 @@ def _video(path: Path, rate_hz: float) -> Iterator[Add]:
 
 @contextmanager
 def _foxglove(path: Path, rate_hz: float) -> Iterator[Add]:
-    from shufflenet_ros.bags.foxglove import (  # videos do not need it
-        COMPRESSED_IMAGE,
-        FoxgloveWriter,
-        jpeg_cdr,
-    )
+    from shufflenet_ros.bags.foxglove import FoxgloveWriter  # videos do not need it
 
     with writing(path):
         folder = tempfile.TemporaryDirectory(prefix='.draft-', dir=path.parent)
@@ -76,8 +73,9 @@ def _foxglove(path: Path, rate_hz: float) -> Iterator[Add]:
                     with suppress(BagError):  # damaged, in a ROS 1 bag
                         bag.image(topic, record.type, record.cdr(), log_ns)
                 elif image:
-                    jpeg = cv2.imencode('.jpg', letterbox(image, image.pixels.shape[:2]))[1].tobytes()
-                    bag.image(topic, COMPRESSED_IMAGE, jpeg_cdr(jpeg, stamp_ns), log_ns)
+                    height, width = (min(side, _MAX_JPEG_SIDE) for side in image.pixels.shape[:2])
+                    jpeg = cv2.imencode('.jpg', letterbox(image, (height, width)))[1].tobytes()
+                    bag.jpeg(topic, jpeg, stamp_ns, log_ns)
                 bag.texts(topic, _lines(result), stamp_ns, log_ns, height)
 
         yield add

@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     from shufflenet_ros.pages.live import LivePage, is_local
     token = args.token or ('' if is_local(args.host) else secrets.token_urlsafe(16))
     with closing(Observer(args.node, images=True)) as observer:
-        LivePage(observer, args.host, args.port, token).run(partial(_announce, args.host, token), signals.on_stop)
+        page = LivePage(observer, args.host, args.port, token)
+        page.run(partial(_announce, args.host, token), signals.on_stop)
     return 0
 
 

@@ -176,7 +176,7 @@ def _encode(data: bytes) -> bytes:
     """The JPEG of a serialized Image; b'' if it is none."""
     try:
         image = decode(deserialize_message(data, Image), MAX_PIXELS)
-    except (FrameError, RuntimeError):
+        pixels = image.pixels if image.color == 'bgr' else swap_red_and_blue(image.pixels)
+        return bytes(cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1])
+    except (FrameError, RuntimeError, cv2.error):  # cv2.error: a side is too long for a JPEG
         return b''
-    pixels = image.pixels if image.color == 'bgr' else swap_red_and_blue(image.pixels)
-    return bytes(cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1])

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jsonschema
 import numpy as np
 import pytest
@@ -96,6 +98,22 @@ def test_files_become_jpegs_at_a_steady_rate(classify, tiny, tmp_path):
         assert pixels.shape == (48, 64, 3) and np.abs(pixels - plain(name)).max() < 8
 
 
+def test_an_image_too_long_for_jpeg_is_scaled_and_a_link_may_lead_to_another_file_system(
+        classify, tiny, tmp_path):
+    image, out = tmp_path / 'long.png', tmp_path / 'out.mcap'
+    target = Path(f'/dev/shm/shufflenet-test-{os.getpid()}.mcap')
+    cv2.imwrite(str(image), np.zeros((2, 65_520, 3), np.uint8))
+    out.symlink_to(target)
+    try:
+        classify(image, '--model', tiny, '--annotate', out)
+        with Bag(out) as bag:
+            assert [decode(item.message, 10**6).pixels.shape for item in bag.messages(['/images'])] == [
+                (2, 65_500, 3)]
+        assert out.is_symlink() and target.is_file()
+    finally:
+        target.unlink(missing_ok=True)
+
+
 def test_the_schema_rejects_what_foxglove_could_not_draw():
     color, time = {'r': 1, 'g': 1, 'b': 1, 'a': 1}, {'sec': 1, 'nsec': 2}
     text = {'timestamp': time, 'position': {'x': 1, 'y': 2}, 'text': 'a', 'font_size': 9, 'text_color': color,
@@ -117,7 +135,6 @@ def test_the_layout_shows_topics_that_the_docs_name():
     image, live = panels['Image!bag']['imageMode'], panels['Image!live']['imageMode']
     assert image['annotations'] == {f'{image["imageTopic"]}/annotations': {'visible': True}}
     assert f'`{image["imageTopic"]}/annotations`' in (ROOT / 'docs/bags.md').read_text()
-    topics = [live['imageTopic'], panels['Table!labels']['topicPath'].partition('.')[0],
-              panels['Plot!score']['paths'][0]['value'].partition('.')[0]]
+    topics = [live['imageTopic'], panels['Table!labels']['topicPath'].partition('.')[0]]
     assert all(f'`{topic.replace("/shufflenet", "~")}`' in docs for topic in topics)
     assert f'`{panels["DiagnosticSummary!node"]["topicToRender"]}`' in docs

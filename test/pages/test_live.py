@@ -176,7 +176,7 @@ def test_garbage_gets_an_error_and_no_traceback(caplog):
                                         b'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n')):
             with socket.create_connection(('127.0.0.1', port), timeout=10.0) as connection:
                 connection.sendall(garbage)
-                assert connection.recv(100).split()[1] in (b'400', b'404'), garbage
+                assert connection.recv(100).split()[1].startswith(b'4'), garbage
         assert get(port, '/')[0] == 200
     assert caplog.text == ''
 
