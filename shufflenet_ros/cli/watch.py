@@ -59,12 +59,13 @@ def run(args: argparse.Namespace) -> int:
         signals.on_stop(stop.set)
         with closing(Observer(args.node, images=False)) as observer:
             _show_text(observer, stop)
-        return 0
-    from shufflenet_ros.pages.live import LivePage, is_local
-    token = args.token or ('' if is_local(args.host) else secrets.token_urlsafe(16))
-    with closing(Observer(args.node, images=True)) as observer:
-        page = LivePage(observer, args.host, args.port, token)
-        page.run(partial(_announce, args.host, token), signals.on_stop)
+    else:
+        from shufflenet_ros.pages.live import LivePage, is_local
+        token = args.token or ('' if is_local(args.host) else secrets.token_urlsafe(16))
+        with closing(Observer(args.node, images=True)) as observer:
+            page = LivePage(observer, args.host, args.port, token)
+            page.run(partial(_announce, args.host, token), signals.on_stop)
+    signals.ignore_signals()
     return 0
 
 
