@@ -5,8 +5,8 @@ The page is one HTML file and needs no network. Frames that cannot be decoded ar
 """
 
 import argparse
-import os
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from shufflenet_ros.bundles.variants import AUTO
 from shufflenet_ros.cli.options import add_model_options, read_frames
 from shufflenet_ros.core.classifier import Classifier
 from shufflenet_ros.core.console import say
-from shufflenet_ros.core.files import write_whole, writing
+from shufflenet_ros.core.files import check_regular, write_whole, writing
 from shufflenet_ros.core.frame import Options, Result
 from shufflenet_ros.core.reasons import FrameError
 from shufflenet_ros.datasets.image_files import is_image_file
@@ -47,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
         SourceError, BagError, ModelError, WriteError: as their docstrings say.
     """
     with writing(args.output):  # an unusable path is reported before a model is loaded
-        os.scandir(args.output.parent).close()
+        if args.output.exists():
+            check_regular(args.output)
+        tempfile.TemporaryFile(dir=args.output.parent).close()
     sources = open_sources(args.sources, args.topic)
     model = load(args.model, card=args.card, backend=args.backend, precision=args.precision)
     say(model.terms, f'runs on {model.choice}', to=sys.stderr)

@@ -164,7 +164,8 @@ def test_images_without_a_time_are_shown_in_order(shufflenet, tiny, tmp_path):
     (['{empty}', '-o', '{tmp}/out.html'], 2, 'has no image files: expected some of .bmp'),
     (['{photos}', '-o', '{tmp}/no/out.html', '--model', 'none-such'], 1,
      'no/out.html cannot be written: No such file or directory; make the folder first'),
-    (['{photos}', '-o', '{empty}'], 1, 'empty cannot be written: expected a regular file, got a directory'),
+    (['{photos}', '-o', '{empty}', '--model', 'none-such'], 1,
+     'empty cannot be written: expected a regular file, got a directory'),
     (['{bag}', '-o', '{tmp}/out.html'], 2, 'no frame was read, expected at least one'),
     (['{photos}'], 2, 'the following arguments are required: -o/--output'),
 ])
