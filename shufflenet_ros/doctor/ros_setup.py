@@ -11,6 +11,7 @@ from typing import Any
 from shufflenet_ros.core.errors import ShuffleNetError
 from shufflenet_ros.doctor.finding import Finding, error, ok, warn
 from shufflenet_ros.doctor.processes import node_processes
+from shufflenet_ros.ros.dds_profile import FAST_DDS_2, FAST_DDS_3, profile_variable
 
 _MODULES = {
     'rclpy': 'source /opt/ros/$ROS_DISTRO/setup.bash with your distribution, or run make setup in the clone',
@@ -19,7 +20,6 @@ _MODULES = {
     'shufflenet_ros_msgs.msg': 'build src/shufflenet_ros/interfaces with colcon as in README, then '
                                'source install/setup.bash'}
 _RANGES = ('SUBNET', 'LOCALHOST', 'OFF', 'SYSTEM_DEFAULT')
-_PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')  # Fast DDS 2 and 3
 
 
 def check_modules() -> Iterator[Finding]:
@@ -49,8 +49,8 @@ def check_discovery(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 def check_profile(environment: Mapping[str, str]) -> Iterator[Finding]:
     """The Fast DDS profile, which large images need."""
-    newer = environment.get('ROS_DISTRO') not in ('humble', 'iron', 'jazzy')
-    wanted, other = _PROFILES[newer], _PROFILES[not newer]
+    wanted = profile_variable(environment)
+    other = FAST_DDS_3 if wanted == FAST_DDS_2 else FAST_DDS_2
     file = environment.get(wanted)
     if file and not Path(file).is_file():
         yield warn('DDS profile', f'{wanted}: no file {file}', 'the path of a profile', f'unset {wanted}')
