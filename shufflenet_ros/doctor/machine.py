@@ -101,7 +101,7 @@ def _folders(environment: Mapping[str, str]) -> Iterator[Finding]:
     folders = {'ROS_LOG_DIR': Path(environment.get('ROS_LOG_DIR') or os.path.join(home, 'log')),
                'XDG_CACHE_HOME': cache_root()}
     for variable, folder in folders.items():
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
         if not (there.is_dir() and os.access(there, os.W_OK)):
             yield warn('folders', f'{folder} cannot be written', 'logs and the chosen backend are kept there',
                        f'sudo chown -R $USER {there}, or set {variable} to another folder')

@@ -142,7 +142,8 @@ class Probe:
                 if f'{info.node_namespace.rstrip("/")}/{info.node_name}' == self.name:
                     self.cameras.setdefault(topic, CameraTopic(node, topic, info)).reader = info
         for _, status in self.reports.values():  # the node's own words, if its subscription is not seen yet
-            for topic in (value.value for value in status.values if value.key == 'topic'):
+            for topic in (value.value for value in status.values
+                          if value.key == 'topic' and FULL_NAME.fullmatch(value.value)):
                 self.cameras.setdefault(topic, CameraTopic(node, topic, None))
         for camera in list(self.cameras.values())[:MAX_CAMERAS]:
             camera.subscribe()
@@ -177,7 +178,7 @@ class Probe:
 
 @contextmanager
 def probe_node(context: Context, name: str, topics: Sequence[str], seconds: float,
-             limit_s: float) -> Iterator[Probe]:
+               limit_s: float) -> Iterator[Probe]:
     """Look at a node for some seconds after it was discovered, then yield what was seen.
 
     Args:

@@ -66,7 +66,6 @@ class Robot:
         """A node in this process that reads TOPIC."""
         return bench(self.context, self.model, *READ, *ros_arguments, **parameters)
 
-
     def diagnose(self, *topics: str) -> list[Finding]:
         """What doctor finds about the node, the worst first."""
         with probe_node(self.outside, '', topics, SECONDS, 15.0) as seen:
