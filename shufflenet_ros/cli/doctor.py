@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add = parser.add_argument
     add('--node', type=_full_name, metavar='NAME',
-        help='full name of the node (default: the only one, or /shufflenet)')
+        help='full name of the node (default: the first one found, or /shufflenet)')
     add('--image-topic', nargs='+', default=[], type=_full_name, metavar='TOPIC',
         help='full names of topics that the node should read (default: those that it reads)')
     add('--params-file', default='', metavar='FILE', help='also check that this file is for the node')

@@ -80,7 +80,7 @@ def _state(seen: Probe) -> Finding:
         return ok('node', f'{name} is active')
     if seen.state not in ('unconfigured', 'inactive'):
         return error('node', f'{name} is {seen.state or "not responding"}', 'active',
-                     'restart it; if it loads a model, wait')
+                     'if it loads a model, wait a few seconds; otherwise restart it')
     steps = ['configure', 'activate'] if seen.state == 'unconfigured' else ['activate']
     remedy = '; '.join(f'ros2 lifecycle set {name} {step}' for step in steps)
     return error('node', f'{name} is {own.message if own and failed else seen.state}', 'active',
@@ -151,7 +151,7 @@ def _clock(seen: Probe) -> Iterator[Finding]:
 def _diagnostics(seen: Probe) -> Iterator[Finding]:
     if not seen.reports:
         yield warn('diagnostics', f'none from {seen.name}', 'a message every second',
-                   'restart it; if it loads a model, wait')
+                   'if it loads a model, wait a few seconds; otherwise restart it')
     for part, (first, last) in seen.reports.items():
         if part == 'node' and seen.state != 'active':
             continue  # already reported
@@ -179,8 +179,9 @@ def _counters(part: str, before: dict[str, str], now: dict[str, str]) -> Iterato
         yield warn('damaged', f'{part}: {now["damaged"]} damaged JPEGs', 'none',
                    'check the camera and its link; these images are still classified')
     if new.get('published'):
-        yield ok('results', f'{part}: {new["published"]} new results, {now["age_p50_ms"]} ms after their '
-                            'images arrived (p50)')
+        age = now.get('age_p50_ms', '?')
+        yield ok('results',
+                 f'{part}: {new["published"]} new results, {age} ms after their images arrived (p50)')
 
 
 def _values(status: Any) -> dict[str, str]:

@@ -20,8 +20,12 @@ _COOL = 'improve the cooling; meanwhile results are late, and max_rate_hz saves 
 
 def check_machine(root: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Every finding about the machine whose file system is at root (/proc, /sys, /dev/shm)."""
-    for check in (_shared_memory, _heat, _memory, _load):
-        yield from check(root)
+    for name, check in {'shared memory': _shared_memory, 'heat': _heat, 'memory': _memory,
+                        'load': _load}.items():
+        try:
+            yield from check(root)
+        except (OSError, ValueError) as problem:  # boards differ in what /proc and /sys contain
+            yield ok(name, f'not checked: {problem}')
     yield from _folders(environment)
 
 
@@ -30,11 +34,11 @@ def _shared_memory(root: Path) -> Iterator[Finding]:
     try:
         disk = os.statvfs(folder)
         segments = [path for path in folder.iterdir() if path.name.startswith(('fastrtps_', 'fastdds_'))]
-        foreign = {path.owner() for path in segments if not os.access(path, os.W_OK)}
-    except (OSError, KeyError) as problem:  # KeyError: an owner without a name
+    except OSError as problem:
         yield warn(name, str(problem), 'a folder /dev/shm', 'in a container, use --ipc=host')
         return
     total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+    foreign = set(map(_owner, (path for path in segments if not os.access(path, os.W_OK)))) - {''}
     found = f'/dev/shm: {free // MIB} of {total // MIB} MiB free, {len(segments)} files of Fast DDS'
     if not os.access(folder, os.W_OK):
         yield error(name, '/dev/shm cannot be written', 'that Fast DDS can make segments there',
@@ -107,6 +111,15 @@ def _folders(environment: Mapping[str, str]) -> Iterator[Finding]:
                        f'sudo chown -R $USER {there}, or set {variable} to another folder')
             return
     yield ok('folders', 'logs and cache can be written')
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except FileNotFoundError:  # removed meanwhile
+        return ''
+    except KeyError:
+        return 'a user without a name'
 
 
 def _text(path: Path) -> str:

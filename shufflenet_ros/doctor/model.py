@@ -20,7 +20,8 @@ _LIBRARIES = (('numpy', 'NumPy', 'sudo apt install python3-numpy'),
               ('onnxruntime', 'ONNX Runtime',
                f'{_PIP} --no-deps onnxruntime; on Ubuntu 24.04 and newer also --break-system-packages'))
 _NUMPY_2 = ("it was built for NumPy 1; pip's NumPy 2 hides apt's",
-            "python3 -m pip uninstall numpy; in a virtual environment: python3 -m pip install 'numpy<2'")
+            'python3 -m pip uninstall numpy, on Ubuntu 24.04 and newer with --break-system-packages; in a '
+            "virtual environment: python3 -m pip install 'numpy<2'")
 # Part of an import error -> cause and remedy.
 _CLASHES = {
     'multiarray': _NUMPY_2,
@@ -60,7 +61,8 @@ def _libraries() -> Iterator[Finding]:
                      if (name := (dist.metadata['Name'] or '').lower()).startswith('opencv-')})
     if len(opencv) > 1:
         yield warn('libraries', f'{" and ".join(opencv)} overwrite each other', 'one OpenCV',
-                   f'python3 -m pip uninstall {" ".join(opencv)}; then install one again')
+                   f'python3 -m pip uninstall {" ".join(opencv)}; '
+                   'python3 -m pip install opencv-python-headless')
     if works:
         yield ok('libraries', ', '.join(found))
 

@@ -2,6 +2,7 @@
 """Processes of the node on this machine, also those that other settings of ROS hide from this shell."""
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,5 +47,6 @@ def _elsewhere(folder: Path, environment: Mapping[str, str]) -> str:
     except OSError:  # of another user
         return ''
     its = dict(line.split('=', 1) for line in lines if '=' in line)
-    return '; '.join(f'export {name}={its.get(name, default)}' for name, default in _DISCOVERY.items()
+    return '; '.join(f'export {name}={shlex.quote(its[name])}' if name in its else f'unset {name}'
+                     for name, default in _DISCOVERY.items()
                      if its.get(name, default) != environment.get(name, default))

@@ -91,12 +91,14 @@ def check(request: Mapping[str, Any]) -> Iterator[Finding]:
         yield from check_profile(os.environ)
     try:
         context.init()
+    except Exception as problem:  # rclpy raises various kinds
+        yield error('ROS', f'{type(problem).__name__}: {problem}', 'that ROS starts',
+                    'correct ROS_DOMAIN_ID (0 to 101) and RMW_IMPLEMENTATION')
+        return
+    try:
         left = max(2.0, request['until'] - time.monotonic() - 1.0)  # imports may have taken long
         seconds = min(request['seconds'], left / 2)  # the other half is for discovery
         with probe_node(context, request['node'] or '', request['image_topic'], seconds, left) as seen:
             yield from check_graph(seen, list(node_processes(Path(request['root']), os.environ)))
-    except Exception as problem:  # rclpy raises various kinds
-        yield error('ROS', f'{type(problem).__name__}: {problem}', 'that a node can be created',
-                    'correct ROS_DOMAIN_ID (0 to 101) and RMW_IMPLEMENTATION')
     finally:
         context.try_shutdown()  # otherwise other nodes keep this one in their graph for a while

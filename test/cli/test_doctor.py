@@ -76,6 +76,13 @@ def test_a_board_with_a_fault(board, name, changes, text, remedy):
     assert text in found[name].found and remedy in found[name].remedy and found[name].expected
 
 
+def test_a_board_whose_files_have_another_form(board):
+    found = board(**{'sys__devices__platform__soc__soc:firmware__get_throttled': 'none',
+                     'proc__loadavg': 'none'})
+    assert {found[name].found[:11] for name in ('heat', 'load')} == {'not checked'}
+    assert {one.level for one in found.values()} == {Level.OK}
+
+
 def test_too_little_shared_memory_and_leftovers_of_other_users(board, monkeypatch):
     monkeypatch.setattr(os, 'statvfs', lambda _: disk(64))  # a container engine's default
     found = board()['shared memory']
@@ -94,6 +101,16 @@ def test_folders_that_cannot_be_written(tmp_path, monkeypatch):
     *_, found = check_machine(tmp_path, {'ROS_LOG_DIR': str(tmp_path)})
     assert found.found == f'{tmp_path}/file/cache/shufflenet_ros cannot be written'
     assert found.remedy == f'sudo chown -R $USER {tmp_path}/file, or set XDG_CACHE_HOME to another folder'
+
+
+def test_a_folder_in_one_that_this_user_cannot_read(tmp_path, monkeypatch):
+    """As root there is no such folder, so pathlib does what it does for other users."""
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    monkeypatch.setattr(Path, 'exists', denied)
+    *_, found = check_machine(tmp_path, {'ROS_LOG_DIR': str(tmp_path / 'new')})
+    assert found.name == 'folders'
 
 
 @pytest.mark.parametrize(('module', 'code', 'level', 'text', 'remedy'), [

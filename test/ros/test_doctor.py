@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from driving import (
     BEST_EFFORT,
     BLUE,
@@ -386,6 +387,20 @@ def test_a_node_of_another_name(outside):
         first = next(iter(check_graph(seen, [])))
     assert first.found == 'no node /shufflenet, but /robot1/shufflenet'
     assert first.remedy == 'shufflenet-ros doctor --node /robot1/shufflenet'
+
+
+def test_foreign_diagnostics_end_no_check(outside):
+    """Anybody can publish in the node's name, with a topic that is none, or without what the node sends."""
+    values = {'topic': 'no topic', 'published': '9'}
+    status = DiagnosticStatus(values=[KeyValue(key=key, value=value) for key, value in values.items()])
+    first = DiagnosticStatus(values=[KeyValue(key='published', value='1')])
+    with probe_node(outside, '/shufflenet', [], 0.5, 0.6) as seen:
+        seen.nodes['/shufflenet'], seen.state = 1, 'active'
+        seen.reports = {'camera': (first, status)}
+        seen.look()
+        seen.nodes['/shufflenet'] = 1
+        found = [one.found for one in check_graph(seen, [])]
+    assert not seen.cameras and any('8 new results, ? ms' in text for text in found)
 
 
 @pytest.mark.parametrize(('environment', 'remedy'), [
