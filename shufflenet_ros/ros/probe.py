@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looks at a running node from outside for some seconds: its state, its cameras' images, its diagnostics."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from shufflenet_ros.ros.cameras import COMPRESSED, FULL_NAME, IMAGE, MAX_LOOKUPS, SUFFIX, topics_with_images
 
 LOOK_PERIOD_S = 0.25
+DISCOVERY_S = 3.0  # a camera or the node's subscription may be found that much later
 MAX_CAMERAS = 4  # every image that arrives costs CPU
 _MARK, _MARK_TYPE = '/vision_info', 'vision_msgs/msg/VisionInfo'  # each classification node publishes it
 _TYPES = {IMAGE: Image, COMPRESSED: CompressedImage}
@@ -184,18 +186,20 @@ def probe_node(context: Context, name: str, topics: Sequence[str], seconds: floa
     Args:
         name: its full name; '' for the only one, or the first of several.
         topics: image topics that it should read, beside those that it reads.
-        limit_s: of all; discovery takes up to three seconds.
+        limit_s: of all; discovery takes up to DISCOVERY_S, and again if an end of a topic is missing.
     """
     node = Node('shufflenet_doctor', context=context, use_global_arguments=False, enable_rosout=False,
                 start_parameter_services=False)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     try:
-        seen, discovered = Probe(node, name, topics), False
+        seen, heard_at, discovered = Probe(node, name, topics), math.inf, False
         until = time.monotonic() + limit_s - seconds
         while (now := time.monotonic()) < until:
             seen.look()
-            if not discovered and seen.reports:
+            heard_at = min(heard_at, now) if seen.reports else math.inf
+            missing = any(not (camera.reader and camera.publishers) for camera in seen.cameras.values())
+            if not discovered and now >= heard_at + DISCOVERY_S * missing:
                 discovered, until = True, now + seconds
             while time.monotonic() < min(until, now + LOOK_PERIOD_S):
                 executor.spin_once(timeout_sec=0.05)
