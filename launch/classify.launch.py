@@ -9,7 +9,8 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
-from shufflenet_ros.ros.launch_arguments import dds_profile_variable, remappings, split_cameras
+from shufflenet_ros.ros.dds_profile import variable_to_set
+from shufflenet_ros.ros.launch_arguments import remappings, split_cameras
 from shufflenet_ros.ros.params_file import check_params_file
 
 PACKAGE, NODE = 'shufflenet_ros', 'shufflenet'
@@ -43,7 +44,7 @@ ARGUMENTS = (
 
 def dds_profile(environment):
     """The environment with larger shared-memory segments for large images, for the node only."""
-    variable = dds_profile_variable(environment)
+    variable = variable_to_set(environment)
     return {variable: in_share('config', 'fastdds_large_images.xml')} if variable else {}
 
 

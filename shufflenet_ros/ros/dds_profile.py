@@ -9,3 +9,9 @@ FAST_DDS_2, FAST_DDS_3 = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROF
 def profile_variable(environment: Mapping[str, str]) -> str:
     """The variable that the sourced distribution's Fast DDS reads: version 3 warns about the old one."""
     return FAST_DDS_2 if environment.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy') else FAST_DDS_3
+
+
+def variable_to_set(environment: Mapping[str, str]) -> str:
+    """The same variable if none is set yet, else '': a given profile is left alone."""
+    given = FAST_DDS_2 in environment or FAST_DDS_3 in environment
+    return '' if given else profile_variable(environment)

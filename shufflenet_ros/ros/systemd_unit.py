@@ -17,7 +17,8 @@ from pathlib import Path
 
 from shufflenet_ros.bundles.locate import is_path, model_directories
 from shufflenet_ros.core.errors import ShuffleNetError
-from shufflenet_ros.ros.launch_arguments import dds_profile_variable, remappings, split_cameras
+from shufflenet_ros.ros.dds_profile import variable_to_set
+from shufflenet_ros.ros.launch_arguments import remappings, split_cameras
 from shufflenet_ros.ros.params_file import check_params_file
 
 BEGIN, END = '# Begin of the facts of this machine.', '# End of the facts of this machine.'
@@ -146,7 +147,7 @@ def facts(installation: Installation, words: Sequence[str], environment: Mapping
     """
     _check_form('--memory-max', memory_max)
     kept = {name: environment[name] for name in ENVIRONMENT if name in environment}
-    if variable := dds_profile_variable(environment):
+    if variable := variable_to_set(environment):
         kept[variable] = f'{installation.share}/config/fastdds_large_images.xml'
     sources = ''.join(f'source {shlex.quote(setup)}; ' for setup in installation.setups)
     script = f'{sources}exec {shlex.join([installation.node, *words])}'

@@ -464,3 +464,10 @@ def test_frames_and_contexts_do_not_leak(bundle: Bundle) -> None:
     # Arrays that were kept would take 400 bytes a frame with their objects.
     assert after_frames - before < 2 * MIB
     assert after_contexts - after_frames < contexts * backend.memory / 10
+
+
+def test_every_cpu_feature_of_the_library_has_a_name(repo_root):
+    header = (repo_root / 'native/include/shufflenet_native.h').read_text()
+    bits = {int(bit) for bit in re.findall(r'^ +SN_\w+ = 1 << (\d+)', header, re.MULTILINE)}
+    assert bits == native_module._FEATURES.keys()
+    assert set(native_module.cpu_features()) <= set(native_module._FEATURES.values())
