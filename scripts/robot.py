@@ -192,9 +192,11 @@ def native(robot: Robot) -> None:
     with step('  colcon build'):
         robot.build(f'{STEPS} build_workspace')
     check_node(robot, 'native')
-    with step('  shufflenet-ros classify, models list'):
+    with step('  shufflenet-ros classify, models list, service, doctor'):
         for words, text in (('classify src/shufflenet_ros/demo/photos/orange.jpg', 'orange'),
-                            ('models list', 'shufflenet_v2_x1_0-imagenet-224')):
+                            ('models list', 'shufflenet_v2_x1_0-imagenet-224'),
+                            ('service --print', f'{PROGRAMS}/classify_node'),
+                            ('doctor || true', 'no node /shufflenet')):  # its status 1 says that
             expect(text, robot.start(f'{PROGRAMS}/shufflenet-ros {words}'))
 
 

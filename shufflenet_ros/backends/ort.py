@@ -5,10 +5,6 @@ Importing this module raises VariantUnavailableError if onnxruntime is not insta
 """
 
 import os
-import shlex
-import sys
-import sysconfig
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,31 +15,18 @@ from shufflenet_ros.bundles.onnx_file import read_summary
 from shufflenet_ros.bundles.variants import ResolvedModel, VariantUnavailableError
 from shufflenet_ros.core.card import Card
 from shufflenet_ros.core.frame import F32, Outputs
+from shufflenet_ros.core.pip import pip_install
 
 # onnxruntime 1.32 and later report to Microsoft over HTTPS from a thread, unless this is set before it is
 # loaded. A robot is offline by design. If the operator has set the variable, that value is used.
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
-
-def _install_command() -> str:
-    """The command that installs onnxruntime for the running Python without changing any other package.
-
-    Without --no-deps pip brings NumPy 2, with which Ubuntu 22.04's OpenCV cannot be imported. If
-    the distribution protects its Python from pip (PEP 668), pip needs one more option.
-    """
-    options = ['--no-deps']
-    if sys.prefix == sys.base_prefix:  # no virtual environment
-        options.append('--user')
-        if Path(sysconfig.get_path('stdlib'), 'EXTERNALLY-MANAGED').is_file():
-            options.append('--break-system-packages')
-    return shlex.join([sys.executable, '-m', 'pip', 'install', *options, 'onnxruntime'])
-
-
 try:
     import onnxruntime as ort
 except ImportError as error:
-    raise VariantUnavailableError(
-        f'onnxruntime cannot be imported: {error}; install it: {_install_command()}') from error
+    # Without --no-deps pip brings NumPy 2, with which Ubuntu 22.04's OpenCV cannot be imported.
+    raise VariantUnavailableError(f'onnxruntime cannot be imported: {error}; install it: '
+                                  + pip_install('onnxruntime', '--no-deps')) from error
 
 PROVIDERS = {
     'cpu': 'CPUExecutionProvider',

@@ -9,25 +9,24 @@ from importlib.metadata import distributions
 from typing import Any
 
 from shufflenet_ros.core.errors import ShuffleNetError
+from shufflenet_ros.core.pip import in_virtual_environment, pip_install, pip_uninstall
 from shufflenet_ros.core.watch import Level
 from shufflenet_ros.doctor.finding import Finding, error, ok, warn
 
-_PIP = 'python3 -m pip install --user'
 # Module, the package's name, and how to get it. On a robot all but ONNX Runtime come from apt.
 _LIBRARIES = (('numpy', 'NumPy', 'sudo apt install python3-numpy'),
               ('cv2', 'OpenCV', 'sudo apt install python3-opencv'),
               ('yaml', 'PyYAML', 'sudo apt install python3-yaml'),
-              ('onnxruntime', 'ONNX Runtime',
-               f'{_PIP} --no-deps onnxruntime; on Ubuntu 24.04 and newer also --break-system-packages'))
+              ('onnxruntime', 'ONNX Runtime', pip_install('onnxruntime', '--no-deps')))
 _NUMPY_2 = ("it was built for NumPy 1; pip's NumPy 2 hides apt's",
-            'python3 -m pip uninstall numpy, on Ubuntu 24.04 and newer with --break-system-packages; in a '
-            "virtual environment: python3 -m pip install 'numpy<2'")
+            pip_install('numpy<2') if in_virtual_environment() else pip_uninstall('numpy'))
+_HEADLESS = pip_install('opencv-python-headless', '--no-deps')
 # Part of an import error -> cause and remedy.
 _CLASHES = {
     'multiarray': _NUMPY_2,
     '_ARRAY_API': _NUMPY_2,
     'libGL': ("pip's opencv-python needs libraries of a desktop",
-              'python3 -m pip uninstall opencv-python; python3 -m pip install opencv-python-headless'),
+              f'{pip_uninstall("opencv-python")}; {_HEADLESS}'),
 }
 
 
@@ -61,8 +60,7 @@ def _libraries() -> Iterator[Finding]:
                      if (name := (dist.metadata['Name'] or '').lower()).startswith('opencv-')})
     if len(opencv) > 1:
         yield warn('libraries', f'{" and ".join(opencv)} overwrite each other', 'one OpenCV',
-                   f'python3 -m pip uninstall {" ".join(opencv)}; '
-                   'python3 -m pip install opencv-python-headless')
+                   f'{pip_uninstall(*opencv)}; {_HEADLESS}')
     if works:
         yield ok('libraries', ', '.join(found))
 

@@ -117,7 +117,7 @@ def test_a_folder_in_one_that_this_user_cannot_read(tmp_path, monkeypatch):
     ('cv2', "raise ImportError('numpy.core.multiarray failed to import')", Level.ERROR,
      "it was built for NumPy 1; pip's NumPy 2 hides apt's", "pip install 'numpy<2'"),
     ('cv2', "raise AttributeError('_ARRAY_API not found')", Level.ERROR, '_ARRAY_API',
-     'python3 -m pip uninstall numpy'),
+     f"{sys.executable} -m pip install 'numpy<2'"),
     ('cv2', "raise ImportError('libGL.so.1: cannot open shared object file')", Level.ERROR, 'of a desktop',
      'opencv-python-headless'),
     ('cv2', "raise ModuleNotFoundError('x', name='cv2')", Level.ERROR, 'OpenCV is not installed',
